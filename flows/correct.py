@@ -1,4 +1,4 @@
-"""Flow: a study's model repaired on anchors."""
+"""Flow `correct-model`: error correction of a study's model on a failure set."""
 
 from pathlib import Path
 
@@ -33,23 +33,24 @@ def correct(
     how: Correction = Correction(),  # noqa: B008
     keep: bool = False,
 ) -> CorrectionResult:
-    """Take gradient steps on the rows that would help the anchors most, and check the outcome.
+    """Correct a study's model by steps on helpful rows, and evaluate it (Guo et al., 2021).
 
     Args:
-        study: path of the study file.
-        anchors: a table with the columns of [queries]: examples of what goes wrong.
-        out: a new folder for the model.
-        source: a table with the columns of [train] to learn from; the training rows if left out.
-        how: steps, numbers and seed.
-        keep: write the model even if it is no improvement.
+        study: Path of the study file.
+        anchors: Path of the table of failures, with the columns of [queries].
+        out: Path of a new folder for the corrected model.
+        source: Path of a table of rows to learn from, with the columns of [train]; the training
+            rows by default.
+        how: Number of steps and rows, selection, and seed.
+        keep: Whether to write the model even without an improvement.
 
     Returns:
-        What came of it.
+        Changes of accuracy and loss by slice, and whether they are an improvement.
     """
     where = Path(source) if source else None
-    repair = correct_model(
+    result = correct_model(
         CorrectionRequest(Path(study), Path(anchors), Path(out), where, how, keep)
     )
-    create_markdown_artifact(f"{repair.why}\n", key="correction", description=repair.out or "")
-    create_table_artifact(make_slices_frame(repair).to_dicts(), key="correction-slices")
-    return repair
+    create_markdown_artifact(f"{result.why}\n", key="correction", description=result.out or "")
+    create_table_artifact(make_slices_frame(result).to_dicts(), key="correction-slices")
+    return result

@@ -1,4 +1,4 @@
-"""Flow: the search for wrong labels in a study's training table."""
+"""Flow `mislabel-detection`: rank the training rows of a study by error probability."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ from tasks.terminal.mislabels import make_flagged_table, render_mislabels_markdo
 )
 @wrap_library_errors
 def mislabels(study: str) -> str:
-    """Rank every training row of a study by the probability that its label is wrong.
+    """Rank the training rows of a study by the probability that their label is wrong.
 
     Args:
-        study: path of the study file.
+        study: Path of the study file.
 
     Returns:
-        The digest of the part of the store that holds the table.
+        Digest of the stored table, an artifact of the study's store.
     """
     digest = detect_mislabels(study)
     result = read_result(open_existing_store(load_study(Path(study))), digest)

@@ -1,4 +1,4 @@
-"""The command that repairs a model: `fastif correct`."""
+"""Command `fastif correct`: error correction of a model on a failure set."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from flows.cli.common import out, report_errors
 
 app = typer.Typer()
 UNIMPROVED = 4
-"""Exit code of a repair that is no improvement."""
+"""Exit code of a correction without an improvement."""
 
 
 @app.command()
@@ -17,46 +17,47 @@ def correct(
     study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
     anchors: Annotated[
         Path,
-        typer.Option(help="Examples of what goes wrong, as [queries]."),
+        typer.Option(help="Table of failures to correct, with the columns of [queries]."),
     ],
-    to: Annotated[Path, typer.Option("--out", "-o", help="A new folder for the model.")],
+    to: Annotated[Path, typer.Option("--out", "-o", help="New folder for the corrected model.")],
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Rows to learn from; the training rows by default."),
+        typer.Option("--from", help="Table of rows to learn from; the training rows by default."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 10,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of a step.")] = 10,
-    pool: Annotated[int, typer.Option(min=1, help="Rows looked at for a step.")] = 1000,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-4,
+    steps: Annotated[int, typer.Option(min=1, help="Number of gradient steps.")] = 10,
+    rows: Annotated[int, typer.Option(min=1, help="Rows per step.")] = 10,
+    pool: Annotated[int, typer.Option(min=1, help="Candidate rows ranked per step.")] = 1000,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-4,
     by: Annotated[
-        str, typer.Option(help="helpful; to compare: harmful, random, anchors.")
+        str, typer.Option(help="helpful, or as a baseline: harmful, random, anchors.")
     ] = "helpful",
     balanced: Annotated[
-        bool, typer.Option("--balanced", help="As many rows of each label as among the anchors.")
+        bool, typer.Option("--balanced", help="Match the label distribution of the failures.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Write the model even if it is no improvement.")
+        bool, typer.Option("--keep", help="Write the model even without an improvement.")
     ] = False,
 ) -> None:
-    """Repair the model with the rows that would help the anchors most, and check it on others.
+    """Correct the model by gradient steps on the rows most helpful to a set of failures.
 
-    Half of the anchors are held out. If these do not gain, or all queries lose, no model is
-    written, and the exit code is 4.
+    The method is that of FastIF (Guo et al., 2021, section 6.3). Half of the failures are held out.
+    If their loss does not fall significantly, or the queries get worse in loss and accuracy, no
+    model is written, and the exit code is 4.
     """
     with report_errors():
         from fastif.correction import Correction
         from tasks.correction.correct_model import CorrectionRequest, correct_model
         from tasks.terminal.correction import render_slice_changes
 
-        how = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
-        # The task's own function: one step on one machine gains nothing from Prefect's start.
-        repair = correct_model.fn(
-            CorrectionRequest(study.resolve(), anchors, to, source, how, keep)
+        settings = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
+        # The plain function of the task: a single local step needs no Prefect server.
+        result = correct_model.fn(
+            CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
         )
-    out.print(render_slice_changes(repair.slices))
-    out.print(repair.why, markup=False, highlight=False, soft_wrap=True)
-    if repair.out:
-        out.print(f"The model: {repair.out}", markup=False, highlight=False, soft_wrap=True)
-    if not repair.improved:
+    out.print(render_slice_changes(result.slices))
+    out.print(result.why, markup=False, highlight=False, soft_wrap=True)
+    if result.out:
+        out.print(f"Corrected model: {result.out}", markup=False, highlight=False, soft_wrap=True)
+    if not result.improved:
         raise typer.Exit(UNIMPROVED)

@@ -1,4 +1,4 @@
-"""The commands about wrong labels: `fastif mislabels`, `fastif review ...`."""
+"""Commands of mislabel detection: `fastif mislabels`, `fastif review ...`."""
 
 import shlex
 from datetime import UTC, datetime
@@ -18,7 +18,8 @@ from flows.cli.common import (
 
 app = typer.Typer()
 review = typer.Typer(
-    help="Give suspicious labels to people, and take their verdicts back.", no_args_is_help=True
+    help="Export suspicious labels for human review, and import the annotations.",
+    no_args_is_help=True,
 )
 app.add_typer(review, name="review")
 
@@ -26,19 +27,24 @@ app.add_typer(review, name="review")
 @app.command()
 def mislabels(
     study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
-    shown: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+    shown: Annotated[int, typer.Option("-k", min=1, help="Number of rows to show.")] = 10,
     validate: Annotated[
         int,
-        typer.Option(min=0, help="Train again so many times a way, to see what cleaning is worth."),
+        typer.Option(
+            min=0, help="Retrain N times per cleaning strategy, and report the accuracy gain."
+        ),
     ] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+        bool,
+        typer.Option("--dry-run", help="Validate the input and forecast the cost; write nothing."),
     ] = False,
 ) -> None:
-    """Rank the training rows by the probability that their label is wrong, and say why.
+    """Rank the training rows by the probability that their label is wrong, with evidence.
 
-    Needs no true labels; rows of certain label ([queries] trusted = true) make it far better. What
-    was read before is kept: the next time only new texts are.
+    Cross-fitted classifiers and a noise transition matrix yield the probability; no true labels are
+    needed. Trusted rows ([queries] trusted = true) improve the ranking, and a random audit sample
+    (fastif review export --random 100) estimates the number of wrong labels. Text embeddings are
+    cached: a later detection encodes new texts only.
     """
     with report_errors():
         from tasks.mislabels.detect import detect_mislabels
@@ -52,10 +58,10 @@ def mislabels(
             from tasks.mislabels.forecast import forecast_mislabels
 
             expected = forecast_mislabels(read_detection_plan(study))
-            notice = "Everything is there already; it would only be shown."
+            notice = "The result is in the store already; nothing would be computed."
             out.print(notice if expected is None else f"{expected}", highlight=False)
             return
-        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        # The plain function of the task: a single local step needs no Prefect server.
         digest = detect_mislabels.fn(str(study.resolve()))
         result = read_result(open_existing_store(load_study(study)), digest)
         out.print(render_mislabels(result, study, shown))
@@ -67,23 +73,26 @@ def mislabels(
 
 @review.command()
 def export(
-    to: Annotated[Path, typer.Option("--out", "-o", help="A new .csv, .parquet or .json file.")],
+    to: Annotated[Path, typer.Option("--out", "-o", help="New .csv, .parquet or .json file.")],
     study: StudyOption = Path("study.toml"),
     budget: Annotated[
-        int | None, typer.Option(min=1, help="Decisions; [mislabels] budget if left out.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of rows; [mislabels] budget by default."),
     ] = None,
     random: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw so many rows at random instead of the most suspicious."),
+        typer.Option(min=1, help="Size of a random audit sample, instead of the top-ranked rows."),
     ] = None,
 ) -> None:
-    """Write the most suspicious rows for people to look at, rows that are alike as one decision.
+    """Export the most suspicious labels for human review; near-duplicates are one row.
 
-    With --random 100 the verdicts tell how many labels are wrong in all, whatever the errors are
-    like, and how far each probability may be believed. Thirty verdicts or more are needed.
+    With --random 100 the file is a random audit sample. Its annotations estimate the number of
+    wrong labels, with a 90 % confidence interval, and calibrate the probabilities. At least 30
+    annotated rows are needed, 100 are better.
 
-    Fill in right_label (the given label if it is right, "none" if no label fits), and reviewer if
-    several people look; leave the column row as it is. A .json file is for Label Studio.
+    Fill in the column right_label: the given label if it is right, "none" if no label fits. Fill in
+    reviewer if there are several. Do not change the column row. A .json file has tasks for Label
+    Studio.
     """
     with report_errors():
         from fastif import InputError
@@ -92,10 +101,10 @@ def export(
 
         if random and budget:
             what = "--budget or --random", "one of them", "both"
-            raise InputError(*what, "Export twice: suspicious rows, and rows drawn at random.")
+            raise InputError(*what, "Export two files: suspicious rows, and a random sample.")
         loaded, store = open_study(study)
         count = export_review(study, store, to, budget or loaded.mislabels.budget, random)
-        out.print(f"{count} decisions in {to}.", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"{count} rows to review in {to}.", highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
             config = make_label_config(loaded.labels)
             out.print(f"Labelling interface: {config}", markup=False, soft_wrap=True)
@@ -103,10 +112,10 @@ def export(
 
 @review.command("import")
 def import_(
-    verdicts: Annotated[Path, typer.Argument(help="The file, filled in.")],
+    verdicts: Annotated[Path, typer.Argument(help="Filled-in file, or an export of Label Studio.")],
     study: StudyOption = Path("study.toml"),
 ) -> None:
-    """Take verdicts back: they are kept, and the next search learns from them."""
+    """Import annotations; the next detection uses them."""
     with report_errors():
         from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
@@ -116,31 +125,33 @@ def import_(
         inputs = read_inputs(study)
         table = read_current_or_latest(store, inputs).table
         when = datetime.now(UTC).isoformat()
-        kept = import_annotations(store, inputs.study, inputs.train, table, verdicts, when)
-        for note in kept.notes:
+        imported = import_annotations(store, inputs.study, inputs.train, table, verdicts, when)
+        for note in imported.notes:
             out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
-        for problem in kept.refused:
-            out.print(f"Not kept:\n{problem}", markup=False, soft_wrap=True, highlight=False)
+        for problem in imported.refused:
+            out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         next_step = f"Next: fastif mislabels {shlex.quote(str(study))}"
         out.print(
-            f"Verdicts on {kept.rows} rows are kept. {next_step}", markup=False, soft_wrap=True
+            f"Annotations of {imported.rows} rows imported. {next_step}",
+            markup=False,
+            soft_wrap=True,
         )
 
 
 @review.command()
 def conflicts(study: StudyOption = Path("study.toml")) -> None:
-    """Show the rows on which reviewers disagree; they are not used until they agree."""
+    """List rows on which reviewers disagree; a detection ignores their annotations."""
     with report_errors():
         from tasks.data.inputs import read_inputs
         from tasks.data.row_hashes import row_digests
         from tasks.mislabels.annotations import read_annotations
-        from tasks.mislabels.review_export import list_conflicts as disputed
+        from tasks.mislabels.review_export import list_conflicts
 
         loaded, store = open_study(study)
         train = read_inputs(study).train
-        known = read_annotations(store, train, loaded.labels)
+        merged = read_annotations(store, train, loaded.labels)
         digests = row_digests(train, loaded.labels)
         table = Table("id", "label", "reviewers")
-        for row in disputed(known, train.ids, digests, loaded.labels).iter_rows():
+        for row in list_conflicts(merged, train.ids, digests, loaded.labels).iter_rows():
             table.add_row(*map(Text, row))
         out.print(table if table.row_count else "Reviewers agree on every row.")

@@ -1,1 +1,1 @@
-"""Correction of a model on anchors."""
+"""Error correction of a model on a failure set, and its evaluation on held-out failures."""

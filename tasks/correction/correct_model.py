@@ -1,4 +1,4 @@
-"""A study's model repaired on anchors, and whether that did any good, on examples held out."""
+"""Error correction of a study's model, and its evaluation on held-out failures and all queries."""
 
 import json
 from collections.abc import Sequence
@@ -35,22 +35,22 @@ from tasks.study.study import Study
 
 RECORD = "fastif-correction.json"
 HELD_OUT_SHARE = 0.5
-"""Share of the anchors that no step sees, by which the repair is judged."""
+"""Fraction of the failures that are held out to evaluate the correction."""
 MIN_ANCHORS = 20
-"""Anchors below which half of them would say nothing."""
+"""Minimum number of failures; with fewer, the held-out half is too small."""
 
 
 @dataclass(frozen=True)
 class CorrectionRequest:
-    """What is to be repaired.
+    """Input of an error correction.
 
     Attributes:
-        study: its file.
-        anchors: a table with the columns of [queries].
-        out: a new folder for the model.
-        source: a table with the columns of [train] to learn from; the training rows if None.
-        settings: steps, numbers and seed.
-        keep: whether the model is written even if it is no improvement.
+        study: Study file.
+        anchors: Table of failures, with the columns of [queries].
+        out: New folder for the corrected model.
+        source: Table of rows to learn from, with the columns of [train]; the training rows if None.
+        settings: Number of steps and rows, selection, and seed.
+        keep: Whether to write the model even without an improvement.
     """
 
     study: Path
@@ -63,14 +63,14 @@ class CorrectionRequest:
 
 @dataclass(frozen=True)
 class CorrectionResult:
-    """What came of it.
+    """Outcome of an error correction.
 
     Attributes:
-        improved: whether it is an improvement; then, or if asked for, the model was written.
-        why: in one sentence.
-        slices: the anchors that were held out, all queries, and queries by group.
-        taken: ids of the rows that each step was taken on.
-        out: the folder of the model; None if it was not written.
+        improved: Whether it is an improvement; without one, the model is written only with `keep`.
+        why: Conclusion in one sentence.
+        slices: Changes on the held-out failures, on all queries, and on queries by group.
+        taken: Ids of the rows of each step.
+        out: Folder of the model; None if it was not written.
     """
 
     improved: bool
@@ -82,11 +82,14 @@ class CorrectionResult:
 
 @task(name="correct-model", cache_policy=NO_CACHE)
 def correct_model(request: CorrectionRequest) -> CorrectionResult:
-    """Repair a study's model on anchors, check it on others, and write it if it is better.
+    """Correct a study's model on a failure set, evaluate it, and write it if it is an improvement.
+
+    Args:
+        request: Input of the correction.
 
     Raises:
-        StudyError, InputError: something is wrong with the study, a table or the folder; or the
-            damping is yet to be chosen.
+        StudyError, InputError: The study, a table or the folder is invalid, or no damping is
+            selected.
     """
     context, anchors, source = _open_tables(request)
     used, held_out = split_held_out(anchors, HELD_OUT_SHARE, request.settings.seed)
@@ -116,7 +119,7 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
     slices = compute_slice_changes(context, anchors, texts, held_out, corrected.params)
     improved, reason = decide_improvement(slices)
     written = improved or request.keep
-    # Of a step on anchors, positions are those among the anchors that were used.
+    # With `by="anchors"`, positions are those among the failures that were not held out.
     names = [anchors.ids[i] for i in used.tolist()] if request.settings.by == "anchors" else ids
     rows_used = [[names[i] for i in rows.tolist()] for rows in corrected.rows_used]
     result = CorrectionResult(
@@ -128,34 +131,36 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
 
 
 def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table | None]:
-    """The context and the tables, after refusing what would stop it later."""
+    """Open the run and the tables, and check all input before any computation."""
     if request.out.exists():
-        raise InputError(f"--out {request.out}", "a new folder", "one that exists", "Name another.")
+        remedy = "Choose another name."
+        raise InputError(f"--out {request.out}", "a new folder", "one that exists", remedy)
     plan = plan_run(request.study)
     check_outside(plan.store_path, request.out)
     study = plan.inputs.study
     anchors = _read_option_table(study, study.queries, request.anchors, "--anchors")
     if (count := count_distinct_rows(anchors)) < MIN_ANCHORS:
-        got = f"{count}" if count == len(anchors) else f"{count} among {len(anchors)} rows"
-        remedy = "Give more: half of them are held out to judge the repair."
-        raise InputError("--anchors", f"{MIN_ANCHORS} examples or more", got, remedy)
+        got = f"{count}" if count == len(anchors) else f"{count} distinct among {len(anchors)} rows"
+        remedy = "Add failures: half of them are held out to evaluate the correction."
+        raise InputError("--anchors", f"{MIN_ANCHORS} or more distinct examples", got, remedy)
     source = None
     if request.source is not None:
         source = _read_option_table(study, study.train, request.source, "--from")
     context = validate_run(plan)
     if context.others:
-        raise InputError("models", "one model", "several", "Repair one of them by itself.")
+        raise InputError("models", "one model", "several", "Correct one model at a time.")
     if context.known_damping is None:
         remedy = f"Run `fastif audit {request.study}` first, or set a number."
-        raise InputError("[curvature] damping", "one that is chosen", "none yet", remedy)
+        expected = "a selected damping"
+        raise InputError("[curvature] damping", expected, "none selected yet", remedy)
     return context, anchors, source
 
 
 def _read_option_table(study: Study, source: TableSource, table: Path, option: str) -> Table:
-    """A table of an option, with the columns of a section; refused by the name of the option.
+    """Read the table of an option with the columns of a section; problems name the option.
 
     Raises:
-        StudyError: it cannot be read.
+        StudyError: The table cannot be read.
     """
     role = "queries" if source is study.queries else "train"
     try:
@@ -168,7 +173,7 @@ def _read_option_table(study: Study, source: TableSource, table: Path, option: s
 
 
 def _replace_location(problem: Problem, key: str, option: str) -> Problem:
-    """The same problem of an option in place of a key; its path starts where the command runs."""
+    """Name the option as the place of a problem; its path is relative to the working directory."""
     if problem.where != key:
         return problem
     remedy = problem.remedy.replace("; it starts from the study's folder", "")
@@ -176,7 +181,7 @@ def _replace_location(problem: Problem, key: str, option: str) -> Problem:
 
 
 def _replace_table(source, table: Path):
-    """The same columns of another table."""
+    """Return the table source with another table and the same columns."""
     groups = {"groups": ()} if isinstance(source, QuerySource) else {}
     changes = {"table": str(table.resolve()), "dataset": None, "split": None, "config": None}
     return source.model_copy(update=changes | groups)
@@ -203,7 +208,7 @@ def _write_model(
     corrected: CorrectedModel,
     result: CorrectionResult,
 ) -> None:
-    """The model and the record of how it came about, whole or not at all."""
+    """Write the model and the record of its correction, whole or not at all."""
     model, folder = context.objective.full_model, find_model_folder(context.study)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     record = {
@@ -226,5 +231,5 @@ def _write_model(
 
 
 def make_slices_frame(result: CorrectionResult) -> pl.DataFrame:
-    """Before and after, a row a slice."""
+    """Return the changes as a table, one row a slice."""
     return pl.DataFrame([asdict(change) for change in result.slices])

@@ -1,4 +1,4 @@
-"""Examples before and after a correction, slice by slice, and whether it is an improvement."""
+"""Accuracy and loss before and after a correction, by slice, and whether it is an improvement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,16 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class SliceChange:
-    """Examples before and after.
+    """Accuracy and loss of a slice before and after a correction.
 
     Attributes:
-        name: of the slice.
-        rows: how many.
-        before, after: accuracy.
-        loss: change of the mean loss, nats; negative is better.
-        low, high: its 95 % interval over the examples.
+        name: Name of the slice.
+        rows: Number of examples.
+        before: Accuracy before.
+        after: Accuracy after.
+        loss: Change of the mean loss, nats; negative is an improvement.
+        low: Lower bound of the 95 % t interval of `loss` over examples.
+        high: Upper bound of the 95 % t interval of `loss` over examples.
     """
 
     name: str
@@ -43,7 +45,7 @@ def compute_slice_changes(
     held_out: Tensor,
     params: Params,
 ) -> list[SliceChange]:
-    """Anchors held out, all queries, and queries by group, each before and after."""
+    """Return changes on the held-out failures, on all queries, and on queries by group."""
     slices = [
         _make_slice_change(
             "anchors held out", *_predict_before_after(context, texts, held_out, params)
@@ -69,7 +71,7 @@ def compute_slice_changes(
 def _predict_before_after(
     context: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
 ) -> tuple[Tensor, Tensor]:
-    """Whether each example is right, and its loss, before and after: [2 m] each."""
+    """Whether each example is classified correctly, and its loss, before and after, [2, m] each."""
     right, losses = [], []
     trained = context.objective.params
     labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
@@ -93,22 +95,26 @@ def _make_slice_change(name: str, right: Tensor, losses: Tensor) -> SliceChange:
 
 
 def decide_improvement(slices: Sequence[SliceChange]) -> tuple[bool, str]:
-    """An improvement is one on the anchors held out that costs the queries no accuracy for sure."""
+    """Decide whether held-out failures gain, and queries do not lose, significantly.
+
+    Returns:
+        Whether it is an improvement, and the reason in one sentence.
+    """
     held_out, queries = slices[0], slices[1]
     if held_out.high >= 0:
         return False, (
-            f"No improvement: on the {held_out.rows} anchors held out the loss changes by "
+            f"No improvement: on the {held_out.rows} held-out failures the loss changes by "
             f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f})."
         )
     if queries.low > 0 and queries.after < queries.before:
         return False, (
-            f"No improvement: the anchors gain, but all queries lose: {queries.before:.1%} to "
-            f"{queries.after:.1%}, {queries.loss:+.3f} nats ({queries.low:+.3f} to "
-            f"{queries.high:+.3f})."
+            "No improvement: the held-out failures gain, but the queries lose: accuracy "
+            f"{queries.before:.1%} to {queries.after:.1%}, loss {queries.loss:+.3f} nats "
+            f"({queries.low:+.3f} to {queries.high:+.3f})."
         )
     return True, (
-        f"Improved: {held_out.before:.1%} to {held_out.after:.1%} of the {held_out.rows} anchors "
-        "held out, "
-        f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f}); all queries "
-        f"{queries.before:.1%} to {queries.after:.1%}."
+        f"Improved: accuracy {held_out.before:.1%} to {held_out.after:.1%} on the {held_out.rows} "
+        f"held-out failures, loss {held_out.loss:+.3f} nats ({held_out.low:+.3f} to "
+        f"{held_out.high:+.3f}); accuracy {queries.before:.1%} to {queries.after:.1%} on all "
+        "queries."
     )

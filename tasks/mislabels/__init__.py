@@ -1,1 +1,1 @@
-"""Mislabel detection: the search, its table, review by people and random samples."""
+"""Mislabel detection: its table, export and import of human reviews, and random audit samples."""

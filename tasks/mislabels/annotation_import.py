@@ -1,4 +1,4 @@
-"""Import of a reviewer's file: rows matched by content, words checked, good verdicts kept."""
+"""Import of a review file: rows matched by content, labels and flags parsed, annotations stored."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -36,12 +36,12 @@ YES_OR_NO = "true or false, or a word for them such as WAHR, VRAI, yes, x, 1"
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of a file.
+    """Outcome of the import of a review file.
 
     Attributes:
-        rows: how many rows have a verdict by it, those that are alike too.
-        refused: rows of the file that were not kept, and why.
-        notes: what a person should know of how it was read.
+        rows: Number of rows with a stored annotation, near-duplicates included.
+        refused: Records that were not stored, with the reason.
+        notes: Notes on the parsing of the file, for the reader.
     """
 
     rows: int
@@ -52,19 +52,19 @@ class ImportResult:
 def import_annotations(
     store: Store, study: Study, table: Table, mislabels: pl.DataFrame, path: Path, when: str
 ) -> ImportResult:
-    """Keep what a file says of rows, and of those that are alike.
+    """Store the annotations of a review file, for its rows and their near-duplicates.
 
     Args:
-        store: of the study.
-        study: names the labels.
-        table: training rows as they are now.
-        mislabels: the table of mislabels of these rows, which knows what is alike.
-        path: a reviewer's file; see `tasks.mislabels.review_files`.
-        when: time of the import, for people.
+        store: Store of the study.
+        study: Study, for its label names.
+        table: Current training rows.
+        mislabels: Table of a mislabel detection of these rows, for the clusters of near-duplicates.
+        path: Review file; see `tasks.mislabels.review_files`.
+        when: ISO time of the import, for display.
 
     Raises:
-        StudyError: the file cannot be read, has an unknown word for a flag, or no row of it can be
-            kept; nothing is kept then.
+        StudyError: The file cannot be read, has an unknown flag, or contains no valid annotation;
+            nothing is stored then.
     """
     review = read_review(path)
     _check_flags(review, path)
@@ -84,14 +84,14 @@ def import_annotations(
 def _make_nothing_kept_problems(refused: Sequence[Problem]) -> list[Problem]:
     if refused:
         num_more = len(refused) - MAX_SHOWN
-        last = [Problem("file", "rows that can be kept", f"{num_more} more like these", "as above")]
+        last = [Problem("file", "valid rows", f"{num_more} more refused rows", "as above")]
         return [*refused[:MAX_SHOWN], *(last if num_more > 0 else [])]
-    change = "write the right label of the rows that you have looked at"
+    change = "enter the right label of the rows that you have reviewed"
     return [Problem("column right_label", "one label or more", "none", change)]
 
 
 def _check_flags(review: ReviewFile, path: Path) -> None:
-    """A sample whose flag is misread is lost, so that an unknown word refuses the file."""
+    """Refuse a file with an unknown flag, since a misread flag would lose a sampled row."""
     unknown = [record for record in review.records if parse_flag(record.drawn) is None]
     if unknown:
         got = join_some((f"{r.place}: {format_value(r.drawn, 20)}" for r in unknown), MAX_SHOWN)
@@ -101,7 +101,7 @@ def _check_flags(review: ReviewFile, path: Path) -> None:
 def _match_records(
     review: ReviewFile, index: RowIndex, samples: Sequence[StoredSample]
 ) -> tuple[list[ImportedAnnotation], list[Problem], list[str]]:
-    """What is kept, what is refused, and notes."""
+    """Return the accepted annotations, the refused records, and notes."""
     accepted: list[ImportedAnnotation] = []
     refused: list[Problem] = []
     num_by_id, unsampled = 0, 0
@@ -119,7 +119,7 @@ def _match_records(
             refused.append(match)
             continue
         row = removed_row if isinstance(match, Problem) else match.row
-        assert row is not None, "either it is in the table or in a draw"
+        assert row is not None, "the row is in the table or in a stored sample"
         num_by_id += not isinstance(match, Problem) and match.how == "id"
         flagged = bool(parse_flag(record.drawn)) or is_whole_sample
         audited = flagged and any(row in sample.sampled_rows for sample in samples)
@@ -136,9 +136,9 @@ def _match_records(
 def _make_id_notes(num_by_id: int, num_accepted: int) -> Iterator[str]:
     if num_by_id:
         yield (
-            f"{num_by_id} of {num_accepted} rows are known by their id alone, since the file has "
-            "no column "
-            "`row` or `text`: if texts were edited or ids used again, these verdicts are wrong"
+            f"{num_by_id} of {num_accepted} rows are matched by id alone, since the file has no "
+            "column `row` or `text`: their annotations are wrong if a text was edited or an id "
+            "reused"
         )
 
 
@@ -150,28 +150,26 @@ def _make_flag_notes(
 ) -> Iterator[str]:
     if unsampled:
         yield (
-            f"{unsampled} rows are flagged as drawn, but are in no random sample that this store "
-            "has "
-            "recorded: they are verdicts, and are not counted by"
+            f"{unsampled} rows have the flag `drawn`, but are in no random audit sample of this "
+            "store: their annotations are stored, but do not count for the estimate of errors"
         )
     audited = sum(annotation.audited for annotation in accepted)
     if review.flagged:
         return
     if audited:
-        reason = "though the column `drawn` is gone or empty"
-        yield f"the {audited} rows are those of a random sample, {reason}"
+        reason = "although the column `drawn` is missing or empty"
+        yield f"the {audited} rows are recognized as a random audit sample, {reason}"
     elif unflagged := sum(
         any(annotation.row in sample.sampled_rows for sample in samples) for annotation in accepted
     ):
         yield (
-            f"{unflagged} rows are of a random sample, but the file has no column `drawn`, or an "
-            "empty "
-            "one: they are verdicts, and are not counted by"
+            f"{unflagged} rows are in a random audit sample, but the column `drawn` is missing or "
+            "empty: their annotations are stored, but do not count for the estimate of errors"
         )
 
 
 def _is_whole_sample(review: ReviewFile, index: RowIndex, samples: Sequence[StoredSample]) -> bool:
-    """Whether the rows of a file are exactly those of a random sample."""
+    """Whether the rows of a file are exactly those of one random sample."""
     if not samples:
         return False
     matches = [index.match(record) for record in review.records]
@@ -180,7 +178,7 @@ def _is_whole_sample(review: ReviewFile, index: RowIndex, samples: Sequence[Stor
 
 
 def _find_removed_row(record: ReviewRecord, samples: Sequence[StoredSample]) -> bytes | None:
-    """The digest of a drawn row that is not in the table any more; its verdict still counts."""
+    """Digest of a sampled row that was removed from the table; its annotation still counts."""
     if record.row is None or not parse_flag(record.drawn):
         return None
     try:
@@ -202,7 +200,7 @@ def _find_removed_row(record: ReviewRecord, samples: Sequence[StoredSample]) -> 
 def _make_unknown_label_problem(record: ReviewRecord, labels: Sequence[str]) -> Problem:
     none = choose_none_word(labels)
     expected = (
-        f"one of {join_some(map(format_value, labels))}, or {format_value(none)} if none fits"
+        f"one of {join_some(map(format_value, labels))}, or {format_value(none)} if no label fits"
     )
     return record.make_problem(
         "right_label", expected, format_value(record.right, 40), "correct this row"
@@ -212,7 +210,7 @@ def _make_unknown_label_problem(record: ReviewRecord, labels: Sequence[str]) -> 
 def _resolve_reviewers(
     accepted: Sequence[ImportedAnnotation], labels: Sequence[str]
 ) -> tuple[list[ImportedAnnotation], list[Problem]]:
-    """Of one reviewer's on a row the newest annotation; without a newest, those that agree."""
+    """Keep the newest annotation of each reviewer on a row; without times, those that agree."""
     by_reviewer: dict[tuple[bytes, str], list[ImportedAnnotation]] = defaultdict(list)
     for annotation in accepted:
         by_reviewer[annotation.row, normalize_word(annotation.record.reviewer)].append(annotation)
@@ -228,7 +226,7 @@ def _resolve_reviewers(
                 for annotation in group
             )
             expected = f"one right label by {group[0].record.reviewer or 'one reviewer'}"
-            change = "leave one of these rows, or name the reviewers"
+            change = "keep one of these rows, or fill in the column `reviewer`"
             first = group[0].record
             refused.append(
                 first.make_problem(
@@ -239,7 +237,7 @@ def _resolve_reviewers(
 
 
 def _select_newest(annotations: Sequence[ImportedAnnotation]) -> Sequence[ImportedAnnotation]:
-    """Those of the latest time; all where the time of one is not known."""
+    """Return the annotations of the latest time; all of them if a time is missing."""
     times = [parse_time(annotation.record.when) for annotation in annotations]
     known_times = [time for time in times if time is not None]
     if len(known_times) < len(annotations):

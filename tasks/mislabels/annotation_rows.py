@@ -1,4 +1,4 @@
-"""Rows of verdicts to be stored: of what was said, and of rows that are alike."""
+"""Annotation rows for the store: one a reviewed row and reviewer, and one a near-duplicate."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,14 @@ from tasks.mislabels.stored_samples import StoredSample
 
 @dataclass(frozen=True)
 class ImportedAnnotation:
-    """A record that is kept: its row, the right label, whether it counts as drawn."""
+    """Accepted record of a review file, with its row and right label.
+
+    Attributes:
+        record: Record of the file.
+        row: Digest of the row's texts and given label.
+        right: Right label; None where no label fits.
+        audited: Whether the row is in a random audit sample.
+    """
 
     record: ReviewRecord
     row: bytes
@@ -33,12 +40,12 @@ def make_annotations_frame(
     mislabels: pl.DataFrame,
     samples: Sequence[StoredSample],
 ) -> pl.DataFrame:
-    """Rows of verdicts: of what was said, and of rows that are alike."""
+    """Return annotation rows for reviewed rows and their near-duplicates."""
     rows = mislabels.select("text", "text_pair", "label").iter_rows()
     digests = [row_digest(content_digest(a, b), label) for a, b, label in rows]
     cluster = dict(zip(digests, mislabels["cluster"], strict=True))
     probability = dict(zip(digests, mislabels["probability"], strict=True))
-    # A search of before there was such a column knew only the one probability.
+    # Tables of earlier versions have no column `doubt`.
     prior_errors = mislabels["doubt"].fill_null(mislabels["probability"])
     prior_error = dict(zip(digests, prior_errors, strict=True))
     cluster_rows: dict[int, list[bytes]] = defaultdict(list)
@@ -54,7 +61,7 @@ def make_annotations_frame(
         for member in cluster_rows[cluster[annotation.row]] if annotation.row in cluster else []:
             from_duplicates[member, key[1]].append(annotation)
     for key, group in from_duplicates.items():
-        # What was said of a row itself goes before what was said of one like it.
+        # An annotation of the row itself has precedence over those of its near-duplicates.
         is_unreviewed = key not in records and key[0] in index.by_digest
         if is_unreviewed and len({annotation.right for annotation in group}) == 1:
             records[key] = _make_annotation_row(group[0], key[0], index, samples) | {"drawn": False}

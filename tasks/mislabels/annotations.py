@@ -1,4 +1,4 @@
-"""Verdicts on labels: kept in the store by the content of rows, and read as they hold today."""
+"""Annotations of reviewers in the store, by the content of rows, and their merged state."""
 
 import hashlib
 import json
@@ -19,24 +19,24 @@ from tasks.run.sequence import find_next_number, read_numbered_records
 
 KIND, RECORD = "verdicts", "import.json"
 RENAME_SHARE = 0.9
-"""Share of the rows of a label that is gone that have one new label: then it has a new name."""
+"""Minimum fraction of the rows of a missing label that have one new label, for a renamed label."""
 
 
 def read_annotations(
     store: Store | None, table: Table | None = None, labels: Sequence[str] = ()
 ) -> Annotations:
-    """All verdicts of a store; of one reviewer's on a row that which was imported last.
+    """Read and merge all annotations of a store; a reviewer's last import on a row counts.
 
     Args:
-        store: has them.
-        table: training rows as they are, by which verdicts of before are found and labels that
-            have new names are known; such verdicts are left as they are without it.
-        labels: the study's label names.
+        store: Store of the study; None if there is none yet.
+        table: Current training rows, by which annotations of earlier versions are located and
+            renamed labels are detected; None leaves such annotations as they are.
+        labels: Label names of the study.
     """
     imports = [] if store is None else read_numbered_records(store, KIND, RECORD)
     if not imports:
         return Annotations(samples=read_samples(store))
-    # Files of before there was a draw lack its columns.
+    # Files of earlier versions lack the columns of random samples.
     frames = [
         _add_content_column(pl.read_parquet(folder / f"{KIND}.parquet"), record)
         for folder, record in imports
@@ -60,18 +60,18 @@ def read_annotations(
 def write_annotations(
     store: Store, frame: pl.DataFrame, labels: Sequence[str], file: str, when: str
 ) -> None:
-    """Keep verdicts as one import.
+    """Write annotations as one import.
 
     Args:
-        store: of the study.
-        frame: rows of `storage.mislabel_schemas.VERDICTS`.
-        labels: the study's label names.
-        file: they were read from.
-        when: time of the import, for people; what is newer goes by its number.
+        store: Store of the study.
+        frame: Rows of `storage.mislabel_schemas.VERDICTS`.
+        labels: Label names of the study.
+        file: Name of the review file.
+        when: ISO time of the import, for display; imports are ordered by number.
     """
     number = find_next_number(record for _, record in read_numbered_records(store, KIND, RECORD))
     record = {"number": number, "when": when, "file": file, "rows": len(frame)}
-    record |= {"labels": list(labels)}  # rows are named by the names of labels
+    record |= {"labels": list(labels)}  # row digests contain label names
 
     def write(folder: Path) -> None:
         write_table(folder, KIND, frame)
@@ -84,7 +84,7 @@ def write_annotations(
 
 
 def _add_content_column(frame: pl.DataFrame, record: Mapping[str, object]) -> pl.DataFrame:
-    """With a column `content`; null in what was imported when rows were named otherwise."""
+    """Add missing columns; `content` is null for imports with row digests of an earlier version."""
     missing = {
         name: pl.lit(None, dtype)
         for name, dtype in polars_schema(VERDICTS).items()
@@ -97,7 +97,7 @@ def _add_content_column(frame: pl.DataFrame, record: Mapping[str, object]) -> pl
 
 
 def _fill_legacy_contents(frame: pl.DataFrame, table: Table, labels: Sequence[str]) -> pl.DataFrame:
-    """With the contents of verdicts of before that are on rows of the table."""
+    """Fill in `content` for annotations of an earlier version whose rows are in the table."""
     if not frame["content"].null_count():
         return frame
     legacy = map_legacy_digests(table, labels)
@@ -109,13 +109,13 @@ def _fill_legacy_contents(frame: pl.DataFrame, table: Table, labels: Sequence[st
 def _find_renamed_labels(
     rows: set[tuple[bytes | None, str]], old_labels: set[str], table: Table, labels: Sequence[str]
 ) -> dict[str, str]:
-    """New names of labels that are gone, where nearly all of their rows have one new label.
+    """Return new names of missing labels, where nearly all of their rows have one new label.
 
     Args:
-        rows: digests of texts with the label of each, as they were.
-        old_labels: labels that there were.
-        table: training rows as they are.
-        labels: the study's label names.
+        rows: Text digests with the label of each row at the time of its annotation.
+        old_labels: Labels at the time of the annotations.
+        table: Current training rows.
+        labels: Label names of the study.
     """
     if old_labels <= set(labels):
         return {}
@@ -153,7 +153,7 @@ def _parse_annotations(frame: pl.DataFrame, names: Mapping[str, str]) -> list[An
 
 
 def make_no_mislabels_error(store: Store) -> StoreError:
-    """There is nothing to review yet."""
+    """Return the error of a store without a mislabel detection."""
     return StoreError(
         store.layout.root,
         expected="a table of mislabels",

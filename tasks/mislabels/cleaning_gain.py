@@ -1,4 +1,4 @@
-"""Whether cleaning pays: the study's own training, with and without the most suspicious rows."""
+"""Accuracy gain of data cleaning, by retraining with and without the flagged labels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,31 +31,31 @@ from tasks.runtime.progress import progress_bar
 from tasks.study.errors import Problem, StudyError
 
 UNCHANGED, REMOVED, CORRECTED, RANDOM_REMOVED = (
-    "as it is",
-    "without",
-    "suggested label",
-    "random removed",
+    "unchanged",
+    "flagged rows removed",
+    "flagged rows relabelled",
+    "random rows removed",
 )
 STRATEGIES = (UNCHANGED, REMOVED, CORRECTED, RANDOM_REMOVED)
 TRAIN_FRACTION = 0.8
-"""Share of the rows that a head is fitted to, others with each seed: nothing else differs."""
+"""Fraction of the rows on which a linear head is trained; each seed samples others."""
 
 OWN_CLASSIFIER, LINEAR_HEAD = "the study's classifier", "a linear head on frozen features"
 
 PredictFn = Callable[[int, Tensor, Tensor], Tensor]
-"""Of the queries, by what was trained with a seed, on the rows of some positions, with labels."""
+"""Function of a seed, row positions and labels that trains, and returns logits of the queries."""
 
 
 @dataclass(frozen=True)
 class CleaningComparison:
-    """Accuracy on the queries of models trained in several ways.
+    """Accuracy on the queries by cleaning strategy and seed.
 
     Attributes:
-        rows: how many training rows are removed or corrected.
-        queries: how many rows accuracy is taken over.
-        accuracy: by way, one number a seed; the seeds are the same for all ways.
-        classifier: what was trained.
-        queries_trusted: whether the search was given the queries' labels.
+        rows: Number of training rows that are removed or corrected.
+        queries: Number of rows on which accuracy is measured.
+        accuracy: Accuracy by strategy, one number a seed; all strategies share the seeds.
+        classifier: Description of the classifier that was trained.
+        queries_trusted: Whether the detection used the queries as trusted rows.
     """
 
     rows: int
@@ -65,39 +65,44 @@ class CleaningComparison:
     queries_trusted: bool
 
     def estimate_gain(self, strategy: str, baseline: str = UNCHANGED) -> tuple[float, float, float]:
-        """Mean difference over the seeds, and its 95 % interval by Student's t."""
+        """Return the mean paired difference of accuracy and its 95 % t interval over seeds."""
         pairs = zip(self.accuracy[strategy], self.accuracy[baseline], strict=True)
         mean, half = mean_t_interval([treated - reference for treated, reference in pairs])
         return mean, mean - half, mean + half
 
     @property
     def conclusion(self) -> str:
-        """In one sentence."""
+        """Conclusion in one sentence."""
         best = max((REMOVED, CORRECTED), key=lambda strategy: self.estimate_gain(strategy)[0])
         mean, low, high = self.estimate_gain(best)
         if low > 0:
             words = "removing them" if best == REMOVED else "the suggested labels"
             return f"Cleaning pays: {words} gains {mean:+.1%} ({low:+.1%} to {high:+.1%})."
         return (
-            f"Cleaning does not pay here, as far as {len(self.accuracy[best])} seeds can tell: "
+            f"Cleaning has no significant gain over {len(self.accuracy[best])} seeds: "
             f"{mean:+.1%} at best ({low:+.1%} to {high:+.1%})."
         )
 
 
 def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> CleaningComparison:
-    """Train a classifier again in each way, so many times.
+    """Retrain a classifier once a seed and cleaning strategy, and measure accuracy on the queries.
 
-    The study's own, with another seed each time; where it has none, a linear head on the features
-    that rows were judged by, each time without another fifth of the rows.
+    The classifier is the study's own, with a new seed each time. A study without training uses a
+    linear head on the features of the detection, on a random 80 % of the rows each time.
+
+    Args:
+        path: Study file.
+        result: Mislabel detection of the study.
+        seeds: Number of trainings a strategy.
 
     Raises:
-        StudyError: there is no row to measure accuracy on.
+        StudyError: The study has no queries to measure accuracy on.
     """
     plan = read_detection_plan(path)
     inputs = plan.inputs
     if not inputs.study.has_queries:
-        expected = "a section with rows whose labels are right, in the columns of [train]"
-        change = "add it: accuracy is measured on them"
+        expected = "a section with correctly labelled rows, in the columns of [train]"
+        change = "add it: accuracy is measured on these rows"
         raise StudyError(path, [Problem("[queries]", expected, "none", change)])
     flagged = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
     flagged = flagged.head(min(result.facts["budget"], len(inputs.train) // 2))
@@ -132,7 +137,7 @@ def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> Cleaning
 
 
 def render_comparison(comparison: CleaningComparison) -> RenderableType:
-    """Accuracy a way, its gain over no cleaning, and the verdict."""
+    """Render accuracy and gain by strategy, and the conclusion, as a panel."""
     table = RichTable(box=None, padding=(0, 1))
     for name in ("trained on", "accuracy", "gain", "95 % interval"):
         table.add_column(name, justify="left" if name == "trained on" else "right")
@@ -142,18 +147,18 @@ def render_comparison(comparison: CleaningComparison) -> RenderableType:
         table.add_row(strategy, f"{sum(accuracies) / len(accuracies):.2%}", *gain)
     seeds = len(comparison.accuracy[UNCHANGED])
     note = (
-        f"\n{comparison.rows} rows removed or corrected, {seeds} trainings of "
-        f"{comparison.classifier} a way, "
+        f"\n{comparison.rows} rows removed or corrected; {seeds} trainings of "
+        f"{comparison.classifier} per strategy; "
         f"accuracy on {comparison.queries:,} queries.\n{comparison.conclusion}"
     )
     if comparison.queries_trusted:
-        note += "\nThe search knew these queries' labels: the gain on others may be smaller."
-    title = "what cleaning is worth"
+        note += "\nThe queries were trusted rows of the detection: the gain on others may be lower."
+    title = "accuracy gain of cleaning"
     return Panel(Group(table, Text(note)), title=title, title_align="left")
 
 
 def _make_classifier_fn(inputs: Inputs) -> PredictFn:
-    """The study's own classifier, its frozen layers computed once."""
+    """Training of the study's classifier; hidden states of frozen layers are computed once."""
     study, base = inputs.study, find_base_folder(inputs.study)
     assert study.training is not None
     device = resolve_devices(study.run.devices)[0].torch
@@ -183,7 +188,7 @@ def _make_classifier_fn(inputs: Inputs) -> PredictFn:
 
 
 def _make_head_fn(plan: DetectionPlan, weights: Sequence[float]) -> PredictFn:
-    """Linear heads on views that rows and queries are given together, mixed as in the search."""
+    """Training of linear heads on the feature views of the detection, with its weights."""
     inputs, classes = plan.inputs, len(plan.inputs.study.labels)
     store = Store.open(resolve_store_path(inputs.study), inputs.study.name)
     tables = [inputs.train, inputs.queries]

@@ -1,7 +1,7 @@
-"""A trained classifier's say on rows that it has not seen: the study's own, or another.
+"""Out-of-fold logits of a trained classifier: the study's own, cross-fitted, or another one.
 
-The study's own is cross-fitted: trained once a fold, above frozen layers that all folds share. What
-it says is kept in the store, fold by fold, so that a killed search loses one training at most.
+The study's own is trained once a fold, on hidden states of frozen layers that all folds share. Its
+logits are stored fold by fold, so that an interrupted detection loses one training at most.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ KIND, FILE = "judged", "logits.safetensors"
 
 
 def classifier_key(inputs: Inputs) -> str | None:
-    """Names who judges by all that it depends on but the rows; None if nobody does."""
+    """Return the cache key of the classifier, without the rows; None if there is none."""
     study = inputs.study
     if study.mislabels.judge is not None:
         return compute_model_digest(find_classifier_folder(study))
@@ -49,13 +49,13 @@ def classifier_key(inputs: Inputs) -> str | None:
 def compute_classifier_logits(
     store: Store, inputs: Inputs, table: Table, groups: Tensor
 ) -> Tensor | None:
-    """Logits of the rows of `table` by whoever the study names, [n c]; None if nobody.
+    """Return logits of the rows by the study's classifier, [n, c]; None if it names none.
 
     Args:
-        store: keeps them.
-        inputs: the study.
-        table: training rows, in the order that is asked for.
-        groups: equal for rows that must be judged by the same training.
+        store: Store that caches the logits.
+        inputs: Study and tables.
+        table: Training rows, in the order of the result.
+        groups: Group of each row; a group stays in one fold, [n].
     """
     study, key = inputs.study, classifier_key(inputs)
     if key is None:
@@ -66,7 +66,7 @@ def compute_classifier_logits(
         groups, study.mislabels.folds or 0, study.training.seed if study.training else 0
     )
     logits = torch.zeros(len(table), len(study.labels))
-    # With the names of the labels: a class more, without a row, leaves the table as it is.
+    # With the label names: an additional class without rows does not change the table's digest.
     key_fields = {"judge": key, "rows": table.digest, "labels": list(study.labels)}
     digests = {
         int(fold): compute_fingerprint({**key_fields, "fold": int(fold)})
@@ -81,7 +81,7 @@ def compute_classifier_logits(
         _train_folds(store, study, table, fold_ids, missing)
     for fold, digest in digests.items():
         folder = store.find_artifact(KIND, digest)
-        assert folder is not None, "it was trained just now"
+        assert folder is not None, "all missing folds were trained above"
         logits[fold_ids == fold] = load_file(folder / FILE)["logits"]
     return logits
 
@@ -89,12 +89,12 @@ def compute_classifier_logits(
 def _train_folds(
     store: Store, study: Study, table: Table, fold_ids: Tensor, missing: dict[int, str]
 ) -> None:
-    """Train without each fold, and keep what the classifier says of it."""
+    """Train without each missing fold, and store the logits of its rows."""
     assert study.training is not None
     base, device = find_base_folder(study), resolve_devices(study.run.devices)[0].torch
     seed = study.training.seed
     examples = None
-    with progress_bar("trainings, each without a fold", len(missing)) as advance:
+    with progress_bar("cross-fitting: trainings", len(missing)) as advance:
         for fold, digest in missing.items():
             objective = make_objective(study, base, table, seed, device)
             if examples is None:  # the frozen layers are the same for all
@@ -125,7 +125,7 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     tokenizer = fastif.load_tokenizer(folder, model)
     texts = _tokenize(study, tokenizer, table, device)
     objective.verify_shortcuts(texts)
-    with progress_bar("rows: judged by another classifier", len(table)) as advance:
+    with progress_bar("rows: logits of another classifier", len(table)) as advance:
         outputs, _ = fastif.predict(objective, texts)
         advance(len(table))
     return outputs.float().cpu()

@@ -1,4 +1,4 @@
-"""Bulk mislabel detection: from the training table to a ranked table in the store."""
+"""Mislabel detection of a study: from its training table to a ranked table in the store."""
 
 import json
 import time
@@ -57,16 +57,20 @@ from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
 
 FLIP_REPEATS = 2
-"""Draws of them, each judged anew."""
+"""Number of sets of injected label flips, with one detection each."""
 MAX_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + FLIP_REPEATS + INNER_FOLDS) + 1 + FLIP_REPEATS
-"""That a search fits: to labels and to beliefs, and to tell whether the latter pays."""
+"""Maximum number of linear heads of a detection: two rounds, their test, and injected flips."""
 
 
 @task(
     name="find-mislabels", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient
 )
 def detect_mislabels(path: str) -> str:
-    """Rank the training rows by the probability that their label is wrong; the part's digest."""
+    """Rank the training rows by error probability, and return the digest of the stored table.
+
+    Args:
+        path: Study file.
+    """
     plan = read_detection_plan(Path(path))
     study = plan.inputs.study
     store = Store.open(resolve_store_path(study), study.name)
@@ -87,7 +91,7 @@ def detect_mislabels(path: str) -> str:
 
 def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
     inputs, study = plan.inputs, plan.inputs.study
-    # In the order of their contents: answers do not depend on that of the table, to the last digit.
+    # Rows sorted by digest, so that results do not depend on the order of the table.
     digests = row_digests(inputs.train, study.labels)
     order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
     tables = [inputs.train.take(order.tolist())]
@@ -125,9 +129,9 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
 def _make_features(
     store: Store, plan: DetectionPlan, tables: Sequence[Table]
 ) -> tuple[tuple[float, ...], Sequence[Tensor], list[tuple[csr_matrix, ...]]]:
-    """Weights of the views; features and terms of each table.
+    """Return weights of the views, and features and terms of each table.
 
-    The views themselves end here: heads need their memory.
+    The views are released on return, as fitting heads needs the memory.
     """
     views = make_views(store, plan, tables)
     weights = _select_weights(plan, views, tables)
@@ -142,9 +146,9 @@ def _judge_labels(
     trusted: TrustedData | None,
     neighbour_ids: Tensor,
 ) -> tuple[LabelPosterior, FlipRecall]:
-    """Posterior of the labels, and recall of flips that are injected into them."""
+    """Return the label posterior, and the recall on injected label flips."""
     budget = min(plan.inputs.study.mislabels.budget, len(data.labels))
-    with progress_bar("labels: heads fitted", MAX_HEADS) as advance:
+    with progress_bar("labels: linear heads", MAX_HEADS) as advance:
         heads = HeadCache(store, plan.digest, advance)
         detector = replace(DETECTOR, fit=heads)
         posterior = detector(data, trusted, neighbour_ids)
@@ -154,11 +158,11 @@ def _judge_labels(
 
 
 def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> FeatureViews:
-    """Views of the rows of some tables, one table after the other."""
+    """Return feature views of the rows of several tables, concatenated in order."""
     if plan.encoder is not None:
         return make_text_views(store, plan.encoder, plan.inputs.study, tables)
     measurements = [table.measurements for table in tables if table.measurements is not None]
-    # In double precision: large numbers, such as times, may differ by little.
+    # In double precision: large numbers, such as Unix times, may differ by little.
     numbers = torch.from_numpy(
         np.concatenate([measurement.numbers for measurement in measurements])
     )
@@ -171,7 +175,7 @@ def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> Fe
 
 
 def _split_terms(views: FeatureViews, tables: Sequence[Table]) -> list[tuple[csr_matrix, ...]]:
-    """Of each table its own."""
+    """Split the term matrices of the views by table."""
     bounds = list(accumulate((len(table) for table in tables), initial=0))
     return [
         tuple(csr_matrix(terms[start:end]) for terms in views.terms)
@@ -182,7 +186,7 @@ def _split_terms(views: FeatureViews, tables: Sequence[Table]) -> list[tuple[csr
 def _select_weights(
     plan: DetectionPlan, views: FeatureViews, tables: Sequence[Table]
 ) -> tuple[float, ...]:
-    """That which tells most of the labels: of trusted ones where there are some."""
+    """Select view weights by cross-validation on the trusted rows, else on the training rows."""
     rows, classes = sum(map(len, tables)), len(plan.inputs.study.labels)
     target = tables[-1] if plan.trusted else tables[0]
     ids = torch.arange(rows)[-len(target) :] if plan.trusted else torch.arange(len(target))
@@ -191,7 +195,7 @@ def _select_weights(
 
 
 def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Table) -> Tensor:
-    """Right labels by verdicts; `table` has the rows in the order of `digests`."""
+    """Right class of reviewed rows, for a table with the rows in the order of `digests`."""
     labels = plan.inputs.study.labels
     class_ids: dict[str | None, int] = {label: i for i, label in enumerate(labels)} | {
         None: NO_LABEL_FITS
@@ -205,7 +209,7 @@ def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Tab
 
 
 def _read_harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:
-    """Of each training row, from the newest finished audit of the same rows; None without one."""
+    """Harm of each training row in the newest finished audit of the same rows; None without one."""
     for status in store.list_runs():
         if status.finished and status.record.parts.get("train") == inputs.train.digest:
             run = status.record.run

@@ -1,4 +1,4 @@
-"""What a search for wrong labels is asked: rows, what reads them, and verdicts on them."""
+"""Input of a mislabel detection: rows, encoder, annotations, and the cache key of all of these."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,19 +16,20 @@ from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store
 
 DETECTOR_VERSION = 9
-"""Raised when the procedure comes to say something else."""
+"""Version of the detector; a change of its results raises it."""
 DETECTOR = MislabelDetector()
+"""Detector with its default settings."""
 
 
 @dataclass(frozen=True)
 class DetectionPlan:
-    """What is looked for: a study's rows, what reads them, and what people have said of them.
+    """Input of a mislabel detection.
 
     Attributes:
-        inputs: study and tables.
-        encoder: of the texts; None where rows are no texts.
-        encoder_saw_labels: whether its weights may have seen the labels.
-        annotations: of the store.
+        inputs: Study and tables.
+        encoder: Text encoder; None where rows have no texts.
+        encoder_saw_labels: Whether the encoder may have been trained on the labels.
+        annotations: Annotations in the store.
     """
 
     inputs: Inputs
@@ -38,17 +39,17 @@ class DetectionPlan:
 
     @property
     def trusted(self) -> bool:
-        """Whether the queries' labels are certain."""
+        """Whether the queries are trusted rows."""
         return self.inputs.study.queries.trusted
 
     @property
     def procedure(self) -> int:
-        """The version of the procedure that searches."""
+        """Version of the detector."""
         return DETECTOR_VERSION
 
     @cached_property
     def digest(self) -> str:
-        """Of everything that the answer depends on; not of the order of the rows."""
+        """Cache key of the detection: all inputs and settings, but not the order of the rows."""
         study = self.inputs.study
         queries = sorted(row.hex() for row in row_digests(self.inputs.queries, study.labels))
         return compute_fingerprint(
@@ -69,10 +70,13 @@ class DetectionPlan:
 
 
 def read_detection_plan(path: Path) -> DetectionPlan:
-    """What a study asks to be searched. Reads every input, computes and writes nothing.
+    """Read the input of a study's mislabel detection; nothing is computed or written.
+
+    Args:
+        path: Study file.
 
     Raises:
-        StudyError, InputError: something is wrong with the study, a table or the encoder.
+        StudyError, InputError: The study, a table or the encoder is invalid.
     """
     inputs = read_inputs(path)
     encoder, encoder_saw_labels = None, False
@@ -84,7 +88,7 @@ def read_detection_plan(path: Path) -> DetectionPlan:
 
 
 def find_store(inputs: Inputs) -> Store | None:
-    """The study's store, if it was begun."""
+    """Return the store of the study; None if there is none yet."""
     try:
         return open_existing_store(inputs.study)
     except StoreError:

@@ -1,4 +1,4 @@
-"""What a search for wrong labels says as a whole, as it is written beside its table."""
+"""Summary of a mislabel detection, `facts.json` beside its table."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -27,15 +27,15 @@ def make_facts(
     frame: pl.DataFrame,
     sample: RandomSample | None,
 ) -> dict[str, Any]:
-    """Counts, and what limits them.
+    """Return counts, limitations and versions of a detection.
 
     Args:
-        plan: what was asked.
-        data: that were judged.
-        posterior: of them.
-        recall: of injected label flips.
-        frame: the table.
-        sample: the random samples that count.
+        plan: Input of the detection.
+        data: Rows with features and given labels.
+        posterior: Label posterior of the rows.
+        recall: Recall on injected label flips.
+        frame: Table of the detection.
+        sample: Random audit sample that counts; None without one.
     """
     inputs, study = plan.inputs, plan.inputs.study
     return {
@@ -61,7 +61,7 @@ def make_facts(
 def _count_errors(
     plan: DetectionPlan, data: LabeledData, posterior: LabelPosterior, sample: RandomSample | None
 ) -> dict[str, Any]:
-    """How many labels are wrong, in all and of each label, and what tells it of which rows."""
+    """Estimated errors in all and by given label, with the source of the estimate and its rows."""
     is_counted, source = data.labels >= 0, None
     if posterior.audited_counts is not None and data.audited is not None and data.known is not None:
         is_reviewed = data.known != -1
@@ -82,7 +82,7 @@ def _count_errors(
 
 
 def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:
-    """How many rows of certain label are training rows too; nothing where none is."""
+    """Number of trusted rows that are training rows too; empty if there are none."""
     if not plan.trusted:
         return {}
     train = set(content_digests(plan.inputs.train))
@@ -94,7 +94,7 @@ def _make_count(errors: CountEstimate | None, is_counted: Tensor) -> dict[str, f
     if errors is None:
         return None
     rows = int(is_counted.sum())
-    # No more can be wrong than there are, whatever the spread of a model of the noise.
+    # The interval of the noise model may exceed the number of rows.
     bounds = {name: min(value, float(rows)) for name, value in asdict(errors).items()}
     return {**bounds, "counted": rows}
 
@@ -117,10 +117,10 @@ def _describe_sample(
 
 
 def _count_reviewed(annotations: Annotations, frame: pl.DataFrame) -> dict[str, Any]:
-    """How many rows were looked at and were wrong, and how many had been expected to be.
+    """Number of reviewed rows, of wrong labels among them, and their expected number before.
 
-    Of the same rows: those with a verdict and a probability from before it, in the table or
-    mended since.
+    `foreseen` counts reviewed rows with a probability from before the review, in the table or
+    corrected since.
     """
     rows = [row for row in annotations.agreed if row in annotations.predicted_at_review]
     wrong = sum(annotations.agreed[row] != annotations.labels[row] for row in annotations.agreed)

@@ -1,4 +1,4 @@
-"""What a search for wrong labels will take, from a short calibration."""
+"""Forecast of time and memory of a mislabel detection, from a short calibration."""
 
 import math
 import time
@@ -24,26 +24,29 @@ from tasks.models.locate import find_classifier_folder
 
 LSA_WIDTH = 300
 MAX_HEAD_ROWS, MAX_KNN_ROWS = 20_000, 4_000
-"""Rows that a head is tried on, and rows whose neighbours are searched, at most."""
+"""Maximum number of rows on which a linear head, and a search for neighbours, are timed."""
 FEATURE_COPIES = 4.5
-"""Of the features while heads are fitted to four fifths of them and neighbours are searched."""
+"""Peak copies of the feature matrix while heads are fitted and neighbours are searched."""
 CLASS_COLUMNS = 12
-"""Tables of a number a row and class that are held at once."""
+"""Peak number of arrays with one number a row and class."""
 TERM_BYTES, TERMS_PER_WORD = 15, 2
-"""Of words and letters: a weight and a place, and what a fold takes; pairs of words count too."""
+"""Memory of n-gram terms: bytes of a weight, with its copies in folds; terms a word."""
 BASE_MEMORY_GB = 0.7
-"""GB of the process before it begins."""
+"""Memory of the process before the detection, GB."""
 
 
 @dataclass(frozen=True)
 class LabelForecast:
-    """What a search will take.
+    """Forecast of time and memory of a mislabel detection.
 
     Attributes:
-        rows, texts, heads: how many there are to judge, to read and to fit.
-        encode_seconds, knn_seconds, fit_seconds: seconds to read texts, to find what is like what,
-            and to fit.
-        memory: at its peak, GB.
+        rows: Number of training rows.
+        texts: Number of texts without a cached embedding.
+        heads: Number of linear heads to fit.
+        encode_seconds: Time to encode texts, seconds.
+        knn_seconds: Time to search nearest neighbours, seconds.
+        fit_seconds: Time to fit heads, seconds.
+        memory: Peak memory, GB.
     """
 
     rows: int
@@ -56,30 +59,30 @@ class LabelForecast:
 
     @property
     def seconds(self) -> float:
-        """In all."""
+        """Total time, seconds."""
         return self.encode_seconds + self.knn_seconds + self.fit_seconds
 
     def __str__(self) -> str:
         return (
-            f"{self.rows:,} training rows, {self.texts:,} texts to read: "
+            f"{self.rows:,} training rows. Encoding {self.texts:,} texts: "
             f"{self.encode_seconds:,.0f} s; "
-            f"which rows are like which: {self.knn_seconds:,.0f} s; {self.heads} heads to fit: "
+            f"nearest neighbours: {self.knn_seconds:,.0f} s; fitting {self.heads} linear heads: "
             f"{self.fit_seconds:,.0f} s. In all about {self.seconds:,.0f} s and "
             f"{self.memory:,.1f} GB of memory."
         )
 
 
 def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
-    """Texts to read, neighbours to find and heads to fit; None if all is there already.
+    """Forecast a mislabel detection; None if its result is in the store already.
 
     Nothing is written.
 
     Raises:
-        InputError: the judge cannot be found.
+        InputError: The classifier of `[mislabels] judge` cannot be found.
     """
     inputs, store = plan.inputs, find_store(plan.inputs)
     if inputs.study.mislabels.judge is not None:
-        find_classifier_folder(inputs.study)  # refused here if it cannot be found
+        find_classifier_folder(inputs.study)  # raises if it cannot be found
     if store is not None and store.find_artifact(KIND, plan.digest) is not None:
         return None
     encode_seconds, texts = 0.0, 0
@@ -106,7 +109,7 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
 
 
 def _estimate_term_bytes(plan: DetectionPlan) -> float:
-    """Of the words and letters of all rows, by those of a few."""
+    """Bytes of the n-gram terms of all rows, from a sample."""
     table = plan.inputs.train
     if plan.encoder is None:
         return 0.0
@@ -124,13 +127,13 @@ def _estimate_term_bytes(plan: DetectionPlan) -> float:
 
 
 def _estimate_weight_heads(plan: DetectionPlan) -> float:
-    """To choose the mix of a text's views, as parts of heads that see all rows."""
+    """Heads that select the view weights, as fractions of a head fitted to all rows."""
     share = min(1.0, MAX_SELECTION_ROWS / len(plan.inputs.train))
     return len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share if plan.encoder is not None else 0.0
 
 
 def _compute_feature_width(plan: DetectionPlan) -> int:
-    """Of the features."""
+    """Number of feature columns."""
     table = plan.inputs.train
     if plan.encoder is not None:
         factor = 1 if table.text_pairs is None else 4
@@ -143,7 +146,7 @@ def _compute_feature_width(plan: DetectionPlan) -> int:
 
 
 def _estimate_knn_seconds(rows: int, width: int) -> float:
-    """All pairs are compared; of many rows those within a cell, after cells have been learned."""
+    """Time of the kNN search: exact up to `MAX_EXACT_ROWS`, beyond with an inverted file index."""
     num_timed = min(rows, MAX_KNN_ROWS)
     features = _sample_features(num_timed, width)
     start = time.perf_counter()
@@ -159,7 +162,7 @@ def _estimate_knn_seconds(rows: int, width: int) -> float:
 
 
 def _estimate_head_seconds(plan: DetectionPlan, width: int) -> float:
-    """Of one that is fitted to random numbers of the same shape, as far as 20,000 rows."""
+    """Time of one linear head, measured on random features of at most 20,000 rows."""
     table, classes = plan.inputs.train, len(plan.inputs.study.labels)
     rows = min(len(table), MAX_HEAD_ROWS)
     labels = torch.tensor(table.labels[:rows])

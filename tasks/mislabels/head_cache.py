@@ -1,7 +1,8 @@
-"""The heads of a search for wrong labels, each written when it is fitted.
+"""Cache of the linear heads of a running mislabel detection.
 
-A search asks for its heads in an order that depends on what it searches alone. So the number of a
-head names it, and a killed search loses one at most. When the search is written they are removed.
+A detection fits its heads in an order that its input determines. So the number of a head is its
+cache key, and an interrupted detection loses one head at most. They are removed when the detection
+is stored.
 """
 
 from pathlib import Path
@@ -15,17 +16,17 @@ from tasks.runtime.progress import Advance
 
 KIND, FILE = "heads", "head.safetensors"
 MIN_ROWS = 20_000
-"""Rows from which a head takes seconds; below, writing would take longer than fitting again."""
+"""Minimum number of rows of a cached head; with fewer, fitting is faster than writing."""
 
 
 class HeadCache:
-    """Fits heads as `fit_linear_head` does, or finds them in the store.
+    """Head fitter like `fit_linear_head`, with a cache in the store.
 
     Args:
-        store: keeps them.
-        detection_digest: digest of the search.
-        advance: is told of each.
-        min_rows: rows from which they are kept.
+        store: Store that caches the heads.
+        detection_digest: Cache key of the detection.
+        advance: Progress callback, called with 1 after each head.
+        min_rows: Minimum number of rows of a cached head.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class HeadCache:
     def __call__(
         self, features: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
     ) -> LinearHead:
-        """The next head."""
+        """Return the next head, from the cache or fitted."""
         digest = compute_fingerprint({"search": self.search, "number": len(self._asked)})
         self._asked.append(digest)
         folder = self.store.find_artifact(KIND, digest) if len(features) >= self.least else None
@@ -56,7 +57,7 @@ class HeadCache:
         return head
 
     def clear(self) -> None:
-        """Remove those of this search."""
+        """Remove the cached heads of this detection."""
         others = set(self.store.find_artifacts(KIND)) - set(self._asked)
         self.store.retain_artifacts(KIND, others)
 

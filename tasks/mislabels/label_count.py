@@ -1,4 +1,4 @@
-"""How many labels are wrong: what is known of it, and by what."""
+"""Estimated number of wrong labels, and the source of the estimate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ SAMPLE, TRUSTED = "random sample", "trusted rows"
 
 @dataclass(frozen=True)
 class LabelCount:
-    """An expected number of wrong labels.
+    """Estimated number of wrong labels.
 
     Attributes:
-        expected: the number.
-        low, high: ends of its 90 % interval.
-        rows: that it is a count of; those that came after the draw are not among them.
-        source: SAMPLE or TRUSTED.
+        expected: Point estimate, in rows.
+        low: Lower bound of the 90 % confidence interval.
+        high: Upper bound of the 90 % confidence interval.
+        rows: Number of rows that the estimate covers, without those added after the random sample.
+        source: Source of the estimate, `SAMPLE` or `TRUSTED`.
     """
 
     expected: float
@@ -26,20 +27,19 @@ class LabelCount:
 
     @property
     def share(self) -> float:
-        """Of the rows that are counted."""
+        """Fraction of the covered rows that are wrong."""
         return self.expected / max(1, self.rows)
 
 
 def read_label_count(facts: Mapping[str, Any], label: str | None = None) -> LabelCount | None:
-    """The count of wrong labels; None where nothing can know it.
+    """Return the estimated number of wrong labels; None without a random sample or trusted rows.
 
-    What labels and features say of each other leaves out every error that follows the text, so
-    that no total and no share can be told by them. Only a random sample, or rows of certain label,
-    can.
+    Labels and features alone do not identify the number: errors that the features predict look
+    right to every classifier.
 
     Args:
-        facts: of a search.
-        label: given label; all if left out.
+        facts: Summary of a mislabel detection.
+        label: Given label; all if left out.
     """
     source, errors = facts.get("counted_by"), facts.get("errors")
     if source is None or errors is None:
@@ -50,5 +50,5 @@ def read_label_count(facts: Mapping[str, Any], label: str | None = None) -> Labe
 
 
 def is_count_audited(facts: Mapping[str, Any]) -> bool:
-    """Whether the count goes by rows that were drawn at random, and so holds for every error."""
+    """Whether the estimate is from a random audit sample, and so covers errors of every kind."""
     return facts.get("counted_by") == SAMPLE

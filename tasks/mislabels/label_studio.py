@@ -1,8 +1,8 @@
-"""Label Studio: tasks that it imports, its labelling interface, and the exports it gives back.
+"""Label Studio: tasks to import, labelling interface, and parsing of its exports.
 
-Shapes are those of version 1.23. In JSON a task has its annotations, skipped ones too; in JSON_MIN,
-CSV and TSV an annotation is a row, skipped ones are left out, and JSON_MIN has the number of the
-task where the study's id was.
+The formats are those of version 1.23. In JSON a task has its annotations, also skipped ones. In
+JSON_MIN, CSV and TSV each row is an annotation, without skipped ones; in JSON_MIN the column `id`
+is the task number.
 """
 
 import json
@@ -24,13 +24,13 @@ EXPORT_FORMATS = "JSON, JSON_MIN, CSV or TSV"
 
 
 def make_labelling_tasks(frame: pl.DataFrame) -> list[dict]:
-    """Tasks to import, the suggestion ticked where it is likelier than the given label.
+    """Return tasks to import; the suggested label is preselected where it is more probable.
 
-    Nothing is ticked in a random sample: whoever agrees with a tick without reading would make
-    every row wrong.
+    Tasks of a random audit sample have no preselected label: a reviewer who accepts it without
+    reading would make every row wrong.
 
     Args:
-        frame: decisions; see `tasks.mislabels.review_export`.
+        frame: Rows to review; see `tasks.mislabels.review_export`.
     """
     tasks = []
     for row in frame.drop("right_label", "reviewer").iter_rows(named=True):
@@ -54,7 +54,7 @@ def make_labelling_tasks(frame: pl.DataFrame) -> list[dict]:
 
 
 def make_label_config(labels: Sequence[str]) -> str:
-    """The labelling interface that goes with the tasks."""
+    """Return the labelling interface of the tasks, as XML."""
     words = (*labels, choose_none_word(labels))
     choices = "".join(f'<Choice value="{_escape_xml(word)}"/>' for word in words)
     return (
@@ -65,17 +65,17 @@ def make_label_config(labels: Sequence[str]) -> str:
 
 
 def is_task_list(content: Sequence[Mapping]) -> bool:
-    """Whether it is an export as JSON, or tasks that nobody has annotated yet."""
+    """Whether the content is a JSON export, or tasks without annotations."""
     return any(isinstance(task.get("data"), Mapping) for task in content)
 
 
 def is_flat_list(content: Sequence[Mapping]) -> bool:
-    """Whether it is an export as JSON_MIN: rows with the number of an annotation."""
+    """Whether the content is a JSON_MIN export: rows with the number of an annotation."""
     return any("annotation_id" in row for row in content)
 
 
 def parse_tasks(content: Sequence[Mapping]) -> ReviewFile:
-    """Records of an export as JSON; a task without annotation is not looked at."""
+    """Return the records of a JSON export; a task without annotations is not reviewed."""
     records: list[ReviewRecord] = []
     refused: list[Problem] = []
     skipped, drafts, flagged = 0, 0, False
@@ -84,7 +84,7 @@ def parse_tasks(content: Sequence[Mapping]) -> ReviewFile:
         if not isinstance(data, Mapping):
             place = f"task {number}"
             problem = Problem(
-                place, "data of a task", format_value(data, 40), "export it again as JSON"
+                place, "an object `data`", format_value(data, 40), "export it again as JSON"
             )
             refused.append(problem)
             continue
@@ -110,22 +110,22 @@ def parse_tasks(content: Sequence[Mapping]) -> ReviewFile:
                 else _fill_record(blank, words, annotation)
             )
             (refused if isinstance(record, Problem) else records).append(record)  # type: ignore[arg-type]
-    counts = {"skipped tasks": skipped, "tasks with a draft alone, not submitted,": drafts}
-    notes = tuple(f"{count} {kind} are not verdicts" for kind, count in counts.items() if count)
+    counts = {"skipped tasks": skipped, "tasks with an unsubmitted draft": drafts}
+    notes = tuple(f"{count} {kind} have no annotation" for kind, count in counts.items() if count)
     return ReviewFile(tuple(records), tuple(refused), notes, flagged)
 
 
 def parse_annotation(place: str, cells: RowCells, choice: object) -> ReviewRecord | Problem:
-    """The record of a row of JSON_MIN, CSV or TSV.
+    """Return the record of a row of JSON_MIN, CSV or TSV.
 
     Args:
-        place: of the row.
-        cells: its columns.
-        choice: of the column right_label: a word, or `{"choices": [...]}` of several or none.
+        place: Position of the row in the file, such as `row 3`.
+        cells: Row by column.
+        choice: Value of the column `right_label`: a label, or `{"choices": [...]}`.
     """
     blank = _make_record(place, cells, None)
     if cells["annotation_id"] is None:
-        return blank  # an exported task that nobody has looked at
+        return blank  # an exported task without an annotation
     return _fill_record(blank, _parse_choice(choice), dict(cells.values))
 
 
@@ -152,7 +152,7 @@ def _fill_record(
 
 
 def _iterate_choices(results: object) -> Iterator[str]:
-    """Choices of an annotation under the name of our interface, or under none."""
+    """Yield the choices of an annotation under the interface's name, or without a name."""
     for result in _list_mappings(results):
         value = result.get("value")
         if result.get("from_name", CHOICE_NAME) == CHOICE_NAME and isinstance(value, Mapping):
@@ -160,14 +160,14 @@ def _iterate_choices(results: object) -> Iterator[str]:
 
 
 def _list_other_names(results: object) -> list[str]:
-    """Names of the interface other than ours under which there are choices."""
+    """Return other names under which the annotation has choices."""
     choices = [result for result in _list_mappings(results) if result.get("type") == "choices"]
     names = dict.fromkeys(str(result.get("from_name", CHOICE_NAME)) for result in choices)
     return [name for name in names if name != CHOICE_NAME]
 
 
 def _make_misnamed_problem(blank: ReviewRecord, names: Sequence[str]) -> Problem:
-    """A choice under another name than ours answers we do not know which question."""
+    """Refuse choices of another labelling interface: they may answer another question."""
     change = (
         f'use the labelling interface of the export, whose choices have the name "{CHOICE_NAME}"'
     )
@@ -178,7 +178,7 @@ def _make_misnamed_problem(blank: ReviewRecord, names: Sequence[str]) -> Problem
 
 
 def _parse_choice(choice: object) -> list[str]:
-    """Words of one choice: a word, a list, or `{"choices": [...]}`, which CSV has as JSON."""
+    """Return the labels of a choice: a string, a list, or `{"choices": [...]}`, as JSON in CSV."""
     if isinstance(choice, str) and choice.startswith('{"choices"'):
         try:
             choice = json.loads(choice)

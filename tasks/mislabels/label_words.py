@@ -1,13 +1,13 @@
-"""Words of a reviewer's file: labels, flags and names, as spreadsheets leave them."""
+"""Parsing of labels, flags and reviewer names in review files, as spreadsheets write them."""
 
 import unicodedata
 from collections.abc import Sequence
 
 NONE = "none"
-"""In place of a right label: no label fits the row."""
+"""Value of `right_label` for a row that no label fits."""
 
 NONE_FALLBACK = "no label fits"
-"""The same word where a label is called none."""
+"""Replacement of `NONE` if the study has a label with that name."""
 
 YES_WORDS = "true wahr vrai vero verdadero verdadeiro waar yes ja oui si sí sì sim 1 1.0 x y j"
 NO_WORDS = "false falsch faux falso onwaar no nein non nee não 0 0.0 n"
@@ -16,11 +16,11 @@ FALSE_WORDS = ("false", "falsch", "faux", "falso", "onwaar")
 
 YES = frozenset([*YES_WORDS.split(), *(form for w in TRUE_WORDS for form in (f"{w}()", f"={w}()"))])
 NO = frozenset([*NO_WORDS.split(), *(form for w in FALSE_WORDS for form in (f"{w}()", f"={w}()"))])
-"""Words of a flag column, in any case; an empty cell is no flag."""
+"""Accepted values of a flag column, in any case; an empty cell is false."""
 
 
 def choose_none_word(labels: Sequence[str]) -> str:
-    """The word by which a reviewer says that no label fits; never one of the labels.
+    """Return the value of `right_label` for "no label fits"; never one of the labels.
 
     >>> choose_none_word(["neg", "pos"]), choose_none_word(["None", "cat"])
     ('none', 'no label fits')
@@ -33,10 +33,10 @@ def choose_none_word(labels: Sequence[str]) -> str:
 
 
 def parse_label(word: str, labels: Sequence[str]) -> str | None:
-    """The one label that a word means, or the word of `choose_none_word`; None if it is neither.
+    """Return the label that a cell means, or the value of `choose_none_word`; None for neither.
 
-    As it is; else but for case, spaces at the ends, the normal form of letters and a leading
-    apostrophe; else as the same number or the same truth value, where a single label fits.
+    An exact match is tried first. Then case, surrounding spaces, Unicode normal form and a leading
+    apostrophe are ignored, and then numbers and truth values are compared. A match must be unique.
 
     >>> parse_label("POS ", ["neg", "pos"])
     'pos'
@@ -56,7 +56,7 @@ def parse_label(word: str, labels: Sequence[str]) -> str | None:
 
 
 def parse_flag(word: str | None) -> bool | None:
-    """A flag by its word in any case; None for a word that is none of YES and NO.
+    """Return the flag that a cell means, in any case; None if it is neither in `YES` nor in `NO`.
 
     >>> parse_flag("WAHR"), parse_flag(None), parse_flag("perhaps")
     (True, False, None)
@@ -68,7 +68,7 @@ def parse_flag(word: str | None) -> bool | None:
 
 
 def normalize_word(word: str) -> str:
-    """A word but for case, normal form, and spaces at the ends or repeated.
+    """Normalize case, Unicode form and white space of a word.
 
     >>> normalize_word("  Ann   LEE ") == normalize_word("ann lee")
     True

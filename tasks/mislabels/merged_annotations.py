@@ -1,4 +1,4 @@
-"""Verdicts of all reviewers merged: where they agree, where they conflict."""
+"""Merged annotations of all reviewers: agreed labels, conflicts, renamed and missing labels."""
 
 import hashlib
 import json
@@ -12,16 +12,17 @@ from tasks.mislabels.stored_samples import StoredSample
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a reviewer said of a row.
+    """Annotation of a row by one reviewer.
 
     Attributes:
-        row: digest of its texts and given label.
-        content: digest of its texts; None of verdicts of before on rows that are gone.
-        label: given when it was looked at.
-        right: what it should be; None where no label fits.
-        reviewer: who says so, as written.
-        probability: of a wrong label, as it stood before; None if it is not known.
-        audited: whether the row was one of a random sample.
+        row: Digest of the row's texts and given label.
+        content: Digest of the row's texts; None for annotations of an earlier version whose row is
+            missing.
+        label: Given label at the time of the review.
+        right: Right label; None where no label fits.
+        reviewer: Name of the reviewer, as written.
+        probability: Error probability of the given label before the review; None if unknown.
+        audited: Whether the row was in a random audit sample.
     """
 
     row: bytes
@@ -35,20 +36,19 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is known of rows by their digest.
+    """Merged annotations by row digest.
 
     Attributes:
-        agreed: the right label of rows on which all reviewers agree; None where no label fits.
-        conflicts: what each reviewer said of the others.
-        labels: the label that each of these rows had.
-        predicted_at_review: probability of a wrong label that settled rows had when they were
-            looked at.
-        by_text: right label of texts, by their digest, where all verdicts on a text agree.
-        audited: settled rows that were looked at as part of a random sample.
-        samples: random samples, the first drawn first.
-        renamed: new names of labels that the study had under others.
-        unusable: rows whose right label the study does not have, by this label; of what has one of
-            the study's labels it is known that it is wrong, and no right one.
+        agreed: Right label of rows on which all reviewers agree; None where no label fits.
+        conflicts: Right label by reviewer, for rows on which reviewers disagree.
+        labels: Given label of each reviewed row at the time of the review.
+        predicted_at_review: Error probability of agreed rows before the review.
+        by_text: Right label by text digest, where all annotations of a text agree.
+        audited: Agreed rows that were reviewed as part of a random audit sample.
+        samples: Random audit samples, the oldest first.
+        renamed: New name of each renamed label.
+        unusable: Number of rows by right label that is no label of the study. If the given label is
+            one, the row counts as wrong without a known right label.
     """
 
     agreed: Mapping[bytes, str | None] = field(default_factory=dict)
@@ -62,15 +62,15 @@ class Annotations:
     unusable: Mapping[str, int] = field(default_factory=dict)
 
     def find_right_label(self, row: bytes, content: bytes, label: str) -> tuple[bool, str | None]:
-        """Whether the right label of a row is known, and what it is; None where none fits.
+        """Return whether the right label of a row is known, and it; None where no label fits.
 
-        By the verdict on it; else, of a row whose label was mended since, by that on its text, if
-        this is the label that it has now.
+        It is that of the row's annotations; for a corrected row, that of its text if it equals the
+        current label.
 
         Args:
-            row: digest of its texts and label.
-            content: digest of its texts.
-            label: that it has.
+            row: Digest of the row's texts and given label.
+            content: Digest of the row's texts.
+            label: Current label of the row.
         """
         if row in self.agreed:
             return True, self.agreed[row]
@@ -79,7 +79,7 @@ class Annotations:
 
     @property
     def digest(self) -> str:
-        """Of all that changes an answer, or what is told beside it."""
+        """Digest of everything that affects a detection or its report."""
         agreed = sorted((row.hex(), label) for row, label in self.agreed.items())
         audited = sorted(row.hex() for row in self.audited)
         samples = [
@@ -100,9 +100,16 @@ def merge_annotations(
     names: Mapping[str, str],
     labels: Sequence[str],
 ) -> Annotations:
-    """Of each reviewer on a row the last annotation, and what they agree on."""
+    """Merge annotations: the last one of each reviewer on a row, and their agreement.
+
+    Args:
+        annotations: All annotations, in the order of their imports.
+        samples: Random audit samples, the oldest first.
+        names: New name of each renamed label.
+        labels: Label names of the study.
+    """
     latest: dict[bytes, dict[str, Annotation]] = defaultdict(dict)
-    for annotation in annotations:  # a later one replaces the earlier
+    for annotation in annotations:  # a later one replaces an earlier one
         latest[annotation.row][normalize_word(annotation.reviewer)] = annotation
     agreed, conflicts, unusable = _compare_reviewers(latest, labels)
     agreed_annotations = {row: list(latest[row].values()) for row in agreed}
@@ -128,10 +135,7 @@ def merge_annotations(
 def _compare_reviewers(
     latest: Mapping[bytes, Mapping[str, Annotation]], labels: Sequence[str]
 ) -> tuple[dict[bytes, str | None], dict[bytes, dict[str, str | None]], Counter[str]]:
-    """Right labels where all agree, who says what elsewhere, and how many rows have no usable one.
-
-    A right label that is none of `labels` is not usable.
-    """
+    """Return agreed labels, conflicts, and counts of right labels that the study does not have."""
     agreed: dict[bytes, str | None] = {}
     conflicts: dict[bytes, dict[str, str | None]] = {}
     unusable: Counter[str] = Counter()
@@ -148,7 +152,7 @@ def _compare_reviewers(
             continue
         unusable[right] += 1
         if next(iter(by_reviewer.values())).label in labels:
-            agreed[row] = None  # whatever else is right, the given label is wrong
+            agreed[row] = None  # the right label is missing, but the given label is wrong
     return agreed, conflicts, unusable
 
 

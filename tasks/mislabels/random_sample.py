@@ -1,4 +1,4 @@
-"""The random samples that count wrong labels: which rows they stand for, and which came later."""
+"""Random audit samples with annotations: selection, population, and rows added or removed since."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -19,14 +19,14 @@ from tasks.mislabels.stored_samples import SampledRow, StoredSample
 
 @dataclass(frozen=True)
 class RandomSample:
-    """A random sample of rows with verdicts, and the rows that it was drawn from.
+    """Random audit sample of rows with annotations, and its population.
 
     Attributes:
-        rows: the sample by row digest, rows that are gone too.
-        wrong: whether the label of each was wrong.
-        population: digests of the rows that it was drawn from.
-        skipped: drawn rows without a verdict before the last that has one.
-        gone: rows of the population that are not in the table as they were, nor have a verdict.
+        rows: Sampled rows by row digest, including rows that were removed from the table.
+        wrong: Whether the label of each sampled row was wrong.
+        population: Digests of the rows that were sampled from.
+        skipped: Number of sampled rows without an annotation before the last one with one.
+        gone: Number of population rows that were changed or removed without an annotation.
     """
 
     rows: Mapping[bytes, SampledRow]
@@ -43,18 +43,18 @@ class RandomSample:
         given: Sequence[int],
         groups: Sequence[int],
     ) -> AuditedRows:
-        """The sample by positions in the table.
+        """Return the sample by positions in the table.
 
-        A wrong row whose text is still there was given another label, as verdicts are for. One
-        whose text is gone may have been removed for its verdict, or with others that were not
-        looked at; where no others are gone, for its verdict.
+        A wrong row whose text is still in the table was relabelled. If its text is missing too, the
+        row may have been removed because of its annotation, or with unreviewed rows; without any
+        missing unreviewed rows, because of its annotation.
 
         Args:
-            digests: of the table's rows.
-            contents: digests of their texts.
-            labels: the study's label names.
-            given: label of each row, as a position in `labels`.
-            groups: equal for rows that are one decision where they have one label.
+            digests: Digest of each row of the table.
+            contents: Digest of the texts of each row.
+            labels: Label names of the study.
+            given: Given label of each row, as a position in `labels`.
+            groups: Group of each row; near-duplicates with one label share an annotation.
         """
         positions = {digest: i for i, digest in enumerate(digests)}
         class_ids = {label: i for i, label in enumerate(labels)}
@@ -76,20 +76,20 @@ class RandomSample:
         )
 
     def _mark_missing(self, row: SampledRow, present: Set[bytes]) -> int:
-        """What stands for the position of a row that is not in the table as it was."""
+        """Code of a sampled row that is not in the table with its text and label."""
         return REMOVED_ROW if row.content in present or not self.gone else UNCLEAR
 
 
 def select_random_sample(annotations: Annotations, digests: Sequence[bytes]) -> RandomSample | None:
-    """The samples since the draw that, with enough verdicts, stands for most of today's rows.
+    """Select the random audit samples that count: those since the start that covers most rows.
 
-    Rows that were there at a draw were drawn from by it and by all later ones, so that together
-    these are a random sample of them. An earlier start has more verdicts, and leaves out more of
-    the rows that came in between.
+    A sample covers its population, and later samples cover it as well, so that together they are a
+    random sample of it. An earlier start has more annotations, but covers fewer of the rows added
+    since.
 
     Args:
-        annotations: of the store.
-        digests: of the table's rows.
+        annotations: Merged annotations of the store.
+        digests: Digest of each row of the table.
     """
     samples = [
         _pool_samples(annotations, start, digests) for start in range(len(annotations.samples))

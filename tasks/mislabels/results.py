@@ -1,4 +1,4 @@
-"""What searches for wrong labels wrote, and which of them is meant."""
+"""Stored mislabel detections, and the selection of the latest or the current one."""
 
 import hashlib
 import json
@@ -17,17 +17,17 @@ from tasks.run.sequence import find_next_number, read_numbered_records
 
 KIND, FACTS = "mislabels", "facts.json"
 REQUESTS, RECORD = "searches", "search.json"
-"""Parts that say which search was asked for again, after others."""
+"""Artifacts that record a repeated request of a stored detection."""
 
 
 @dataclass(frozen=True)
 class MislabelResult:
-    """What a search found.
+    """Stored mislabel detection.
 
     Attributes:
-        table: a row a training example, in the order of the table; see
+        table: One row a training row, in the order of the training table; see
             `storage.mislabel_schemas.MISLABELS`.
-        facts: of the search, as written beside it.
+        facts: Summary of the detection.
     """
 
     table: pl.DataFrame
@@ -35,14 +35,14 @@ class MislabelResult:
 
 
 def read_result(store: Store, digest: str) -> MislabelResult:
-    """What a search wrote."""
+    """Read a stored detection."""
     folder = store.find_artifact(KIND, digest)
-    assert folder is not None, "it is searched before it is read"
+    assert folder is not None, "the detection is stored before it is read"
     table = pl.read_parquet(folder / f"{KIND}.parquet")
     missing_columns = {
         name: kind for name, kind in polars_schema(MISLABELS).items() if name not in table
     }
-    # Columns that came after it was written.
+    # Columns of later versions.
     table = table.with_columns(
         pl.lit(None, kind).alias(name) for name, kind in missing_columns.items()
     )
@@ -50,12 +50,10 @@ def read_result(store: Store, digest: str) -> MislabelResult:
 
 
 def read_latest_result(store: Store) -> MislabelResult:
-    """What the search that was asked for last wrote, of whatever rows.
-
-    By a number of its own, and not by a clock.
+    """Read the detection that was requested last, of any rows, by number and not by clock.
 
     Raises:
-        StoreError: there was none.
+        StoreError: The store has no detection.
     """
     results = _list_results(store)
     if not results:
@@ -64,25 +62,25 @@ def read_latest_result(store: Store) -> MislabelResult:
 
 
 def read_current_result(store: Store, inputs: Inputs) -> MislabelResult:
-    """What the newest search among the training rows as they are wrote.
+    """Read the latest detection of the current training rows.
 
     Raises:
-        StoreError: there was none, or none of these rows.
+        StoreError: The store has no detection of these rows.
     """
     result = _find_current(store, inputs)
     if result is None:
-        read_latest_result(store)  # refuses where there was none at all
+        read_latest_result(store)  # raises if there is none at all
         raise StoreError(
             inputs.train.place,
-            expected="a search for wrong labels among these rows",
-            got="searches among other rows: the table, its labels or its ids have changed since",
+            expected="a mislabel detection of these rows",
+            got="detections of other rows: the table, its labels or its ids have changed since",
             remedy="Run `fastif mislabels` first.",
         )
     return result
 
 
 def read_current_or_latest(store: Store, inputs: Inputs) -> MislabelResult:
-    """The same, or what the newest search wrote where there was none among these rows."""
+    """Read the latest detection of the current training rows, else the latest of any rows."""
     result = _find_current(store, inputs)
     return read_latest_result(store) if result is None else result
 
@@ -105,7 +103,7 @@ def _find_current(store: Store, inputs: Inputs) -> MislabelResult | None:
 
 
 def next_result_number(store: Store) -> int:
-    """Number of a search that is written now."""
+    """Return the number of the next detection."""
     artifacts = [
         *read_numbered_records(store, KIND, FACTS),
         *read_numbered_records(store, REQUESTS, RECORD),
@@ -114,7 +112,7 @@ def next_result_number(store: Store) -> int:
 
 
 def record_request(store: Store, digest: str) -> None:
-    """Record that a search that is there already was asked for again, after others."""
+    """Record a repeated request of a stored detection, which becomes the latest."""
     if _list_results(store)[-1][0] == digest:
         return
     number = next_result_number(store)
@@ -127,7 +125,7 @@ def record_request(store: Store, digest: str) -> None:
 
 
 def _list_results(store: Store) -> list[tuple[str, dict[str, Any]]]:
-    """Digests and facts of all searches, that which was asked for last at the end."""
+    """Digests and facts of all detections, the last requested one at the end."""
     results = [(folder.name, facts) for folder, facts in read_numbered_records(store, KIND, FACTS)]
     request_numbers = {
         record["search"]: record["number"]

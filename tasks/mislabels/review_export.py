@@ -1,4 +1,4 @@
-"""What goes to reviewers: the most suspicious rows, those alike as one decision, or a sample."""
+"""Export for human review: flagged labels, one row a cluster, or a random audit sample."""
 
 import hashlib
 import json
@@ -27,18 +27,18 @@ COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "tex
 def export_review(
     study: Path, store: Store, path: Path, budget: int, random: int | None = None
 ) -> int:
-    """Write what people should look at next as one new file; how many decisions it has.
+    """Export rows for human review as a new file, and return their number.
 
     Args:
-        study: the study file.
-        store: its store.
-        path: .csv, .parquet or .json, in no folder of the store.
-        budget: most decisions where the most suspicious rows are asked for.
-        random: rows of a random sample instead; None for the most suspicious ones.
+        study: Study file.
+        store: Store of the study.
+        path: Output file, .csv, .parquet or .json, outside the store.
+        budget: Maximum number of rows without `random`.
+        random: Size of a random audit sample; None exports the most suspicious rows.
 
     Raises:
-        InputError: the file is there, has another ending, or lies in the store.
-        StoreError: nothing was searched among the training rows as they are.
+        InputError: The file exists, has an unknown suffix, or is in the store.
+        StoreError: The store has no detection of the current training rows.
     """
     inputs = read_inputs(study)
     result = read_current_result(store, inputs)
@@ -53,12 +53,12 @@ def export_review(
 def make_review_frame(
     result: MislabelResult, budget: int, annotations: Annotations | None = None
 ) -> pl.DataFrame:
-    """One row a decision, the most suspicious first, with columns to fill in.
+    """Return the most suspicious unreviewed rows, one a cluster, with columns to fill in.
 
     Args:
-        result: a search.
-        budget: most decisions.
-        annotations: of the store; rows that have one since the search are left out.
+        result: Mislabel detection.
+        budget: Maximum number of rows.
+        annotations: Merged annotations of the store; annotated rows are left out.
     """
     unreviewed = _select_unreviewed(result, annotations).sort("rank")
     cluster_sizes = unreviewed.group_by("cluster").agg(alike=pl.len())
@@ -71,20 +71,19 @@ def make_review_frame(
 def sample_for_review(
     store: Store, result: MislabelResult, count: int, annotations: Annotations | None = None
 ) -> pl.DataFrame:
-    """A random sample of the rows without a verdict, with the same columns and `sampled`.
+    """Return a simple random sample of the unreviewed rows, and record it in the store.
 
-    The order is that of a digest of each row's content: chance to whatever is wrong with it, and
-    the same rows again until they have verdicts. What the sample is drawn from is recorded in the
-    store, since no count holds for rows that come later.
+    The order is that of a hash of each row: independent of its errors, and the same until the rows
+    are reviewed. The population is recorded too, since an estimate does not cover rows added later.
 
     Args:
-        store: of the study.
-        result: a search.
-        count: most rows.
-        annotations: of the store; rows that have one since the search are left out.
+        store: Store of the study.
+        result: Mislabel detection.
+        count: Sample size; all unreviewed rows if there are fewer.
+        annotations: Merged annotations of the store; annotated rows are left out.
     """
     unreviewed = _select_unreviewed(result, annotations)
-    # Of rows alike to the letter each has a chance of its own.
+    # Each exact duplicate has its own inclusion probability.
     copy_number = pl.int_range(pl.len()).over("row")
     numbers = unreviewed.select("row", again=copy_number).iter_rows()
     sampling_keys = pl.Series(
@@ -92,16 +91,16 @@ def sample_for_review(
     )
     sample = unreviewed.with_columns(sampling_keys).sort("chance").head(count)
     write_sample(store, unreviewed, sample)
-    # One decision a row: what is like it was not drawn, though it gets the same verdict.
+    # One row each: near-duplicates were not sampled, though they share the annotation.
     return _add_review_columns(sample.with_columns(alike=pl.lit(1, pl.UInt32)), True)
 
 
 def write_review(frame: pl.DataFrame, path: Path) -> int:
-    """Write decisions as .csv, .parquet or .json (Label Studio); how many there are.
+    """Write review rows as .csv, .parquet or .json (Label Studio), and return their number.
 
     Raises:
-        InputError: another ending, or a file that is there.
-        StoreError: it cannot be written, or not whole; then nothing is left behind.
+        InputError: The file exists or has an unknown suffix.
+        StoreError: The file cannot be written; no partial file is left.
     """
     check_new_file(path)
 
@@ -119,31 +118,37 @@ def write_review(frame: pl.DataFrame, path: Path) -> int:
 
 
 def check_new_file(path: Path) -> None:
-    """Refuse a file that is there, or of another ending than ours.
+    """Refuse an existing file, or an unknown suffix.
 
     Raises:
-        InputError: it is.
+        InputError: The file exists or has an unknown suffix.
     """
     if path.suffix.removeprefix(".") not in FORMATS:
         raise InputError(
-            f"--out {path}", ".csv, .parquet or .json", f"{path.suffix or 'no ending'}", "Name one."
+            f"--out {path}",
+            "a file name with .csv, .parquet or .json",
+            f"{path.suffix or 'no suffix'}",
+            "Choose one of these formats.",
         )
     if path.exists():
         raise InputError(
-            f"--out {path}", "a new file", "one that exists", "It may hold verdicts; name another."
+            f"--out {path}",
+            "a new file",
+            "one that exists",
+            "It may contain annotations: choose another name.",
         )
 
 
 def list_conflicts(
     annotations: Annotations, ids: list[str], digests: list[bytes], labels: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Rows on which reviewers disagree: id, label, and who says what.
+    """Return rows on which reviewers disagree: id, given label, and right label by reviewer.
 
     Args:
-        annotations: of the store.
-        ids: of the training rows.
-        digests: theirs.
-        labels: the study's label names.
+        annotations: Merged annotations of the store.
+        ids: Id of each training row.
+        digests: Digest of each training row.
+        labels: Label names of the study.
     """
     positions = {row: i for i, row in enumerate(digests)}
     none_label = choose_none_word(labels)
@@ -163,7 +168,7 @@ def list_conflicts(
 
 
 def _select_unreviewed(result: MislabelResult, annotations: Annotations | None) -> pl.DataFrame:
-    """Rows without a verdict, and their digests."""
+    """Rows without an annotation, with their digests."""
     texts = result.table.select("text", "text_pair", "label").iter_rows()
     rows = [row_digest(content_digest(a, b), label) for a, b, label in texts]
     table = result.table.with_columns(row=pl.Series(rows, dtype=pl.Binary))

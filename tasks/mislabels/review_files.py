@@ -1,4 +1,4 @@
-"""Reviewers' files: tables as CSV, TSV or Parquet, and JSON, read row by row or refused."""
+"""Parsing of review files: CSV, TSV, Parquet and JSON, row by row."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from tasks.study.path_kinds import describe_path
 
 KNOWN_COLUMNS = ("right_label", "id", "row", "reviewer", "drawn", "text", "text_pair", "label")
 UNSUPPORTED = {
-    ".zip": "a zip, as Label Studio gives COCO, YOLO, VOC and brush exports in",
+    ".zip": "a zip archive, as of Label Studio's COCO, YOLO, VOC and brush exports",
     ".conll": "a CONLL2003 export of Label Studio",
     ".xlsx": "an Excel workbook",
     ".xls": "an Excel workbook",
@@ -45,13 +45,13 @@ EXPORT_HINT = (
 
 
 def read_review(path: Path) -> ReviewFile:
-    """Records of a reviewer's file.
+    """Read the records of a review file.
 
     Args:
         path: .csv, .tsv or .txt with commas, semicolons or tabs, .parquet, .json or .jsonl.
 
     Raises:
-        StudyError: the file is none of these, or cannot be read as one.
+        StudyError: The format is unknown, or the file cannot be read.
     """
     kind = path.suffix.lower()
     readers = {
@@ -65,7 +65,7 @@ def read_review(path: Path) -> ReviewFile:
         got = UNSUPPORTED.get(kind, format_value(path.suffix or path.name))
         raise _make_file_error(path, SUFFIXES, got, EXPORT_HINT)
     if not path.is_file():
-        raise _make_file_error(path, "a file of verdicts", describe_path(path), "correct the path")
+        raise _make_file_error(path, "a review file", describe_path(path), "correct the path")
     try:
         return readers[kind](path)
     except StudyError:
@@ -103,7 +103,7 @@ def _read_json(path: Path) -> ReviewFile:
     if is_task_list(content):
         return parse_tasks(content).add_notes(*notes)
     if is_flat_list(content):
-        # JSON_MIN has the number of the task where the id was.
+        # In JSON_MIN the column `id` is the task number.
         content = [{**row, "id": None} for row in content]
     if any("audio_filepath" in row for row in content):
         raise _make_file_error(
@@ -150,7 +150,7 @@ def _count_known_columns(text: str, delimiter: str) -> int:
 
 
 def _decode(path: Path) -> tuple[str, tuple[str, ...]]:
-    """The text of a file in UTF-8 or UTF-16, else in Windows-1252, which is told."""
+    """Decode UTF-8 or UTF-16, else Windows-1252 with a note."""
     content = path.read_bytes()
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16"), ()
@@ -164,7 +164,7 @@ def _decode(path: Path) -> tuple[str, tuple[str, ...]]:
         try:
             return content.decode("cp1252"), (note,)
         except UnicodeDecodeError:
-            got = f"bytes that are no text at {error.start}"
+            got = f"an undecodable byte at {error.start}"
             raise _make_file_error(path, "text in UTF-8", got, "save it as UTF-8") from None
 
 
@@ -178,16 +178,16 @@ def _parse_rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[obje
         place = f"row {number}"
         if len(values) > len(names):
             got = f"{len(values)} cells"
-            change = "put quotes around cells that hold a separator"
-            refused.append(Problem(place, f"{len(names)} cells, as the header has", got, change))
+            change = "quote cells that contain the separator"
+            refused.append(Problem(place, f"{len(names)} cells, as in the header", got, change))
             continue
         raw = dict(zip(names, values, strict=False))
-        # A choice of several is an object, and read as such.
+        # Several choices are an object, which must not be converted to text.
         right = raw.get("right_label")
         cells = RowCells({name: format_cell(value) for name, value in raw.items()})
         record = parse_annotation(place, cells, right) if annotated else _make_record(place, cells)
         (refused if isinstance(record, Problem) else records).append(record)  # type: ignore[arg-type]
-    # A column that somebody emptied flags nothing, as one that is gone.
+    # An empty flag column is equivalent to a missing one.
     flagged = any(record.drawn is not None for record in records)
     return ReviewFile(tuple(records), tuple(refused), (), flagged)
 
@@ -201,7 +201,7 @@ def _make_record(place: str, cells: RowCells) -> ReviewRecord:
 
 
 def _normalize_header(path: Path, header: Sequence[str]) -> list[str]:
-    """Names of columns, ours in small letters whatever their case."""
+    """Column names, with the known ones in lower case."""
     names = [name.lower() if name.lower() in KNOWN_COLUMNS else name for name in header]
     duplicates = [name for name in names if name in KNOWN_COLUMNS and names.count(name) > 1]
     if duplicates:

@@ -1,4 +1,4 @@
-"""Records of a reviewer's file, whatever its format: what each says, and what cannot be read."""
+"""Records of a review file, independent of its format, and problems of unreadable ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,18 +9,18 @@ from tasks.study.errors import Problem, format_value
 
 @dataclass(frozen=True)
 class ReviewRecord:
-    """What a file says of one row.
+    """Record of one row in a review file.
 
     Attributes:
-        place: where it stands, such as `row 3` or `task 12`.
-        right: the word in place of the right label; None where the row was not looked at.
-        reviewer: whose word it is; empty if unknown.
-        row: hexadecimal digest of the row's texts and given label; None in files without it.
-        id: of the row; None where the file's ids are not the study's.
-        texts: first and second text as the file has them; None without such a column.
-        label: given label as the file has it; None without such a column.
-        drawn: the word of the flag of a random sample; None without such a column.
-        when: ISO time of an annotation, by which the newest of one person is known; None elsewhere.
+        place: Position in the file, such as `row 3` or `task 12`.
+        right: Cell of the right label; None if the row was not reviewed.
+        reviewer: Name of the reviewer; empty if unknown.
+        row: Hexadecimal digest of the row's texts and given label; None without the column.
+        id: Id of the row; None where the file's ids are not the study's.
+        texts: First and second text in the file; None without a text column.
+        label: Given label in the file; None without the column.
+        drawn: Cell of the flag of a random audit sample; None without the column.
+        when: ISO time of the annotation, for the newest one of a reviewer; None without times.
     """
 
     place: str
@@ -35,23 +35,23 @@ class ReviewRecord:
 
     @property
     def name(self) -> str:
-        """The place, and the id if there is one."""
+        """Position in the file, and the id if there is one."""
         return self.place if self.id is None else f"{self.place}, id {format_value(self.id, 40)}"
 
     def make_problem(self, where: str, expected: str, got: str, change: str) -> Problem:
-        """Why nothing of this record is kept."""
+        """Return the reason why this record is refused."""
         return Problem(f"{self.name}: {where}", expected, got, change)
 
 
 @dataclass(frozen=True)
 class ReviewFile:
-    """A file as read.
+    """Parsed review file.
 
     Attributes:
-        records: of all rows, those that were not looked at too.
-        refused: of rows that cannot be read.
-        notes: what a person should know of how the file was read.
-        flagged: whether there is a column for the flag of a random sample.
+        records: Records of all readable rows, reviewed or not.
+        refused: Problems of rows that cannot be read.
+        notes: Notes on the parsing of the file, for the reader.
+        flagged: Whether the flag column of a random audit sample has any value.
     """
 
     records: tuple[ReviewRecord, ...]
@@ -60,28 +60,28 @@ class ReviewFile:
     flagged: bool = False
 
     def add_notes(self, *notes: str) -> "ReviewFile":
-        """The same with more notes."""
+        """Return this file with additional notes."""
         return replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True)
 class RowCells:
-    """A row of a table by column, as text; empty cells are None."""
+    """Row of a table by column, as text; empty cells are None."""
 
     values: Mapping[str, str | None] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> str | None:
-        """A cell; None if there is no such column."""
+        """Return a cell; None if there is no such column."""
         return self.values.get(name)
 
     def read_texts(self) -> tuple[str, str] | None:
-        """Both texts, the second empty where there is none; None without a column of texts."""
+        """Return both texts, the second one empty if there is none; None without a text column."""
         first = self["text"]
         return None if first is None else (first, self["text_pair"] or "")
 
 
 def format_cell(value: object) -> str | None:
-    """A value as text, empty ones as None; true and false as a spreadsheet has them.
+    """Format a value as text; empty values are None, truth values as in a spreadsheet.
 
     >>> format_cell(True), format_cell(2), format_cell("  "), format_cell(None)
     ('true', '2', None, None)
@@ -93,9 +93,9 @@ def format_cell(value: object) -> str | None:
 
 
 def parse_time(word: str | None) -> datetime | None:
-    """An ISO time, in UTC where it names no zone; None for no time, or one in another form.
+    """Parse an ISO time, in UTC without a zone; None for an empty or invalid one.
 
-    Times are compared as times: as words, 10:00:00.5Z would come before 10:00:00Z.
+    Times are compared as times: as strings, 10:00:00.5Z would come before 10:00:00Z.
 
     >>> parse_time("2026-01-01T10:30:00+02:00") < parse_time("2026-01-01T09:00:00Z")
     True

@@ -1,4 +1,4 @@
-"""Which rows of the table a reviewer's record means: by content, and by id where that is safe."""
+"""Matching of review records to table rows: by digest, by text, and by id where that is safe."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from tasks.study.errors import Problem, format_value
 from tasks.study.spelling import normalize_nfc
 
 MIN_CUT_LENGTH = 1_000
-"""Letters and digits from which on a text may have been cut, by a spreadsheet or a page."""
+"""Minimum length, in normalized characters, of a text that a spreadsheet may have truncated."""
 
 EXPORT_AGAIN = "export again with `fastif review export`, and review the row as it is now"
 
 
 @dataclass(frozen=True)
 class RowMatch:
-    """The row that a record means.
+    """Row that a record matches.
 
     Attributes:
-        row: its digest.
-        how: by "content" or by "id" alone.
+        row: Digest of the row's texts and given label.
+        how: Kind of the match, "content" or "id".
     """
 
     row: bytes
@@ -33,15 +33,15 @@ class RowMatch:
 
 
 class RowIndex:
-    """Rows of a table by digest, by text and by id."""
+    """Index of table rows by digest, text and id."""
 
     def __init__(self, table: Table, labels: Sequence[str], has_ids: bool) -> None:
         """Index a table.
 
         Args:
-            table: training rows.
-            labels: the study's label names.
-            has_ids: whether the study has a column of ids; else ids are row numbers.
+            table: Training rows.
+            labels: Label names of the study.
+            has_ids: Whether the study has an id column; else ids are row numbers.
         """
         self.table, self.labels, self.named = table, labels, has_ids
         self.digests = row_digests(table, labels)
@@ -57,21 +57,21 @@ class RowIndex:
         self._by_id = {name: position for position, name in enumerate(table.ids)}
 
     def match(self, record: ReviewRecord) -> RowMatch | Problem:
-        """The row that a record means, or why none is meant for sure."""
+        """Return the row that a record matches, or the reason why there is no safe match."""
         if record.row is not None:
             return self._match_digest(record, record.row)
         if record.texts is not None:
             return self._match_texts(record, record.texts)
         position = self._find_by_id(record)
         if position is None:
-            change = "remove rows that are no longer in the training table"
+            change = "remove this row if it is no longer in the training table"
             return record.make_problem(
                 "id", "an id of the training table", format_value(record.id), change
             )
         if not self.named:
-            got = f"row number {record.id} alone"
-            change = "add the column `row` or `text` of the export: row numbers change"
-            return record.make_problem("id", "a row that is known by its content", got, change)
+            got = f"only the row number {record.id}"
+            change = "add the column `row` or `text` of the export: row numbers are not stable"
+            return record.make_problem("id", "a row identified by its content", got, change)
         return RowMatch(self.digests[position], "id")
 
     def _match_digest(self, record: ReviewRecord, word: str) -> RowMatch | Problem:
@@ -85,27 +85,25 @@ class RowIndex:
         position = self.by_digest[digest][0]
         if record.texts is not None and not self._has_texts(record.texts, position):
             text = format_value(self.table.texts[position], 40)
-            got = f"a text that is not that of the row, which is {text}"
-            change = "were columns sorted apart? Take the columns `row` and `text` of the export"
-            return record.make_problem(
-                "text", "the text of the row it was exported for", got, change
-            )
+            got = f"another text; the text of this row is {text}"
+            change = "restore the columns `row` and `text` of the export; was one sorted alone?"
+            return record.make_problem("text", "the exported text of this row", got, change)
         return RowMatch(digest, "content")
 
     def _explain_missing(self, record: ReviewRecord) -> Problem:
-        """Why a row that was exported is not in the table any more."""
+        """Return the reason why an exported row is not in the table any more."""
         same = self._by_text.get(strip_export_marks(record.texts), []) if record.texts else []
         if same:
             label = self.labels[self.table.labels[same[0]]]
-            got = f"the same text with the label {format_value(label)} since"
+            got = f"the same text, since relabelled as {format_value(label)}"
             return record.make_problem(
                 "label", f"the label {format_value(record.label)}", got, EXPORT_AGAIN
             )
         if self._find_by_id(record) is not None:
-            got = "another text under this id: it was edited since, or the id names another row"
-            return record.make_problem("text", "the text that was exported", got, EXPORT_AGAIN)
-        change = "nothing: such verdicts are not needed"
-        return record.make_problem("row", "a row of the training table", "none any more", change)
+            got = "another text under this id: the text was edited, or the id was reused"
+            return record.make_problem("text", "the exported text", got, EXPORT_AGAIN)
+        change = "no action is needed: annotations of removed rows have no use"
+        return record.make_problem("row", "a row of the training table", "a removed row", change)
 
     def _match_texts(self, record: ReviewRecord, texts: tuple[str, str]) -> RowMatch | Problem:
         positions = self._by_text.get(strip_export_marks(texts), [])
@@ -136,7 +134,7 @@ class RowIndex:
         if len({self.digests[position] for position in positions}) > 1:
             own_position = self._find_by_id(record)
             if own_position not in positions:
-                got = "rows of this text with several labels"
+                got = "several rows with this text and different labels"
                 return record.make_problem(
                     "text", "one row", got, "add the column `label` or `row`"
                 )
@@ -155,27 +153,24 @@ class RowIndex:
         return strip_export_marks((self.table.texts[position], pair))
 
     def _has_texts(self, texts: tuple[str, str], position: int) -> bool:
-        """But for punctuation, spaces, case, and what a spreadsheet cuts off."""
+        """Whether a row has these texts, up to punctuation, spaces, case and truncation."""
         pairs = zip(strip_export_marks(texts), self._get_texts(position), strict=True)
         return all(is_same_text(a, b) for a, b in pairs)
 
 
 def strip_export_marks(texts: tuple[str, str]) -> tuple[str, str]:
-    """Texts without what a spreadsheet or Label Studio adds: an apostrophe, other line ends."""
+    """Remove what a spreadsheet or Label Studio adds to texts: an apostrophe, other line ends."""
     first, second = (unescape_formula(text.replace("\r\n", "\n")) for text in texts)
     return first, second
 
 
 def is_same_text(a: str, b: str) -> bool:
-    """Whether two texts are one but for punctuation, spaces and case.
-
-    Or the first is what a spreadsheet or a page has left of the second, a long one.
-    """
+    """Whether two texts are equal up to punctuation, spaces and case, or the first is truncated."""
     return a == b or normalize_text(a) == normalize_text(b) or _is_truncated(a, b)
 
 
 def _is_truncated(a: str, b: str) -> bool:
-    """Whether a long text is the beginning of another."""
+    """Whether a long text is a prefix of another."""
     first = normalize_text(a)
     return len(first) > MIN_CUT_LENGTH and normalize_text(b).startswith(first)
 

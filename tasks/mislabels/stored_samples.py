@@ -1,4 +1,4 @@
-"""Random samples of rows: what was drawn, and from which rows, kept in the store."""
+"""Random audit samples in the store: sampled rows and their population."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ POPULATION, SELECTED = "population.parquet", "selected.parquet"
 
 @dataclass(frozen=True)
 class SampledRow:
-    """A row of a random sample.
+    """Row of a random audit sample.
 
     Attributes:
-        content: digest of its texts.
-        label: given when it was drawn.
-        prior_error: probability that this label is wrong, made without a verdict.
+        content: Digest of the row's texts.
+        label: Given label at the time of sampling.
+        prior_error: Error probability of this label, before reviews.
     """
 
     content: bytes
@@ -35,11 +35,11 @@ class SampledRow:
 
 @dataclass(frozen=True)
 class StoredSample:
-    """A random sample.
+    """Random audit sample.
 
     Attributes:
-        population: digests of the texts of all rows that it was drawn from, with the label of each.
-        selected: rows that were drawn, in the order of the draw.
+        population: Text digest and given label of every row that was sampled from.
+        selected: Sampled rows, in random order.
     """
 
     population: frozenset[tuple[bytes, str]]
@@ -52,11 +52,11 @@ class StoredSample:
 
     @cached_property
     def sampled_rows(self) -> dict[bytes, SampledRow]:
-        """The sample by row digest."""
+        """Sampled rows by row digest."""
         return {row_digest(row.content, row.label): row for row in self.selected}
 
     def rename_labels(self, names: Mapping[str, str]) -> "StoredSample":
-        """The same, labels having other names since."""
+        """Return this sample with renamed labels."""
         if not names:
             return self
         population = frozenset(
@@ -67,12 +67,12 @@ class StoredSample:
 
 
 def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame) -> None:
-    """Record a random sample; one of the same rows from the same rows is recorded once.
+    """Record a random audit sample; an identical one is recorded once.
 
     Args:
-        store: of the study.
-        population: the rows of a table of mislabels that it is drawn from.
-        selected: those that are drawn.
+        store: Store of the study.
+        population: Rows of a table of mislabels that were sampled from.
+        selected: Sampled rows of this table.
     """
     population_contents = _make_content_frame(population)
     selected_contents = _make_content_frame(selected).with_columns(
@@ -102,7 +102,7 @@ def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame)
 
 
 def read_samples(store: Store | None) -> list[StoredSample]:
-    """All random samples of a store, the first drawn first."""
+    """Read all random audit samples of a store, the oldest first."""
     if store is None:
         return []
     samples = []

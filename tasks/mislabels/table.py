@@ -1,4 +1,4 @@
-"""The table of a search for wrong labels: columns from a posterior, ranks of rows."""
+"""Table of a mislabel detection: columns of a label posterior, and ranks of rows."""
 
 import math
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from tasks.mislabels.label_words import choose_none_word
 from tasks.models.training_dynamics import read_dynamics
 
 NO_PROBABILITY = -1.0
-"""In place of a probability: after all rows that have one."""
+"""Sort key of rows without an error probability: after all rows that have one."""
 
 
 def _group_decisions(data: LabeledData, suggested: Tensor) -> Tensor:
-    """Equal for rows that are alike, with the same label and the same suggestion."""
+    """Cluster of each row: equal for near-duplicates with the same label and suggestion."""
     keys = torch.stack([data.group_ids, data.labels, suggested], 1)
     return keys.unique(dim=0, return_inverse=True)[1]
 
@@ -38,7 +38,15 @@ def make_mislabel_frame(
     order: Tensor,
     harm: pl.DataFrame | None,
 ) -> pl.DataFrame:
-    """The table, in the order of the training rows."""
+    """Return the table, in the order of the training rows.
+
+    Args:
+        inputs: Study and tables.
+        data: Rows with features and given labels, in the order of the detection.
+        posterior: Label posterior of these rows.
+        order: Position in the training table of each of these rows.
+        harm: Harm of each training row; None without an audit.
+    """
     table, labels = inputs.train, inputs.study.labels
     inverse_order = order.argsort()
     known = data.known if data.known is not None else torch.full_like(data.labels, NOT_REVIEWED)
@@ -74,7 +82,7 @@ def make_mislabel_frame(
 
 
 def _build_frame(columns: dict[str, Any], harm: pl.DataFrame | None) -> pl.DataFrame:
-    """The columns with the harm of each row beside them, as the schema has them."""
+    """Join the columns with the harm of each row, in the order of the schema."""
     schema = polars_schema(MISLABELS)
     frame = pl.DataFrame(columns, schema_overrides={"train": pl.UInt32, "text_pair": pl.String})
     frame = frame.with_columns(pl.col("probability", "doubt").fill_nan(None))
@@ -89,15 +97,15 @@ def _build_frame(columns: dict[str, Any], harm: pl.DataFrame | None) -> pl.DataF
 
 
 def mask_singleton_classes(data: LabeledData, trusted: Sequence[int]) -> Tensor:
-    """Which rows are the only one of their class, with rows like them: nobody can judge these.
+    """Return a mask of rows that are the only one of their class, near-duplicates aside, [n].
 
-    Whoever judges a row has not seen it, nor what is like it, and so has seen none of the class.
+    Such rows have no error probability: an out-of-fold classifier has no other row of the class.
 
     Args:
-        data: to be judged.
-        trusted: labels of the rows of certain label.
+        data: Rows with given labels and groups.
+        trusted: Labels of the trusted rows.
     """
-    if data.classifier_logits is not None:  # by a classifier that knows the class from elsewhere
+    if data.classifier_logits is not None:  # the other classifier may know the class
         return torch.zeros_like(data.labels, dtype=torch.bool)
     known = data.known if data.known is not None else torch.full_like(data.labels, NOT_REVIEWED)
     train_labels = torch.where(known == NOT_REVIEWED, data.labels, known)
@@ -108,12 +116,12 @@ def mask_singleton_classes(data: LabeledData, trusted: Sequence[int]) -> Tensor:
 
 
 def _mask_to_nan(values: Tensor, missing: Tensor) -> Tensor:
-    """With NaN for what is missing, which is null in the table."""
+    """Set missing values to NaN, which is null in the table."""
     return values.where(~missing, math.nan)
 
 
 def _rank_rows(probability: Tensor, known: Tensor) -> Tensor:
-    """0 for the most suspicious; rows that were looked at last, rows that are alike in order."""
+    """Rank of each row, 0 for the most suspicious; reviewed rows come last."""
     scores = torch.where(known == NOT_REVIEWED, probability, -2.0)
     ranks = torch.empty(len(scores), dtype=torch.long)
     ranks[scores.argsort(descending=True, stable=True)] = torch.arange(len(scores))
@@ -123,7 +131,7 @@ def _rank_rows(probability: Tensor, known: Tensor) -> Tensor:
 def _find_nearest(
     data: LabeledData, neighbour_ids: Tensor, order: Tensor
 ) -> tuple[list[int | None], list[int | None]]:
-    """Of each row the nearest with its label, and the nearest with another, as table positions."""
+    """Nearest neighbour of each row with its label and with another, as table rows."""
     same = data.labels[neighbour_ids] == data.labels[:, None]
     nearest = []
     for mask in (same, ~same):

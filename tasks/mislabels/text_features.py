@@ -1,6 +1,6 @@
-"""Texts of a table as features that its labels have not touched.
+"""Label-free features of texts: embeddings of an encoder, LSA, and n-gram terms.
 
-Every text is encoded once and kept in the store, so that a night encodes new texts only.
+Every text is encoded once and cached in the store, so that a later run encodes new texts only.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from tasks.study.study import Study
 
 FILE, CHUNK_ROWS = "encoded.safetensors", 8192
 LAYERS = 2
-"""That `mean_pool` tells of."""
+"""Number of layers that `mean_pool` returns."""
 
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """The model that texts are read by.
+    """Text encoder of a study.
 
     Attributes:
-        folder: of its files.
-        digest: of these.
-        max_tokens: tokens of a text that are read.
+        folder: Folder of the model files.
+        digest: Digest of the model files.
+        max_tokens: Maximum number of tokens of a text; longer texts are truncated.
     """
 
     folder: Path
@@ -48,12 +48,12 @@ class TextEncoder:
 
     @property
     def artifact_kind(self) -> str:
-        """Kind of the parts that hold what it has read."""
+        """Kind of the artifacts with cached embeddings."""
         return f"encoded-2-{self.digest[:16]}-{self.max_tokens}"
 
 
 def make_encoder(folder: Path, study: Study) -> TextEncoder:
-    """An encoder as a study uses it."""
+    """Return the encoder of a study."""
     longest, max_length = read_encoder_max_length(folder), study.model.max_length
     return TextEncoder(folder, compute_model_digest(folder), min(max_length, longest or max_length))
 
@@ -61,10 +61,10 @@ def make_encoder(folder: Path, study: Study) -> TextEncoder:
 def make_text_views(
     store: Store, encoder: TextEncoder, study: Study, tables: Sequence[Table]
 ) -> FeatureViews:
-    """Views of the rows of some tables, one table after the other.
+    """Return feature views of the rows of several tables, concatenated in order.
 
-    What the encoder says of a text, or of a pair and how its texts differ, in its middle and in its
-    last layer; and words and pairs of words in few dimensions.
+    The views are mean-pooled hidden states of the middle layer, those of the last layer, and LSA of
+    words. A text pair has the features of `make_pair_features`.
     """
     columns = [[text for table in tables for text in table.texts]]
     if tables[0].text_pairs is not None:
@@ -87,18 +87,18 @@ def make_text_views(
         per_text[0] if len(per_text) == 1 else make_pair_features(*per_text) for per_text in layers
     ]
     word_terms = tf_idf(tokens)
-    # Words of a pair say how its label is usually put, and nothing of how its texts relate.
+    # Words of a pair predict its label by annotation artifacts, not by how its texts relate.
     terms = (word_terms, char_trigrams(columns[0])) if len(columns) == 1 else ()
     return FeatureViews.from_features([*features, compute_lsa(word_terms)], TEXT_WEIGHTS, terms)
 
 
 def compute_embedding_width(encoder: TextEncoder) -> int:
-    """Numbers that it says of a text."""
+    """Return the number of embedding columns of a text."""
     return LAYERS * read_encoder_width(encoder.folder)
 
 
 def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> int:
-    """Texts of a table that the encoder has yet to read."""
+    """Return the number of distinct texts of a table without a cached embedding."""
     digests = [_hash_text(text) for text in (*table.texts, *(table.text_pairs or ()))]
     return (
         len(set(digests))
@@ -110,7 +110,7 @@ def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> 
 def measure_seconds_per_text(
     encoder: TextEncoder, study: Study, table: Table, sample: int = 32
 ) -> float:
-    """Measured on a few texts of the table."""
+    """Measure the encoding time on a few texts of the table, seconds a text."""
     model = load_encoder(encoder.folder)
     texts = table.texts[:: max(1, len(table) // sample)][:sample]
     examples = _tokenize_texts(encoder, study, texts)

@@ -1,4 +1,4 @@
-"""`fastif correct`: a model repaired on anchors, judged on others, written only if it is better."""
+"""`fastif correct`: steps on helpful rows, evaluation on held-out failures, written if improved."""
 
 import json
 import random
@@ -23,7 +23,7 @@ def run(*arguments):
 
 
 def write_anchors(world, count=240, name="anchors.csv", seed=5):
-    """Texts in which "not" turns the label, which the tiny model has not learned."""
+    """Texts in which "not" inverts the label, which the tiny model has not learned."""
     draw, rows = random.Random(seed), []
     for i in range(count):
         word = draw.choice(tiny.BAD if i % 2 else tiny.GOOD)
@@ -41,7 +41,7 @@ def run_correction(world, *more, anchors=None):
     return run("correct", study, "--anchors", anchors, "--out", world / "repaired", *more)
 
 
-def test_an_improvement_by_rows_never_seen_is_written_with_its_record(world):
+def test_an_improvement_from_new_rows_is_written_with_its_record(world):
     new = write_anchors(world, 120, "new.csv", seed=6)
     done = run_correction(world, "--from", new, "--steps", 25, "--learning-rate", "0.003")
     assert done.exit_code == 0, done.output
@@ -61,8 +61,8 @@ def test_an_improvement_by_rows_never_seen_is_written_with_its_record(world):
     assert not list(world.glob(".repaired*"))
 
 
-def test_a_regression_is_not_called_an_improvement(world):
-    """Steps on what harms most: nothing is written unless it is asked for, and it says so."""
+def test_a_regression_is_no_improvement(world):
+    """Steps on the most harmful rows: the model is written only with `--keep`."""
     more = ("--by", "harmful", "--steps", 8, "--learning-rate", "0.003")
     done = run_correction(world, *more)
     assert done.exit_code == 4, done.output
@@ -76,7 +76,7 @@ def test_a_regression_is_not_called_an_improvement(world):
     assert {name for step in record["taken"] for name in step} <= ids
 
 
-def test_balanced_steps_have_rows_of_every_label_that_the_anchors_have(world):
+def test_balanced_steps_have_rows_of_every_failure_label(world):
     done = run_correction(world, "--balanced", "--rows", 12, "--steps", 3, "--keep")
     assert done.exit_code in (0, 4), done.output
     record = json.loads((world / "repaired" / RECORD).read_text())
@@ -86,8 +86,8 @@ def test_balanced_steps_have_rows_of_every_label_that_the_anchors_have(world):
     assert all({labels[name] for name in step} == anchors for step in record["taken"])
 
 
-def test_copies_of_an_anchor_are_all_used_or_all_held_out(world):
-    """Under other ids: a copy of what the steps have seen would judge nothing."""
+def test_copies_of_a_failure_are_all_used_or_all_held_out(world):
+    """Copies under other ids: in both halves they would leak into the evaluation."""
     rows = tiny.rows_of(world / "train.csv")[:24]
     again = [{**row, "id": f"again {i}"} for i, row in enumerate(rows[:13])]
     tiny.write_rows(world / "twice.csv", [*rows, *again])
@@ -104,10 +104,10 @@ def test_copies_of_an_anchor_are_all_used_or_all_held_out(world):
     tiny.write_rows(world / "few.csv", few)
     done = run_correction(world, anchors=world / "few.csv")
     assert done.exit_code == 2
-    assert "19 among 29 rows" in " ".join(done.output.split())
+    assert "19 distinct among 29 rows" in " ".join(done.output.split())
 
 
-def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
+def test_a_gain_on_failures_with_a_loss_on_queries_is_no_improvement():
     held = SliceChange("anchors held out", 50, 0.5, 0.9, -0.4, -0.5, -0.3)
     lost = SliceChange("all queries", 500, 0.9, 0.8, 0.2, 0.1, 0.3)
     same = SliceChange("all queries", 500, 0.9, 0.9, 0.01, -0.01, 0.03)
@@ -118,7 +118,7 @@ def test_anchors_that_gain_while_all_queries_lose_are_no_improvement():
 
 
 @pytest.mark.parametrize("what", ["few", "exists", "labels", "auto"])
-def test_what_cannot_be_repaired_is_refused_before_anything_is_computed(world, what):
+def test_invalid_input_is_refused_before_any_computation(world, what):
     anchors = write_anchors(world, MIN_ANCHORS - 1 if what == "few" else 40)
     if what == "exists":
         (world / "repaired").mkdir()

@@ -155,7 +155,7 @@ def test_every_export_of_a_real_server_is_read_or_refused_by_name(server, study,
             continue
         assert done.exit_code == 0, (shape, words)
         assert ending == READ[shape]
-        assert words.count("Not kept:") == 2
+        assert words.count("Not imported:") == 2
         verdicts = read_annotations(open_existing_store(load_study(copy)))
         table = {row["id"]: row for row in tiny.rows_of(copy.parent / "train.csv")}
         texts = {table[name]["text"]: label for name, label in right.items()}

@@ -1,4 +1,4 @@
-"""Mutants of the search for wrong labels: random samples, and columns of a table."""
+"""Mutants of mislabel detection: random audit samples, and columns of a table."""
 
 from tests.mutants.mutant import Mutant
 
@@ -11,42 +11,42 @@ _MEASUREMENTS = "tests/tasks/data/test_tabular.py"
 
 LABELS = (
     Mutant(
-        "a count that forgets what was seen to be wrong",
+        "an estimate without the reviewed wrong rows",
         "fastif/mislabels/random_audit.py",
         "known = float((self.reviewed & self.wrong & in_label).sum())",
         "known = 0.0",
         (_SAMPLE,),
     ),
     Mutant(
-        "a count without the difference that drawn rows show",
+        "an estimate without the difference on the sample",
         "fastif/mislabels/random_audit.py",
         "share = min(max(float(probabilities.mean()) + difference, 0.0), 1.0)",
-        "share = min(max(float(linear.mean()), 0.0), 1.0)",
+        "share = min(max(float(probabilities.mean()), 0.0), 1.0)",
         (_SAMPLE,),
     ),
     Mutant(
         "an interval of half the width",
         "fastif/mislabels/random_audit.py",
         "return middle - half, middle + half",
-        "return expected - half / 2, expected + half / 2",
+        "return middle - half / 2, middle + half / 2",
         (_SAMPLE,),
     ),
     Mutant(
-        "recalibration that may turn the order",
+        "recalibration that may reverse the ranking",
         "fastif/mislabels/random_audit.py",
         "bounds = [(None, None), (0.0, None)]",
         "bounds = [(None, None), (None, None)]",
         (_SAMPLE,),
     ),
     Mutant(
-        "a sample stands for rows that came after it",
+        "a sample covers rows that were added later",
         "fastif/mislabels/random_audit.py",
         "audited, unreviewed = self.audited, ~self.reviewed & self.audited.population",
         "audited, unreviewed = self.audited, ~self.reviewed",
         (_SAMPLE, "tests/tasks/mislabels/test_random_sample.py"),
     ),
     Mutant(
-        "rows that are gone for an unknown reason are in no interval",
+        "rows removed for an unknown reason are in no interval",
         "fastif/mislabels/random_audit.py",
         "            expected,\n"
         "            min(estimate.low for estimate in estimates),\n"

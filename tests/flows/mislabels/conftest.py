@@ -1,4 +1,4 @@
-"""The noisy study, whose module is in this folder, before and after its first search."""
+"""The noisy study, whose module is in this folder, before and after its first detection."""
 
 import sys
 from pathlib import Path
@@ -13,13 +13,13 @@ from noisy_study import run_search, write_noisy
 
 @pytest.fixture
 def noisy(world) -> Path:
-    """A study whose texts tell their label, but for twelve planted errors."""
+    """Study with separable texts and twelve flipped labels."""
     return write_noisy(world)
 
 
 @pytest.fixture(scope="session")
 def search_of_noisy(made, tmp_path_factory) -> Path:
-    """The folder of the noisy study after its first search; copied, never changed."""
+    """Folder of the noisy study after its first detection; copied, never changed."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("searched") / "world")
     run_search(write_noisy(folder))
     return folder
@@ -27,5 +27,5 @@ def search_of_noisy(made, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def searched(search_of_noisy, tmp_path) -> Path:
-    """The noisy study with its first search in the store: `run_search` reads what is there."""
+    """The noisy study with its first detection in the store, which `run_search` reads."""
     return tiny.copy(search_of_noisy, tmp_path / "world") / "study.toml"

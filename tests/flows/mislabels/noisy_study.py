@@ -1,4 +1,4 @@
-"""A study whose texts tell their label, but for planted errors; its search, and its reviewer."""
+"""Study with separable texts and flipped labels, its detection, and a filled-in review file."""
 
 import random
 from pathlib import Path
@@ -38,7 +38,7 @@ def select_flipped(frame):
 
 
 def fill_in(path, right):
-    """A reviewer's file: `right` gives the verdict for each row of it."""
+    """Fill in a review file by a function of its rows."""
     rows = pl.read_csv(path, infer_schema=False).to_dicts()
     for row in rows:
         row["right_label"], row["reviewer"] = right(row), "ann"

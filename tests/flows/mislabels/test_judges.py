@@ -1,4 +1,4 @@
-"""Who judges the rows: the study's own training, another classifier, trusted queries."""
+"""Classifiers of a detection: the study's training, another classifier, trusted queries."""
 
 import pytest
 import tiny
@@ -11,7 +11,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeypatch):
+def test_the_studys_training_is_cross_fitted(noisy, monkeypatch):
     changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
     tiny.write_study(noisy.parent, **changes)
     fitted_ids = []
@@ -30,10 +30,10 @@ def test_the_studys_own_training_judges_rows_that_it_has_not_seen(noisy, monkeyp
     assert sorted(row for fold in left_out for row in fold) == list(range(120))
     tiny.write_study(noisy.parent, **{**changes, "mislabels": {"budget": 21, "folds": 3}})
     run_search(noisy)
-    assert len(fitted_ids) == 3  # kept from the first time
+    assert len(fitted_ids) == 3  # cached
 
 
-def test_another_classifier_judges(noisy):
+def test_another_classifier_is_a_judge(noisy):
     tiny.make_other(noisy.parent, "other", seed=1)
     tiny.write_study(noisy.parent, training=BASE, mislabels={"judge": "other"})
     assert run_search(noisy).table["judged_loss"].null_count() == 0
@@ -42,13 +42,13 @@ def test_another_classifier_judges(noisy):
         run_search(noisy)
 
 
-def test_folds_without_a_training_are_refused(world):
+def test_folds_without_training_are_refused(world):
     done = run("mislabels", tiny.write_study(world, mislabels={"folds": 3}))
     assert done.exit_code == 2
     assert "[mislabels] folds" in done.output
 
 
-def test_trusted_queries_are_used_and_told(noisy):
+def test_trusted_queries_are_used_and_reported(noisy):
     tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
     done = run("mislabels", noisy)
     assert done.exit_code == 0, done.output
@@ -61,8 +61,8 @@ def test_trusted_queries_are_used_and_told(noisy):
     )
 
 
-def test_trusted_queries_that_are_training_rows_are_told(world):
-    """They judge themselves; and no more labels are wrong than there are."""
+def test_trusted_queries_among_the_training_rows_are_reported(world):
+    """They are no independent evidence; counts stay within the number of rows."""
     rows = tiny.rows_of(world / "train.csv")[:30]
     tiny.write_rows(world / "queries.csv", rows)
     study = tiny.write_study(world, training=BASE, queries={"trusted": True})

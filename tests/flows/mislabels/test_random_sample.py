@@ -1,4 +1,4 @@
-"""Rows drawn at random, whose verdicts count how many labels are wrong."""
+"""Random audit samples: their annotations estimate the number of wrong labels."""
 
 import json
 
@@ -18,8 +18,8 @@ def read_audit_sample(result):
     return drawn["rows"], drawn["wrong"], drawn["enough"]
 
 
-def test_rows_drawn_at_random_count_the_errors(searched, tmp_path):
-    """Beside twelve planted errors, labels that are wrong and look right: thirty of `good` text."""
+def test_a_random_sample_estimates_the_errors(searched, tmp_path):
+    """Beside twelve flips, thirty wrong labels that look right: rows of `good` texts."""
     run_search(searched)
     out = tmp_path / "drawn.csv"
     done = run("review", "export", "--study", searched, "--out", out, "--random", 60)
@@ -40,7 +40,7 @@ def test_rows_drawn_at_random_count_the_errors(searched, tmp_path):
     result = run_search(searched)
     errors = result.facts["errors"]
     assert read_audit_sample(result) == (60, len(wrong & exported_ids), True)
-    assert result.facts["drawn"]["population"] == 119  # two rows are equal to the letter
+    assert result.facts["drawn"]["population"] == 119  # two rows are exact duplicates
     assert result.facts["drawn"]["later"] == 0
     assert errors["low"] <= len(wrong) <= errors["high"]
     assert errors["low"] >= len(wrong & exported_ids)
@@ -55,7 +55,7 @@ def test_rows_drawn_at_random_count_the_errors(searched, tmp_path):
     assert not set(pl.read_csv(third)["id"]) & exported_ids
 
 
-def test_drawn_rows_count_after_their_labels_were_mended(searched, tmp_path):
+def test_sampled_rows_count_after_their_correction(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "drawn.csv"
     run("review", "export", "--study", searched, "--out", out, "--random", 60)
@@ -71,13 +71,13 @@ def test_drawn_rows_count_after_their_labels_were_mended(searched, tmp_path):
     tiny.write_rows(searched.parent / "train.csv", table)
     after = run_search(searched).facts
     assert after["drawn"]["wrong"] == len(mended)
-    assert after["drawn"]["later"] == 0  # what was mended is known to be right
+    assert after["drawn"]["later"] == 0  # corrected rows are known to be right
     assert after["errors"]["expected"] == pytest.approx(whole - len(mended), rel=0.25)
     left = len(wrong - mended)
     assert after["errors"]["low"] <= left <= after["errors"]["high"]
 
 
-def test_drawn_rows_that_are_alike_are_each_drawn_with_its_own_verdict(noisy, tmp_path):
+def test_near_duplicates_are_sampled_one_by_one(noisy, tmp_path):
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
@@ -89,13 +89,13 @@ def test_drawn_rows_that_are_alike_are_each_drawn_with_its_own_verdict(noisy, tm
     fill_in(out, lambda row: other[row["label"]] if row["id"] == "row-0" else row["label"])
     assert run("review", "import", out, "--study", noisy).exit_code == 0
     verdicts = read_annotations(open_existing_store(load_study(noisy)))
-    # Rows equal to the letter are one by their content.
+    # Exact duplicates have one digest.
     assert len(verdicts.audited) == len({(row["text"], row["label"]) for row in [*rows, twin]})
     errors = run_search(noisy).facts["errors"]
     assert errors == {"expected": 1.0, "low": 1.0, "high": 1.0, "counted": 121}
 
 
-def test_few_drawn_rows_are_not_counted_by(searched, tmp_path):
+def test_a_small_sample_yields_no_estimate(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "drawn.json"
     run("review", "export", "--study", searched, "--out", out, "--random", 5)
@@ -111,7 +111,7 @@ def test_few_drawn_rows_are_not_counted_by(searched, tmp_path):
     assert "too few" in run("mislabels", searched).output
 
 
-def test_a_draw_has_no_budget(noisy, tmp_path):
+def test_a_random_sample_has_no_budget(noisy, tmp_path):
     out = tmp_path / "drawn.csv"
     done = run("review", "export", "--study", noisy, "--out", out, "--random", 5, "--budget", 5)
     assert done.exit_code == 2

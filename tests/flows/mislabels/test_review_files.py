@@ -1,4 +1,4 @@
-"""Files for reviewers, there and back: what is exported, and what an import refuses."""
+"""Export for review and import of annotations, by the commands."""
 
 import json
 
@@ -14,7 +14,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-def test_label_studio_there_and_back(searched, tmp_path):
+def test_a_label_studio_export_can_be_imported(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "tasks.json"
     done = run("review", "export", "--study", searched, "--out", out, "--budget", 3)
@@ -39,7 +39,7 @@ def test_label_studio_there_and_back(searched, tmp_path):
         ({"name": ["row-1"], "label": ["pos"]}, "id and right_label"),
     ],
 )
-def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(searched, tmp_path, rows, words):
+def test_invalid_annotations_are_refused_and_nothing_is_stored(searched, tmp_path, rows, words):
     run_search(searched)
     path = tmp_path / "verdicts.csv"
     pl.DataFrame(rows).write_csv(path)
@@ -50,14 +50,14 @@ def test_verdicts_that_cannot_be_are_refused_and_nothing_is_kept(searched, tmp_p
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "broken.json", "table.xlsx"])
-def test_files_that_are_no_verdicts_are_refused(searched, tmp_path, name):
+def test_files_without_annotations_are_refused(searched, tmp_path, name):
     run_search(searched)
     if name == "broken.json":
         (tmp_path / name).write_text("{")
     assert run("review", "import", tmp_path / name, "--study", searched).exit_code == 2
 
 
-def test_an_export_never_overwrites_and_needs_a_search(noisy, tmp_path):
+def test_an_export_never_overwrites_and_needs_a_detection(noisy, tmp_path):
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2
     run_search(noisy)
@@ -67,8 +67,8 @@ def test_an_export_never_overwrites_and_needs_a_search(noisy, tmp_path):
     assert run("review", "export", "--study", noisy, "--out", tmp_path / "x.doc").exit_code == 2
 
 
-def test_a_table_that_is_rolled_back_gets_its_own_review(searched, tmp_path):
-    """Night 1, night 2 with more rows, then night 1 again."""
+def test_a_restored_table_has_its_own_review(searched, tmp_path):
+    """A table, then more rows, then the first table again."""
     run_search(searched)
     before = (searched.parent / "train.csv").read_bytes()
     rows = tiny.rows_of(searched.parent / "train.csv")
@@ -87,11 +87,11 @@ def test_a_table_that_is_rolled_back_gets_its_own_review(searched, tmp_path):
     table = tmp_path / "table.csv"
     assert run("export", "mislabels", "--study", searched, "--out", table).exit_code == 0
     assert "new" not in pl.read_csv(table)["id"].to_list()
-    run_search(searched)  # there already; what was asked for last is the newest
+    run_search(searched)  # cached; the last request is the newest
     assert len(read_latest_result(open_existing_store(load_study(searched))).table) == 120
 
 
-def test_an_edited_row_is_told_at_the_import(searched, tmp_path):
+def test_an_edited_row_is_refused_at_the_import(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "review.csv"
     run("review", "export", "--study", searched, "--out", out, "--budget", 20)
@@ -110,9 +110,7 @@ def test_an_edited_row_is_told_at_the_import(searched, tmp_path):
     assert len(looked) >= 19
 
 
-def test_tasks_of_label_studio_tick_nothing_in_a_sample_nor_against_the_likelier_label(
-    searched, tmp_path
-):
+def test_label_studio_preselects_probable_suggestions_but_none_in_a_sample(searched, tmp_path):
     ranking = run_search(searched).table
     every, sample = tmp_path / "every.json", tmp_path / "sample.json"
     run("review", "export", "--study", searched, "--out", every, "--budget", 120)

@@ -1,4 +1,4 @@
-"""The search for wrong labels: what it ranks, what it says, and what it does not do twice."""
+"""Mislabel detection by the command: ranking, evidence, cache, validation and the flow."""
 
 import os
 import random
@@ -24,10 +24,10 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-def test_the_command_finds_what_was_planted_and_says_why(noisy):
+def test_the_command_ranks_flips_first_with_evidence(noisy):
     done = run("mislabels", noisy)
     following = "".join(done.output.partition("Next: ")[2].split())
-    assert f"--study{noisy}" in following  # and not the study of the folder one happens to be in
+    assert f"--study{noisy}" in following  # and not a study of the working directory
     assert done.exit_code == 0, done.output
     result = read_latest_result(open_existing_store(load_study(noisy)))
     assert select_flipped(result.table)["rank"].max() < 20  # the review budget
@@ -46,14 +46,14 @@ def test_the_command_finds_what_was_planted_and_says_why(noisy):
     assert table["rank"].sort().to_list() == list(range(120))
 
 
-def test_the_second_time_nothing_is_computed(noisy):
+def test_a_repeated_detection_is_read_from_the_store(noisy):
     first = run_search(noisy)
     assert tuple(first.facts["mix"]) in TEXT_WEIGHTS
     assert run_search(noisy).facts == first.facts
-    assert "there already" in run("mislabels", noisy, "--dry-run").output
+    assert "in the store already" in run("mislabels", noisy, "--dry-run").output
 
 
-def test_new_rows_alone_are_read_by_the_encoder(searched, monkeypatch):
+def test_only_new_rows_are_encoded(searched, monkeypatch):
     run_search(searched)
     rows = tiny.rows_of(searched.parent / "train.csv")
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
@@ -69,7 +69,7 @@ def test_new_rows_alone_are_read_by_the_encoder(searched, monkeypatch):
     assert len(read) == 1
 
 
-def test_rows_in_another_order_are_ranked_the_same_to_the_last_digit(searched):
+def test_the_order_of_rows_changes_no_digit(searched):
     before = run_search(searched).table
     rows = tiny.rows_of(searched.parent / "train.csv")
     random.Random(1).shuffle(rows)
@@ -86,19 +86,19 @@ def test_a_dry_run_writes_nothing(noisy):
     assert not (noisy.parent / "store").exists()
 
 
-def test_the_model_itself_as_the_encoder_is_pointed_out(world):
+def test_the_model_itself_as_encoder_yields_a_warning(world):
     done = run("mislabels", tiny.write_study(world))
     assert done.exit_code == 0, done.output
     assert "fitted to their labels" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_an_encoder_that_is_not_there_is_refused(world):
+def test_a_missing_encoder_is_refused(world):
     done = run("mislabels", tiny.write_study(world, mislabels={"encoder": "./nowhere"}))
     assert done.exit_code == 2
     assert "[mislabels] encoder" in " ".join(done.output.split())
 
 
-def test_words_are_counted_in_single_texts_and_not_in_pairs(searched):
+def test_naive_bayes_is_fitted_to_single_texts_only(searched):
     single = run_search(searched).table
     assert single["word_loss"].null_count() == 0
     assert select_flipped(single)["word_loss"].mean() > 2 * single["word_loss"].mean()
@@ -107,7 +107,7 @@ def test_words_are_counted_in_single_texts_and_not_in_pairs(searched):
     assert run_search(searched).table["word_loss"].null_count() == 120
 
 
-def test_harm_is_that_of_the_newest_audit(noisy):
+def test_harm_is_from_the_newest_audit(noisy):
     store, name = tiny.run_directly(noisy)
     ranking = run_search(noisy).table
     scores = store.scan("scores", name).collect()
@@ -117,14 +117,14 @@ def test_harm_is_that_of_the_newest_audit(noisy):
     assert (ranking["harm_same_label"] <= ranking["harm"] + 1e-9).all()
 
 
-def test_validation_trains_again_and_says_what_cleaning_is_worth(noisy):
+def test_validate_reports_the_gain_of_cleaning(noisy):
     done = run("mislabels", noisy, "--validate", 2)
     assert done.exit_code == 0, done.output
-    for words in ("as it is", "suggested label", "random removed", "Cleaning"):
+    for words in ("unchanged", "flagged rows relabelled", "random rows removed", "Cleaning"):
         assert words in done.output
 
 
-def test_validation_of_a_study_that_trains_nothing_is_by_heads_and_says_so(world):
+def test_validate_without_training_uses_linear_heads(world):
     done = run("mislabels", tiny.write_study(world), "--validate", 2)
     assert done.exit_code == 0, done.output
     assert "a linear head on frozen features" in " ".join(done.output.replace("│", " ").split())
@@ -135,8 +135,8 @@ def test_the_columns_are_those_of_the_schema(searched):
 
 
 @pytest.mark.long
-def test_a_killed_search_goes_on_and_ends_the_same(noisy):
-    """Killed at several moments, each time begun again; the table is that of one undisturbed."""
+def test_a_killed_detection_resumes_with_the_same_result(noisy):
+    """Killed at several times and restarted; the table is that of an uninterrupted run."""
     other = Path(shutil.copytree(noisy.parent, noisy.parent.parent / "other")) / "study.toml"
     undisturbed = run_search(other).table
     command = [sys.executable, "-m", "flows.cli", "mislabels", str(noisy)]
@@ -153,7 +153,7 @@ def test_a_killed_search_goes_on_and_ends_the_same(noisy):
 
 @pytest.mark.long
 @pytest.mark.flow
-def test_the_flow_leaves_artifacts_without_texts(noisy, prefect, monkeypatch):
+def test_flow_artifacts_contain_no_texts(noisy, prefect, monkeypatch):
     from flows import mislabels as module
 
     artifacts = {}

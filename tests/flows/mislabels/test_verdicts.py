@@ -1,4 +1,4 @@
-"""What reviewers' verdicts do to the next search."""
+"""Effects of imported annotations on the next detection."""
 
 import os
 
@@ -14,7 +14,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-def test_reviewers_verdicts_are_learned_from(searched, tmp_path):
+def test_annotations_train_the_next_detection(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", searched, "--out", out).exit_code == 0
@@ -35,7 +35,7 @@ def test_reviewers_verdicts_are_learned_from(searched, tmp_path):
     assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
 
 
-def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
+def test_near_duplicates_are_one_decision(noisy, tmp_path):
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
     tiny.write_rows(noisy.parent / "train.csv", [*rows, twin])
@@ -49,7 +49,7 @@ def test_rows_that_are_alike_are_one_decision(noisy, tmp_path):
     assert sorted(reviewed["id"]) == ["row-0", "twin"]
 
 
-def test_reviewers_who_disagree_are_shown_and_not_used(searched, tmp_path):
+def test_conflicts_are_shown_and_not_used(searched, tmp_path):
     run_search(searched)
     for who, label in (("ann", "pos"), ("bob", "neg")):
         path = tmp_path / f"{who}.csv"
@@ -70,7 +70,7 @@ def test_reviewers_who_disagree_are_shown_and_not_used(searched, tmp_path):
     ]
 
 
-def test_verdicts_are_never_swept_away(searched, tmp_path):
+def test_annotations_are_never_removed_by_gc(searched, tmp_path):
     run_search(searched)
     path = tmp_path / "v.csv"
     pl.DataFrame({"id": ["row-1"], "right_label": ["pos"]}).write_csv(path)
@@ -84,7 +84,7 @@ def test_verdicts_are_never_swept_away(searched, tmp_path):
     assert len(read_annotations(open_existing_store(load_study(searched))).agreed) == 1
 
 
-def test_a_row_that_no_label_fits_is_taken_out(searched, tmp_path):
+def test_a_row_that_no_label_fits_is_recorded(searched, tmp_path):
     run_search(searched)
     path = tmp_path / "none.csv"
     pl.DataFrame({"id": ["row-7"], "right_label": [NONE]}).write_csv(path)
@@ -94,7 +94,7 @@ def test_a_row_that_no_label_fits_is_taken_out(searched, tmp_path):
     ]
 
 
-def test_what_is_asked_depends_on_what_people_said(searched, tmp_path):
+def test_the_cache_key_depends_on_the_annotations(searched, tmp_path):
     run_search(searched)
     before = read_detection_plan(searched).digest
     path = tmp_path / "v.csv"
@@ -103,8 +103,8 @@ def test_what_is_asked_depends_on_what_people_said(searched, tmp_path):
     assert read_detection_plan(searched).digest != before
 
 
-def test_a_class_more_voids_no_verdict_and_no_search(noisy, tmp_path):
-    """The list of labels grows in front; the study's own training judges, with a logit more."""
+def test_an_additional_class_keeps_annotations_and_detection(noisy, tmp_path):
+    """A label is added in front; logits of the study's own training get a column."""
     judged = {"training": {**BASE, "epochs": 1}, "mislabels": {"budget": 20, "folds": 2}}
     tiny.write_study(noisy.parent, **judged)
     run_search(noisy)
@@ -114,7 +114,7 @@ def test_a_class_more_voids_no_verdict_and_no_search(noisy, tmp_path):
     assert run("review", "import", out, "--study", noisy).exit_code == 0
     before = read_annotations(open_existing_store(load_study(noisy))).agreed
     tiny.write_study(noisy.parent, **{**judged, "": {"labels": ["mixed", *tiny.LABELS]}})
-    # The model itself has two classes, and is not asked by the search.
+    # The model itself has two classes, and takes no part in the detection.
     ranking = run_search(noisy).table
     looked = ranking.filter(pl.col("reviewed").is_not_null())
     expected = {row["id"]: row["right_label"] for row in rows}

@@ -1,4 +1,4 @@
-"""A store that imports annotations of five rows, the files of reviewers, and what they settle."""
+"""Store with imported annotations of five rows, and the review files."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def table(rows=ROWS, labels=LABELS) -> Table:
     return Table(ids, texts, None, [labels.index(name) for name in names], {}, "", "here")
 
 
-def make_suspicions(rows=ROWS, **columns) -> pl.DataFrame:
+def make_detection(rows=ROWS, **columns) -> pl.DataFrame:
     n = len(rows)
     frame = pl.DataFrame(rows, schema=["id", "text", "label"], orient="row")
     plain = {"rank": range(n), "cluster": range(n), "probability": [0.5] * n, "doubt": [0.5] * n,
@@ -36,13 +36,13 @@ def make_suspicions(rows=ROWS, **columns) -> pl.DataFrame:
 
 
 class World:
-    """A store, and the imports into it."""
+    """Store, and imports into it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.store, self.count = folder, Store.open(folder / "store", "s"), 0
 
     def export(self, frame: pl.DataFrame, rights: dict[str, str]) -> Path:
-        """A file of `fastif review export`, filled in by id."""
+        """Review file of `fastif review export`, filled in by id."""
         right_labels = [rights.get(name) for name in frame["id"]]
         return self.write_file(
             escape_formulas(
@@ -59,25 +59,25 @@ class World:
     def import_file(self, path: Path, rows=ROWS, labels=LABELS, named=True, when="2026-01-01"):
         study = SimpleNamespace(labels=labels, train=SimpleNamespace(id="id" if named else None))
         return import_annotations(
-            self.store, study, table(rows, labels), make_suspicions(rows), path, when
+            self.store, study, table(rows, labels), make_detection(rows), path, when
         )
 
     def read_settled(self, rows=ROWS, labels=LABELS) -> dict[str, str | None]:
-        """Right labels by the text of today's rows."""
-        verdicts, today = (
+        """Agreed right labels by text of the current rows."""
+        annotations, today = (
             read_annotations(self.store, table(rows, labels), labels),
             table(rows, labels),
         )
         digests = row_digests(today, labels)
         return {
-            text: verdicts.agreed[digest]
+            text: annotations.agreed[digest]
             for text, digest in zip(today.texts, digests, strict=True)
-            if digest in verdicts.agreed
+            if digest in annotations.agreed
         }
 
 
 def review(rows=ROWS) -> pl.DataFrame:
-    return make_review_frame(MislabelResult(make_suspicions(rows), {}), len(rows))
+    return make_review_frame(MislabelResult(make_detection(rows), {}), len(rows))
 
 
 RIGHTS = {"a": "cat", "b": "dog", "c": "none"}

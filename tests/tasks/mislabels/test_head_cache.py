@@ -1,4 +1,4 @@
-"""Heads are found again in their order, and only those of the same search."""
+"""Cached heads are found by their order, and only by the same detection."""
 
 import contextlib
 
@@ -34,7 +34,7 @@ def detect(store, search="s", stop_after=None, least=10):
     return MislabelDetector(fit=heads)(rows()), heads, len(counted)
 
 
-def test_a_search_that_was_stopped_goes_on_with_its_heads(tmp_path, monkeypatch):
+def test_an_interrupted_detection_reuses_its_heads(tmp_path, monkeypatch):
     store = Store.open(tmp_path / "store", "s")
     alone = MislabelDetector()(rows()).probability
     fitted = []
@@ -52,7 +52,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_heads(tmp_path, monkeypatch)
     assert not store.find_artifacts(KIND)
 
 
-def test_heads_of_another_search_are_left_alone(tmp_path):
+def test_heads_of_another_detection_are_not_removed(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     _, first, num_heads = detect(store, "one")
     _, second, _ = detect(store, "two")
@@ -63,7 +63,7 @@ def test_heads_of_another_search_are_left_alone(tmp_path):
     assert not store.find_artifacts(KIND)
 
 
-def test_small_tables_write_none(tmp_path):
+def test_heads_of_small_tables_are_not_cached(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     detect(store, least=91)
     assert not store.find_artifacts(KIND)

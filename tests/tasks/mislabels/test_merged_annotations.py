@@ -1,4 +1,4 @@
-"""Verdicts of several reviewers, files or times: which of them counts, and which disagree."""
+"""Merged annotations of several reviewers, files and times: precedence and conflicts."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from tasks.data.row_hashes import row_digests
 from tasks.mislabels.annotation_import import import_annotations
 from tasks.mislabels.annotations import read_annotations
-from tests.tasks.mislabels.annotated_store import LABELS, ROWS, World, make_suspicions, table
+from tests.tasks.mislabels.annotated_store import LABELS, ROWS, World, make_detection, table
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def world(tmp_path) -> World:
     return World(tmp_path)
 
 
-def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
+def test_contradictory_rows_of_one_reviewer_are_refused(world):
     names = ["Ann", " ann", "ANN", "Zoe\u0301", "Zo\u00e9"]
     rows = "".join(f"{i},{y},{who}\n" for i, y, who in zip("aabcc", ["cat", "dog", "dog", "cat",
                    "dog"], names, strict=True))  # fmt: skip
@@ -26,15 +26,15 @@ def test_rows_of_one_reviewer_that_disagree_are_named_and_not_kept(world):
     assert world.read_settled() == {"dogs bark": "dog"}
 
 
-def test_two_reviewers_disagree_and_one_in_two_spellings_does_not(world):
+def test_conflicts_are_between_reviewers_not_spellings_of_a_name(world):
     world.import_file(world.write_file("id,right_label,reviewer\na,cat,Ann Lee\nb,cat,bob\n"))
     world.import_file(world.write_file("id,right_label,reviewer\na,dog,ann  lee\nb,dog,Zoe\n"))
-    verdicts = read_annotations(world.store)
-    assert list(verdicts.agreed.values()) == ["dog"]
-    assert [dict(by) for by in verdicts.conflicts.values()] == [{"bob": "cat", "Zoe": "dog"}]
+    annotations = read_annotations(world.store)
+    assert list(annotations.agreed.values()) == ["dog"]
+    assert [dict(by) for by in annotations.conflicts.values()] == [{"bob": "cat", "Zoe": "dog"}]
 
 
-def test_the_last_import_counts_whatever_the_clock_says(world):
+def test_the_last_import_counts_at_any_clock_time(world):
     world.import_file(world.write_file("id,right_label\na,cat\n"), when="2026-05-05")
     world.import_file(world.write_file("id,right_label\na,dog\n"), when="2026-01-01")
     assert world.read_settled() == {"cats purr": "dog"}
@@ -42,7 +42,7 @@ def test_the_last_import_counts_whatever_the_clock_says(world):
     assert world.read_settled() == {"cats purr": None}
 
 
-def test_annotations_of_one_person_count_by_their_time(world):
+def test_the_newest_annotation_of_a_reviewer_counts(world):
     row = row_digests(table(), LABELS)[0].hex()
     lines = ["annotation_id,annotator,updated_at,row,right_label"]
     lines += [f"2,1,2026-02-02,{row},cat", f"1,1,2026-02-01,{row},dog"]
@@ -50,31 +50,31 @@ def test_annotations_of_one_person_count_by_their_time(world):
     assert world.read_settled() == {"cats purr": "cat"}
 
 
-def test_what_is_alike_gets_the_verdict_unless_two_of_them_disagree(world):
+def test_near_duplicates_share_an_annotation(world):
     rows = [*ROWS, ("f", "cats purr!", "dog")]
-    suspicions = make_suspicions(rows, cluster=[0, 1, 2, 3, 4, 0])
+    detection = make_detection(rows, cluster=[0, 1, 2, 3, 4, 0])
     study = SimpleNamespace(labels=LABELS, train=SimpleNamespace(id="id"))
     path = world.write_file("id,right_label\na,cat\n")
-    import_annotations(world.store, study, table(rows), suspicions, path, "")
+    import_annotations(world.store, study, table(rows), detection, path, "")
     assert world.read_settled(rows) == {"cats purr": "cat", "cats purr!": "cat"}
 
 
 AT = "2026-01-01T"
-"""Day of the annotations below."""
+"""Date of the annotations below."""
 
 
 @pytest.mark.parametrize(
     ("earlier", "later"),
     [
-        ("10:00:00Z", "10:00:00.5Z"),  # as words the other way round
+        ("10:00:00Z", "10:00:00.5Z"),  # reversed as strings
         ("10:30:00+02:00", "09:00:00Z"),
         ("23:00:00", "23:30:00Z"),
     ],
 )
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later, turned):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later, reverse):
     several = [make_annotation("dog", AT + earlier), make_annotation("cat", AT + later)]
-    kept = world.import_file(tasks_file(world, several[::-1] if turned else several))
+    kept = world.import_file(tasks_file(world, several[::-1] if reverse else several))
     assert kept.refused == ()
     assert world.read_settled() == {"cats purr": "cat"}
 
@@ -82,7 +82,7 @@ def test_the_newest_annotation_is_that_of_the_latest_time(world, earlier, later,
 @pytest.mark.parametrize(
     "times", [(None, None), (AT + "10:00:00Z",) * 2, ("01/02/2026 10:00",) * 2]
 )
-def test_annotations_of_which_none_is_the_newest_are_refused(world, times):
+def test_contradictory_annotations_without_a_newest_one_are_refused(world, times):
     several = [make_annotation(right, at) for right, at in zip(("dog", "cat"), times, strict=True)]
     other = make_annotation("dog", AT + "10:00:00Z")
     kept = world.import_file(tasks_file(world, several, [other]))

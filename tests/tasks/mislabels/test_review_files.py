@@ -1,4 +1,4 @@
-"""Reviewers' files in every shape: read row by row, or refused by place and name."""
+"""Review files in every format: parsed row by row, or refused with place and remedy."""
 
 import json
 from pathlib import Path
@@ -49,26 +49,26 @@ def test_tables_as_spreadsheets_write_them(tmp_path, content, encoding):
     assert read_rights(path) == [("a", "pos", "Ann"), ("b", None, "")]
 
 
-def test_windows_1252_is_read_and_told(tmp_path):
+def test_windows_1252_is_read_with_a_note(tmp_path):
     path = write_file(tmp_path, "v.csv", "id;right_label\né;schön\n".encode("cp1252"))
     reading = read_review(path)
     assert [(r.id, r.right) for r in reading.records] == [("é", "schön")]
     assert "Windows-1252" in reading.notes[0]
 
 
-def test_a_row_of_too_many_cells_is_named_and_the_others_are_kept(tmp_path):
+def test_a_row_of_too_many_cells_is_refused_and_the_others_are_stored(tmp_path):
     path = write_file(tmp_path, "v.csv", f"{HEADER}a,pos,Ann\nb,pos,Bob,x\nc,neg,Ann\n")
     reading = read_review(path)
     assert [r.id for r in reading.records] == ["a", "c"]
     assert [p.where for p in reading.refused] == ["row 2"]
 
 
-def test_quoted_texts_keep_lines_and_separators(tmp_path):
+def test_quoted_cells_keep_line_breaks_and_separators(tmp_path):
     path = write_file(tmp_path, "v.csv", 'id,text,right_label\n1,"a, b\nc; d",pos\n')
     assert read_review(path).records[0].texts == ("a, b\nc; d", "")
 
 
-def test_numbers_and_truth_values_of_typed_files_are_words(tmp_path):
+def test_typed_values_are_formatted_as_text(tmp_path):
     frame = pl.DataFrame({"id": [1, 2], "right_label": [0, 1], "drawn": [True, False]})
     frame.write_parquet(tmp_path / "v.parquet")
     records = read_review(tmp_path / "v.parquet").records
@@ -112,7 +112,7 @@ def test_other_files_are_refused_with_place_and_remedy(tmp_path, name, content, 
     assert "remedy:" in message
 
 
-def test_what_is_not_there_or_a_folder_is_refused(tmp_path):
+def test_a_missing_file_or_a_folder_is_refused(tmp_path):
     assert "no such file" in refusal(tmp_path / "v.csv")
     (tmp_path / "f.csv").mkdir()
     assert "a folder" in refusal(tmp_path / "f.csv")
@@ -137,8 +137,8 @@ TASKS = [
     (7, []),
     (8, [annotation(8, ["pos"], who=1), annotation(9, ["neg"], who=2)]),
 ]
-"""Tasks of Label Studio 1.23 and their annotations: one choice, skipped, two, again by the same
-person, submitted without a choice, an empty one, nobody, two people."""
+"""Tasks of Label Studio 1.23 with their annotations: one choice, skipped, two choices, two of one
+reviewer, submitted without a choice, an empty choice, none, two reviewers."""
 
 
 def make_task_data(number: int) -> dict:
@@ -148,7 +148,7 @@ def make_task_data(number: int) -> dict:
 
 
 def export_tasks(shape: str) -> str:
-    """What the server gives for TASKS; by hand, after its answers."""
+    """Export of `TASKS` in the formats of the server."""
     if shape == "JSON":
         return json.dumps(
             [
@@ -159,7 +159,7 @@ def export_tasks(shape: str) -> str:
     rows = []
     for number, annotations in TASKS:
         kept = [a for a in annotations if not a["was_cancelled"]]
-        for a in reversed(kept):  # the newest first, as the server has them
+        for a in reversed(kept):  # the newest first, as in the server's exports
             words = a["result"][0]["value"]["choices"] if a["result"] else None
             choice = words[0] if words and len(words) == 1 else words
             rows.append((number, a, choice))
@@ -186,7 +186,7 @@ def export_tasks(shape: str) -> str:
 
 
 @pytest.mark.parametrize("shape", ["JSON", "JSON_MIN", "CSV", "TSV"])
-def test_every_export_of_label_studio_says_the_same(tmp_path, shape):
+def test_all_label_studio_formats_have_the_same_annotations(tmp_path, shape):
     ending = "json" if shape.startswith("JSON") else "csv"  # TSV is called .csv by the server
     reading = read_review(write_file(tmp_path, f"export.{ending}", export_tasks(shape)))
     verdicts = [
@@ -207,7 +207,7 @@ def test_every_export_of_label_studio_says_the_same(tmp_path, shape):
         assert {r.id for r in reading.records} == {None}  # the task's number is not our id
 
 
-def test_other_results_of_an_interface_are_no_choices(tmp_path):
+def test_other_results_of_a_labelling_interface_are_ignored(tmp_path):
     note = {"from_name": "comment", "type": "textarea", "value": {"text": ["hm"]}}
     odd = {"from_name": "topic", "type": "choices", "value": {"choices": ["sport"]}}
     own = annotation(1, ["pos"])
@@ -223,17 +223,17 @@ WORDS = "TRUE True wahr VRAI Ja yes X 1 1.0 =TRUE() 'true Sí"
 
 
 @pytest.mark.parametrize("word", WORDS.split())
-def test_words_of_a_set_flag(word):
+def test_values_of_a_true_flag(word):
     assert parse_flag(word) is True
 
 
 @pytest.mark.parametrize("word", ["", " ", None, "false", "FALSCH", "0", "nein", "No", "=FALSE()"])
-def test_words_of_a_flag_that_is_not_set(word):
+def test_values_of_a_false_flag(word):
     assert parse_flag(word) is False
 
 
 @pytest.mark.parametrize("word", ["perhaps", "2", "drawn", "Wahrheit", "-"])
-def test_other_words_are_no_flag(word):
+def test_other_values_are_no_flag(word):
     assert parse_flag(word) is None
 
 
@@ -260,20 +260,20 @@ def test_other_words_are_no_flag(word):
         ("posh", ["neg", "pos"], None),
     ],
 )
-def test_labels_as_spreadsheets_leave_them(word, labels, meant):
+def test_labels_are_parsed_as_spreadsheets_write_them(word, labels, meant):
     assert parse_label(word, labels) == meant
 
 
-def test_the_word_for_no_label_is_never_a_label():
+def test_the_value_for_no_label_is_never_a_label():
     assert choose_none_word(["None", "No label fits"]) not in ("None", "none", "no label fits")
 
 
-def test_tasks_that_nobody_has_annotated_are_not_looked_at(tmp_path):
+def test_tasks_without_annotations_are_not_reviewed(tmp_path):
     path = write_file(tmp_path, "tasks.json", json.dumps([{"data": make_task_data(1)}]))
     assert [(r.right, r.row) for r in read_review(path).records] == [(None, f"{1:032x}")]
 
 
-def test_choices_under_another_name_are_named(tmp_path):
+def test_choices_of_another_interface_are_refused(tmp_path):
     own = annotation(1, ["pos"])
     own["result"][0]["from_name"] = "sentiment"
     task = {"data": make_task_data(1), "annotations": [own]}
@@ -282,8 +282,8 @@ def test_choices_under_another_name_are_named(tmp_path):
     assert "sentiment" in problem.got
 
 
-def test_a_draft_alone_is_told(tmp_path):
+def test_an_unsubmitted_draft_yields_a_note(tmp_path):
     task = {"data": make_task_data(1), "annotations": [], "drafts": [annotation(1, ["pos"])]}
     reading = read_review(write_file(tmp_path, "e.json", json.dumps([task])))
     assert [r.right for r in reading.records] == [None]
-    assert "1 tasks with a draft" in reading.notes[0]
+    assert "1 tasks with an unsubmitted draft" in reading.notes[0]

@@ -1,4 +1,4 @@
-"""Rows that are the only one of their class: no probability is told of them."""
+"""Rows that are the only one of their class have no error probability."""
 
 import polars as pl
 import torch
@@ -13,39 +13,39 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 3, 3, 3, 4, 4])
 GROUPS = torch.tensor([0, 1, 2, 3, 4, 5, 5, 5, 6, 7])
 
 
-def find_singletons(known=None, judged=None, trusted=()):
+def find_singletons(known=None, classifier_logits=None, trusted=()):
     features = torch.randn(len(LABELS), 2, generator=torch.Generator().manual_seed(0))
-    marks = torch.full_like(LABELS, NOT_REVIEWED)
+    reviewed = torch.full_like(LABELS, NOT_REVIEWED)
     for row, label in (known or {}).items():
-        marks[row] = label
-    rows = LabeledData(features, LABELS, 6, GROUPS, marks, judged)
+        reviewed[row] = label
+    rows = LabeledData(features, LABELS, 6, GROUPS, reviewed, classifier_logits)
     return mask_singleton_classes(rows, trusted).nonzero()[:, 0].tolist()
 
 
-def test_a_class_of_one_row_and_of_its_copies_cannot_be_judged():
+def test_singleton_classes_are_masked_with_their_copies():
     assert find_singletons() == [4, 5, 6, 7]
 
 
-def test_another_row_of_the_class_is_enough_whoever_says_that_it_is_one():
+def test_a_second_row_by_annotation_trust_or_classifier_lifts_the_mask():
     assert find_singletons(known={0: 2}) == [1, 5, 6, 7], (
-        "a verdict: class 0 has lost a row, 2 has got one"
+        "the annotation moves a row from class 0 to class 2"
     )
     assert find_singletons(trusted=[3]) == [4]
-    assert find_singletons(judged=torch.zeros(len(LABELS), 6)) == []
+    assert find_singletons(classifier_logits=torch.zeros(len(LABELS), 6)) == []
 
 
-def test_a_row_that_was_looked_at_needs_no_judge():
+def test_reviewed_rows_are_not_masked():
     assert find_singletons(known={4: 2}) == [5, 6, 7]
     assert find_singletons(known={8: NO_LABEL_FITS}) == [4, 5, 6, 7, 9]
 
 
-def test_such_rows_come_after_all_that_have_a_probability():
+def test_rows_without_a_probability_have_the_last_ranks():
     probability = torch.tensor([0.1, NO_PROBABILITY, 0.9, 0.0])
     known = torch.tensor([NOT_REVIEWED, NOT_REVIEWED, NOT_REVIEWED, 1])
     assert _rank_rows(probability, known).tolist() == [1, 2, 0, 3]
 
 
-def test_no_number_is_told_of_them():
+def test_masked_rows_have_no_probability_in_the_table():
     row = {"id": "a", "label": "x", "suggested": "y", "rank": 0, "reviewed": None}
     (suspect,) = make_flagged_table(MislabelResult(pl.DataFrame([row | {"probability": None}]), {}))
     assert suspect["probability"] == "unknown: the only row of its class"

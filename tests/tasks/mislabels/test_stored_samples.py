@@ -1,4 +1,4 @@
-"""A random sample is recorded when it is drawn, and its rows are known when a file comes back."""
+"""Random audit samples in the store, and their rows in an imported file."""
 
 import polars as pl
 import pytest
@@ -14,7 +14,7 @@ from tests.tasks.mislabels.annotated_store import (
     RIGHTS,
     ROWS,
     World,
-    make_suspicions,
+    make_detection,
     review,
     table,
 )
@@ -25,12 +25,12 @@ def world(tmp_path) -> World:
     return World(tmp_path)
 
 
-def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
+def test_a_lost_sample_flag_is_recovered_with_a_note(world):
+    sample = sample_for_review(world.store, MislabelResult(make_detection(), {}), 3)
     rights = dict.fromkeys(sample["id"], "cat")
     for word in ("WAHR", "x", "1", "Ja"):
         fresh = World(world.folder / word)
-        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
+        sample_for_review(fresh.store, MislabelResult(make_detection(), {}), 3)
         fresh.import_file(fresh.export(sample.with_columns(drawn=pl.lit(word)), rights))
         assert len(read_annotations(fresh.store).audited) == 3
     path = world.export(sample.with_columns(drawn=pl.lit("sure")), rights)
@@ -38,56 +38,56 @@ def test_the_flag_of_a_random_sample_is_never_lost_in_silence(world):
         world.import_file(path)
     for lost in (sample.drop("drawn"), sample.with_columns(drawn=pl.lit(None, pl.String))):
         fresh = World(world.folder / f"lost{len(lost.columns)}")
-        sample_for_review(fresh.store, MislabelResult(make_suspicions(), {}), 3)
+        sample_for_review(fresh.store, MislabelResult(make_detection(), {}), 3)
         kept = fresh.import_file(fresh.export(lost, rights))
-        assert "though the column `drawn` is gone" in kept.notes[0]
+        assert "although the column `drawn` is missing" in kept.notes[0]
         assert len(read_annotations(fresh.store).audited) == 3
 
 
-def test_a_part_of_a_sample_without_its_flag_is_told(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 3)
+def test_part_of_a_sample_without_its_flag_yields_a_note(world):
+    sample = sample_for_review(world.store, MislabelResult(make_detection(), {}), 3)
     rights = dict.fromkeys(sample["id"], "cat")
     kept = world.import_file(world.export(sample.drop("drawn").head(2), rights))
-    assert "2 rows are of a random sample, but the file has no column `drawn`" in kept.notes[0]
+    assert "2 rows are in a random audit sample, but the column `drawn`" in kept.notes[0]
     assert not read_annotations(world.store).audited
 
 
-def test_rows_that_claim_to_be_drawn_are_not_counted_by(world):
+def test_flagged_rows_outside_every_sample_do_not_count(world):
     kept = world.import_file(world.write_file("id,right_label,drawn\na,cat,yes\n"))
-    assert "in no random sample that this store has recorded" in kept.notes[1]
+    assert "in no random audit sample of this store" in kept.notes[1]
     assert not read_annotations(world.store).audited
 
 
-def test_a_drawn_row_that_was_mended_before_its_file_came_back_counts(world):
-    sample = sample_for_review(world.store, MislabelResult(make_suspicions(), {}), 5)
+def test_a_sampled_row_corrected_before_the_import_counts(world):
+    sample = sample_for_review(world.store, MislabelResult(make_detection(), {}), 5)
     path = world.export(sample, dict.fromkeys(sample["id"], "cat"))
-    mended = [(name, text, "cat") for name, text, _ in ROWS]
-    kept = world.import_file(path, mended)
+    corrected = [(name, text, "cat") for name, text, _ in ROWS]
+    kept = world.import_file(path, corrected)
     assert kept.refused == ()
-    verdicts = read_annotations(world.store, table(mended), LABELS)
-    assert len(verdicts.audited) == 5
-    every = [verdicts.find_right_label(row_digest(content, "cat"), content, "cat")
+    annotations = read_annotations(world.store, table(corrected), LABELS)
+    assert len(annotations.audited) == 5
+    every = [annotations.find_right_label(row_digest(content, "cat"), content, "cat")
              for content in (content_digest(text, None) for _, text, _ in ROWS)]  # fmt: skip
     assert every == [(True, "cat")] * 5
 
 
-def test_a_draw_records_what_it_was_drawn_from_once(world):
-    result = MislabelResult(make_suspicions(), {})
+def test_a_sample_and_its_population_are_recorded_once(world):
+    result = MislabelResult(make_detection(), {})
     first, again = (
         sample_for_review(world.store, result, 2),
         sample_for_review(world.store, result, 2),
     )
     assert first.equals(again)
-    (draw,) = read_samples(world.store)
-    assert draw.population_digests == set(row_digests(table(), LABELS))
-    assert set(first["row"]) == {row.hex() for row in draw.sampled_rows}
-    write_sample(world.store, make_suspicions(ROWS[:3]), make_suspicions(ROWS[:1]))
-    assert [len(draw.population_digests) for draw in read_samples(world.store)] == [5, 3]
+    (stored,) = read_samples(world.store)
+    assert stored.population_digests == set(row_digests(table(), LABELS))
+    assert set(first["row"]) == {row.hex() for row in stored.sampled_rows}
+    write_sample(world.store, make_detection(ROWS[:3]), make_detection(ROWS[:1]))
+    assert [len(stored.population_digests) for stored in read_samples(world.store)] == [5, 3]
 
 
-def test_rows_with_a_verdict_since_the_search_are_not_asked_again(world):
-    result = MislabelResult(make_suspicions(), {})
+def test_rows_annotated_since_the_detection_are_not_exported_again(world):
+    result = MislabelResult(make_detection(), {})
     world.import_file(world.export(review(), RIGHTS))
-    verdicts = read_annotations(world.store, table(), LABELS)
-    assert set(make_review_frame(result, 5, verdicts)["id"]) == {"d", "e"}
-    assert set(sample_for_review(world.store, result, 5, verdicts)["id"]) == {"d", "e"}
+    annotations = read_annotations(world.store, table(), LABELS)
+    assert set(make_review_frame(result, 5, annotations)["id"]) == {"d", "e"}
+    assert set(sample_for_review(world.store, result, 5, annotations)["id"]) == {"d", "e"}

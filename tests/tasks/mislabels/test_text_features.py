@@ -1,4 +1,4 @@
-"""What an encoder says of texts, against each text by itself."""
+"""Embeddings of a batch of texts against each text alone."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TEXTS = ["the film was good", "bad", "a very dull plot is not the actor"]
 
 
 @torch.no_grad()
-def test_layers_are_meaned_over_the_tokens_of_each_text_alone(world):
+def test_mean_pooling_matches_each_text_alone(world):
     encoder = load_encoder(world / "model")
     tokenizer = fastif.load_tokenizer(world / "model")
     examples = fastif.encode(tokenizer, TEXTS, None, [0] * 3, 16)
@@ -29,8 +29,8 @@ def test_layers_are_meaned_over_the_tokens_of_each_text_alone(world):
 
 
 @pytest.mark.parametrize("kind", [FNetConfig, XLNetConfig, GPT2Config])
-def test_what_an_encoder_says_of_a_text_depends_on_no_other(kind):
-    """FNet reads its padding; each text alone is the truth, in float64."""
+def test_embeddings_do_not_depend_on_the_batch(kind):
+    """FNet attends to padding; the reference is each text alone, in float64."""
     sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     heads = {"d_head": 4, "d_inner": 12} if kind is XLNetConfig else {}
     config = kind(vocab_size=40, **sizes, **heads)
