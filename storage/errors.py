@@ -12,8 +12,9 @@ class StoreError(Exception):
         got: State that was found.
         remedy: Action that the user can take.
 
-    >>> print(StoreError("run.json", expected="a record", got="a list", remedy="Restore it."))
-    run.json: expected a record; got a list. Restore it.
+    Examples:
+        >>> print(StoreError("run.json", expected="a record", got="a list", remedy="Restore it."))
+        run.json: expected a record; got a list. Restore it.
     """
 
     def __init__(self, where: object, expected: str, got: str, remedy: str) -> None:

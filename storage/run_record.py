@@ -28,9 +28,10 @@ def compute_fingerprint(parts: Mapping[str, object]) -> str:
     Returns:
         64 hexadecimal digits.
 
-    >>> first = compute_fingerprint({"damping": 0.1, "n": 3})
-    >>> first == compute_fingerprint({"n": 3, "damping": 0.1})
-    True
+    Examples:
+        >>> first = compute_fingerprint({"damping": 0.1, "n": 3})
+        >>> first == compute_fingerprint({"n": 3, "damping": 0.1})
+        True
 
     Raises:
         TypeError: A value is not JSON (a path, a tensor).
@@ -89,9 +90,11 @@ class RunRecord:
     def find_differences(self, other: RunRecord) -> list[str]:
         """List the settings in which `other` differs, as `name: here -> there`.
 
-        >>> a = RunRecord("r", "s", "f", "", {"solver": {"kind": "cg"}}, 4, 9, 2)
-        >>> a.find_differences(RunRecord("r", "s", "g", "", {"solver": {"kind": "dual"}}, 4, 9, 2))
-        ['solver.kind: "cg" -> "dual"']
+        Examples:
+            >>> a = RunRecord("r", "s", "f", "", {"solver": {"kind": "cg"}}, 4, 9, 2)
+            >>> b = RunRecord("r", "s", "g", "", {"solver": {"kind": "dual"}}, 4, 9, 2)
+            >>> a.find_differences(b)
+            ['solver.kind: "cg" -> "dual"']
         """
         here, there = self._flatten_parts(), other._flatten_parts()
         names = [*here, *(name for name in there if name not in here)]

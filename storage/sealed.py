@@ -20,8 +20,9 @@ def seal(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
 def unseal(data: bytes) -> dict[str, Any]:
     """Parse sealed JSON and verify its checksum; files of older versions have none.
 
-    >>> unseal(seal({"format": 3})), unseal(b'{"format": 2}')
-    ({'format': 3}, {'format': 2})
+    Examples:
+        >>> unseal(seal({"format": 3})), unseal(b'{"format": 2}')
+        ({'format': 3}, {'format': 2})
 
     Raises:
         ValueError: The text is not a JSON object, or its checksum does not match.

@@ -23,8 +23,9 @@ class Shard:
     def key(self) -> str:
         """Key of the shard in the store.
 
-        >>> Shard(3, 192, 256).key
-        '00003'
+        Examples:
+            >>> Shard(3, 192, 256).key
+            '00003'
         """
         return f"{self.index:05d}"
 
@@ -43,8 +44,9 @@ def plan_shards(count: int, size: int) -> tuple[Shard, ...]:
     Returns:
         The shards in ascending order; empty if `count` is 0.
 
-    >>> [(shard.start, shard.stop) for shard in plan_shards(10, 4)]
-    [(0, 4), (4, 8), (8, 10)]
+    Examples:
+        >>> [(shard.start, shard.stop) for shard in plan_shards(10, 4)]
+        [(0, 4), (4, 8), (8, 10)]
 
     Raises:
         ValueError: `count` is negative or `size` is not positive.

@@ -1,1 +1,1 @@
-"""The audit: Prefect tasks that prepare, attribute, check and finish a run."""
+"""Audit: Prefect tasks that prepare, attribute, check and finish a run."""

@@ -1,4 +1,4 @@
-"""The work of the audit: one shard of queries from text to committed scores."""
+"""Attribution of one shard: from queries to committed scores."""
 
 import polars as pl
 from prefect import task
@@ -21,7 +21,7 @@ from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.shard_error import name_failed_shard
 
 ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",)}
-"""Tables of a shard of which each query has rows of its own, and their order."""
+"""Sort keys of the tables with one or more rows a query."""
 
 
 @task(
@@ -34,10 +34,13 @@ ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",
     retry_condition_fn=retry_if_transient,
 )
 def attribute_shard(shard: Shard, ref: RunRef) -> int:
-    """Attribute the queries of a shard and commit them; the number of queries.
+    """Attribute the queries of a shard and commit their tables.
+
+    Returns:
+        Number of queries.
 
     Raises:
-        ShardError: whatever failed, with the shard and its queries named.
+        ShardError: The shard failed; the message gives the shard and its queries.
     """
     with name_failed_shard(shard, ref.run), lease_run(ref) as context:
         ids, reuse = (
@@ -61,7 +64,7 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
 
 
 def _attribute_queries(context: RunContext, ids: Tensor) -> dict[str, pl.DataFrame]:
-    """The tables of queries that are answered now."""
+    """Return the tables of queries without reusable scores."""
     outputs, losses = fastif.predict(context.objective, get_query_examples(context), ids=ids)
     if context.has_sketch_scores:
         return make_shard_frames(

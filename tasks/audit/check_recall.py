@@ -1,4 +1,4 @@
-"""What candidates miss: a few queries are scanned in full when all are answered."""
+"""Recall of the candidates, measured by full scans of a sample of queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +28,7 @@ from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
 
 SEED = 1_618_033_988
+"""Random seed of the sample of queries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +36,10 @@ class CheckQueries:
     """Queries that are scanned in full.
 
     Attributes:
-        ids: their positions.
-        weights: how many queries each stands for.
-        groups: "label", and "slice" if the queries have groups -> that of each.
+        ids: Positions of the queries, [s].
+        weights: Raking weights: the number of queries that each one represents, [s].
+        groups: Label of each query (key "label") and, if queries have groups, its slice (key
+            "slice").
     """
 
     ids: torch.Tensor
@@ -47,10 +49,13 @@ class CheckQueries:
 
 @task(name="check-recall", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient)
 def check_recall(ref: RunRef) -> list[Recall]:
-    """Recall of the run's candidates, and of each of several methods.
+    """Measure the recall of the run's candidates, overall and for each of several methods.
 
-    Empty for a full scan, or where none is asked for. A run that goes on from another has that
-    one's: its candidates are found in the same way.
+    Returns the recall of the parent run in an incremental run, since its candidates are found in
+    the same way.
+
+    Returns:
+        Recall entries; empty for a full scan, and if `check` is 0.
     """
     with lease_run(ref) as context:
         count = context.candidates.checked_queries
@@ -78,12 +83,12 @@ def check_recall(ref: RunRef) -> list[Recall]:
 
 
 def make_recall_records(recalls: Sequence[Recall]) -> list[dict]:
-    """For the column `compute_recall` of the table `runs`."""
+    """Return the records for the column `recall` of the table `runs`."""
     return [asdict(entry) for entry in recalls]
 
 
 def sample_queries_for_k(context: RunContext) -> CheckQueries:
-    """The queries that k is chosen on; always the same ones."""
+    """Return the fixed sample of queries on which k is selected."""
     count = max(context.study.candidates.checked_queries, MIN_QUERIES)
     return sample_queries(context, torch.arange(len(context.query_texts)), count, SEED + 1)
 
@@ -91,7 +96,7 @@ def sample_queries_for_k(context: RunContext) -> CheckQueries:
 def sample_queries(
     context: RunContext, positions: torch.Tensor, count: int, seed: int
 ) -> CheckQueries:
-    """So many of these queries at random, of every label and slice if it can be."""
+    """Return a random sample of queries, stratified by label and slice, with weights."""
     if not len(positions):
         return CheckQueries(positions, positions.double(), {})
     table, names = context.plan.inputs.queries, context.study.labels
@@ -104,7 +109,7 @@ def sample_queries(
 
 
 def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
-    """These queries' most influential rows of all."""
+    """Score every training row for these queries and return the top-k and bottom-k."""
     full_scan = fastif.ExhaustiveSearch(max(DEFAULT_SIZES))
     members = [
         replace(make_member_attributor(member, full_scan), certify_rows=0)
@@ -113,14 +118,14 @@ def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
     with progress_stage(
         "recall: queries scanned in full", len(get_train_examples(context))
     ) as track:
-        # of its own training set, since what watches is another one
+        # computed from its own training set, since the tracked one is a wrapper
         leverage, tracked = members[0].row_leverage, track(members[0].train)
         members[0] = replace(members[0], train=tracked, leverage=leverage)
         return fastif.Ensemble(members)(get_query_examples(context), ids)
 
 
 def _exclude_k_queries(context: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:
-    """Those that k was not chosen on, if there are enough: on these the recall is flattered."""
+    """Exclude the queries on which k was selected, since recall is optimistic on them."""
     if context.k_selection is None:
         return answered_ids
     others = answered_ids[~torch.isin(answered_ids, sample_queries_for_k(context).ids)]
@@ -136,7 +141,7 @@ def _read_answered_ids(context: RunContext, run: str) -> torch.Tensor:
 def _read_candidates(
     context: RunContext, run: str, ids: torch.Tensor
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Each query's candidates and their effects."""
+    """Read the candidates of each query and their effects."""
     scores = context.store.scan("scores", run).filter(pl.col("query").is_in(ids.tolist()))
     pairs = scores.select("query", "train", "removal_effect").collect()
     by_query = pairs.group_by("query").agg("train", "removal_effect").rows_by_key("query")
@@ -149,7 +154,7 @@ def _read_candidates(
 def _find_candidates_by_method(
     context: RunContext, ids: torch.Tensor
 ) -> dict[str, list[torch.Tensor]]:
-    """The same anew for each method of a union, by its name; nothing for one method."""
+    """Search the candidates of each method of a union separately; empty for one method."""
     methods = context.candidates.methods
     if len(methods) < 2:
         return {}
@@ -163,10 +168,11 @@ def _find_candidates_by_method(
 
 
 def _name_methods(kinds: Sequence[str]) -> list[str]:
-    """The kinds of several methods, with the place of those that stand there twice.
+    """Return the kinds of several methods, with a number for kinds that occur twice.
 
-    >>> _name_methods(["sketch", "knn", "sketch"])
-    ['sketch 1', 'knn', 'sketch 3']
+    Examples:
+        >>> _name_methods(["sketch", "knn", "sketch"])
+        ['sketch 1', 'knn', 'sketch 3']
     """
     return [
         f"{kind} {index + 1}" if kinds.count(kind) > 1 else kind for index, kind in enumerate(kinds)

@@ -1,4 +1,4 @@
-"""The last commit of a run: its row in the table of runs."""
+"""Last commit of a run: its row of the table `runs`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,16 +32,16 @@ def finish_run(
     recalls: Sequence[Recall] = (),
     outcome: ForecastVsActual | None = None,
 ) -> None:
-    """Commit the run's own row, once every shard is there.
+    """Commit the run's row of the table `runs`, after all shards.
 
     Args:
-        ref: the run.
-        seconds: wall time of the flow.
-        recalls: recall of its candidates, where that was checked.
-        outcome: its forecast beside what it took, where it was forecast.
+        ref: Reference of the run.
+        seconds: Wall time of the flow.
+        recalls: Measured recall of the candidates; empty if not measured.
+        outcome: Forecast and actual values; None without a forecast.
 
     Raises:
-        StoreError: a shard is missing.
+        StoreError: A shard is missing.
     """
     with lease_run(ref) as context:
         missing = list_missing_shards(context.store, ref.run)
@@ -50,7 +50,7 @@ def finish_run(
                 f"run {ref.run}",
                 expected="every shard committed",
                 got=f"{len(missing)} missing, the first is {missing[0].key}",
-                remedy="Run the audit again; it computes only these.",
+                remedy="Run the audit again; it computes only the missing shards.",
             )
         context.store.commit(
             ref.run, FINISH, {"runs": _make_run_row(context, ref.run, seconds, recalls, outcome)}
@@ -88,7 +88,7 @@ def _make_run_row(
 
 
 def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict[str, object]:
-    """What was computed with: digests, and the sections of the study with what was chosen."""
+    """Return digests, and sections of the study with the selected settings."""
     sections = {
         "solver": parts["solver"],
         "curvature": parts["curvature"] | _make_damping_record(context),
@@ -103,7 +103,7 @@ def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict
 
 
 def _make_answer_columns(store: Store, run: str) -> dict[str, object]:
-    """What became of the queries."""
+    """Return accuracy and the numbers of quarantined and truncated queries."""
     queries = store.scan("queries", run).select("correct", "truncated").collect()
     quarantined = store.scan("solves", run).select(pl.col("reason").count()).collect().item()
     return {
@@ -114,7 +114,7 @@ def _make_answer_columns(store: Store, run: str) -> dict[str, object]:
 
 
 def _make_damping_record(context: RunContext) -> dict[str, object]:
-    """How each model's damping was chosen, and which models that leaves out of the mean."""
+    """Return each model's selected damping, and the models excluded from the average."""
     choices = [member.damping_choice for member in context.members if member.damping_choice]
     if not choices:
         return {}
@@ -131,7 +131,7 @@ def _make_damping_record(context: RunContext) -> dict[str, object]:
 
 
 def _make_candidates_record(context: RunContext) -> dict[str, object]:
-    """What was chosen, what the next night has to know, how much of this one is the last one's."""
+    """Return selected settings, the sketcher for incremental runs, and numbers of reused rows."""
     record: dict[str, object] = {}
     if context.k_selection:
         record["chosen"] = K.make_record(context.k_selection)

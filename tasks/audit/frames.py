@@ -1,4 +1,4 @@
-"""Tensors become the columns of the store's tables."""
+"""Conversion of tensors to frames of the store's tables."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def make_shard_frames(
     outputs: Tensor,
     losses: Tensor,
 ) -> dict[str, pl.DataFrame]:
-    """The three tables of one shard of queries."""
+    """Return the tables `scores`, `solves` and `queries` of a shard."""
     solver = "sketch" if context.has_sketch_scores else context.study.solver.kind
     return {
         "scores": make_scores_frame(ids, attribution.influences),
@@ -43,7 +43,7 @@ def make_shard_frames(
 def make_train_frame(
     context: RunContext, ids: Tensor, outputs: Tensor, losses: Tensor
 ) -> pl.DataFrame:
-    """Rows of the table of training examples."""
+    """Return rows of the table `train`."""
     texts, table = context.train_texts, context.plan.inputs.train
     frame = _make_examples_frame("train", table, texts, context.study.labels, ids, outputs, losses)
     order = polars_schema(train_schema(list(table.groups)))
@@ -52,7 +52,7 @@ def make_train_frame(
 
 
 def make_scores_frame(ids: Tensor, influences: fastif.Influences) -> pl.DataFrame:
-    """One row a scored pair; cells without an example are dropped."""
+    """Return one row a scored pair; padding (id -1) is dropped."""
     count, width = influences.ids.shape
     columns = {
         "query": ids.repeat_interleave(width).numpy(),
@@ -68,11 +68,11 @@ def make_scores_frame(ids: Tensor, influences: fastif.Influences) -> pl.DataFram
 
 
 def make_totals_frame(slices: pl.DataFrame, totals: SliceTotals) -> pl.DataFrame:
-    """One row a training row and slice; none for a training row without a finite gradient.
+    """Return one row a training row and slice, without training rows that have no finite gradient.
 
     Args:
-        slices: what the queries of each slice have in common, in the order of their numbers.
-        totals: the sums.
+        slices: Key and number of queries of each slice, by slice number.
+        totals: Summed effects, [slices, n].
     """
     count = totals.effects.shape[1]
     columns = {
@@ -88,9 +88,9 @@ def make_totals_frame(slices: pl.DataFrame, totals: SliceTotals) -> pl.DataFrame
 def make_solves_frame(
     ids: Tensor, certificate: Certificate, solver: str, schema: pa.Schema = SOLVES
 ) -> pl.DataFrame:
-    """One row a query: how it was solved, and how far to trust it.
+    """Return one row a query with the certificate of its solve.
 
-    Every column is the certificate's number of that name, but for those of `own`.
+    Each column is the attribute of the certificate with the same name, except those in `own`.
     """
     own = {"query": ids, "reason": list(certificate.reasons), "solver": solver, "origin": None}
     types = polars_schema(schema)
@@ -101,14 +101,14 @@ def make_solves_frame(
 
 
 def _as_column(value: object) -> object:
-    """A tensor as a column; what holds for all queries stays as it is."""
+    """Convert a tensor to a column; a value that holds for all queries is returned unchanged."""
     if not isinstance(value, Tensor):
         return value
     return _null_nonfinite(value) if value.is_floating_point() else value.cpu().numpy()
 
 
 def _null_nonfinite(numbers: Tensor) -> pl.Series:
-    """The numbers as a column, null where they are not finite."""
+    """Convert numbers to a column with nulls in place of non-finite values."""
     column = pl.Series(numbers.cpu().float().numpy())
     return pl.select(pl.when(column.is_finite()).then(column)).to_series()
 

@@ -1,4 +1,4 @@
-"""Which layers carry the effects on one query: it is solved again, for the rows that are shown."""
+"""Layerwise effects: the scores of one query, split by layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,12 @@ from tasks.run.spec import RunPlan
 
 @dataclass(frozen=True)
 class LayerEffects:
-    """Removal effects in nats, split over named parts of the parameters.
+    """Removal effects in nats, split over layers.
 
     Attributes:
-        names: of the parts.
-        rows: id of a training example, and its effect through each part; they sum to the whole.
+        names: Names of the layers.
+        rows: Id of each training row with its effect through each layer; the effects sum to the
+            score.
     """
 
     names: tuple[str, ...]
@@ -31,18 +32,20 @@ class LayerEffects:
 
 
 def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEffects:
-    """Split the effects of the shown training examples over the layers that they pull on.
+    """Split the effects of the shown training rows over the layers.
+
+    The query is solved again, since the store does not hold solutions.
 
     Raises:
-        StoreError: the query was quarantined, so there is nothing to split.
+        StoreError: The query is quarantined and has no scores.
     """
     query, shown = explanation.query, [*explanation.harmful, *explanation.helpful]
     if query["reason"]:
         raise StoreError(
             f"query {query['id']}",
             expected="a query that has scores",
-            got=f"a quarantined one: {query['reason']}",
-            remedy="Take another query.",
+            got=f"a quarantined query: {query['reason']}",
+            remedy="Choose another query.",
         )
     context = validate_run(plan)
     blocks = ParameterBlocks.from_layers(context.objective.space)
@@ -59,7 +62,7 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
 def _compute_model_effects(
     context: RunContext, query: Row, shown: Sequence[Row], blocks: ParameterBlocks
 ) -> torch.Tensor:
-    """[rows blocks] of one model."""
+    """Return the layerwise effects of one model, [rows, layers]."""
     query_ids = torch.tensor([int(str(query["query"]))])
     scorer = (
         make_member_attributor(context, fastif.ExhaustiveSearch())

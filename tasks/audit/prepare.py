@@ -1,6 +1,6 @@
-"""What all shards of a run share: the training table, the candidate index, the curvature's factor.
+"""Preparation of a run: training table, candidate index and factor of the curvature.
 
-Each is a part of the study, named by what it depends on; one that is there is not made again.
+Index and factor are artifacts of the study; existing ones are reused.
 """
 
 import polars as pl
@@ -31,7 +31,7 @@ from tasks.runtime.retries import retry_if_transient
     name="describe-train", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient
 )
 def describe_train(ref: RunRef) -> int:
-    """Commit the table of training examples with the model's predictions; their number."""
+    """Commit the training table with the model's predictions, and return its number of rows."""
     with lease_run(ref) as context:
         if not context.store.is_committed(ref.run, TRAIN):
             context.store.commit(ref.run, TRAIN, {TRAIN: _predict_or_reuse(context)})
@@ -39,7 +39,7 @@ def describe_train(ref: RunRef) -> int:
 
 
 def _predict_or_reuse(context: RunContext) -> pl.DataFrame:
-    """What an earlier night described of the same rows, and the others now."""
+    """Return the parent run's predictions of unchanged rows, and new ones of the others."""
     reuse = get_reuse(context)
     if reuse is None:
         return _add_trained_column(
@@ -52,7 +52,7 @@ def _predict_or_reuse(context: RunContext) -> pl.DataFrame:
 
 
 def _add_trained_column(context: RunContext, rows: pl.DataFrame) -> pl.DataFrame:
-    """With what the record beside the model says of each row, which follows tonight's table."""
+    """Add the column `trained` from the training record of the model."""
     provenance = get_provenance(context)
     trained = None if provenance is None else provenance.trained
     column = pl.lit(None, pl.Boolean) if trained is None else pl.Series(trained, dtype=pl.Boolean)
@@ -69,7 +69,7 @@ def _predict_train(context: RunContext, ids: Tensor) -> pl.DataFrame:
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient)
 def build_index(ref: RunRef) -> list[str]:
-    """Index the training set for each method that searches; the parts' digests."""
+    """Build the index of each candidate method, and return their cache keys."""
     with lease_run(ref) as context:
         digests = index_digests(context)
         for method, digest in zip(context.study.candidates.methods, digests, strict=True):
@@ -81,12 +81,12 @@ def build_index(ref: RunRef) -> list[str]:
     name="factor-curvature", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient
 )
 def factor_curvature(ref: RunRef) -> list[str]:
-    """Do once what every solve needs of each model's curvature; the parts' digests."""
+    """Factor the curvature of each model, and return the factors' cache keys."""
     with lease_run(ref) as context:
         if context.has_sketch_scores and (
             get_reuse(context) or not context.candidates.checked_queries
         ):
-            return []  # nothing is solved
+            return []  # no solves, hence no factor
         for member in context.averaged_members:
             if (
                 count_factor_examples(member)
@@ -100,7 +100,7 @@ def _write_factor(store: Store, member: RunContext) -> None:
     with progress_stage("curvature: factor once", count_factor_examples(member)) as track:
         operator = make_curvature(member, track(get_train_examples(member)), member.damping)
         factor = add_min_eigenvalue(operator, member.study.solver.factor(operator))
-        require_positive_definite(operator, factor)  # or it is refused, before the first shard
+        require_positive_definite(operator, factor)  # refused before the first shard
     if factor:
         store.write_artifact(
             "factor", factor_digest(member), lambda folder: write_factor(folder, factor)

@@ -1,4 +1,4 @@
-"""damping = "auto": train again on a few halves, and take the lambda whose effects foresee it."""
+"""Selection of the damping (`damping = "auto"`) by agreement with retraining on half-subsets."""
 
 import torch
 from prefect import task
@@ -23,16 +23,22 @@ from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
 
 MAX_QUERIES = 64
-"""Queries whose gradients are held while the damping is chosen."""
+"""Maximum number of queries on which the damping is selected, since their gradients are held in
+memory."""
 
 FIRST_SEED = 1000
+"""Random seed of the first retraining; the others follow."""
 
 
 @task(
     name="choose-damping", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient
 )
 def choose_damping(ref: RunRef) -> list[float]:
-    """Choose each model's damping, unless it is given or has been chosen; the effective ones."""
+    """Select the damping of each model, unless it is set or was selected before.
+
+    Returns:
+        Effective damping λ of each model.
+    """
     with lease_run(ref) as context:
         undecided = [member for member in context.members if member.known_damping is None]
         if undecided and get_reuse(context):
@@ -43,7 +49,7 @@ def choose_damping(ref: RunRef) -> list[float]:
 
 
 def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
-    """For all of them by the same few trainings."""
+    """Select the damping of several models with the same retrainings."""
     count, solver = len(context.query_texts), context.study.solver
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_QUERIES].sort().values
@@ -63,7 +69,7 @@ def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
 def _retrain_on_halves(
     context: RunContext, halves: list[torch.Tensor], query_ids: torch.Tensor
 ) -> torch.Tensor:
-    """Margins of the queries under the models of the halves, [halves queries]."""
+    """Return the margins of the queries under the retrained models, [halves, queries]."""
     study, labels = context.study, context.query_texts.labels[query_ids]
     base, table, device = (
         find_base_folder(study),
@@ -71,7 +77,7 @@ def _retrain_on_halves(
         context.objective.like.device,
     )
     first = make_objective(study, base, table, FIRST_SEED, device)
-    # The frozen part is that of the base model, whatever the half: it is computed once.
+    # The frozen layers are those of the base model for every half, so they run once.
     train, queries = (
         cache_hidden_states(first, texts, study)
         for texts in (context.train_texts, context.query_texts.subset(query_ids))

@@ -1,4 +1,4 @@
-"""target_recall: the least k whose candidates hold enough of what a full scan finds."""
+"""Selection of the number of candidates k: the smallest that reaches `target_recall`."""
 
 import torch
 from prefect import task
@@ -28,7 +28,7 @@ from tasks.study.candidate_section import IndexSection
     retry_condition_fn=retry_if_transient,
 )
 def choose_candidates(ref: RunRef) -> None:
-    """Choose k before any shard is attributed, unless it is given or has been chosen."""
+    """Select k before the first shard, unless it is set or was selected before."""
     with lease_run(ref) as context:
         method = context.study.candidates.target_method
         if method is not None and context.k_selection is None:
@@ -38,7 +38,7 @@ def choose_candidates(ref: RunRef) -> None:
 
 
 def _choose_k(context: RunContext, method: IndexSection) -> KSelection:
-    """By a few queries that are scanned in full; one that has no answer is left out."""
+    """Select k by full scans of a sample of queries; quarantined ones are left out."""
     assert method.target_recall is not None
     sample = sample_queries_for_k(context)
     attribution = run_full_scan(context, sample.ids)
@@ -56,7 +56,7 @@ def _choose_k(context: RunContext, method: IndexSection) -> KSelection:
 def _prepare_search(
     context: RunContext, method: IndexSection, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
-    """The method, and what its index is asked with for these queries."""
+    """Return the search of the method, and its query vectors."""
     (digest,), labels = index_digests(context), context.train_texts.labels.cpu()
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(context.store, digest, any_k, context.objective, labels)
@@ -65,5 +65,5 @@ def _prepare_search(
 
 
 def _is_k_allowed(method: IndexSection, k: int) -> bool:
-    """Whether each label gets a whole candidate of so many, if a quota asks for it."""
+    """Return whether a quota gives each label at least one of k candidates."""
     return method.quota is None or quota_count(method.quota, k) > 0

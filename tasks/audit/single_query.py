@@ -1,8 +1,8 @@
-"""One urgent query: the T repeats of its LiSSA solve, each by whoever is free, averaged.
+"""Single-query mode: the T repeats of a LiSSA solve, run in parallel and averaged.
 
-The paper's parallel mode. Thousands of queries are split by shard instead, which wastes nothing;
-this is for the one that somebody waits for. Repeats are kept as parts of the store: a second
-question about the query, or a worker that died, costs what is missing.
+Parallel mode of FastIF (Guo et al., 2021). It shortens the time of one query; for many queries,
+splitting by shard is more efficient. Repeats are stored as artifacts, so that a second request for
+a query, or a lost worker, costs only the missing ones.
 """
 
 from collections.abc import Sequence
@@ -45,12 +45,12 @@ KIND, FILE = "repeats", "repeat.safetensors"
 
 @dataclass(frozen=True)
 class QueryRequest:
-    """An urgent question.
+    """Request for the scores of one query.
 
     Attributes:
-        query: position in the query table.
-        repeats: T, independent runs of LiSSA.
-        k: training rows at each end.
+        query: Position in the query table.
+        repeats: Number T of independent LiSSA repeats.
+        k: Number of most harmful and of most helpful training rows.
     """
 
     query: int
@@ -59,40 +59,49 @@ class QueryRequest:
 
     @property
     def ids(self) -> Tensor:
-        """The query, as a solve takes it."""
+        """Position of the query as a tensor, [1]."""
         return torch.tensor([self.query])
 
 
 def make_request(inputs: Inputs, name: str, repeats: int | None, k: int) -> QueryRequest:
-    """The question about the query with this id.
+    """Return the request for the query with this id.
+
+    Args:
+        inputs: Study and tables.
+        name: Id of the query.
+        repeats: Number of repeats; that of the solver if None.
+        k: Number of most harmful and of most helpful training rows.
 
     Raises:
-        StudyError: it is a study of labels alone.
-        InputError: no such query, or the study's solver is not LiSSA.
+        StudyError: The study is for labels only.
+        InputError: The query does not exist, or the study's solver is not LiSSA.
     """
     check_has_audit(inputs.study)
     solver = require_repeated_solver(inputs.study)
     name = normalize_nfc(name)
     if name not in inputs.queries.ids:
         raise InputError(
-            "query", f"an id of {inputs.queries.place}", name, f"Such as {inputs.queries.ids[0]}."
+            "query",
+            f"an id of {inputs.queries.place}",
+            name,
+            f"An example is {inputs.queries.ids[0]}.",
         )
     return QueryRequest(inputs.queries.ids.index(name), repeats or solver.repeats, k)
 
 
 def require_repeated_solver(study: Study) -> RepeatedSolver:
-    """The study's solver.
+    """Return the study's solver if it has repeats.
 
     Raises:
-        InputError: it is another, of which there are no repeats.
+        InputError: The solver has no repeats.
     """
     if study.solver.repeated_solver is not None:
         return study.solver.repeated_solver
     raise InputError(
         "[solver] kind",
-        '"lissa", whose repeats can be split over workers',
+        '"lissa", which has repeats that run in parallel',
         f'"{study.solver.kind}"',
-        "An audit of this one query is as fast as it gets, or choose lissa.",
+        'Run `fastif audit` with this query alone, or set kind = "lissa".',
     )
 
 
@@ -105,7 +114,7 @@ def require_repeated_solver(study: Study) -> RepeatedSolver:
     retry_condition_fn=retry_if_transient,
 )
 def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
-    """Solve one repeat and keep it; the digest of its part."""
+    """Solve one repeat, store it, and return its cache key."""
     with lease_run(ref) as context:
         digest = _compute_repeat_digest(context, request, index)
         if context.store.find_artifact(KIND, digest) is None:
@@ -128,7 +137,7 @@ def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
 
 @task(name="answer-urgent", cache_policy=NO_CACHE, persist_result=False)
 def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) -> ExplainedQuery:
-    """Average the repeats, and score every training row with the mean."""
+    """Average the repeats and score every training row with the mean solution."""
     with lease_run(ref) as context:
         device = context.train_texts.device
         solutions = tuple(_read_repeat(context, digest, device) for digest in digests)
@@ -149,7 +158,12 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
 
 @dataclass(frozen=True, eq=False)
 class AveragedSolver(Solver):
-    """A solver of which every repeat has been solved already."""
+    """Solver that averages repeats solved earlier.
+
+    Attributes:
+        solver: Solver of the repeats.
+        solutions: Solutions of all repeats.
+    """
 
     solver: RepeatedSolver
     solutions: tuple[Solution, ...]
@@ -168,9 +182,9 @@ def _read_repeat(context: RunContext, digest: str, device: torch.device | str) -
     if folder is None:
         raise StoreError(
             f"repeat {digest[:12]}",
-            expected="the part that was solved just now",
+            expected="the repeat that was solved just now",
             got="none",
-            remedy="Somebody emptied the store meanwhile; ask again.",
+            remedy="It was removed from the store meanwhile; run the command again.",
         )
     tensors = load_file(folder / FILE, device=str(device))
     return Solution(
@@ -183,7 +197,7 @@ def _read_repeat(context: RunContext, digest: str, device: torch.device | str) -
 
 
 def _compute_repeat_digest(context: RunContext, request: QueryRequest, index: int) -> str:
-    """Of everything that a repeat depends on; not of how many there are."""
+    """Return the cache key of a repeat, independent of the number of repeats."""
     settings = vars(require_repeated_solver(context.study))
     solver = {name: value for name, value in settings.items() if name != "repeats"}
     query = context.plan.inputs.queries.take([request.query])
@@ -241,7 +255,7 @@ def _make_explanation(
 
 
 def _is_trained_on(context: RunContext, train: int) -> bool | None:
-    """Whether the model was fitted to a training row with its label; None where not known."""
+    """Return whether the model was trained on a row with its label; None if unknown."""
     provenance = get_provenance(context)
     return (
         None

@@ -1,4 +1,4 @@
-"""Answers by sketches alone, whose queries' sketches the next night takes over."""
+"""Scores by sketches without exact rescoring; incremental runs reuse the queries' sketches."""
 
 from torch import Tensor
 
@@ -10,8 +10,8 @@ from tasks.run.sketches import load_query_sketches
 
 
 def attribute_without_rescoring(context: RunContext, ids: Tensor) -> fastif.Attribution:
-    """The k most extreme training rows of each query by their sketches, and these scores."""
+    """Return the top-k and bottom-k training rows of each query by inner products of sketches."""
     search = make_search(context).without_rescoring
-    assert search is not None, "one method, whose scores are kept"
+    assert search is not None, "a single method without rescoring"
     sketches = load_query_sketches(context, search, ids, keep=context.study.carry is not None)
     return attribute_by_sketches(search, sketches)

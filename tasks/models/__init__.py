@@ -1,1 +1,1 @@
-"""Models on disk: loading, fine-tuning, hidden states, and the record of their training."""
+"""Models on disk: location, loading, fine-tuning, hidden states and training record."""

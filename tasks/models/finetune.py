@@ -1,4 +1,4 @@
-"""Fine-tuning the classifier of a study, with a record of where its weights came from."""
+"""Fine-tuning of the classifier of a study, with a record of its training."""
 
 import json
 from collections.abc import Sequence
@@ -39,9 +39,13 @@ from tasks.study.study import Study, check_has_audit
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the checkpoint lies, whether it was there already, and how it came out.
+    """Checkpoint of a training, with its quality on the training rows.
 
-    The loss is plain cross-entropy, whatever was minimised.
+    Attributes:
+        folder: Folder of the checkpoint.
+        skipped: Whether the checkpoint existed already.
+        loss: Mean cross-entropy in nats, whatever loss was minimized.
+        accuracy: Share of correct predictions, 0 to 1.
     """
 
     folder: str
@@ -51,14 +55,14 @@ class TrainingResult:
 
 
 def find_checkpoint(path: Path) -> TrainingResult | None:
-    """The checkpoint that training this study would make, if it is there and unchanged.
+    """Return the checkpoint of a study's training if it exists and is unchanged, else None.
 
-    Those on the way to it, which `[training] checkpoints` asks for, are a part of it: where one is
-    missing or changed there is none, and the same training makes all of them anew.
+    The intermediate checkpoints of `[training] checkpoints` belong to it: if one is missing or
+    changed, the training is repeated and writes all of them.
 
     Raises:
-        StudyError, InputError: something is wrong with the study, its training table or base model,
-            or another's files lie where the model would.
+        StudyError, InputError: The study, its training table or its base model is invalid, or
+            the model's folder holds other files.
     """
     study, table = _read_inputs(path)
     existing = _find_existing(study, _compute_fingerprint(study, table))
@@ -82,7 +86,10 @@ def _read_inputs(path: Path) -> tuple[Study, Table]:
     check_has_audit(study)
     if study.training is None:
         problem = Problem(
-            "[training]", "a section that says how to train", "none", "add one; see `fastif init`"
+            "[training]",
+            "a section with the training settings",
+            "none",
+            "add one; see `fastif init`",
         )
         raise StudyError(path, [problem])
     table = read_table_once(study.train, study.labels, study.folder, "train")
@@ -92,7 +99,7 @@ def _read_inputs(path: Path) -> tuple[Study, Table]:
 
 
 def _compute_fingerprint(study: Study, table: Table) -> str:
-    """Names the checkpoint by everything it depends on."""
+    """Return the fingerprint of everything the checkpoint depends on."""
     assert study.training is not None
     return compute_fingerprint(
         {
@@ -122,7 +129,7 @@ def _find_existing(study: Study, training_fingerprint: str) -> TrainingResult | 
 
 
 def _read_matching_record(folder: Path, training_fingerprint: str) -> dict | None:
-    """The record of a saved model, if it is of this training and the files are as they were."""
+    """Return the record of a saved model if it is of this training and its files are unchanged."""
     try:
         record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -137,19 +144,19 @@ def _read_matching_record(folder: Path, training_fingerprint: str) -> dict | Non
 
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        remedy = "Name a new folder, or move this file away."
+        remedy = "Choose a new folder, or move this file."
         raise InputError(f"[model] path {folder}", "a folder", "a file", remedy)
     if folder.exists() and not (folder / RECORD_FILE).exists() and any(folder.iterdir()):
         raise InputError(
             f"[model] path {folder}",
-            "a new folder, or one that `fastif train` made before",
+            "a new folder, or one that `fastif train` wrote",
             "a folder with other files",
-            "Name another folder, or move these files away.",
+            "Choose another folder, or move these files.",
         )
 
 
 def _check_disk_space(study: Study, folder: Path, base: Path) -> None:
-    """Refuse a disk without room for the model, and the checkpoints on the way to it."""
+    """Raise if the disk has no room for the model and its intermediate checkpoints."""
     assert study.training is not None
     model_bytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     needed, free = (1 + len(study.training.checkpoints)) * model_bytes, count_free_bytes(folder)
@@ -158,7 +165,7 @@ def _check_disk_space(study: Study, folder: Path, base: Path) -> None:
             f"[model] path {folder}",
             f"room for about {needed / 1e6:,.1f} MB",
             f"{free / 1e6:,.1f} MB free",
-            "Free some space, or name a folder on another disk.",
+            "Free some space, or choose a folder on another disk.",
         )
 
 
@@ -202,7 +209,7 @@ def _fit(
     checkpoints: Sequence[float],
     dynamics: TrainingDynamics,
 ) -> dict[float, Params]:
-    """Give the objective its trained parameters; those at the checkpoints on the way to them."""
+    """Train the objective in place and return the parameters at the intermediate checkpoints."""
     saved_params: dict[float, Params] = {}
     steps = config.epochs * -(-len(rows) // config.batch_size)
     with progress_bar("training steps", steps) as advance:
@@ -219,10 +226,14 @@ def _fit(
 
 
 def checkpoint_name(fraction: float) -> str:
-    """The folder, inside of the model's own, of the model when so much of the training had passed.
+    """Return the name of the subfolder of an intermediate checkpoint.
 
-    >>> checkpoint_name(0.25)
-    'checkpoint-0.25'
+    Args:
+        fraction: Fraction of the training steps, 0 to 1.
+
+    Examples:
+        >>> checkpoint_name(0.25)
+        'checkpoint-0.25'
     """
     return f"checkpoint-{fraction:g}"
 
@@ -234,7 +245,7 @@ def _load_parameters(model: PreTrainedModel, params: Params) -> None:
 def make_objective(
     study: Study, base: Path, table: Table, seed: int, device: torch.device
 ) -> fastif.TransformerObjective:
-    """The base model with a new head drawn from the seed, before it is trained on the table."""
+    """Return the untrained model: the base with a new head, initialized from the seed."""
     assert study.training is not None
     trainable = study.training.trainable
     model = _make_classifier(base, study, seed)
@@ -243,12 +254,12 @@ def make_objective(
         model,
         trainable if isinstance(trainable, str) else list(trainable),
         study.loss.build(table.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # how it came out is told in plain loss
+        fastif.CrossEntropy(),  # loss that is reported after training
     )
 
 
 def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
-    """How the study trains."""
+    """Return the optimizer settings of the study's `[training]` section."""
     training = study.training
     assert training is not None
     return fastif.TrainingConfig(
@@ -262,7 +273,7 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
 
 
 def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
-    """The base model with a new head of one output unit a label, drawn from the seed."""
+    """Return the base model with a new, randomly initialized head of one output a label."""
     torch.manual_seed(seed)
     return load_base(base, study.labels)
 
@@ -274,7 +285,7 @@ def _save_checkpoint(
     trained: TrainingResult | None,
     record: dict,
 ) -> None:
-    """Write a checkpoint with its record; only the end of a training says how it came out."""
+    """Write a checkpoint with its record; only the final one has loss and accuracy."""
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
     outcome = {"loss": trained.loss, "accuracy": trained.accuracy} if trained else {}

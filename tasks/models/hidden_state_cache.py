@@ -1,4 +1,4 @@
-"""Hidden states of the frozen layers in memory, computed once, within the study's budget."""
+"""Cache of hidden states of the frozen layers in memory, within the study's budget."""
 
 import fastif
 from fastif.models.hidden_state_file import HiddenStateFile
@@ -8,9 +8,9 @@ from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.study import Study
 
 MEGABYTE = 2**20
-"""Bytes; budgets of [run] are in it."""
+"""Bytes of a megabyte in the budgets of `[run]`."""
 GROUP = 64
-"""Examples in a forward pass of the frozen layers."""
+"""Number of examples in a forward pass of the frozen layers."""
 
 
 def cache_hidden_states(
@@ -19,7 +19,14 @@ def cache_hidden_states(
     study: Study,
     file: HiddenStateFile | None = None,
 ) -> PrefixCache:
-    """Texts with their frozen part computed once, within a model's share of the memory for it."""
+    """Run the frozen layers once for each text and cache the hidden states.
+
+    Args:
+        objective: Model and loss.
+        texts: Tokenized texts.
+        study: Study with the memory budget, of which each model has an equal share.
+        file: File of hidden states that do not fit into memory; None if there is none.
+    """
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
     name = "hidden states of frozen layers"
     with STAGE_TIMER.stage("hidden states"), progress_bar(name, len(texts)) as advance:
@@ -27,5 +34,5 @@ def cache_hidden_states(
 
 
 def count_bytes_per_token(objective: fastif.TransformerObjective) -> int:
-    """Of the hidden state of one token; 0 if no layer is frozen."""
+    """Return the bytes of a token's hidden state; 0 if no layer is frozen."""
     return objective.hidden_width * objective.like.element_size()

@@ -1,7 +1,7 @@
-"""Label order: whether a model's outputs fit the labels better in another order than the study's.
+"""Check of the label order, by the assignment problem on the confusion matrix (Kuhn, 1955).
 
-A configuration that names its outputs LABEL_0, LABEL_1, ... says nothing of their order, but
-predictions do: with labels in the wrong order they are wrong in a way that another order mends.
+Generic output names (LABEL_0, LABEL_1, ...) do not define the order of labels, but predictions
+reveal it: if labels are permuted, another permutation makes the predictions correct.
 """
 
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ from scipy.optimize import linear_sum_assignment
 from tasks.study.errors import join_some
 
 Z_THRESHOLD = 4.0
-"""Standard deviations by which rows that it puts right must outnumber those that it spoils."""
+"""Minimum z-score of the difference between corrected and spoiled rows."""
 MIN_CORRECTED_ROWS = 10
-"""Rows that another order must put right."""
+"""Minimum number of rows that another order corrects."""
 
 
 @dataclass(frozen=True)
 class LabelReordering:
-    """An order of the labels that fits the predictions surely better.
+    """Order of the labels that fits the predictions significantly better.
 
     Attributes:
-        accuracy: with the labels as they are.
-        labels: in the better order: what each output should be read as.
-        current: what it is read as.
-        better_accuracy: the accuracy with the better order.
+        accuracy: Accuracy with the current order, 0 to 1.
+        labels: Label of each output in the better order.
+        current: Label of each output in the current order.
+        better_accuracy: Accuracy with the better order, 0 to 1.
     """
 
     accuracy: float
@@ -35,36 +35,40 @@ class LabelReordering:
     better_accuracy: float
 
     def __str__(self) -> str:
-        """A sentence for a user.
+        """Return a sentence for the user.
 
-        >>> print(LabelReordering(0.08, ("pos", "neg"), ("neg", "pos"), 0.92))
-        labels: another order than that of the model's outputs, it seems. 8.0 % of the training rows
-        are predicted as labelled; 92.0 % if what is read as "neg" is "pos", "pos" is "neg".
+        Examples:
+            >>> print(LabelReordering(0.08, ("pos", "neg"), ("neg", "pos"), 0.92))
+            labels: the order seems to differ from that of the model's outputs. Accuracy on the
+            training rows is 8.0 %; it would be 92.0 % if "neg" were "pos", "pos" were "neg".
         """
         moved = [
-            f'"{before}" is "{after}"'
+            f'"{before}" were "{after}"'
             for before, after in zip(self.current, self.labels, strict=True)
             if before != after
         ]
         return (
-            "labels: another order than that of the model's outputs, it seems. "
-            f"{100 * self.accuracy:.1f} % of the training rows are predicted as labelled; "
-            f"{100 * self.better_accuracy:.1f} % if what is read as {join_some(moved)}."
+            "labels: the order seems to differ from that of the model's outputs. Accuracy on the "
+            f"training rows is {100 * self.accuracy:.1f} %; it would be "
+            f"{100 * self.better_accuracy:.1f} % if {join_some(moved)}."
         )
 
 
 def find_better_label_order(
     given: Sequence[int], predicted: Sequence[int], labels: Sequence[str]
 ) -> LabelReordering | None:
-    """The order of labels that agrees with most predictions, if it surely agrees with more.
+    """Find an order of the labels that fits the predictions significantly better.
 
-    The order is the assignment of largest total in the confusion matrix (Kuhn, 1955). Rows that are
-    right under one order alone are compared as in McNemar's test (1947).
+    The order solves the assignment problem on the confusion matrix (Kuhn, 1955). Rows that are
+    correct under only one of the two orders are compared as in McNemar's test (1947).
 
     Args:
-        given: label of each row, as its position in `labels`.
-        predicted: output of the model with the largest logit, for each row.
-        labels: of the study, in its order.
+        given: Label of each row, as position in `labels`, [n].
+        predicted: Predicted class of each row, [n].
+        labels: Labels of the study, in its order.
+
+    Returns:
+        The better order; None if no order is significantly better.
     """
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (np.asarray(given, dtype=int), np.asarray(predicted, dtype=int)), 1)
@@ -87,10 +91,10 @@ def find_better_label_order(
 
 
 def _bound_by_chance(counts: np.ndarray, label_at: np.ndarray, output_of: np.ndarray) -> float:
-    """The most rows in these cells, if predictions did not depend on labels.
+    """Return an upper bound of the rows in these cells if predictions were independent of labels.
 
-    Mean and standard deviation of a cell are those of the hypergeometric distribution; deviations
-    are added up, since cells depend on each other.
+    Mean and standard deviation of a cell are those of the hypergeometric distribution. Deviations
+    are added, since cells are dependent.
     """
     n = counts.sum()
     rows, columns = counts.sum(1)[label_at], counts.sum(0)[output_of]

@@ -1,4 +1,4 @@
-"""A model and its tokens as a run needs them, checked against the study."""
+"""Loading of a model and of its tokenized tables, checked against the study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,33 +14,33 @@ from tasks.study.study import Study
 
 @dataclass(frozen=True, eq=False)
 class TokenizedTables:
-    """Both tables as tokens.
+    """Both tables of a study, tokenized.
 
     Attributes:
-        train, queries: the tables of the study.
+        train, queries: Tokenized tables.
     """
 
     train: fastif.TextExamples
     queries: fastif.TextExamples
 
     def match_padding(self, objective: fastif.TransformerObjective) -> "TokenizedTables":
-        """The same tokens; only those of equal length together, if the model takes no padding."""
+        """Return the tables with batches of equal lengths, if the model has no padding."""
         if objective.padding.side is not None:
             return self
         return TokenizedTables(self.train.with_equal_lengths(), self.queries.with_equal_lengths())
 
     def to_device(self, device: torch.device) -> "TokenizedTables":
-        """The same tokens, held once, for a model on another device."""
+        """Return the tables for a model on another device."""
         return TokenizedTables(self.train.to_device(device), self.queries.to_device(device))
 
 
 def load_objective(
     inputs: Inputs, folder: Path, device: torch.device
 ) -> fastif.TransformerObjective:
-    """The model of a folder with the study's loss.
+    """Load the model of a folder with the study's loss.
 
     Raises:
-        InputError: it does not fit the study.
+        InputError: The model does not fit the study.
     """
     study = inputs.study
     model = fastif.load_model(folder, study.labels)
@@ -50,7 +50,7 @@ def load_objective(
         model,
         _select_attributed(study),
         study.loss.build(inputs.train.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # queries are judged by their plain loss
+        fastif.CrossEntropy(),  # loss of queries, without weights or smoothing
         study.penalty,
     )
     objective.per_example_backward = study.run.one_by_one
@@ -60,10 +60,10 @@ def load_objective(
 def load_tokenized_tables(
     inputs: Inputs, folder: Path, objective: fastif.TransformerObjective
 ) -> TokenizedTables:
-    """Both tables, tokenised for the model of a folder.
+    """Tokenize both tables for the model of a folder.
 
     Raises:
-        InputError: the tokenizer does not fit the model, or the model cannot read a row.
+        InputError: The tokenizer does not fit the model, or the model cannot read a row.
     """
     study = inputs.study
     tokenizer = fastif.load_tokenizer(folder, objective.full_model)

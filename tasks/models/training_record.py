@@ -1,4 +1,4 @@
-"""What `fastif train` writes beside a model: all that decided its weights."""
+"""Training record written beside a model by `fastif train`: all inputs of its weights."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from tasks.study.study import Study
 
 RECORD_FILE, TRAINING_ROWS_FILE = "fastif-training.json", "fastif-rows.parquet"
 FORMAT = 1
-"""Of the entry `study`; a record of before there was one says only its fingerprint."""
+"""Format of the entry `study`; older records hold only a fingerprint."""
 SCHEMA = {"content": pl.Binary, "label": pl.String}
 
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What is known of how a model was trained.
+    """Record of a model's training.
 
     Attributes:
-        folder: of the model.
-        entries: the record as it was written; empty where it cannot be read.
-        rows: content and label of each training row, in their order; None where not kept.
-        damage: why it cannot be read; empty if it can.
+        folder: Folder of the model.
+        entries: Content of the JSON file; empty if it cannot be read.
+        rows: Content digest and label of each training row, in order; None if not recorded.
+        damage: Reason why the record cannot be read; empty if it can.
     """
 
     folder: Path
@@ -36,22 +36,22 @@ class TrainingRecord:
 
     @property
     def study(self) -> Mapping[str, Any] | None:
-        """The settings; None where an earlier version wrote none."""
+        """Settings of the study at training; None in records of older versions."""
         return self.entries.get("study")
 
     @property
     def model_digest(self) -> str:
-        """Of the files that were written beside it."""
+        """Digest of the model's files at training."""
         return str(self.entries.get("model_digest", ""))
 
 
 def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
-    """All that decides the weights, as the record keeps it.
+    """Return all settings that determine the weights, as the record holds them.
 
     Args:
-        study: with its section [training].
-        table: the training rows.
-        base: digest of the model that training starts from.
+        study: Study with a section `[training]`.
+        table: Training table.
+        base: Digest of the base model.
     """
     assert study.training is not None
     weights = study.loss.build(table.labels, len(study.labels)).class_weights
@@ -71,14 +71,14 @@ def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
 
 
 def collect_training_options(study: Study) -> dict[str, Any]:
-    """The settings of [training] that decide the weights, but for the base and the decay."""
+    """Return the settings of `[training]` that determine the weights, without base and decay."""
     assert study.training is not None
     excluded = {"base", "checkpoints", "weight_decay"}
     return study.training.model_dump(mode="json", exclude=excluded)
 
 
 def make_content_table(study: Study, table: Table) -> pl.DataFrame:
-    """A digest of what each row is, without its label, and the label's name."""
+    """Return the content digest (without the label) and the label's name of each row."""
     pairs = table.text_pairs or [None] * len(table)
     rows = zip(table.texts, pairs, strict=True)
     content = [hashlib.sha256(json.dumps(row).encode()).digest()[:16] for row in rows]
@@ -87,7 +87,7 @@ def make_content_table(study: Study, table: Table) -> pl.DataFrame:
 
 
 def read_record(folder: Path) -> TrainingRecord | None:
-    """The record beside a model; None where there is none."""
+    """Read the training record of a model; None if there is none."""
     path = folder / RECORD_FILE
     try:
         entries = json.loads(path.read_text("utf-8"))
@@ -97,11 +97,11 @@ def read_record(folder: Path) -> TrainingRecord | None:
         return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} cannot be read: {error}")
     study = entries.get("study") if isinstance(entries, dict) else None
     if not isinstance(entries, dict) or not isinstance(study, dict | None):
-        return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} holds no record")
+        return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} is not a training record")
     if study is None:
         return TrainingRecord(folder, entries)
     if study.get("format") != FORMAT:
-        damage = f"{RECORD_FILE} has the format {study.get('format')}, this version reads {FORMAT}"
+        damage = f"{RECORD_FILE} has format {study.get('format')}; this version reads {FORMAT}"
         return TrainingRecord(folder, {}, damage=damage)
     missing = sorted(SETTINGS_KEYS - study.keys())
     if missing:
@@ -123,6 +123,6 @@ def _attach_rows(record: TrainingRecord) -> TrainingRecord:
         return TrainingRecord(record.folder, record.entries, damage=damage)
     if rows.schema != pl.Schema(SCHEMA) or len(rows) != record.entries["study"]["rows"]:
         return TrainingRecord(
-            record.folder, record.entries, damage=f"{TRAINING_ROWS_FILE} holds other rows"
+            record.folder, record.entries, damage=f"{TRAINING_ROWS_FILE} does not match the record"
         )
     return TrainingRecord(record.folder, record.entries, rows)

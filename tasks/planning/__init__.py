@@ -1,1 +1,1 @@
-"""Planning: what a run costs in seconds, memory and disk, and which method fits."""
+"""Planning: forecast of time, memory and disk of a run, and selection of its method and sizes."""

@@ -1,4 +1,4 @@
-"""The sizes of a run that keep it within `[run] memory_gb`."""
+"""Selection of batch, shard and cache sizes that keep a run within `[run] memory_gb`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,16 +20,17 @@ BATCH_SIZES = (32, 16, 8, 4, 2, 1)
 GIGABYTE = 2**30
 PREFIX_KEYS = ("prefix_cache_mb", "prefix_disk_mb")
 MEMORY_FRACTION = 0.9
-"""Of memory_gb, what the forecast may fill: peaks were measured up to 9 % above their forecast."""
+"""Fraction of `memory_gb` that the forecast may use, since measured peaks were up to 9 % above
+their forecast."""
 DISK_FRACTION = 0.25
-"""Of what is free, that files are written to without being asked for."""
+"""Fraction of the free disk that hidden-state files may use without being requested."""
 
 
 def fit_to_memory(context: RunContext) -> RunContext:
-    """The context with sizes that fit into the study's memory; as it is if no bound is named.
+    """Return the context with sizes that fit into `[run] memory_gb`; unchanged without that limit.
 
     Raises:
-        InputError: nothing fits.
+        InputError: No sizes fit.
     """
     run = context.study.run
     if run.memory_gb is None:
@@ -48,7 +49,7 @@ def fit_to_memory(context: RunContext) -> RunContext:
 
 
 def _add_prefix_disk(context: RunContext) -> RunContext:
-    """The same with room on the disk for hidden states that memory has none for, if worth it."""
+    """Add a disk cache for hidden states that do not fit into memory, if it saves time."""
 
     def add(megabytes: int) -> RunContext:
         run = context.study.run.model_copy(update={"prefix_disk_mb": megabytes})
@@ -65,15 +66,15 @@ def _add_prefix_disk(context: RunContext) -> RunContext:
 def choose_prefix_disk_mb(
     workload: Workload, free_bytes: int, are_written: Callable[[int], bool]
 ) -> int:
-    """Megabytes of disk for all hidden states that memory has no room for, or 0.
+    """Return the size in megabytes of the disk cache of hidden states, or 0 for none.
 
-    They are worth it where the frozen layers would else be asked more than once for a training row,
-    or the files are there already, and no more than a part of the free disk.
+    A disk cache is used if the frozen layers would otherwise run more than once for a training row,
+    or if the files exist already, and if it needs at most `DISK_FRACTION` of the free disk.
 
     Args:
-        workload: the run, with the sizes that were chosen.
-        free_bytes: of the disk.
-        are_written: whether the files for so many megabytes are there.
+        workload: Workload of the run with the selected sizes.
+        free_bytes: Free bytes of the disk.
+        are_written: Function that returns whether the files for a given size exist.
     """
     kept_bytes = workload.sizes.prefix_cache_mb * MEGABYTE
     missing_bytes = sum(max(0, nbytes - kept_bytes) for nbytes in workload.hidden_bytes)
@@ -85,18 +86,18 @@ def choose_prefix_disk_mb(
 
 
 def choose_sizes(workload: Workload, run: Run, begun_shard_size: int | None = None) -> Sizes:
-    """The largest batches, then the largest shards that fit; hidden states take what is left.
+    """Select the largest batch size, then the largest shard size that fits into memory.
 
-    A larger shard is the better use of memory: every pass over the training rows serves all of its
-    queries.
+    The remaining memory is used to cache hidden states. Large shards save time, since each pass
+    over the training rows serves all queries of a shard.
 
     Args:
-        workload: the run; its own sizes are not used.
-        run: the section, whose keys that are given are kept.
-        begun_shard_size: of a run that was begun, which is kept too.
+        workload: Workload of the run; its sizes are ignored.
+        run: Section `[run]`; sizes that it sets are kept.
+        begun_shard_size: Shard size of a resumed run, which is kept; None for a new run.
 
     Raises:
-        InputError: nothing fits.
+        InputError: No sizes fit.
     """
     assert run.memory_gb is not None
     limit = round(run.memory_gb * MEMORY_FRACTION * GIGABYTE)
@@ -112,7 +113,7 @@ def choose_sizes(workload: Workload, run: Run, begun_shard_size: int | None = No
 
 
 def _generate_sizes(queries: int, run: Run, begun_shard_size: int | None) -> Iterator[Sizes]:
-    """What to try in order, with as few hidden states in memory as may be."""
+    """Yield the sizes to try, in order of preference, with the least hidden states in memory."""
     prefix = run.prefix_cache_mb if _is_given(run, "prefix_cache_mb") else 0
     for batch_size in (run.batch_size,) if _is_given(run, "batch_size") else BATCH_SIZES:
         for shard_size in _list_shard_sizes(queries, run, begun_shard_size):
@@ -120,7 +121,7 @@ def _generate_sizes(queries: int, run: Run, begun_shard_size: int | None) -> Ite
 
 
 def _list_shard_sizes(queries: int, run: Run, begun_shard_size: int | None) -> tuple[int, ...]:
-    """The shard sizes to try, the largest first; none has room for more than all queries."""
+    """Return the shard sizes to try, largest first, up to the number of queries."""
     if begun_shard_size is not None:
         return (begun_shard_size,)
     if _is_given(run, "shard_size"):
@@ -129,7 +130,7 @@ def _list_shard_sizes(queries: int, run: Run, begun_shard_size: int | None) -> t
 
 
 def _add_prefix_cache(workload: Workload, sizes: Sizes, free: int) -> Sizes:
-    """Each of the two tables has this budget; the smaller one may need less."""
+    """Use the free memory to cache hidden states; each of the two tables has this budget."""
     small, large = sorted(workload.hidden_bytes)
     room = max(free // 2, free - small)
     return replace(sizes, prefix_cache_mb=min(-(-large // MEGABYTE), room // MEGABYTE))
@@ -140,10 +141,10 @@ def _is_given(run: Run, name: str) -> bool:
 
 
 def _describe_sizes(run: Run, sizes: Sizes, begun_shard_size: int | None) -> str:
-    """What was chosen and why, for a person."""
+    """Describe the selected sizes and the reasons in one line."""
     reasons = {"shard_size": "the largest that fits", "batch_size": "", "prefix_cache_mb": ""}
     if begun_shard_size is not None:
-        reasons["shard_size"] = "as the run began"
+        reasons["shard_size"] = "as at the start of the run"
     clauses = []
     for name, reason in reasons.items():
         note = "given" if _is_given(run, name) and not reason.startswith("as") else reason
@@ -154,9 +155,10 @@ def _describe_sizes(run: Run, sizes: Sizes, begun_shard_size: int | None) -> str
 def _make_nothing_fits_error(run: Run, sizes: Sizes, memory: int) -> InputError:
     return InputError(
         "[run] memory_gb",
-        f"at least {memory / GIGABYTE / MEMORY_FRACTION:.2f}, what shard_size {sizes.shard_size}, "
-        f"batch_size {sizes.batch_size}, prefix_cache_mb {sizes.prefix_cache_mb} take",
+        f"at least {memory / GIGABYTE / MEMORY_FRACTION:.2f}, as needed for shard_size "
+        f"{sizes.shard_size}, batch_size {sizes.batch_size}, prefix_cache_mb "
+        f"{sizes.prefix_cache_mb}",
         f"{run.memory_gb:g}",
-        "Raise it, leave out sizes that [run] sets, attribute fewer parameters, or take a solver "
-        "that holds less. A run that was begun keeps its shard_size; another name begins anew.",
+        "Raise it, remove sizes set in [run], attribute fewer parameters, or use a solver that "
+        "needs less memory. A resumed run keeps its shard_size; a run with another name does not.",
     )

@@ -1,4 +1,4 @@
-"""Seconds that an example takes, measured on a few of the study's own rows."""
+"""Calibration: seconds for an example, measured on a few of the study's rows."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,14 @@ CALIBRATION_QUERIES = 16
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds an example, measured: frozen part, forward, one gradient; and a product a query."""
+    """Measured seconds for one example.
+
+    Attributes:
+        prefix: Seconds for the frozen layers.
+        forward: Seconds for a forward pass above the frozen layers.
+        gradient: Seconds for one per-example gradient.
+        product: Seconds for the inner product of one gradient with one query.
+    """
 
     prefix: float
     forward: float
@@ -23,7 +30,7 @@ class Rates:
     product: float
 
     def with_prefix(self, share: float) -> "Rates":
-        """The same if for this share of examples the frozen part is computed each time."""
+        """Return rates in which a share of the examples runs the frozen layers each time."""
         more = share * self.prefix
         return replace(self, forward=self.forward + more, gradient=self.gradient + more)
 
@@ -32,7 +39,7 @@ _rates_cache: "WeakKeyDictionary[fastif.Objective, dict[int, Rates]]" = WeakKeyD
 
 
 def get_rates(context: RunContext) -> Rates:
-    """Those of the context's model and batches, measured once while the model is in memory."""
+    """Return the rates of the context's model and batch size, measured once a process."""
     by_batch_size, size = (
         _rates_cache.setdefault(context.objective, {}),
         context.study.run.batch_size,
@@ -43,7 +50,7 @@ def get_rates(context: RunContext) -> Rates:
 
 
 def calibrate(context: RunContext) -> Rates:
-    """Time each kind of work on a few of the study's own rows."""
+    """Measure the rates on one batch of the study's rows."""
     objective, batch_size = context.objective, context.study.run.batch_size
     lengths = context.train_texts.lengths
     ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]
@@ -70,5 +77,5 @@ def _time_call(call: Callable[[], object], repeats: int = 3) -> float:
     for _ in range(repeats):
         call()
     if torch.cuda.is_available():
-        torch.cuda.synchronize()  # kernels are queued; wait until they are done
+        torch.cuda.synchronize()  # kernels run asynchronously
     return (time.perf_counter() - start) / repeats

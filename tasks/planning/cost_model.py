@@ -1,4 +1,4 @@
-"""How many examples each stage of an audit takes; no clock is asked for it."""
+"""Cost model: the number of examples and products that each stage of an audit computes."""
 
 import math
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from tasks.planning.workload import Workload
 from tasks.run.selections import MIN_QUERIES
 
 FORWARDS_PER_STEP = 3
-"""Forward passes that a step of training costs."""
+"""Cost of a training step, in forward passes."""
 DAMPING_STAGE = "damping"
-"""The stage that trains other models, with hidden states of their own."""
+"""Stage that selects the damping by retraining, with hidden states of its own models."""
 
 
 @dataclass(frozen=True)
 class WorkItems:
-    """What a stage does, in examples.
+    """Work of a stage, counted in examples.
 
     Attributes:
-        forwards: training rows that pass forward, above the frozen layers.
-        gradients: gradients of training rows.
-        products: of a training row's gradient with a query's row.
-        query_gradients: gradients of queries.
+        forwards: Training rows passed through the layers above the frozen ones.
+        gradients: Per-example gradients of training rows.
+        products: Inner products of a training gradient with a query's solution.
+        query_gradients: Gradients of queries.
     """
 
     forwards: float = 0.0
@@ -32,13 +32,13 @@ class WorkItems:
     query_gradients: float = 0.0
 
     def estimate_seconds(self, rates: Rates) -> float:
-        """What it takes at these rates."""
+        """Return the time of the work in seconds."""
         gradients = (self.gradients + self.query_gradients) * rates.gradient
         return self.forwards * rates.forward + gradients + self.products * rates.product
 
 
 def estimate_work(workload: Workload) -> dict[str, WorkItems]:
-    """Each stage that is still to be done, in order."""
+    """Return the remaining work of each stage, in order."""
     is_described = workload.prepared.has_train_table
     return {
         DAMPING_STAGE: _estimate_damping_work(workload),
@@ -53,7 +53,7 @@ def estimate_work(workload: Workload) -> dict[str, WorkItems]:
 
 
 def count_passes(workload: Workload) -> float:
-    """How often a model's frozen layers are asked for each training row, on average."""
+    """Return the mean number of passes of a training row through a model's frozen layers."""
     stages = estimate_work(workload)
     del stages[DAMPING_STAGE]
     visits = sum(items.forwards + items.gradients for items in stages.values())
@@ -61,7 +61,7 @@ def count_passes(workload: Workload) -> float:
 
 
 def _estimate_damping_work(workload: Workload) -> WorkItems:
-    """Training on halves of the rows, epoch by epoch."""
+    """Training on half-subsets of the rows."""
     if workload.prepared.has_damping or not workload.remaining.new_shards:
         return WorkItems()
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
@@ -69,13 +69,13 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_index_work(workload: Workload) -> WorkItems:
-    """Representations, and sketches with their directions, of each index that is not there."""
+    """Embeddings or sketches of the rows that the candidate indexes lack."""
     costs = workload.index_costs if workload.remaining.new_shards else []
     return WorkItems(sum(cost.forwards for cost in costs), sum(cost.gradients for cost in costs))
 
 
 def _estimate_factor_work(workload: Workload) -> WorkItems:
-    """A gradient for each root row that passes by, and the products of a kernel."""
+    """A gradient for each factor row of the curvature, and the products of a kernel matrix."""
     cost, is_rescored = workload.solver_cost, not workload.candidates.has_sketch_scores
     is_solved = workload.remaining.new_shards and (is_rescored or _list_full_scans(workload))
     examples = workload.prepared.missing_factors * cost.factor_examples
@@ -88,14 +88,14 @@ def _estimate_factor_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_solve_work(workload: Workload) -> WorkItems:
-    """The queries' own gradients, and what solving takes."""
+    """The gradients of the queries, and the solves."""
     work = _estimate_shard_work(workload, _count_solve_gradients(workload))
     query_gradients = workload.model.count * workload.remaining.new_queries
     return WorkItems(0, work.gradients, work.products, query_gradients)
 
 
 def _estimate_certificate_work(workload: Workload) -> WorkItems:
-    """The residual takes all root rows of an example, the control sample its one gradient."""
+    """All factor rows of an example for the residual, one gradient for the control sample."""
     if workload.solver_cost.scores_in_one_sweep:
         return WorkItems()
     residual_gradients = _count_gradients_per_example(workload) * _count_residual_examples(workload)
@@ -104,7 +104,7 @@ def _estimate_certificate_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_score_work(workload: Workload) -> WorkItems:
-    """The gradients of the candidates; none where the solve has the scores already."""
+    """The gradients of the candidates; none if the solve computes the scores too."""
     if workload.solver_cost.scores_in_one_sweep:
         return WorkItems()
     queries = min(workload.sizes.shard_size, workload.queries.rows)
@@ -121,7 +121,7 @@ def _estimate_recall_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_shard_work(workload: Workload, examples: float, times: float = 1) -> WorkItems:
-    """Each shard takes these gradients, and multiplies them with its queries."""
+    """Gradients that each shard computes, and their products with its queries."""
     models = workload.model.count * (not workload.candidates.has_sketch_scores)
     return WorkItems(
         gradients=models * workload.remaining.new_shards * examples,
@@ -130,26 +130,27 @@ def _estimate_shard_work(workload: Workload, examples: float, times: float = 1) 
 
 
 def _estimate_product_share(workload: Workload) -> float:
-    """What a product of a training row with a query takes of one in full, if queries have a rank.
+    """Return the cost of a low-rank product relative to a full one.
 
-    A linear layer of i inputs and o outputs takes tokens x rank x (i + o) multiplications, not i o.
+    For a linear layer with i inputs and o outputs, tokens * rank * (i + o) multiplications take the
+    place of i * o.
     """
     rank, shapes = workload.candidates.score_rank, workload.model.layer_shapes
     if rank is None:
         return 1.0
     tokens = workload.train.tokens / workload.train.rows
-    # A layer that is no wider than the rank is multiplied whole.
+    # A layer that is not wider than the rank is multiplied in full.
     costs = (tokens * rank * sum(s) if rank < min(s) else math.prod(s) for s in shapes)
     return sum(costs) / sum(map(math.prod, shapes))
 
 
 def _count_gradients_per_example(workload: Workload) -> int:
-    """Root rows; the Hessian has none, and takes the gradient itself."""
+    """Return the factor rows of an example; 1 for the Hessian, which has no factor."""
     return 1 if workload.problem.is_hessian else workload.problem.rows_per_example
 
 
 def _count_solve_gradients(workload: Workload) -> int:
-    """Of one shard; each row once where one sweep gives every score."""
+    """Return the gradients of one shard's solve, including scores if one sweep gives both."""
     cost = workload.solver_cost
     examples = workload.train.rows if cost.scores_in_one_sweep else cost.solve_examples
     return _count_gradients_per_example(workload) * examples
@@ -169,7 +170,7 @@ def _count_residual_examples(workload: Workload) -> float:
 
 
 def _list_full_scans(workload: Workload) -> list[int]:
-    """Queries that are scanned in full at once: to choose k, to tell what the candidates miss."""
+    """Return the number of queries in each full scan: to select k, and to measure recall."""
     if workload.remaining.is_continued or not workload.remaining.new_shards:
         return []
     check = workload.candidates.checked_queries

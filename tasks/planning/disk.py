@@ -1,18 +1,19 @@
-"""The bytes that an audit adds to its store."""
+"""Disk model: bytes that an audit adds to its store."""
 
 from tasks.planning.workload import Workload
 
 BYTES_PER_SCORE = 10
 BYTES_PER_TOTAL = 20
-"""Of a training row and shard: two slices or more, of which most compress well."""
+"""Bytes of `totals` for a training row and shard: two or more slices, most of which compress
+well."""
 
 
 def estimate_disk_usage(workload: Workload, pairs: int) -> int:
-    """Of scores, texts, sums over queries, and of parts that are not there yet.
+    """Return the bytes of scores, texts and totals, and of artifacts that are missing.
 
     Args:
-        workload: the run.
-        pairs: scores to be written.
+        workload: Workload of the run.
+        pairs: Number of scores to write.
     """
     indices = sum(cost.disk_bytes for cost in workload.index_costs)
     factors = workload.prepared.missing_factors * workload.solver_cost.factor_bytes

@@ -1,4 +1,4 @@
-"""What an audit will cost: its work, at the rates of a short calibration."""
+"""Forecast of an audit: the work of each stage, priced at measured rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,19 +20,22 @@ from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
 
 SHARD_STAGES = ("solve", "certificate", "score")
-"""Stages that every shard goes through."""
+"""Stages that run for every shard."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds, memory and bytes that an audit is expected to take from here.
+    """Forecast of the remaining time, memory and disk of an audit.
 
     Attributes:
-        stages: seconds of each stage, in order.
-        memory: peak bytes of the process.
-        disk: bytes added to the store.
-        guessed_k: what was taken for k, where it is yet to be chosen.
-        notes: what of the models' weights, padding and cut is not as usual.
+        shards: Number of shards to compute.
+        queries: Number of queries in them.
+        pairs: Number of scores to write.
+        stages: Seconds of each stage, in order.
+        memory: Peak memory of the process, in bytes.
+        disk: Bytes to be added to the store.
+        guessed_k: Assumed number of candidates while k is not selected; None otherwise.
+        notes: Unusual properties of the models (weights, padding, truncation).
     """
 
     shards: int
@@ -46,18 +49,18 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """The sum of the stages."""
+        """Total seconds of all stages."""
         return sum(self.stages.values())
 
     @property
     def comparable_stages(self) -> dict[str, float]:
-        """The stages as they can be measured: what is done shard by shard is one."""
+        """Seconds of the stages as they are measured: those of shards are added up."""
         shard_seconds = sum(self.stages[name] for name in SHARD_STAGES)
         others = {name: time for name, time in self.stages.items() if name not in SHARD_STAGES}
         return others | {"shards": shard_seconds}
 
     def __str__(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         return (
             f"forecast: about {self.seconds:.0f} s, {self.memory / 2**30:.1f} GB of memory, "
             f"{self.disk / 1e6:.1f} MB on disk"
@@ -65,14 +68,14 @@ class Forecast:
 
 
 def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
-    """Forecast the missing `list_shards` and what has to be prepared for them."""
+    """Forecast the computation of these shards and of the artifacts they need."""
     notes = (note for member in context.members for note in member.objective.notes)
     forecast = forecast_workload(make_workload(context, shards), get_rates(context))
     return replace(forecast, notes=tuple(dict.fromkeys(notes)))
 
 
 def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
-    """Forecast a workload by what an example takes whose hidden states are kept."""
+    """Forecast a workload at rates that were measured with cached hidden states."""
     rates, rows = base_rates.with_prefix(workload.hidden.recomputed_share), workload.train.rows
     missing, queries = workload.remaining.shards, workload.remaining.queries
     scores_per_query = workload.candidates.count_kept_scores(rows)
@@ -97,7 +100,7 @@ def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
 def render_forecast(
     forecast: Forecast, plan: RunPlan, differences: Sequence[TrainingDifference] = ()
 ) -> RenderableType:
-    """The forecast for a terminal, and in what the model's training differs from the study."""
+    """Render the forecast for a terminal, with differences of the model's training record."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -115,7 +118,9 @@ def render_forecast(
     for name, text in describe_method_selection(plan.method) if plan.method else ():
         table.add_row(name, Text(text, justify="left"))
     if forecast.guessed_k is not None:
-        table.add_row("candidates", f"k is not chosen yet; as if it were {forecast.guessed_k:,}")
+        table.add_row(
+            "candidates", f"k is not selected yet; forecast for k = {forecast.guessed_k:,}"
+        )
     for name, seconds in forecast.stages.items():
         table.add_row(f"  {name}", f"{seconds:.0f} s")
     table.add_row("time", f"about {forecast.seconds:.0f} s, and up to 20 s for Prefect to start")
@@ -125,5 +130,5 @@ def render_forecast(
     for difference in differences:
         table.add_row("training record", Text(f"{difference}", style="bold red", justify="left"))
     table.add_row("written", Text(f"about {forecast.disk / 1e6:.1f} MB to {plan.store_path}"))
-    note = "Nothing was written. Times come from a calibration of a second on your own rows."
+    note = "Nothing was written. Times are based on a one-second calibration on your rows."
     return Panel(Group(table, note), title="forecast", title_align="left")

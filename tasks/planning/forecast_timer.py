@@ -1,4 +1,4 @@
-"""What an audit is expected to take, kept until it is known what it took."""
+"""Timer that compares the forecast of an audit with the actual values."""
 
 import resource
 import sys
@@ -14,13 +14,18 @@ from tasks.runtime.stage_timer import STAGE_TIMER
 
 @dataclass(frozen=True)
 class ForecastTimer:
-    """A forecast, and the size of the store when it was made."""
+    """Forecast, and the size of the store when it was made.
+
+    Attributes:
+        forecast: Forecast of the remaining work.
+        bytes_before: Size in bytes of the run and of all artifacts.
+    """
 
     forecast: Forecast
     bytes_before: int
 
     def compare_with_actual(self, store: Store, run: str) -> ForecastVsActual:
-        """The forecast beside what has been measured since."""
+        """Return the forecast with the values measured since."""
         predicted, actual = self.forecast.comparable_stages, STAGE_TIMER.seconds
         names = [*predicted, *(name for name in actual if name not in predicted)]
         return ForecastVsActual(
@@ -31,16 +36,16 @@ class ForecastTimer:
 
 
 def start_forecast_timer(context: RunContext, store: Store) -> ForecastTimer:
-    """Forecast what is missing of a run, and begin to measure."""
+    """Forecast the remaining work of a run, and start to measure it."""
     run_forecast = forecast_run(context, list_planned_shards(context.plan))
     STAGE_TIMER.restart()
     return ForecastTimer(run_forecast, _count_stored_bytes(store, context.plan.record.run))
 
 
 def measure_peak_memory() -> int:
-    """The most bytes that this process has held so far."""
+    """Return the peak memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # elsewhere it is in kibibytes
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux reports kibibytes
 
 
 def _count_stored_bytes(store: Store, run: str) -> int:

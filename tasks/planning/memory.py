@@ -1,4 +1,4 @@
-"""The most memory that an audit holds at once, from its sizes; nothing is computed for it."""
+"""Memory model: peak memory of an audit, computed from sizes."""
 
 from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
 from fastif.solvers.cost import FLOAT32_BYTES, estimate_kernel_bytes
@@ -6,11 +6,11 @@ from tasks.models.hidden_state_cache import MEGABYTE
 from tasks.planning.workload import Workload
 
 BASE_MEMORY = 600 * MEGABYTE
-"""What the process takes before it computes: Python and its libraries."""
+"""Bytes of the process before it computes: Python and its libraries."""
 
 
 def estimate_peak_memory(workload: Workload) -> int:
-    """Model, hidden states, and the largest of: a solve, a factorisation, choosing the damping."""
+    """Return bytes of models, cached hidden states, and the largest working set of a stage."""
     model_bytes = workload.model.count * workload.model.nbytes
     cache_limit = workload.sizes.prefix_cache_mb * MEGABYTE
     cache_bytes = sum(min(table_bytes, cache_limit) for table_bytes in workload.hidden_bytes)
@@ -23,7 +23,7 @@ def estimate_peak_memory(workload: Workload) -> int:
 
 
 def _solve_bytes(workload: Workload) -> int:
-    """A setting beyond what there is takes no more than what there is."""
+    """Return the bytes of a solve; sizes above the number of rows do not add to them."""
     cost, sizes, models = workload.solver_cost, workload.sizes, workload.model.count
     train, queries = workload.train.rows, workload.queries.rows
     shard, batch = min(sizes.shard_size, queries), min(sizes.batch_size, max(train, queries))
@@ -33,7 +33,7 @@ def _solve_bytes(workload: Workload) -> int:
 
 
 def _gram_bytes(workload: Workload) -> int:
-    """Of what the damping is chosen by."""
+    """Return the bytes of the kernel matrix with which the damping is selected."""
     if workload.prepared.has_damping:
         return 0
     rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)

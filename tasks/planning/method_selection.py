@@ -1,4 +1,4 @@
-"""How an audit goes about its work, by forecast: the method first, then the sizes."""
+"""Selection of the candidate method, then of the sizes, by forecast."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,14 +29,14 @@ from tasks.study.candidates import AutoSection, FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
 
 SKETCH_SCORES_KEPT = 200
-"""Scores of a query that sketches alone keep, as many as a full scan."""
+"""Number of stored scores a query for sketches without rescoring, equal to that of a full scan."""
 
 
 def resolve_auto_settings(context: RunContext) -> RunContext:
-    """The context with all that its study leaves to us. Nothing is written.
+    """Return the context with method and sizes that the study leaves open. Nothing is written.
 
     Raises:
-        InputError: nothing fits into what the study allows.
+        InputError: No method fits into the limits of the study.
     """
     section = context.study.candidates
     if not isinstance(section, AutoSection):
@@ -51,13 +51,13 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
 
 
 def find_earlier_choice(context: RunContext) -> MethodSelection | None:
-    """The choice that the run began with; None if it is not made, or the study names a method."""
+    """Return the method selected at the start of the run; None before, or if the study sets it."""
     store = context.existing_store
     return store and METHOD.read(store, method_digest(context.plan.record))
 
 
 def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEstimate]:
-    """What each method would take from here."""
+    """Forecast the remaining cost of each candidate method."""
     rows, check = len(context.train_texts), section.check
     sketch = SketchSection(target_recall=section.target_recall, check=check)
     estimates = [
@@ -72,7 +72,7 @@ def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEs
 
 
 def _estimate_knn(context: RunContext, check: int) -> Iterator[MethodEstimate]:
-    """Of up to a tenth of the rows, the most first."""
+    """Yield forecasts for k up to a tenth of the rows, largest k first."""
     rows = len(context.train_texts)
     for k in reversed(make_k_grid(rows)):
         if k * K_GUESS_DIVISOR <= rows + K_GUESS_DIVISOR:
@@ -80,7 +80,7 @@ def _estimate_knn(context: RunContext, check: int) -> Iterator[MethodEstimate]:
 
 
 def _select_widest(estimates: list[MethodEstimate], limit: float) -> MethodEstimate:
-    """The first that takes no longer than that, or the last."""
+    """Return the first estimate within the time limit, or the last one."""
     return next(
         (estimate for estimate in estimates if not estimate.lacks and estimate.seconds <= limit),
         estimates[-1],
@@ -94,28 +94,28 @@ def _estimate_method(context: RunContext, name: str, candidates: AnyCandidates) 
     try:
         sized_context = fit_to_memory(_replace_candidates(context, candidates))
     except InputError as error:
-        return MethodEstimate(name, candidates, lacks=f"it needs {error.where} {error.expected}")
+        return MethodEstimate(name, candidates, lacks=f"needs {error.where} {error.expected}")
     expected = forecast_run(sized_context, list_planned_shards(sized_context.plan))
     free = count_free_bytes(context.plan.store_path)
-    reason = "" if expected.disk <= free else f"it needs {expected.disk / 1e6:,.0f} MB of disk"
+    reason = "" if expected.disk <= free else f"needs {expected.disk / 1e6:,.0f} MB of disk"
     return MethodEstimate(
         name, candidates, expected.seconds, expected.memory, expected.disk, reason
     )
 
 
 def _find_obstacle(context: RunContext, candidates: AnyCandidates) -> str:
-    """Why the study cannot be sketched; empty if it can, or need not be."""
+    """Return the reason why a method is unavailable for the study; empty if it is available."""
     if candidates.requires_damping and context.study.fixed_damping == 0:
-        return "sketches need a damping > 0"
+        return "needs a damping > 0"
     if candidates.has_sketch_scores and context.others:
-        return "it would answer for one of several models"
+        return "supports one model only"
     if candidates.has_sketch_scores and context.study.curvature.kind == "hessian":
-        return "it would answer for the Gauss-Newton matrix, not the Hessian"
+        return "supports the Gauss-Newton matrix only, not the Hessian"
     return ""
 
 
 def _replace_candidates(context: RunContext, candidates: AnyCandidates) -> RunContext:
-    """The context with this method, and with its k if that was chosen already."""
+    """Return the context with this method, and with its k if that was selected before."""
     study = context.study.model_copy(update={"candidates": candidates})
     return resolve_choices(replace_study(context, study))
 
@@ -126,7 +126,7 @@ def _make_no_method_error(context: RunContext, section: AutoSection) -> InputErr
     )
     return InputError(
         "[candidates] kind",
-        "a method that memory and disk have room for",
+        "a candidate method that fits into memory and disk",
         reasons,
         "Raise [run] memory_gb, free some space, or attribute fewer parameters.",
     )

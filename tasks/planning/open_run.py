@@ -1,4 +1,4 @@
-"""Runs opened: models loaded, tables tokenised, and what a study leaves open planned."""
+"""Opening of runs: models are loaded, tables tokenized, and open settings selected."""
 
 import threading
 from collections.abc import Iterator
@@ -36,12 +36,13 @@ _open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
 
 @contextmanager
 def lease_run(run: RunRef | RunPlan) -> Iterator[RunContext]:
-    """The context of a run on a device that is this thread's alone; waits until one is free.
+    """Context manager that yields the context of a run on a device leased to this thread.
 
-    What the work frees goes back to the system, so that no stage stands on the one before it.
+    It waits until a device is free. Freed memory is returned to the system at the end, so that
+    stages do not add up.
 
     Raises:
-        InputError: as `open_run`.
+        InputError: The run cannot be opened; see `open_run`.
     """
     devices = resolve_devices(_get_study(run).run.devices)
     with DEVICE_LEASES.lease_first_free(devices) as device:
@@ -52,28 +53,27 @@ def lease_run(run: RunRef | RunPlan) -> Iterator[RunContext]:
 
 
 def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
-    """The context of a run on a device, loaded on first use and kept until another is asked for.
+    """Return the context of a run on a device, cached until another run is opened.
 
-    It has the choices that are in the store by now, whichever process made them.
-
-    A long-lived process may see the same run in another store or with other sizes, which are no
-    part of its name; so the study file itself is compared too.
+    It has the selections that are in the store now, whichever process made them. The cache compares
+    the study file too, since a long-lived process may open the same run with another store or other
+    sizes, which are not part of its name.
 
     Args:
-        run: its plan, or in another process the reference, by which it is planned again. Files
-            that this process has read are not read again while they are the same.
-        device: where it computes, leased by the caller; the study's first if left out.
+        run: Plan of the run, or its reference in another process, where it is planned again.
+            Unchanged files are not read again.
+        device: Device leased by the caller; the study's first if None.
 
     Raises:
-        InputError: the study or its files have changed since the run was planned, or there is no
-            such device.
+        InputError: The study or its files have changed since the run was planned, or the device
+            does not exist.
     """
     study = _get_study(run)
     ref = run.ref if isinstance(run, RunPlan) else run
     key = (ref, study, device or resolve_devices(study.run.devices)[0])
     context = _open_runs.get(key)
     if context is None:
-        # One at a time: loading a model changes torch's defaults for the whole process.
+        # Serialized, since loading a model changes torch's defaults for the whole process.
         with _load_lock:
             context = _open_runs.get(key) or _open_new_run(run, key)
             _open_runs[key] = context
@@ -93,13 +93,13 @@ def _open_new_run(run: RunRef | RunPlan, key: tuple[RunRef, Study, Device]) -> R
     plan = run if isinstance(run, RunPlan) else plan_run(Path(ref.study), ref.run)
     _check_unchanged(plan, ref)
     for stale_key in [key for key in _open_runs if key[:2] != (ref, study)]:
-        del _open_runs[stale_key]  # one model on a device at a time
+        del _open_runs[stale_key]  # at most one run on a device
     same_run = next(iter(_open_runs.values()), None)
     return load_run(plan, device, same_run)
 
 
 def _check_unchanged(plan: RunPlan, ref: RunRef) -> None:
-    """Refuse a model, and in a plan made anew a study or table, that is not the planned one."""
+    """Raise if the study, a table or the model has changed since the run was planned."""
     parts = plan.record.parts
     digests = [parts["model"], *parts.get("models", [])]  # type: ignore[misc]
     if (
@@ -110,24 +110,25 @@ def _check_unchanged(plan: RunPlan, ref: RunRef) -> None:
             f"run {ref.run}",
             "the study, tables and model it was planned with",
             "other contents",
-            "Do not change them while a run works; start the audit again.",
+            "Do not change them during a run; start the audit again.",
         )
 
 
 def reopen_run(plan: RunPlan) -> RunContext:
-    """The context of a run as the store now has it, whatever this process has held of it."""
+    """Return the context of a run as the store has it now, without this process's cache."""
     with _load_lock:
         _open_runs.clear()
     return open_run(plan)
 
 
 def validate_run(plan: RunPlan) -> RunContext:
-    """The context of a plan, after refusing all that would stop it later. Nothing is written.
+    """Open a plan and check everything that would stop it later. Nothing is written.
 
     Raises:
-        StoreError: the store is another study's or cannot be written; the run's name is taken.
-        InputError: the model or the candidate index does not fit the study, hidden states not the
-            disk, or there is no such device.
+        StoreError: The store belongs to another study or is not writable, or the run's name is
+            in use.
+        InputError: The model or the candidate index does not fit the study, hidden states do
+            not fit on the disk, or the device does not exist.
     """
     Store.check_run(plan.store_path, plan.record)
     with lease_run(plan) as context:
@@ -142,7 +143,7 @@ def _check_run(context: RunContext) -> None:
         try_table(
             member.objective, context.query_texts, "[queries] table", member.objective.query_measure
         )
-    _ = get_provenance(context)  # it refuses an order of labels that the model was not trained in
+    _ = get_provenance(context)  # raises if the label order differs from training
     damping = 1.0 if context.study.fixed_damping is None else context.study.fixed_damping
     operator = make_curvature(context, context.train_texts, damping)
     context.study.solver.check(operator)
@@ -157,16 +158,16 @@ def _check_run(context: RunContext) -> None:
 def load_run(
     plan: RunPlan, device: Device | None = None, same_run: RunContext | None = None
 ) -> RunContext:
-    """Load every model, check it against the study, tokenise both tables.
+    """Load every model, check it against the study, and tokenize both tables.
 
     Args:
-        plan: the run.
-        device: where it computes; the study's first if left out.
-        same_run: the same context on another device, whose tokens are shared.
+        plan: Plan of the run.
+        device: Device of the models; the study's first if None.
+        same_run: Context of the same run on another device, from which tokens are shared.
 
     Raises:
-        InputError: there is no such device, a model does not fit the study, the further ones do not
-            fit the first, or nothing fits into the memory that the study allows.
+        InputError: The device does not exist, a model does not fit the study, further models do
+            not fit the first, or nothing fits into the study's memory.
     """
     torch_device = (device or resolve_devices(plan.inputs.study.run.devices)[0]).torch
     texts = (
@@ -183,7 +184,7 @@ def load_run(
         other = _load_model(plan, folder, digest, torch_device, texts)
         check_compatible(first, other, folder)
         shared_texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
-        others.append(replace(other, **shared_texts))  # the same tokens: held once
+        others.append(replace(other, **shared_texts))  # one copy of the tokens
     return resolve_auto_settings(resolve_choices(replace(first, others=tuple(others))))
 
 

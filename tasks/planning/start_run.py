@@ -1,4 +1,4 @@
-"""The start of an audit: checked, opened in the store, and its plan written down."""
+"""Start of an audit: validation, opening of the store, and storage of the selected method."""
 
 from fastif import InputError
 from storage import StoreError
@@ -14,14 +14,15 @@ from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, op
 
 
 def start_run(plan: RunPlan) -> RunContext:
-    """The context of a run, and its store opened for writing.
+    """Validate a run, open its store for writing and return its context.
 
-    What cannot be computed is refused before anything is written. What was chosen by forecast is
-    written down, since the next start would measure other times, and answers must not depend on it.
+    A method selected by forecast is stored, since times measured at the next start would differ and
+    results must not depend on them.
 
     Raises:
-        InputError, StoreError: as `validate_run`, `open_store`; the disk has no room for what is
-            forecast; or the choice that a run began with is lost.
+        InputError, StoreError: The run is invalid (see `validate_run`, `open_store`), the
+            forecast does not fit on the disk, or the method stored at the start of the run is
+            lost.
     """
     context = validate_run(plan)
     check_disk(context)
@@ -33,16 +34,16 @@ def start_run(plan: RunPlan) -> RunContext:
     if find_earlier_choice(context) is None:
         _refuse_second_choice(context)
         METHOD.write(context.store, method_digest(context.plan.record), choice)
-    if find_earlier_choice(context) != choice:  # another process has chosen at the same moment
+    if find_earlier_choice(context) != choice:  # another process selected one concurrently
         context = reopen_run(plan)
     return context
 
 
 def check_disk(context: RunContext) -> None:
-    """Refuse an audit that the disk has no room for.
+    """Check that the forecast size of an audit fits on the disk.
 
     Raises:
-        InputError: it has not.
+        InputError: It does not fit.
     """
     path = context.plan.store_path
     needed, free = (
@@ -54,7 +55,7 @@ def check_disk(context: RunContext) -> None:
             "[store] path",
             f"room for about {needed / 1e6:,.1f} MB in {path}",
             f"{free / 1e6:,.1f} MB free",
-            "Free some space, or put the store on another disk.",
+            "Free some space, or move the store to another disk.",
         )
 
 
@@ -64,7 +65,7 @@ def _refuse_second_choice(context: RunContext) -> None:
     if len(missing) < len(shards):
         raise StoreError(
             f"run {record.run}",
-            expected="the method that it began with, under parts/method",
+            expected="the candidate method of its first start, in the folder parts/method",
             got=f"none, and {len(shards) - len(missing)} of {len(shards)} shards committed",
-            remedy="Put that part back, or remove the run and its tables and begin anew.",
+            remedy="Restore it from a backup, or remove the run and start it again.",
         )

@@ -1,4 +1,4 @@
-"""Workload: the sizes of a run by which it is planned, and what of it is there already."""
+"""Workload: the sizes from which a run is planned, and the artifacts that exist already."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,13 @@ from tasks.study.index_cost import IndexCost, IndexProblem, PendingIndex
 
 @dataclass(frozen=True)
 class TableSize:
-    """A table: its rows, the tokens that a model reads of them, and the characters of its texts."""
+    """Size of a table.
+
+    Attributes:
+        rows: Number of rows.
+        tokens: Number of tokens after truncation.
+        characters: Number of characters of its texts.
+    """
 
     rows: int
     tokens: int
@@ -34,14 +40,15 @@ class TableSize:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The models, which are alike.
+    """Size of the models, which have equal shapes.
 
     Attributes:
-        count: how many there are.
-        nbytes: memory of the parameters of one.
-        token_bytes: of the hidden state of a token where frozen layers are cut off; 0 if none are.
-        layer_shapes: of the attributed matrices, outputs x inputs.
-        embedding_width: numbers of a representation.
+        count: Number of models.
+        nbytes: Bytes of one model's parameters.
+        token_bytes: Bytes of a token's hidden state after the frozen layers; 0 if no layer is
+            frozen.
+        layer_shapes: Shapes of the attributed matrices, (outputs, inputs).
+        embedding_width: Dimension of an embedding.
     """
 
     count: int
@@ -53,7 +60,13 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What memory depends on; the keys of `[run]` of the same names."""
+    """Sizes that determine memory, with the meaning of the keys of `[run]`.
+
+    Attributes:
+        shard_size: Number of queries a shard.
+        batch_size: Number of examples a batch.
+        prefix_cache_mb: Memory for hidden states, in MB a table.
+    """
 
     shard_size: int
     batch_size: int
@@ -62,14 +75,14 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is yet to be answered.
+    """Work that remains to be done.
 
     Attributes:
-        planned_shards: of the whole run.
-        shards, queries: that have no answer in this run.
-        new_shards, new_queries: those of them that no earlier night answers.
-        train_rows: training rows that no earlier night describes.
-        is_continued: whether the run goes on from an earlier night.
+        planned_shards: Number of shards of the whole run.
+        shards, queries: Numbers not yet committed in this run.
+        new_shards, new_queries: Numbers of those that no parent run has scored.
+        train_rows: Number of training rows without predictions from a parent run.
+        is_continued: Whether the run is incremental.
     """
 
     planned_shards: int
@@ -83,13 +96,13 @@ class Remaining:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What earlier runs left ready.
+    """Artifacts and commits that exist already.
 
     Attributes:
-        indices: what is missing of the index of each method that searches.
-        missing_factors: models without a factor of their curvature.
-        has_train_table: whether the training rows are described.
-        has_damping, has_k: whether they are given or chosen.
+        indices: Missing rows of the index of each candidate method.
+        missing_factors: Number of models without a factor of their curvature.
+        has_train_table: Whether the training table is committed.
+        has_damping, has_k: Whether the setting is set or selected.
     """
 
     indices: tuple[PendingIndex, ...] = ()
@@ -101,12 +114,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class HiddenStates:
-    """Hidden states of the frozen layers: what is kept of them, and where.
+    """Cached hidden states of the frozen layers.
 
     Attributes:
-        to_compute: examples whose states are computed once, for memory or for a file.
-        recomputed_share: of the training rows, those whose states are kept nowhere.
-        unwritten_bytes: of the files that are yet to be written.
+        to_compute: Number of examples to compute once, for memory or for a file.
+        recomputed_share: Share of the training rows that are not cached, 0 to 1.
+        unwritten_bytes: Bytes of the files that remain to be written.
     """
 
     to_compute: int = 0
@@ -116,21 +129,22 @@ class HiddenStates:
 
 @dataclass(frozen=True)
 class Workload:
-    """All that work, memory and disk of a run are estimated from; made by `make_workload`.
+    """Sizes from which work, memory and disk of a run are estimated; see `make_workload`.
 
     Attributes:
-        solver: of the study.
-        candidates: its section, with the k that was chosen.
-        methods: those that search an index, whether or not the candidates still come from there.
-        certificate_rows: rows that the residual is estimated on.
-        training_epochs: of each training by which the damping is chosen; 0 if none is known.
-        problem: n, m, p, root rows of an example and batch size, as a solver is told them.
-        train, queries: the tables.
-        model: the models.
-        sizes: of shards, batches and hidden states in memory.
-        remaining: what is yet to be answered.
-        prepared: what is there.
-        hidden: hidden states of the frozen layers.
+        solver: Solver of the study.
+        candidates: Section `[candidates]` with the selected k.
+        methods: Candidate methods that search an index, used in the end or not.
+        certificate_rows: Number of rows on which the residual is estimated.
+        training_epochs: Epochs of each retraining that selects the damping; 0 if unknown.
+        problem: Sizes on which the solver's cost depends: n, m, p, factor rows an example,
+            batch size.
+        train, queries: Sizes of the tables.
+        model: Size of the models.
+        sizes: Shard size, batch size and memory for hidden states.
+        remaining: Work that remains to be done.
+        prepared: Artifacts and commits that exist already.
+        hidden: Cached hidden states of the frozen layers.
     """
 
     solver: Solver
@@ -149,12 +163,12 @@ class Workload:
 
     @property
     def solver_cost(self) -> SolverCost:
-        """What the solver takes of one model, by its own account."""
+        """Cost of the solver for one model."""
         return self.solver.estimate_cost(self.problem)
 
     @property
     def index_costs(self) -> list[IndexCost]:
-        """What the index of each method that searches takes, by its own account."""
+        """Cost of the index of each candidate method."""
         problem, width = self.problem, self.model.embedding_width
         return [
             method.estimate_index_cost(
@@ -165,13 +179,13 @@ class Workload:
 
     @property
     def hidden_bytes(self) -> tuple[int, int]:
-        """Of the hidden states of the training rows and of the queries, all models'."""
+        """Bytes of the hidden states of training rows and of queries, over all models."""
         token_bytes = self.model.count * self.model.token_bytes
         return self.train.tokens * token_bytes, self.queries.tokens * token_bytes
 
 
 def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
-    """The workload of a run of which these shards are missing; nothing is computed for it."""
+    """Return the workload of a run with these missing shards; nothing is computed."""
     study, inputs = context.study, context.plan.inputs
     run = study.run
     return Workload(
@@ -196,7 +210,7 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
 
 
 def make_solver_problem(context: RunContext) -> SolverProblem:
-    """The sizes that the cost of the study's solver depends on."""
+    """Return the sizes on which the cost of the study's solver depends."""
     train, curvature = len(context.train_texts), context.study.curvature
     return SolverProblem(
         train=train,
@@ -209,7 +223,7 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
 
 
 def count_factor_examples(context: RunContext) -> int:
-    """Examples that factoring takes gradients (or products) of; 0 for a solver without a factor."""
+    """Return the number of examples in the factorization; 0 for solvers without a factor."""
     return context.study.solver.estimate_cost(make_solver_problem(context)).factor_examples
 
 
@@ -265,4 +279,4 @@ def _is_described(store: Store, run: str) -> bool:
     try:
         return store.is_committed(run, TRAIN)
     except StoreError:
-        return False  # it is not begun; parts of other runs may be there all the same
+        return False  # not started, although artifacts of other runs may exist

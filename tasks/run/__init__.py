@@ -1,1 +1,1 @@
-"""A run: what it is made of, what it computed, and what it takes over from earlier ones."""
+"""Runs: their plan, their open context, their artifacts, and reuse of earlier runs."""

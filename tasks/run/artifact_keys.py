@@ -1,4 +1,4 @@
-"""What the parts of a study depend on: each is named by a digest of it, and shared by name."""
+"""Cache keys of the artifacts of a study: digests of all inputs that an artifact depends on."""
 
 from storage import RunRecord, compute_fingerprint
 from tasks.run.context import RunContext
@@ -6,12 +6,12 @@ from tasks.study.candidate_section import IndexSection
 
 
 def index_digests(context: RunContext) -> tuple[str, ...]:
-    """Of the index of each method that searches."""
+    """Return the cache key of the index of each candidate method that searches one."""
     return tuple(_index_digest(context, method) for method in context.study.candidates.methods)
 
 
 def _index_digest(context: RunContext, method: IndexSection) -> str:
-    """Of the candidate index that a method searches."""
+    """Return the cache key of the candidate index of one method."""
     inputs: dict[str, object] = {"parts": _common_inputs(context), "factory": method.factory}
     if method.index_fields:
         inputs |= {"sketch": _sketch_inputs(context, method)}
@@ -19,7 +19,7 @@ def _index_digest(context: RunContext, method: IndexSection) -> str:
 
 
 def factor_digest(context: RunContext) -> str:
-    """Of the solver's factor of the curvature."""
+    """Return the cache key of the solver's factor of the curvature."""
     solver, curvature = context.study.solver, _curvature_settings(context)
     loss = context.study.loss_settings
     if not solver.factor_depends_on_damping:
@@ -39,7 +39,7 @@ def factor_digest(context: RunContext) -> str:
 
 
 def damping_digest(context: RunContext) -> str:
-    """Of the choice of the damping."""
+    """Return the cache key of the selection of the damping."""
     study, record = context.study, context.plan.root
     inputs = {
         **_common_inputs(context),
@@ -55,22 +55,28 @@ def damping_digest(context: RunContext) -> str:
 
 
 def k_digest(context: RunContext) -> str:
-    """Of the choice of k: the truth is what the run itself would answer, so all of it."""
+    """Return the cache key of the selection of k: the run's fingerprint and its dampings.
+
+    Recall is measured against a full scan by the run itself, so k depends on all its settings.
+    """
     dampings = [member.known_damping for member in context.members]
     return compute_fingerprint({"run": context.plan.root.fingerprint, "dampings": dampings})
 
 
 def method_digest(record: RunRecord) -> str:
-    """Of the choice of the method: all that the run asks for, and nothing that a clock tells."""
+    """Return the cache key of the selection of the candidate method: the run's fingerprint.
+
+    Measured times are not part of it.
+    """
     return compute_fingerprint({"run": record.fingerprint})
 
 
 def sketch_family(context: RunContext, method: IndexSection) -> str:
-    """Of all that sketches depend on but the training rows themselves."""
+    """Return the digest of all inputs of the sketches except the training rows."""
     shared_inputs = {
         name: value for name, value in _common_inputs(context).items() if name != "train"
     }
-    weights = getattr(context.objective.loss, "class_weights", None)  # balanced ones are the rows'
+    weights = getattr(context.objective.loss, "class_weights", None)  # may depend on the rows
     class_weights = None if weights is None else [float(weight) for weight in weights]
     return compute_fingerprint(
         {**shared_inputs, "sketch": _sketch_inputs(context, method), "weights": class_weights}
@@ -78,7 +84,7 @@ def sketch_family(context: RunContext, method: IndexSection) -> str:
 
 
 def _sketch_inputs(context: RunContext, method: IndexSection) -> dict[str, object]:
-    """What sketches depend on beside the model and its training rows."""
+    """Return the inputs of sketches other than the model and the training rows."""
     curvature = context.study.curvature.model_dump(mode="json")
     return {
         **context.study.loss_settings,
@@ -90,18 +96,18 @@ def _sketch_inputs(context: RunContext, method: IndexSection) -> dict[str, objec
 
 
 def _curvature_settings(context: RunContext) -> dict[str, object]:
-    """The section of the curvature without what changes scores alone."""
+    """Return the curvature section without `leverage`, which changes only scores."""
     return context.study.curvature.model_dump(mode="json", exclude={"leverage"})
 
 
 def _solver_fields(context: RunContext) -> dict[str, object]:
-    """What of the solver its factor depends on."""
+    """Return the fields of the solver that its factor depends on."""
     solver = context.study.solver
     return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
 
 
 def _common_inputs(context: RunContext) -> dict[str, object]:
-    """What every part depends on: the model and its training rows."""
+    """Return the inputs of every artifact: the model and the training rows."""
     parts = context.plan.record.parts
     names = ("mathematics", "train", "labels", "max_length")
     return {"model": context.model_digest, **{name: parts[name] for name in names}}

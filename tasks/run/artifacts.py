@@ -1,4 +1,4 @@
-"""The files of the parts that a study's shards share: its candidate index, a solver's factor."""
+"""Artifacts that the shards of a run share: the candidate index and the solver's factor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ def read_search(
     objective: fastif.Objective,
     labels: torch.Tensor,
 ) -> Search:
-    """Where to look, with the indices that were prepared if it takes some.
+    """Return the candidate search of a run, with its indexes read from the store.
 
     Args:
-        store: holds them.
-        digests: of the index of each method that searches.
-        candidates: the section of the study.
-        objective: the model.
-        labels: of the training rows, for quotas.
+        store: Store of the study.
+        digests: Cache key of the index of each method that searches one.
+        candidates: Section `[candidates]` of the study.
+        objective: Model and loss.
+        labels: Labels of the training rows, used for class quotas, [n].
     """
     pairs = zip(candidates.methods, digests, strict=True)
     methods = [
@@ -47,18 +47,18 @@ def read_search_method(
     objective: fastif.Objective,
     labels: torch.Tensor,
 ) -> IndexSearch:
-    """One method that searches, with its index."""
+    """Return one search method with its index."""
     quota = None if method.quota is None else ClassQuota(labels, method.quota)
     return INDEX_KINDS[method.kind].read(store, digest, method, objective, quota)
 
 
 def write_factor(folder: Path, factor: Factor) -> None:
-    """Keep a solver's factor as safetensors."""
+    """Write a solver's factor as safetensors."""
     tensors = {name: tensor.contiguous() for name, tensor in factor.items()}
     save_file(tensors, folder / FACTOR)
 
 
 def read_factor(store: Store, digest: str) -> Factor | None:
-    """The factor that was prepared, or None for a solver that has none."""
+    """Read a solver's factor; None if there is none."""
     artifact = store.find_artifact("factor", digest)
     return None if artifact is None else load_file(artifact / FACTOR)

@@ -1,4 +1,4 @@
-"""What answers the queries of a run, put together from its context and the parts in the store."""
+"""Assembly of the attributor of a run from its context and the artifacts in the store."""
 
 import fastif
 from fastif.candidates import Search
@@ -11,7 +11,7 @@ from tasks.run.hidden_states import get_train_examples
 
 
 def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
-    """The attributor of the study, made once: of its model, or of all that are averaged."""
+    """Return the attributor of the run, cached: of its model, or the ensemble of all models."""
     return context.memo.get(
         ("attributor", context.choices), lambda: _make_averaged_attributor(context)
     )
@@ -26,7 +26,7 @@ def _make_averaged_attributor(context: RunContext) -> fastif.Attributor | fastif
 
 
 def make_member_attributor(context: RunContext, search: Search) -> fastif.Attributor:
-    """The attributor of this model without the others."""
+    """Return the attributor of one model of the run."""
     return fastif.Attributor(
         context.objective,
         get_train_examples(context),
@@ -40,7 +40,7 @@ def make_member_attributor(context: RunContext, search: Search) -> fastif.Attrib
 
 
 def make_search(context: RunContext) -> Search:
-    """Where to look, with the indices that were prepared in the store; made once."""
+    """Return the candidate search of the run with its indexes from the store, cached."""
 
     def make() -> Search:
         labels, candidates = context.train_texts.labels.cpu(), context.candidates
@@ -51,7 +51,7 @@ def make_search(context: RunContext) -> Search:
 
 
 def get_provenance(context: RunContext) -> Provenance | None:
-    """What the records beside its models say of the study, read once; None without a record."""
+    """Compare the training records of the models with the study, cached; None without a record."""
     inputs = context.plan.inputs
     models = [(m.model_digest, m.train_texts, m.query_texts) for m in context.members]
     return context.memo.get(

@@ -1,4 +1,4 @@
-"""The choices of a run as its store has them by now."""
+"""Settings that a run selects (damping, k), as its store has them now."""
 
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from tasks.run.spec import find_existing_store
 
 
 def resolve_choices(context: RunContext) -> RunContext:
-    """The context with the store and what has been chosen in it by now; itself if nothing is new.
+    """Return the context with the store and the selections that it holds now.
 
-    What was made of it is kept: what depends on a choice is kept under that choice.
+    Returns the same context if nothing has changed. Cached values are kept, since each is cached
+    under the selections it depends on.
     """
     store = find_existing_store(context.study)
     first, *others = (_resolve_damping(member, store) for member in context.members)

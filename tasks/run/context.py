@@ -1,4 +1,4 @@
-"""A study opened for computing, as data: model, tables, store, and what was chosen so far."""
+"""Context of a run: models, tokenized tables, store and selected settings, as frozen data."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ Made = TypeVar("Made")
 
 
 class Memo:
-    """What a process makes of a run once: values by the name and the choices they depend on."""
+    """Cache of values computed from a run, by name and the settings they depend on."""
 
     def __init__(self) -> None:
         self._values: dict[Hashable, Any] = {}
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The value of this key, made on first use."""
+        """Return the value of a key, computed by `make` on first use."""
         if key not in self._values:
             self._values[key] = make()
         return self._values[key]
@@ -31,21 +31,23 @@ class Memo:
 
 @dataclass(frozen=True, eq=False)
 class RunContext:
-    """What the tasks of a run share, made by `tasks.planning.open_run`.
+    """Context that the tasks of a run share; `tasks.planning.open_run` creates it.
 
-    It is opened for each task, so that it has the choices of those before; a task that makes a
-    choice opens it again. What is computed from it is in `assemble`, `curvature`, `hidden_states`.
+    A context is opened for each task, so that it has the selections made by earlier tasks; a task
+    that makes a selection opens it again. Values computed from it are in `assemble`, `curvature`
+    and `hidden_states`.
 
     Attributes:
-        plan: the run.
-        objective: its model; the first of several.
-        train_texts, query_texts: its tables, as tokens.
-        model_digest: of the model.
-        others: the same for the study's further models.
-        existing_store: the store, if there was one when the run was opened.
-        damping_choice: how the damping was chosen; None if the study gives it, or not chosen yet.
-        k_selection: how k was chosen; likewise.
-        memo: what this process has made of it; another plan begins with an empty one.
+        plan: Plan of the run.
+        objective: Model and loss; of several models, the first.
+        train_texts, query_texts: Tokenized tables.
+        model_digest: SHA-256 of the model's files.
+        others: Contexts of the study's further models.
+        existing_store: Store of the study; None if it did not exist when the run was opened.
+        damping_choice: Selected damping; None if the study sets it, or before it is selected.
+        k_selection: Selected number of candidates; None if the study sets it, or before it is
+            selected.
+        memo: Cache of computed values; another plan starts with an empty one.
     """
 
     plan: RunPlan
@@ -61,47 +63,47 @@ class RunContext:
 
     @property
     def members(self) -> "tuple[RunContext, ...]":
-        """This context and those of the further models."""
+        """Contexts of all models, this one first."""
         return (self, *self.others)
 
     @property
     def study(self) -> Study:
-        """The study file."""
+        """Study file."""
         return self.plan.inputs.study
 
     @property
     def store(self) -> Store:
-        """The store that the run is written to.
+        """Store of the study.
 
         Raises:
-            StoreError: there is none; to open it once more says what is wrong.
+            StoreError: The store does not exist or cannot be opened.
         """
         return self.existing_store or open_existing_store(self.study)
 
     @property
     def damping(self) -> float:
-        """The effective lambda: the study's, or the one that was chosen for it."""
-        assert self.known_damping is not None, "the damping is chosen before it is asked for"
+        """Effective damping λ, set by the study or selected for it."""
+        assert self.known_damping is not None, "the damping is selected before it is used"
         return self.known_damping
 
     @property
     def known_damping(self) -> float | None:
-        """The effective lambda, or None if it is yet to be chosen."""
+        """Effective damping λ; None if it is not selected yet."""
         choice = self.damping_choice
         return self.study.fixed_damping if choice is None else choice.effective_damping
 
     @property
     def excluded_members(self) -> list[int]:
-        """Places of the models that agree clearly less with retraining than the best of them.
+        """Positions of models that agree clearly less with retraining than the best one.
 
-        None where the damping was given, so that nobody measured how well they agree.
+        Empty if the damping is set by the study, since agreement is not measured then.
         """
         choices = [member.damping_choice for member in self.members]
         return find_clearly_worse([choice for choice in choices if choice]) if all(choices) else []
 
     @property
     def averaged_members(self) -> "tuple[RunContext, ...]":
-        """The contexts of the models whose answers are averaged."""
+        """Contexts of the models in the average."""
         excluded = self.excluded_members
         return tuple(
             member for position, member in enumerate(self.members) if position not in excluded
@@ -109,22 +111,22 @@ class RunContext:
 
     @property
     def choices(self) -> Hashable:
-        """What is known of lambda, models and k: the key of what depends on them in the memo."""
+        """Selected λ, models and k: the cache key of values that depend on them."""
         dampings = tuple(member.known_damping for member in self.members)
         k = None if self.k_selection is None else (self.k_selection.k,)
         return dampings, tuple(self.excluded_members), k
 
     @property
     def candidates(self) -> AnyCandidates:
-        """Where the study looks, with the k that was chosen; every row if none was enough."""
+        """Section `[candidates]` with the selected k; a full scan if no k reached the target."""
         return apply_k_selection(self.study.candidates, self.k_selection)
 
     @property
     def has_sketch_scores(self) -> bool:
-        """Whether scores are left as the sketches give them."""
+        """Whether scores are inner products of sketches, without exact rescoring."""
         return self.candidates.has_sketch_scores
 
     @property
     def is_incremental_by_sketches(self) -> bool:
-        """Whether only what is new has to be sketched."""
+        """Whether the run continues a parent run, so that only new rows are sketched."""
         return self.plan.lineage is not None and self.has_sketch_scores

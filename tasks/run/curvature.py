@@ -1,4 +1,4 @@
-"""The curvature of a study: over which rows it is taken, and with which damping."""
+"""Curvature of a study: its rows and its damping."""
 
 import torch
 
@@ -9,7 +9,7 @@ from tasks.run.hidden_states import get_train_examples
 
 
 def make_operator(context: RunContext) -> DampedOperator:
-    """The damped curvature of the study, made once."""
+    """Return the damped curvature of the run, cached."""
     damping = context.damping
     return context.memo.get(
         ("operator", damping),
@@ -18,7 +18,7 @@ def make_operator(context: RunContext) -> DampedOperator:
 
 
 def make_curvature(context: RunContext, train: fastif.Examples, damping: float) -> DampedOperator:
-    """The curvature with this effective lambda, taking its examples from `train`."""
+    """Return the curvature of the study over rows of `train`, with effective damping λ."""
     if context.study.curvature.kind == "gauss-newton":
         return DampedOperator(make_gauss_newton(context, train), damping)
     ids = _sample_curvature_rows(context, train)
@@ -26,12 +26,12 @@ def make_curvature(context: RunContext, train: fastif.Examples, damping: float) 
 
 
 def make_gauss_newton(context: RunContext, train: fastif.Examples) -> fastif.GaussNewton:
-    """The Gauss-Newton matrix over the curvature's rows."""
+    """Return the Gauss-Newton matrix over the curvature's rows."""
     return fastif.GaussNewton(context.objective, train, _sample_curvature_rows(context, train))
 
 
 def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
-    """The training rows that the curvature is taken over: all, or a fixed random sample."""
+    """Return the sorted positions of all rows, or of a random sample of `rows` of them."""
     if rows is None or rows >= count:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Hidden states on disk: what memory has no room for, a part of the store for the next night."""
+"""Cache of hidden states of the frozen layers: in memory, and on disk for those that do not fit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,16 +25,16 @@ from tasks.runtime.versions import read_versions
 
 KIND = "hidden"
 VERSIONED_LIBRARIES = ("torch", "transformers")
-"""Libraries of which another version may give other last digits."""
+"""Libraries whose version is part of the cache key, since it may change the last digits."""
 
 TableName = Literal["train", "queries"]
 TABLES: tuple[TableName, ...] = ("train", "queries")
 
 
 def get_train_examples(context: RunContext) -> fastif.Examples:
-    """The training set with its frozen part computed once, as far as memory is allowed.
+    """Return the training rows with cached hidden states, as far as the memory budget allows.
 
-    As tokens where a run goes on by sketches: few rows are looked at then, each once.
+    A run that continues a parent run by sketches gets tokens: few rows are read then, each once.
     """
     if context.is_incremental_by_sketches:
         return context.train_texts
@@ -42,17 +42,18 @@ def get_train_examples(context: RunContext) -> fastif.Examples:
 
 
 def get_query_examples(context: RunContext) -> fastif.Examples:
-    """The queries, likewise; as tokens if several models read them."""
+    """Return the queries with cached hidden states; as tokens if there are several models."""
     if context.others or context.is_incremental_by_sketches:
         return context.query_texts
     return context.memo.get("queries", lambda: _cache_hidden_states(context, "queries"))
 
 
 def place_hidden_states(context: RunContext, table: TableName) -> CachePlan:
-    """Where the hidden states of a table are kept, within this model's share of both budgets.
+    """Plan which hidden states of a table are cached in memory and which on disk.
 
-    The training rows come first on the disk; the queries have what they leave. A run that goes on
-    by sketches keeps none: it looks at few rows, once.
+    Each model has an equal share of both budgets. On disk the training rows come first and the
+    queries get the rest. A run that continues a parent run by sketches caches none, since it reads
+    few rows, each once.
     """
     if context.is_incremental_by_sketches:
         return CachePlan((), ())
@@ -65,18 +66,18 @@ def place_hidden_states(context: RunContext, table: TableName) -> CachePlan:
     if table == "train":
         return train
     if models > 1:
-        return CachePlan((), ())  # they are read as tokens
+        return CachePlan((), ())  # several models read the queries as tokens
     disk_left = disk - _count_bytes(context, "train", train)
     return plan_cache(context.query_texts, token_bytes, memory, disk_left, GROUP)
 
 
 def open_hidden_file(context: RunContext, table: TableName) -> HiddenStateFile | None:
-    """The file of a table's hidden states that have no room in memory; written if it is not there.
+    """Open the file of a table's hidden states that do not fit into memory; write it if missing.
 
-    Files of other models and tables are removed before, so that the budget is that of all of them.
+    Files of other models and tables are removed first, so that the disk budget covers all of them.
 
     Raises:
-        StoreError: the disk is full.
+        StoreError: The disk is full.
     """
     groups, store = place_hidden_states(context, table).disk, context.existing_store
     if not groups or store is None:
@@ -97,12 +98,12 @@ def open_hidden_file(context: RunContext, table: TableName) -> HiddenStateFile |
 
 
 def hidden_digest(context: RunContext, table: TableName, model: str | None = None) -> str:
-    """Of what a file holds: the states of a model's frozen layers for some rows of a table.
+    """Return the cache key of a table's file of hidden states.
 
     Args:
-        context: has the model and the table.
-        table: the table.
-        model: digest of another model of the study that is cut alike.
+        context: Context of the run.
+        table: "train" or "queries".
+        model: Digest of another model with the same frozen layers; the context's model if None.
     """
     placement, library_versions = place_hidden_states(context, table), read_versions()
     parts = context.plan.record.parts
@@ -123,7 +124,7 @@ def hidden_digest(context: RunContext, table: TableName, model: str | None = Non
 
 
 def count_unwritten_bytes(context: RunContext) -> int:
-    """Of the files that are yet to be written."""
+    """Return the size in bytes of the hidden-state files that remain to be written."""
     return sum(
         _count_bytes(member, table)
         for member, table, digest in _iterate_files(context)
@@ -132,7 +133,7 @@ def count_unwritten_bytes(context: RunContext) -> int:
 
 
 def count_states_to_compute(context: RunContext) -> int:
-    """Examples whose hidden states are computed once, for memory or for a file."""
+    """Return the number of examples with hidden states to compute for the cache."""
     stored = {digest for _, _, digest in _iterate_files(context) if _is_stored(context, digest)}
     count = 0
     for member in context.members:
@@ -145,17 +146,17 @@ def count_states_to_compute(context: RunContext) -> int:
 
 
 def compute_recomputed_share(context: RunContext) -> float:
-    """Part of the training rows whose hidden states are kept nowhere."""
+    """Return the share of training rows with uncached hidden states, 0 to 1."""
     placement = place_hidden_states(context, "train")
     kept = sum(map(len, (*placement.memory, *placement.disk)))
     return 1 - kept / len(context.train_texts) if count_bytes_per_token(context.objective) else 0.0
 
 
 def check_disk_space(context: RunContext) -> None:
-    """Refuse files that the disk has no room for.
+    """Check that the hidden-state files fit on the disk.
 
     Raises:
-        InputError: it has not.
+        InputError: They do not fit.
     """
     needed, free = count_unwritten_bytes(context), count_free_bytes(context.plan.store_path)
     if needed > free:
@@ -163,7 +164,7 @@ def check_disk_space(context: RunContext) -> None:
             "[run] prefix_disk_mb",
             f"room for {needed / MEGABYTE:,.0f} MB of hidden states in {context.plan.store_path}",
             f"{free / MEGABYTE:,.0f} MB free",
-            "Lower it, free some space, or put the store on another disk.",
+            "Lower it, free some space, or move the store to another disk.",
         )
 
 
@@ -176,7 +177,7 @@ def _cache_hidden_states(context: RunContext, table: TableName) -> fastif.Exampl
 
 
 def _collect_digests(context: RunContext) -> set[str]:
-    """Of the files of every model of the study; a member of several does not know the others."""
+    """Return the cache keys of the files of all models; a member does not know the others."""
     parts = context.plan.record.parts
     models = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
     return {hidden_digest(context, table, model) for model in models for table in TABLES}
@@ -188,7 +189,7 @@ def _is_stored(context: RunContext, digest: str) -> bool:
 
 
 def _iterate_files(context: RunContext) -> Iterator[tuple[RunContext, TableName, str]]:
-    """Every file of a study: its model, its table, its digest."""
+    """Yield the context, table and cache key of every hidden-state file of a study."""
     for member in context.members:
         for table in TABLES:
             if place_hidden_states(member, table).disk:

@@ -1,4 +1,4 @@
-"""INDEX_KINDS: how the index of each kind of candidates is made, found again and read."""
+"""INDEX_KINDS: how the candidate index of each kind is built, found and read."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -27,21 +27,21 @@ EMBEDDINGS = "index.faiss"
 
 
 class IndexKind(ABC, Generic[AnyIndexSection]):
-    """The index of one kind of candidates, a part of the store that is named by a digest."""
+    """Candidate index of one kind, an artifact of the store."""
 
     @abstractmethod
     def measure_width(self, context: RunContext, method: AnyIndexSection, factor_rows: int) -> int:
-        """Numbers of a vector, if the curvature has so many root rows."""
+        """Return the length of an index vector, given the number of factor rows."""
 
     @abstractmethod
     def find_pending(
         self, context: RunContext, method: AnyIndexSection, digest: str
     ) -> PendingIndex:
-        """What `write` would do now; nothing is written."""
+        """Return what `write` would compute now, without writing."""
 
     @abstractmethod
     def write(self, context: RunContext, method: AnyIndexSection, digest: str) -> None:
-        """Index the training rows, unless it is done."""
+        """Build the index of the training rows unless it is in the store."""
 
     @abstractmethod
     def read(
@@ -52,24 +52,24 @@ class IndexKind(ABC, Generic[AnyIndexSection]):
         objective: fastif.Objective,
         quota: ClassQuota | None,
     ) -> IndexSearch:
-        """The search of what was written, for the k of the method."""
+        """Return the search of the index with the k of the method."""
 
 
 class EmbeddingIndex(IndexKind[KnnSection]):
-    """The model's own representations in one file of FAISS."""
+    """FAISS index of the model's representations of the training rows."""
 
     def measure_width(self, context: RunContext, method: KnnSection, factor_rows: int) -> int:
-        """Of the first query's representation."""
+        """Return the length of the first query's representation."""
         return context.objective.embed(context.query_texts.take(torch.arange(1))).shape[1]
 
     def find_pending(self, context: RunContext, method: KnnSection, digest: str) -> PendingIndex:
-        """All rows or none."""
+        """Return all rows, or none if the index is in the store."""
         store = context.existing_store
         is_built = store is not None and store.find_artifact("index", digest) is not None
         return PendingIndex(0 if is_built else len(context.train_texts), has_list=is_built)
 
     def write(self, context: RunContext, method: KnnSection, digest: str) -> None:
-        """Take the representation of every training row, unless the file is there."""
+        """Embed every training row and build the FAISS index, unless it is in the store."""
         if context.store.find_artifact("index", digest) is not None:
             return
         train = get_train_examples(context)
@@ -90,24 +90,24 @@ class EmbeddingIndex(IndexKind[KnnSection]):
         objective: fastif.Objective,
         quota: ClassQuota | None,
     ) -> IndexSearch:
-        """The nearest neighbours."""
+        """Return the k-nearest-neighbour search of the index."""
         index = fastif.CandidateIndex.load(_find_index(store, digest) / EMBEDDINGS)
         return fastif.NearestNeighbors(index, _get_k(method), quota)
 
 
 class SketchBlocks(IndexKind[SketchSection]):
-    """Sketches in blocks, made once for each training row."""
+    """Gradient sketches of the training rows in blocks, computed once for each row."""
 
     def measure_width(self, context: RunContext, method: SketchSection, factor_rows: int) -> int:
-        """No more than the curvature has directions."""
+        """Return the sketch dimension, at most the rank of the curvature."""
         return method.count_dimensions(factor_rows)
 
     def find_pending(self, context: RunContext, method: SketchSection, digest: str) -> PendingIndex:
-        """The rows that are new."""
+        """Return the number of rows without a sketch."""
         return find_pending_sketches(context, method, digest)
 
     def write(self, context: RunContext, method: SketchSection, digest: str) -> None:
-        """Sketch the rows that are new, unless the list of all is there."""
+        """Sketch the rows without a sketch, unless the list of all rows is in the store."""
         if not has_sketches(context.store, digest):
             write_sketches(context, method, digest)
 
@@ -119,21 +119,21 @@ class SketchBlocks(IndexKind[SketchSection]):
         objective: fastif.Objective,
         quota: ClassQuota | None,
     ) -> IndexSearch:
-        """The ends of the scores by sketches."""
+        """Return the search for the top-k and bottom-k inner products of sketches."""
         index, sketcher = read_sketches(store, digest, method.factory, objective)
         return fastif.SketchSearch(index, sketcher, _get_k(method), quota, method.rescore)
 
 
 def _find_index(store: Store, digest: str) -> Path:
     artifact = store.find_artifact("index", digest)
-    assert artifact is not None, "the index is prepared before any shard"
+    assert artifact is not None, "the index is built before the first shard"
     return artifact
 
 
 def _get_k(method: IndexSection) -> int:
-    assert method.k is not None, "k is given or chosen before any shard"
+    assert method.k is not None, "k is set or selected before the first shard"
     return method.k
 
 
 INDEX_KINDS: dict[str, IndexKind[Any]] = {"knn": EmbeddingIndex(), "sketch": SketchBlocks()}
-"""`kind` of the section -> its index."""
+"""Index by `kind` of the `[candidates]` section."""

@@ -1,4 +1,4 @@
-"""From the ids that people know to the positions that tables hold."""
+"""Lookup of runs and of examples by id."""
 
 import difflib
 
@@ -8,15 +8,16 @@ from storage import Store, StoreError
 from tasks.study.spelling import normalize_nfc
 
 MAX_SHOWN = 5
+"""Maximum number of shards listed in a message."""
 TRAIN = "train"
-"""Key of the commit that holds the training rows."""
+"""Key of the commit of the training table."""
 
 
 def find_position(store: Store, run: str, table: str, name: str) -> int:
-    """The position of the example with this id in the run's `queries` or `train` table.
+    """Return the position of an example in the table `queries` or `train` of a run.
 
     Raises:
-        StoreError: no such id; near ones are named.
+        StoreError: The id does not exist; the message suggests similar ones.
     """
     key = "query" if table == "queries" else "train"
     rows = store.scan(table, run).select(key, "id").collect()
@@ -28,16 +29,16 @@ def find_position(store: Store, run: str, table: str, name: str) -> int:
             expected=f"an id of its {len(rows)} {'queries' if key == 'query' else 'training rows'}"
             + (f", such as {rows['id'][0]}" if len(rows) else ""),
             got=repr(name),
-            remedy=f"Did you mean {', '.join(near)}?" if near else "Take an id from the table.",
+            remedy=f"Did you mean {', '.join(near)}?" if near else "Use an id of the table.",
         )
     return int(matches[key][0])
 
 
 def find_latest_run(store: Store) -> str:
-    """The run that was finished or shown last; the newest at all if none is finished.
+    """Return the name of the latest finished run; of the latest run if none is finished.
 
     Raises:
-        StoreError: the store has no run, or this one has lost a shard since.
+        StoreError: The store has no run, or the run is damaged.
     """
     status = store.find_latest()
     if status is None:
@@ -45,38 +46,38 @@ def find_latest_run(store: Store) -> str:
             store.layout.root,
             expected="a run",
             got="none",
-            remedy="Start one with `fastif audit`; a study of labels alone has no runs: what "
-            "`fastif mislabels` found is given by `fastif export mislabels` and `fastif review`.",
+            remedy="Start one with `fastif audit`. A study of labels only has no runs; its results "
+            "are in `fastif export mislabels` and `fastif review`.",
         )
     return check_undamaged(store, status.record.run)
 
 
 def check_undamaged(store: Store, run: str) -> str:
-    """The same name, if the run is whole or in work.
+    """Return the name of a run if it is intact or unfinished.
 
     Raises:
-        StoreError: no such run, or it was finished and has lost something since.
+        StoreError: The run does not exist, or it was finished and has lost a commit since.
     """
-    store.read_record(run)  # says which runs there are
+    store.read_record(run)  # the error lists the existing runs
     status = store.read_status(run)
     if status.is_damaged:
         lost = store.find_missing(run, status.record.list_shards())
         names = ", ".join(shard.key for shard in lost[:MAX_SHOWN])
         more = f" and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
-        got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "it damaged"
+        got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "none"
         raise StoreError(
             f"run {run}",
-            expected="every shard of a finished run" if lost else "the run's own row",
+            expected="every shard of a finished run" if lost else "its row of table runs",
             got=got,
-            remedy="Run `fastif audit` again: it computes only what is missing. "
-            "`fastif verify` names every damaged file.",
+            remedy="Run `fastif audit` again: it computes only the missing shards. "
+            "`fastif verify` lists every damaged file.",
         )
     if not store.is_committed(run, TRAIN):
-        store.scan("train", run)  # refuses by the name of a file that is not whole
+        store.scan("train", run)  # raises with the path of a damaged file
         raise StoreError(
             f"run {run}",
             expected="its table of training rows",
             got="none",
-            remedy="Run `fastif audit` again: it describes them first.",
+            remedy="Run `fastif audit` again: it writes this table first.",
         )
     return run

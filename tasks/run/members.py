@@ -1,4 +1,4 @@
-"""The models of a study: trainings of the same thing, so that their answers may be averaged."""
+"""Models of a study: several trainings of one model, for an average of their scores."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,13 @@ from tasks.study.study import Study
 
 
 def replace_study(context: RunContext, study: Study) -> RunContext:
-    """The same run with other settings, for all models; nothing is made of it yet."""
+    """Return the context with other settings for all models and an empty cache."""
     plan = context.plan
     return replace_plan(context, replace(plan, inputs=replace(plan.inputs, study=study)))
 
 
 def replace_plan(context: RunContext, plan: RunPlan) -> RunContext:
-    """The contexts of all models under another plan, with batches of its size; likewise."""
+    """Return the contexts under another plan, with its batch size and empty caches."""
     tables = {"train_texts": context.train_texts, "query_texts": context.query_texts}
     size = plan.inputs.study.run.batch_size
     resized = {name: texts.with_batch_size(size) for name, texts in tables.items()}
@@ -27,10 +27,10 @@ def replace_plan(context: RunContext, plan: RunPlan) -> RunContext:
 
 
 def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None:
-    """Refuse a model that reads other tokens or has other parameters than the first.
+    """Check that a further model has the tokens and parameters of the first.
 
     Raises:
-        InputError: naming the first difference.
+        InputError: They differ; the message gives the first difference.
     """
     where = f"models: {folder}"
     first_space, other_space = first.objective.space, other.objective.space
@@ -40,7 +40,7 @@ def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None
             f"the attributed parameters of the first model, {len(first_space.names)} tensors of "
             f"{first_space.size:,} numbers",
             f"{len(other_space.names)} tensors of {other_space.size:,} numbers, or other names",
-            "Take checkpoints or seeds of one training; another architecture is another study.",
+            "Use checkpoints or seeds of one training; another architecture needs another study.",
         )
     for name in ("train_texts", "query_texts"):
         rows = zip(getattr(first, name).tokens, getattr(other, name).tokens, strict=True)
@@ -50,5 +50,5 @@ def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None
                     where,
                     "the tokenizer of the first model",
                     f"other tokens for row {row} of the {name.removesuffix('_texts')} table",
-                    "Put the tokenizer's files of the first model into this folder too.",
+                    "Copy the tokenizer's files of the first model into this folder.",
                 )

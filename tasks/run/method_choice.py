@@ -1,4 +1,4 @@
-"""What each method of finding candidates would take, and which one a study gets."""
+"""Selection of the candidate method of a study by forecast."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ FULL, SKETCH, SKETCH_ONLY, KNN = "full", "sketch", "sketch alone", "knn"
 
 @dataclass(frozen=True)
 class MethodEstimate:
-    """A method that an audit could take.
+    """Candidate method with its forecast.
 
     Attributes:
-        name: one of `FULL`, `SKETCH`, `SKETCH_ONLY` (scores as sketches give them), `KNN`.
-        candidates: the section that stands for it in a study file.
-        seconds: of the whole audit.
-        memory: peak bytes of the process.
-        disk: bytes added to the store.
-        lacks: why it cannot be taken; empty if it can.
+        name: `FULL`, `SKETCH`, `SKETCH_ONLY` (scores are inner products of sketches) or `KNN`.
+        candidates: Section `[candidates]` that stands for the method.
+        seconds: Forecast time of the whole audit, in seconds.
+        memory: Forecast peak memory of the process, in bytes.
+        disk: Bytes to be added to the store.
+        lacks: Reason why the method is unavailable; empty if it is available.
     """
 
     name: str
@@ -29,11 +29,12 @@ class MethodEstimate:
     lacks: str = ""
 
     def __str__(self) -> str:
-        """In a few words.
+        """Return the forecast in one line, or the reason why the method is unavailable.
 
-        >>> from tasks.study.candidates import FullScanSection
-        >>> print(MethodEstimate(FULL, FullScanSection(), 75.2, 2**31, 3_000_000))
-        75 s, 2.0 GB of memory, 3.0 MB written
+        Examples:
+            >>> from tasks.study.candidates import FullScanSection
+            >>> print(MethodEstimate(FULL, FullScanSection(), 75.2, 2**31, 3_000_000))
+            75 s, 2.0 GB of memory, 3.0 MB written
         """
         if self.lacks:
             return self.lacks
@@ -43,13 +44,13 @@ class MethodEstimate:
 
 @dataclass(frozen=True)
 class MethodSelection:
-    """The method that a study was given.
+    """Selected candidate method of a study.
 
     Attributes:
-        name: of the offer that was taken.
-        reason: in a sentence.
-        offers: all there were.
-        fits: whether it was forecast to keep to `[candidates] minutes`.
+        name: Name of the selected method.
+        reason: One sentence for the user.
+        offers: All methods with their forecasts.
+        fits: Whether the method is forecast to finish within `[candidates] minutes`.
     """
 
     name: str
@@ -59,31 +60,40 @@ class MethodSelection:
 
     @property
     def selected(self) -> MethodEstimate:
-        """The offer that was taken."""
+        """Estimate of the selected method."""
         return next(offer for offer in self.offers if offer.name == self.name)
 
 
 def select_method(
     offers: Sequence[MethodEstimate], minutes: float | None = None
 ) -> MethodSelection | None:
-    """Exact answers before recall, recall before time; None if nothing can be taken.
+    """Select the method with the best recall that is forecast to finish within `minutes`.
 
-    1. a full scan, unless sketches whose candidates are scored exactly are quicker: it misses
-       nothing;
-    2. these sketches;
-    3. scores by sketches alone, where they are allowed;
-    4. nearest rows, which miss most of what matters.
+    Order of preference:
 
-    The first that is forecast to take no more than `minutes` is taken; if none is, the quickest.
+    1. a full scan, which has full recall, unless sketches with exact rescoring are faster;
+    2. sketches with exact rescoring;
+    3. scores by sketches only, if the study allows them;
+    4. k nearest neighbours, which has the lowest recall.
 
-    >>> from tasks.study.candidates import FullScanSection
-    >>> from tasks.study.index_sections import SketchSection
-    >>> full = MethodEstimate(FULL, FullScanSection(), 700)
-    >>> sketch = MethodEstimate(SKETCH, SketchSection(k=9), 120)
-    >>> select_method([full, sketch]).reason
-    'Sketches are quicker than a full scan, 120 s against 700 s.'
-    >>> select_method([full, sketch], minutes=1).reason
-    'Nothing is forecast to fit into 1 min; it is the quickest.'
+    If no method fits, the fastest is selected.
+
+    Args:
+        offers: All methods with their forecasts.
+        minutes: Time budget in minutes; None for no limit.
+
+    Returns:
+        The selection; None if no method is available.
+
+    Examples:
+        >>> from tasks.study.candidates import FullScanSection
+        >>> from tasks.study.index_sections import SketchSection
+        >>> full = MethodEstimate(FULL, FullScanSection(), 700)
+        >>> sketch = MethodEstimate(SKETCH, SketchSection(k=9), 120)
+        >>> select_method([full, sketch]).reason
+        'Sketches are faster than a full scan: 120 s against 700 s.'
+        >>> select_method([full, sketch], minutes=1).reason
+        'No method is forecast to finish within 1 min; this is the fastest.'
     """
     available = {offer.name: offer for offer in offers if not offer.lacks}
     if not available:
@@ -91,16 +101,16 @@ def select_method(
     limit = float("inf") if minutes is None else 60 * minutes
     within_limit = {name: offer for name, offer in available.items() if offer.seconds <= limit}
     if not within_limit:
-        quickest = min(available.values(), key=lambda offer: offer.seconds)
-        reason = f"Nothing is forecast to fit into {minutes:g} min; it is the quickest."
-        return MethodSelection(quickest.name, reason, tuple(offers), fits=False)
+        fastest = min(available.values(), key=lambda offer: offer.seconds)
+        reason = f"No method is forecast to finish within {minutes:g} min; this is the fastest."
+        return MethodSelection(fastest.name, reason, tuple(offers), fits=False)
     name = next(name for name in _order_by_preference(within_limit) if name in within_limit)
     return MethodSelection(name, _explain_selection(name, offers, minutes), tuple(offers))
 
 
 def describe_method_selection(choice: MethodSelection) -> Iterator[tuple[str, str]]:
-    """What was chosen and why, and what each method was forecast to take, for a summary."""
-    yield "method chosen", f"{choice.name}. {choice.reason}"
+    """Yield the selected method with its reason, then the forecast of each method."""
+    yield "method selected", f"{choice.name}. {choice.reason}"
     for offer in choice.offers:
         yield f"  {offer.name}", f"{offer}"
 
@@ -118,16 +128,16 @@ def _order_by_preference(within_limit: dict[str, MethodEstimate]) -> tuple[str, 
 def _explain_selection(name: str, offers: Sequence[MethodEstimate], minutes: float | None) -> str:
     by_name = {offer.name: offer for offer in offers}
     full, sketch = by_name[FULL], by_name[SKETCH]
-    fitness = "can be taken" if minutes is None else f"fits into {minutes:g} min"
+    fitness = "is available" if minutes is None else f"fits into {minutes:g} min"
     if name == KNN:
-        return f"Nothing else {fitness}."
+        return f"No other method {fitness}."
     if name == SKETCH_ONLY:
-        return f"Nothing with exact scores {fitness}, and sketch_scores allows others."
+        return f"No method with exact scores {fitness}, and sketch_scores allows approximate ones."
     comparison = f"{sketch.seconds:.0f} s against {full.seconds:.0f} s"
     if name == SKETCH:
         if full.lacks:
-            return f"A full scan cannot be taken: {full.lacks}."
-        return f"Sketches are quicker than a full scan, {comparison}."
+            return f"A full scan is not available: {full.lacks}."
+        return f"Sketches are faster than a full scan: {comparison}."
     if sketch.lacks:
-        return f"It misses nothing, and sketches cannot be taken: {sketch.lacks}."
-    return f"It misses nothing, and sketches are no quicker, {comparison}."
+        return f"It scores every training row, and sketches are not available: {sketch.lacks}."
+    return f"It scores every training row, and sketches are not faster: {comparison}."

@@ -1,4 +1,4 @@
-"""Which earlier run a night goes on from, where its study says `[carry]`."""
+"""Parent run of an incremental run, found if the study has a section `[carry]`."""
 
 import json
 from collections import Counter
@@ -12,19 +12,21 @@ from tasks.study.sections import Carry
 from tasks.study.study import Study
 
 CARRIED = "carried"
-"""Part of a run's record that names the run it goes on from; absent for one from nothing."""
+"""Key in a run's record that holds its lineage; missing for a full run."""
 MAY_CHANGE = ("train", "queries", "certificate", "groups", CARRIED)
+"""Keys of a run's record that may differ between a run and its parent."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a run goes on from.
+    """Lineage of an incremental run.
 
     Attributes:
-        parent: the run whose answers are taken over; None if it was forgotten since.
-        root: the run from nothing at the start of the line: its curvature and its choices hold.
-        record_entry: of the run's record, since its answers depend on it: fingerprints of both, and
-            the digest of what makes the sketches if there are some.
+        parent: Run with the results to reuse; None if it was removed since.
+        root: Full run at the start of the lineage; its curvature and selected settings are
+            used.
+        record_entry: Entry of the run's record, since the results depend on it: fingerprints of
+            parent (`from`) and root, and the digest of the sketcher if there is one.
     """
 
     parent: RunRecord | None
@@ -33,27 +35,28 @@ class Lineage:
 
     @property
     def sketcher(self) -> str:
-        """Digest of what makes the sketches; empty if there are none."""
+        """Digest of the sketcher; empty if there is none."""
         return self.record_entry.get("sketcher", "")
 
 
 def find_lineage(
     study: Study, store: Store | None, parts: Mapping[str, object], train: Table
 ) -> Lineage | None:
-    """The run to go on from; None to begin from nothing.
+    """Find the parent run of a planned run; None for a full run.
 
-    A run of the same study and tables that is there goes on as it began. Else it is the newest
-    finished one that asks the same of other tables, if enough of its root's training rows are left.
+    A run of the same study and tables that exists keeps its lineage. Otherwise the parent is the
+    newest finished run with the same settings, provided that enough training rows of its root
+    remain.
 
     Args:
-        study: with the section `[carry]`; without it None.
-        store: of the study; None if there is none yet.
-        parts: of the run that is planned, without its lineage.
-        train: its training rows.
+        study: Study file; a full run without the section `[carry]`.
+        store: Store of the study; None if it does not exist yet.
+        parts: Fingerprint inputs of the planned run, without its lineage.
+        train: Training table of the planned run.
     """
     if study.carry is None or store is None or not study.candidates.may_reuse_queries:
         return None
-    stored_inputs = json.loads(json.dumps(parts))  # as it would come back from the store
+    stored_inputs = json.loads(json.dumps(parts))  # in the form of JSON from the store
     statuses = store.list_runs()
     runs = {status.record.fingerprint: status.record for status in statuses}
     for record in runs.values():
@@ -70,7 +73,7 @@ def find_lineage(
 
 
 def may_reuse_rows(study: Study) -> bool:
-    """Whether new training rows can be scored for old queries without solving these again."""
+    """Return whether new training rows can be scored for old queries without new solves."""
     return study.candidates.has_sketch_scores and study.loss.class_weights is None
 
 
@@ -85,10 +88,10 @@ def _make_lineage(
     lineage_entry = parent.parts.get(CARRIED)
     root = runs.get(lineage_entry["root"]) if isinstance(lineage_entry, Mapping) else parent
     if root is None:
-        return None  # it was forgotten, and with it the rows that the curvature is of
+        return None  # it was removed, and with it the rows of the curvature
     candidates = _read_candidates(store, parent)
     if candidates.get("chosen", {}).get("k", 0) is None:
-        return None  # no number of candidates was enough: it was a full scan with its sums
+        return None  # no k reached the target: the parent was a full scan with totals
     sketcher = _find_sketcher(parent, candidates) if study.candidates.has_sketch_scores else ""
     if study.candidates.has_sketch_scores and not (
         sketcher and store.find_artifact("sketcher", sketcher)
@@ -107,29 +110,29 @@ def _make_lineage(
 def _restore_lineage(
     store: Store, runs: Mapping[str, RunRecord], lineage_entry: object
 ) -> Lineage | None:
-    """What a run that is there began with."""
+    """Return the lineage with which an existing run was started."""
     if not isinstance(lineage_entry, Mapping):
         return None
     root = runs.get(str(lineage_entry["root"]))
     if root is None:
         raise StoreError(
             store.layout.root,
-            expected="the first night of the line that this run goes on",
+            expected="the full run that this incremental run is based on",
             got="no such run",
-            remedy="Put it back, or remove this run and begin anew.",
+            remedy="Restore it, or remove this run and start a full run.",
         )
     return Lineage(runs.get(str(lineage_entry["from"])), root, dict(lineage_entry))
 
 
 def _compute_row_overlap(store: Store, root: RunRecord, study: Study, train: Table) -> float:
-    """Training rows that two tables have in common, of all that either has."""
+    """Return the Jaccard index of two training tables as multisets of rows."""
     before = Counter(read_row_digests(store, root.run, "train"))
     now = Counter(row_digests(train, study.labels))
     return (before & now).total() / max(1, (before | now).total())
 
 
 def _read_candidates(store: Store, record: RunRecord) -> dict:
-    """What a finished run says of its candidates."""
+    """Return the candidate settings in a finished run's row of table `runs`."""
     (candidates,) = store.scan("runs", record.run).select("candidates").collect()["candidates"]
     return json.loads(candidates)
 
@@ -145,7 +148,7 @@ def _drop_changeable(parts: Mapping[str, object]) -> dict[str, object]:
 
 
 def find_ancestors_in_use(statuses: Iterable[RunStatus]) -> set[str]:
-    """Fingerprints of runs that others go on from: their first nights, and what is not done yet."""
+    """Return fingerprints of runs that others need: roots, and parents of unfinished runs."""
     ancestors = set()
     for status in statuses:
         lineage_entry = status.record.parts.get(CARRIED)

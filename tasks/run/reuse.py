@@ -1,4 +1,4 @@
-"""What a run takes over from the night before, and how it is brought up to date."""
+"""Incremental runs: reuse of a parent run's results, brought up to date for changed tables."""
 
 import json
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ NEW_ROW = -1
 
 @dataclass(frozen=True, eq=False)
 class Reuse:
-    """Where the rows of tonight's tables stood the night before; -1 for those that are new.
+    """Positions of the rows of a run in the tables of its parent run; -1 for new rows.
 
     Attributes:
-        queries: position in the earlier table of queries, [q].
-        train: position in the earlier training table, [n].
-        rows_before: of the earlier training table.
+        queries: Position of each query in the parent's table of queries, [q].
+        train: Position of each training row in the parent's training table, [n].
+        rows_before: Number of training rows of the parent.
     """
 
     queries: Tensor
@@ -36,7 +36,7 @@ class Reuse:
 
     @property
     def positions(self) -> dict[str, Tensor]:
-        """Both, by the name of the table."""
+        """Positions by the name of the table."""
         return {"queries": self.queries, "train": self.train}
 
     @property
@@ -46,13 +46,13 @@ class Reuse:
 
     @property
     def has_train_changed(self) -> bool:
-        """Whether the training table is another one."""
+        """Whether the training table differs from the parent's."""
         is_same_length = len(self.train) == self.rows_before
         return not is_same_length or not torch.equal(self.train, torch.arange(self.rows_before))
 
 
 def get_reuse(context: RunContext) -> Reuse | None:
-    """What the run takes over, read once; None if it begins from nothing."""
+    """Return what the run reuses from its parent, cached; None for a full run."""
     return context.memo.get("reuse", lambda: _find_reuse(context))
 
 
@@ -72,10 +72,10 @@ def _find_reuse(context: RunContext) -> Reuse | None:
 
 
 def read_reused_frames(context: RunContext, reuse: Reuse, ids: Tensor) -> dict[str, pl.DataFrame]:
-    """The tables of queries that were answered before, under their new positions.
+    """Read the parent's tables for queries that it has scored, with their new positions.
 
-    Scores become those of tonight's training table: `removal_effect` has a factor 1 / n, rows that
-    are gone drop out, and new rows that belong to the k most extreme come in.
+    Scores are updated to the present training table: `removal_effect` is rescaled by n_before / n,
+    removed rows drop out, and new rows enter if they are among the top-k and bottom-k.
     """
     parent = _find_parent_name(context)
     places = pl.DataFrame(
@@ -103,7 +103,7 @@ def read_reused_frames(context: RunContext, reuse: Reuse, ids: Tensor) -> dict[s
 
 
 def read_reused_train(context: RunContext, reuse: Reuse) -> pl.DataFrame:
-    """Tonight's rows of table `train` that were there before, under their new positions."""
+    """Read the rows of table `train` that the parent run has, with their new positions."""
     now = (reuse.train != NEW_ROW).nonzero()[:, 0]
     places = pl.DataFrame(
         {"before": reuse.train[now].numpy(), "now": now.numpy()},
@@ -116,19 +116,19 @@ def read_reused_train(context: RunContext, reuse: Reuse) -> pl.DataFrame:
 
 
 def read_reused_recall(context: RunContext) -> list[Recall]:
-    """The recall of the night before, by the row of its run; empty if it was not measured."""
+    """Return the recall in the parent's row of table `runs`; empty if it was not measured."""
     rows = context.store.scan("runs", _find_parent_name(context)).select("recall").collect()
     (stored,) = rows["recall"].to_list()
     return [Recall(**fields) for fields in json.loads(stored or "[]")]
 
 
 def make_lost_choice_error(context: RunContext, what: str) -> StoreError:
-    """That a choice of the first night is not in the store any more."""
+    """Return the error for a selected setting of the root run that is missing from the store."""
     return StoreError(
         f"run {context.plan.record.run}",
-        expected=f"the {what} that run {context.plan.root.run} chose, under parts",
+        expected=f"the {what} that run {context.plan.root.run} selected, in the folder parts",
         got="none",
-        remedy="Put that part back, or leave [carry] out for one night.",
+        remedy="Restore it from a backup, or do one full run without the section [carry].",
     )
 
 
@@ -138,15 +138,15 @@ def _find_parent_name(context: RunContext) -> str:
     if parent is None:
         raise StoreError(
             f"run {context.plan.record.run}",
-            expected="the run whose answers it took over",
-            got="no such run: it was forgotten",
-            remedy="Remove this run, and begin it anew.",
+            expected="its parent run, from which it reuses results",
+            got="no such run: it was removed",
+            remedy="Remove this run and start it again.",
         )
     return parent.run
 
 
 def _match_rows(before: Sequence[bytes], now: Sequence[bytes]) -> Tensor:
-    """Of each row now its position before, or -1; of rows that are alike the first is the first."""
+    """Return the earlier position of each row or -1; equal rows are paired in order."""
     before_rows, now_rows = (_number_rows(rows) for rows in (before, now))
     matches = now_rows.join(
         before_rows, on=("row", "again"), how="left", maintain_order="left", suffix="_before"
@@ -162,7 +162,7 @@ def _number_rows(rows: Sequence[bytes]) -> pl.DataFrame:
 def _update_scores(
     context: RunContext, reuse: Reuse, scores: pl.DataFrame, query_ids: Tensor
 ) -> pl.DataFrame:
-    """The k most extreme of the earlier scores that are left and those of new training rows."""
+    """Return the top-k and bottom-k of the remaining earlier scores and those of new rows."""
     now = (reuse.train != NEW_ROW).nonzero()[:, 0]
     places = pl.DataFrame(
         {"train": reuse.train[now].numpy(), "now": now.numpy()},
@@ -197,9 +197,9 @@ def _update_scores(
 
 
 def _compute_effects(context: RunContext, query_ids: Tensor, new_train: Tensor) -> Tensor:
-    """removal_effect of new training rows on these queries by their sketches, [q m]."""
+    """Return the effects of new training rows on queries by sketches, [q, m]."""
     search = make_search(context).without_rescoring
-    assert search is not None, "only scores by sketches follow other rows"
+    assert search is not None, "only scores by sketches can be updated for new rows"
     assert isinstance(search.index, SketchIndex), "scores by sketches are searched exactly"
     sketches = load_query_sketches(context, search, query_ids, keep=True).cpu()
     return sketches @ search.index.take(new_train).T / search.index.count
@@ -213,7 +213,7 @@ def _rename_queries(context: RunContext, queries: pl.DataFrame) -> pl.DataFrame:
 def _replace_names(
     rows: pl.DataFrame, key: str, ids: Sequence[str], groups: dict[str, list[str | None]]
 ) -> pl.DataFrame:
-    """Ids and groups as tonight's table has them: they may change while the text stays."""
+    """Set ids and groups to those of the present table, since they may change for equal texts."""
     places = rows[key].to_list()
     columns = {"id": [ids[i] for i in places]}
     columns |= {f"group_{name}": [group[i] for i in places] for name, group in groups.items()}

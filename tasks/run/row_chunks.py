@@ -1,7 +1,6 @@
-"""Rows of numbers in blocks: parts of the store that are found again by the digests of their rows.
+"""Row vectors in chunks: artifacts in which each row is found by the digest of its content.
 
-A killed run loses one block at most, and rows that are added or changed later are all that is
-computed then.
+A killed run loses at most one chunk. After rows are added or changed, only those are computed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ ROWS_FILE = "rows.parquet"
 
 
 def find_missing_rows(store: Store, kind: str, rows: Sequence[bytes]) -> pl.DataFrame:
-    """The rows that are in no block, each once: its digest and its first position."""
+    """Return the distinct rows that are in no chunk, with digest and first position."""
     frame = (
         make_digest_frame(rows)
         .with_row_index("id")
@@ -32,13 +31,13 @@ def find_missing_rows(store: Store, kind: str, rows: Sequence[bytes]) -> pl.Data
 def write_chunk(
     store: Store, kind: str, vectors: torch.Tensor, rows: pl.DataFrame, file: str
 ) -> None:
-    """Commit a block: what was found for these rows, in their order."""
+    """Write a chunk: the vectors of these rows, in their order."""
     name = compute_fingerprint({"rows": [row.hex() for row in rows["row"]]})
     store.write_artifact(kind, name, partial(_write_files, vectors, rows, file))
 
 
 def gather_rows(store: Store, kind: str, rows: Sequence[bytes], file: str) -> torch.Tensor:
-    """What the blocks of a kind hold of these rows, in their order; all are there."""
+    """Return the stored vectors of these rows in their order; every row has to be stored."""
     frame = make_digest_frame(rows).with_row_index("id")
     out: torch.Tensor | None = None
     for folder in store.find_artifacts(kind).values():
@@ -55,13 +54,13 @@ def gather_rows(store: Store, kind: str, rows: Sequence[bytes], file: str) -> to
 
 
 def map_chunk(path: Path) -> torch.Tensor:
-    """A block's numbers; the file is mapped, not read, as long as somebody holds them."""
+    """Memory-map the vectors of a chunk."""
     with safe_open(path, framework="pt") as file:
         return file.get_tensor("rows")
 
 
 def make_digest_frame(rows: Sequence[bytes]) -> pl.DataFrame:
-    """Digests as a column."""
+    """Return row digests as a frame with the binary column `row`."""
     return pl.DataFrame({"row": list(rows)}, schema={"row": pl.Binary})
 
 
@@ -71,6 +70,6 @@ def _write_files(vectors: torch.Tensor, rows: pl.DataFrame, file: str, folder: P
 
 
 def _iterate_digests(store: Store, kind: str) -> Iterator[pl.DataFrame]:
-    """The rows of each block."""
+    """Yield the row digests of each chunk."""
     for folder in store.find_artifacts(kind).values():
         yield pl.read_parquet(folder / ROWS_FILE)

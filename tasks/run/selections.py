@@ -1,4 +1,4 @@
-"""What was chosen for a study: the damping, the method, k; each a part of its store."""
+"""Selected settings of a study (damping, candidate method, k), each stored as an artifact."""
 
 import json
 from collections.abc import Callable
@@ -19,19 +19,19 @@ Record = dict[str, Any]
 Selection = TypeVar("Selection")
 
 MIN_QUERIES = 16
-"""Queries that k is chosen on, or `check` if that is more."""
+"""Minimum number of queries on which k is selected; `check` if that is larger."""
 SECTION_ADAPTER: TypeAdapter[AnyCandidates] = TypeAdapter(AnyCandidates)
 
 
 @dataclass(frozen=True)
 class SelectionKind(Generic[Selection]):
-    """A kind of choice: how one is written to the store, and found in the row of a run.
+    """Storage format of one kind of selection.
 
     Attributes:
-        name: of its parts, and of the JSON file in each.
-        key: of its record in a column of the table `runs`.
-        parse: from its record.
-        make_record: the reverse.
+        name: Kind of its artifacts, and stem of the JSON file in each.
+        key: Key of its record in a JSON column of the table `runs`.
+        parse: Function that converts a record to a selection.
+        make_record: Function that converts a selection to a record.
     """
 
     name: str
@@ -40,14 +40,14 @@ class SelectionKind(Generic[Selection]):
     make_record: Callable[[Selection], Record]
 
     def read(self, store: Store, digest: str) -> Selection | None:
-        """What was chosen, if it has been."""
+        """Read a selection from the store; None if it has not been made."""
         artifact = store.find_artifact(self.name, digest)
         if artifact is None:
             return None
         return self.parse(json.loads((artifact / f"{self.name}.json").read_text("utf-8")))
 
     def write(self, store: Store, digest: str, selection: Selection) -> None:
-        """Keep a choice with all that was tried; one that is there stays."""
+        """Write a selection with all values that were tried; an existing one is kept."""
         text = json.dumps(self.make_record(selection), indent=1) + "\n"
 
         def write(folder: Path) -> None:
@@ -56,13 +56,13 @@ class SelectionKind(Generic[Selection]):
         store.write_artifact(self.name, digest, write)
 
     def parse_column(self, column: str) -> Selection | None:
-        """The choice in a column of the table `runs`; None if nothing was left to choose."""
+        """Parse a JSON column of the table `runs`; None if nothing was selected."""
         record = json.loads(column).get(self.key)
         return None if record is None else self.parse(record)
 
 
 def apply_k_selection(candidates: AnyCandidates, selection: KSelection | None) -> AnyCandidates:
-    """The section with what was chosen; as it is if nothing was."""
+    """Return the section with the selected k, or a full scan if no k reached the target."""
     method = candidates.target_method
     if method is None or selection is None:
         return candidates
@@ -72,7 +72,7 @@ def apply_k_selection(candidates: AnyCandidates, selection: KSelection | None) -
 
 def _parse_damping(record: Record) -> DampingSelection:
     dampings, agreement = (tuple(record.pop(name)) for name in ("dampings", "agreement"))
-    by_query = tuple(record.pop("by_query", ()))  # an older version kept none
+    by_query = tuple(record.pop("by_query", ()))  # missing in records of older versions
     return DampingSelection(**record, dampings=dampings, agreement=agreement, by_query=by_query)
 
 

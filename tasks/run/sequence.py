@@ -1,4 +1,4 @@
-"""Order of parts by when they were written, by a number of their own and not by a clock."""
+"""Order of artifacts by a sequence number stored in them, independent of clocks."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,14 +9,17 @@ from storage import Store
 
 
 def read_numbered_records(store: Store, kind: str, file: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Folders of a kind's parts with the record of each, the first written first.
+    """Return the artifacts of a kind with their records, in the order of writing.
 
-    Parts of before there were numbers come first, by their time.
+    Artifacts of versions without numbers come first, ordered by time.
 
     Args:
-        store: has the parts.
-        kind: theirs.
-        file: JSON file in each, with `number` and `when`.
+        store: Store of the study.
+        kind: Kind of the artifacts.
+        file: Name of the JSON file in each, with the keys `number` and `when`.
+
+    Raises:
+        StoreError: An artifact is damaged.
     """
     folders = store.find_verified_artifacts(kind).values()
     records = [(folder, json.loads((folder / file).read_text())) for folder in folders]
@@ -24,10 +27,10 @@ def read_numbered_records(store: Store, kind: str, file: str) -> list[tuple[Path
 
 
 def find_next_number(records: Iterable[Mapping[str, Any]]) -> int:
-    """One more than the largest."""
+    """Return the largest sequence number plus one."""
     return 1 + max((int(record.get("number", 0)) for record in records), default=0)
 
 
 def sort_key(record: Mapping[str, Any]) -> tuple[int, str]:
-    """By number; of before there were numbers, by time."""
+    """Return the sequence number and time of a record; number 0 for versions without numbers."""
     return int(record.get("number", 0)), str(record.get("when", record.get("created", "")))

@@ -1,4 +1,4 @@
-"""The sketcher in the store: the same for nearly the same rows, or fitted and kept."""
+"""Stored sketchers: reused for training tables that share most rows, or fitted anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,41 +24,45 @@ from tasks.runtime.progress import progress_stage
 from tasks.study.index_sections import SketchSection
 
 MIN_SHARED_ROWS = 0.9
-"""Least share of its rows that a training table has in common with the one a sketcher was fitted
-to. A basis drawn from nearly the same rows is as good, and keeps the sketches of all of them."""
+"""Minimum Jaccard index of a training table and the one a sketcher was fitted to. A basis fitted to
+nearly the same rows is as good, and the sketches of the common rows can be reused."""
 SKETCHER = "sketcher.safetensors"
 
 
 @dataclass(frozen=True)
 class SketcherRef:
-    """A sketcher in the store, and the kind of its blocks."""
+    """Reference to a sketcher in the store.
+
+    Attributes:
+        digest: Cache key of the sketcher.
+    """
 
     digest: str
 
     @property
     def train_kind(self) -> str:
-        """Kind of the parts that hold its sketches."""
+        """Kind of the artifacts that hold its sketches of training rows."""
         return f"sketches-{self.digest[:16]}"
 
     @property
     def query_kind(self) -> str:
-        """Kind of the parts that hold those of queries."""
+        """Kind of the artifacts that hold its sketches of queries."""
         return f"asked-{self.digest[:16]}"
 
 
 def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> GradientSketcher:
-    """The sketcher of this digest.
+    """Read a sketcher from the store.
 
     Raises:
-        StoreError: it is gone or damaged, and a run that goes on with it cannot fit it again.
+        StoreError: It is missing or damaged; an incremental run cannot fit it again.
     """
     artifact = store.find_artifact("sketcher", digest)
     if artifact is None:
         raise StoreError(
             store.layout.artifact("sketcher", digest),
-            expected="the sketcher that the earlier night was computed with",
+            expected="the sketcher of the parent run",
             got="none, or a damaged one (see `fastif verify`)",
-            remedy="Put its files back from a copy, or take out [carry] to begin anew.",
+            remedy="Restore its files from a backup, or remove [carry] for a full run.",
         )
     return GradientSketcher.from_state_dict(load_file(artifact / SKETCHER), objective)
 
@@ -66,7 +70,7 @@ def read_sketcher(store: Store, digest: str, objective: fastif.Objective) -> Gra
 def find_or_fit_sketcher(
     context: RunContext, method: SketchSection, rows: Sequence[bytes]
 ) -> SketcherRef:
-    """A sketcher that was fitted to the same rows, or nearly so, or a new one."""
+    """Return a stored sketcher that was fitted to (nearly) the same rows, or fit a new one."""
     family = digests.sketch_family(context, method)
     reusable = find_parent_sketcher(context) or find_reusable_sketcher(
         context.store, family, rows, method
@@ -91,22 +95,23 @@ def find_or_fit_sketcher(
 
 
 def find_parent_sketcher(context: RunContext) -> SketcherRef | None:
-    """The sketcher of the run that this one goes on from."""
+    """Return the sketcher of the parent run; None for a full run."""
     lineage = context.plan.lineage
     return SketcherRef(lineage.sketcher) if lineage and lineage.sketcher else None
 
 
 def format_family_kind(family: str) -> str:
-    """Kind of the parts that name the rows of each sketcher of a family."""
+    """Return the kind of the artifacts that list the rows of each sketcher of a family."""
     return f"sketchers-{family[:16]}"
 
 
 def find_reusable_sketcher(
     store: Store, family: str, rows: Sequence[bytes], method: SketchSection
 ) -> SketcherRef | None:
-    """The sketcher that was fitted to most of these rows, if it was to enough of them.
+    """Return the sketcher of a family that shares the most rows, if it shares enough.
 
-    Scores by sketches alone are those of its curvature, so that it has to be of these very rows.
+    With exact rescoring the share has to be at least `MIN_SHARED_ROWS`. Scores by sketches only
+    need a sketcher of exactly these rows, since its curvature determines the scores.
     """
     min_share = MIN_SHARED_ROWS if method.rescore else 1.0
     folders = store.find_artifacts(format_family_kind(family))
@@ -120,7 +125,7 @@ def find_reusable_sketcher(
 
 
 def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
-    """Distinct rows that two tables have in common, of all that either has."""
+    """Return the Jaccard index of the distinct rows of two tables."""
     before, now = set(pl.read_parquet(folder / ROWS_FILE)["row"].to_list()), set(rows)
     return len(before & now) / len(before | now)
 

@@ -1,8 +1,9 @@
-"""Sketches of the training rows, kept in blocks and made once for each row.
+"""Gradient sketches of the training rows, stored in chunks and computed once for each row.
 
-Three kinds of parts: the sketcher; blocks of sketches, found again by the digests of the rows in
-them; and, for each state of the training table, the list of where its rows lie. A killed run loses
-one block at most, and rows that are added or changed later are all that is sketched then.
+There are three kinds of artifacts: the sketcher; chunks of sketches, in which rows are found by the
+digest of their content; and, for each version of the training table, the list of the chunk and
+position of every row. A killed run loses at most one chunk. After rows are added or changed, only
+those are sketched.
 """
 
 import json
@@ -47,25 +48,25 @@ from tasks.study.index_cost import PendingIndex
 from tasks.study.index_sections import SketchSection
 
 ROWS_PER_CHUNK = 8192
-"""Sketches a block: what a killed run loses at most."""
+"""Number of sketches in a chunk: the most that a killed run loses."""
 
 
 INDEX_TRAINING_SKETCHES = 100_000
-"""Sketches that an approximate index learns its cells from."""
+"""Maximum number of sketches on which an approximate FAISS index is trained."""
 
 SKETCHES = "sketches.safetensors"
 LIST, INDEX = "sketches.json", "index.faiss"
 
 
 def find_pending_sketches(context: RunContext, method: SketchSection, digest: str) -> PendingIndex:
-    """What `write_sketches` would do now; nothing is written."""
+    """Return what `write_sketches` would compute now, without writing."""
     store = context.existing_store
     if store is None:
         return PendingIndex(len(context.train_texts), has_sketcher=False)
     if has_sketches(store, digest):
         return PendingIndex(0, has_list=True)
     if not store.find_artifacts(format_family_kind(digests.sketch_family(context, method))):
-        # No need to look at every row.
+        # No sketcher of this family, so that no row has a sketch.
         return PendingIndex(len(context.train_texts), has_sketcher=False)
     rows = row_digests(context.plan.inputs.train, context.study.labels)
     sketcher_ref = find_parent_sketcher(context) or find_reusable_sketcher(
@@ -77,7 +78,7 @@ def find_pending_sketches(context: RunContext, method: SketchSection, digest: st
 
 
 def write_sketches(context: RunContext, method: SketchSection, digest: str) -> None:
-    """Sketch the training rows that have none yet, and list where all of them lie."""
+    """Sketch the training rows without a sketch, and write the list of all rows."""
     rows = row_digests(context.plan.inputs.train, context.study.labels)
     sketcher_ref = find_or_fit_sketcher(context, method, rows)
     sketcher = read_sketcher(context.store, sketcher_ref.digest, context.objective)
@@ -97,9 +98,12 @@ def write_sketches(context: RunContext, method: SketchSection, digest: str) -> N
 def read_sketches(
     store: Store, digest: str, factory: str, objective: fastif.Objective
 ) -> tuple[Index, GradientSketcher]:
-    """What `write_sketches` listed: mapped into memory, or the approximate index of it."""
+    """Return the index of the sketches that `write_sketches` listed, and their sketcher.
+
+    The exact index (`Flat`) is memory-mapped; others are FAISS indexes.
+    """
     artifact = store.find_artifact("index", digest)
-    assert artifact is not None, "the index is prepared before any shard"
+    assert artifact is not None, "the index is built before the first shard"
     listing = json.loads((artifact / LIST).read_text())
     sketcher = read_sketcher(store, listing["sketcher"], objective)
     if factory != "Flat":
@@ -111,22 +115,22 @@ def read_sketches(
 
 
 def read_sketcher_digest(store: Store, digest: str) -> str:
-    """Digest of the sketcher behind an index of sketches."""
+    """Return the cache key of the sketcher of an index."""
     artifact = store.find_artifact("index", digest)
-    assert artifact is not None, "the index is prepared before any shard"
+    assert artifact is not None, "the index is built before the first shard"
     return str(json.loads((artifact / LIST).read_text())["sketcher"])
 
 
 def load_query_sketches(
     context: RunContext, search: fastif.SketchSearch, ids: torch.Tensor, keep: bool
 ) -> torch.Tensor:
-    """Sketches of these queries, [q d]: those that an earlier night kept, and the others made now.
+    """Return the sketches of queries, [q, d], from the store or computed now.
 
     Args:
-        context: the study.
-        search: has the sketcher.
-        ids: positions of the queries.
-        keep: whether those that are made are kept for the next night.
+        context: Context of the run.
+        search: Search that holds the sketcher.
+        ids: Positions of the queries, [q].
+        keep: Whether newly computed sketches are stored for later runs.
     """
     sketcher_ref = SketcherRef(read_sketcher_digest(context.store, index_digests(context)[0]))
     all_rows = row_digests(context.plan.inputs.queries, context.study.labels)
@@ -151,7 +155,7 @@ def load_query_sketches(
 
 
 def has_sketches(store: Store, digest: str) -> bool:
-    """Whether the list is there, and every block and the sketcher that it names."""
+    """Return whether the list of rows, its chunks and its sketcher are all in the store."""
     artifact = store.find_artifact("index", digest)
     if artifact is None:
         return False
@@ -164,7 +168,7 @@ def has_sketches(store: Store, digest: str) -> bool:
 
 
 def build_approximate_index(sketch_index: SketchIndex, factory: str) -> fastif.CandidateIndex:
-    """By FAISS' factory string, taught by some sketches and filled piece by piece."""
+    """Build a FAISS index: train it on a sample of sketches, then add all in chunks."""
     count = sketch_index.count
     sample = torch.arange(0, count, -(-count // INDEX_TRAINING_SKETCHES))
     index = fastif.CandidateIndex.train_on_sample(sketch_index.take(sample), factory, products=True)
@@ -194,7 +198,7 @@ def _write_missing_sketches(
 def _locate_rows(
     store: Store, sketcher_ref: SketcherRef, rows: Sequence[bytes]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Block and place in it of every training row, and the names of the blocks."""
+    """Return the chunk and position of every training row, and the names of the chunks."""
     blocks = store.find_artifacts(sketcher_ref.train_kind)
     stored = [
         pl.read_parquet(folder / ROWS_FILE)
@@ -202,7 +206,7 @@ def _locate_rows(
         .with_columns(block=pl.lit(number, pl.UInt32))
         for number, folder in enumerate(blocks.values())
     ]
-    # Two runs at once may have sketched the same row, each in a block of its own.
+    # Two concurrent runs may have sketched the same row in different chunks.
     first = pl.concat(stored).unique("row", keep="first", maintain_order=True)
     locations = make_digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
     return locations.select("block", "place"), list(blocks)
@@ -215,7 +219,7 @@ def _make_sketch_index(
     by_block = places.with_row_index("id").partition_by("block", as_dict=True)
     for (number,), rows in sorted(by_block.items()):
         folder = store.find_artifact(sketcher_ref.train_kind, blocks[int(str(number))])
-        assert folder is not None, "a block that is listed is never removed before its list"
+        assert folder is not None, "a listed chunk is never removed before its list"
         ids, positions = (torch.tensor(rows[name].to_list()) for name in ("id", "place"))
         sketch_blocks.append(SketchBlock(partial(map_chunk, folder / SKETCHES), ids, positions))
     return SketchIndex(sketch_blocks)

@@ -1,4 +1,4 @@
-"""Slices: the queries of a shard that are added up together."""
+"""Slices: groups of queries in a shard, over which effects are summed."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ from tasks.study.study import Study
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """Which slice each query is in, and what the queries of a slice have in common.
+    """Slice of each query, and the key of each slice.
 
     Attributes:
-        numbers: of the slice of each query.
-        keys: correct and group, one row a slice, in the order of their numbers.
+        numbers: Slice number of each query, [q].
+        keys: Columns `correct` and `group`, one row a slice, by slice number.
     """
 
     numbers: Int[Tensor, " q"]
     keys: pl.DataFrame
 
     def count_queries(self, certificate: Certificate) -> pl.DataFrame:
-        """The keys with the number of queries that have scores, which are those added up."""
+        """Return the keys with the number of queries that have scores in each slice."""
         has_scores = (~certificate.quarantined).long()
         counts = torch.zeros(len(self.keys), dtype=torch.long).index_add_(
             0, self.numbers, has_scores
@@ -34,12 +34,12 @@ class Slices:
 
 
 def has_totals(study: Study) -> bool:
-    """Whether the study asks for sums over its queries; only a full scan has them."""
+    """Return whether the study sums effects over queries; only a full scan can."""
     return study.candidates.has_totals
 
 
 def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
-    """By whether the prediction is right, and by the first of the study's groups if it has one."""
+    """Group queries by correctness of the prediction and by the study's first group column."""
     table = context.plan.inputs.queries
     correct = outputs.argmax(1).cpu() == context.query_texts.labels[ids].cpu()
     group = next(iter(table.groups.values()), None)

@@ -1,4 +1,4 @@
-"""What an audit will compute: checked, named by its content, cut into shards."""
+"""Plan of a run: validated inputs, a name from their fingerprint, and shards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,12 +17,18 @@ from tasks.study.any_solver import AnySolver
 from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
-"""Commits of a run beside its shards: the training table first, the run's own row last."""
+"""Keys of the commits beside shards: the training table (first), the row of `runs` (last)."""
 
 
 @dataclass(frozen=True)
 class RunRef:
-    """What travels between tasks: which study, which run. Never a tensor."""
+    """Reference to a run that tasks pass between processes.
+
+    Attributes:
+        study: Path of the study file.
+        run: Name of the run.
+        fingerprint: Fingerprint of everything the results depend on.
+    """
 
     study: str
     run: str
@@ -31,14 +37,14 @@ class RunRef:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that can start or go on: its record and where its answers go.
+    """Plan of a run that can be started or resumed.
 
     Attributes:
-        inputs: study and tables.
-        record: of the run.
-        sizes: what was chosen to fit into memory, in words; empty if nothing was.
-        method: how the method of finding candidates was chosen; None if the study names it.
-        lineage: the run that this one goes on from; None for one from nothing.
+        inputs: Study and tables.
+        record: Record of the run.
+        sizes: Description of the sizes selected to fit into memory; empty if none were.
+        method: Selected candidate method; None if the study sets it.
+        lineage: Parent and root run of an incremental run; None for a full run.
     """
 
     inputs: Inputs
@@ -49,28 +55,32 @@ class RunPlan:
 
     @property
     def root(self) -> RunRecord:
-        """The run whose choices hold: the first of the line, or this one."""
+        """Record of the run with the selected settings: the root of the lineage, or this run."""
         return self.lineage.root if self.lineage else self.record
 
     @property
     def ref(self) -> RunRef:
-        """The reference that tasks are given."""
+        """Reference of the run for tasks."""
         return RunRef(str(self.inputs.study.path), self.record.run, self.record.fingerprint)
 
     @property
     def store_path(self) -> Path:
-        """The folder of the store."""
+        """Folder of the store."""
         return resolve_store_path(self.inputs.study)
 
 
 def plan_run(path: Path, run: str | None = None) -> RunPlan:
-    """Name the run that a study file asks for. Reads every input, writes nothing.
+    """Plan the run of a study file. Reads every input and writes nothing.
 
-    The name is the study's and the first digits of the fingerprint, so the same inputs and settings
-    are the same run, and to resume is to ask again.
+    The name is that of the study and the first digits of the fingerprint, so that equal inputs and
+    settings give the same run, and starting it again resumes it.
+
+    Args:
+        path: Study file.
+        run: Name of the run; derived from the fingerprint if None.
 
     Raises:
-        StudyError, InputError: something is wrong with the study, a table or the model.
+        StudyError, InputError: The study, a table or the model is invalid.
     """
     study = read_study(path)
     check_has_audit(study)
@@ -89,25 +99,26 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
         parts=fingerprint_inputs,
         query_rows=len(inputs.queries),
         train_rows=len(inputs.train),
-        # A run that was begun keeps its own, or its shards would be other queries.
+        # A resumed run keeps its shard size, so that its shards hold the same queries.
         shard_size=read_begun_shard_size(study, name) or study.run.shard_size,
     )
     return RunPlan(inputs, record, lineage=lineage)
 
 
 def read_begun_shard_size(study: Study, run: str) -> int | None:
-    """The shard size of a run that was begun; None if it was not."""
+    """Return the shard size of a run that was started before; None if it was not."""
     try:
         return open_existing_store(study).read_record(run).shard_size
     except StoreError:
-        return None  # whatever else is wrong is said when it is opened
+        return None  # other errors are raised when the store is opened
 
 
 def open_store(plan: RunPlan) -> Store:
-    """The store, with this run opened in it.
+    """Open the store for writing and start or resume the run in it.
 
     Raises:
-        StoreError: the store is another study's or cannot be written; the run's name is taken.
+        StoreError: The store belongs to another study or is not writable, or the run's name is
+            in use.
     """
     store = Store.open(plan.store_path, plan.record.study)
     store.open_run(plan.record)
@@ -115,39 +126,39 @@ def open_store(plan: RunPlan) -> Store:
 
 
 def open_existing_store(study: Study) -> Store:
-    """The store of a study, for reading.
+    """Open the store of a study for reading.
 
     Raises:
-        StoreError: there is none yet.
+        StoreError: The store does not exist.
     """
     return Store.open(resolve_store_path(study), study.name, create=False)
 
 
 def find_existing_store(study: Study) -> Store | None:
-    """The same; None if there is none yet."""
+    """Open the store of a study for reading; None if it does not exist."""
     try:
         return open_existing_store(study)
     except StoreError:
-        return None  # not begun; whatever else is wrong is said when it is opened
+        return None  # missing; other errors are raised when it is opened
 
 
 def resolve_store_path(study: Study) -> Path:
-    """Where a study's store lies: a folder, taken from that of the file, or an address.
+    """Return the location of a study's store, relative to the study file or an S3 address.
 
     Raises:
-        StoreError: an address that is none of S3's, or the packages for it are not installed.
+        StoreError: The scheme is not supported, or the packages for S3 are not installed.
     """
     path = study.store.path
     return parse_location(path if "://" in path else study.resolve(path))
 
 
 def find_finished_run(plan: RunPlan) -> Store | None:
-    """The store, if this run is finished in it and every file is there."""
+    """Return the store if the run is finished in it and intact, else None."""
     try:
         store = open_existing_store(plan.inputs.study)
         is_same = store.read_record(plan.record.run).fingerprint == plan.record.fingerprint
     except StoreError:
-        return None  # not begun, or a store that cannot be read: opening it for writing will say
+        return None  # missing or unreadable; opening it for writing raises the error
     is_done = (
         is_same
         and store.is_committed(plan.record.run, FINISH)
@@ -157,7 +168,7 @@ def find_finished_run(plan: RunPlan) -> Store | None:
 
 
 def list_planned_shards(plan: RunPlan) -> Sequence[Shard]:
-    """The shards that this plan would compute now."""
+    """Return the shards that the plan would compute now."""
     try:
         return list_missing_shards(open_existing_store(plan.inputs.study), plan.record.run)
     except StoreError:
@@ -165,12 +176,12 @@ def list_planned_shards(plan: RunPlan) -> Sequence[Shard]:
 
 
 def list_missing_shards(store: Store, run: str) -> Sequence[Shard]:
-    """The shards of a run that have no committed answer yet."""
+    """Return the shards of a run that are not committed."""
     return store.find_missing(run, store.read_record(run).list_shards())
 
 
 def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
-    """The solver's record without what changes only speed and memory."""
+    """Return the solver's fields that change results, without those for speed and memory."""
     return {
         item.name: getattr(solver, item.name)
         for item in fields(solver)  # type: ignore[arg-type]
@@ -179,7 +190,7 @@ def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
 
 
 def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
-    """Everything the answers depend on. Sizes that change only speed and memory are not in it."""
+    """Return all inputs of the results; sizes that change only speed and memory are left out."""
     study = inputs.study
     model, *others = compute_model_digests(study)
     return {
@@ -202,13 +213,13 @@ def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
 
 
 def _collect_group_inputs(study: Study) -> dict[str, object]:
-    """The order of the groups, where a run may keep sums: these are by the first of them."""
+    """Return the order of the group columns if the run may have totals, keyed by the first."""
     groups = list(study.queries.groups)
     return {"groups": groups} if study.candidates.may_have_totals and len(groups) > 1 else {}
 
 
 def _collect_recipe(study: Study) -> dict[str, object]:
-    """How the model is trained again, where the damping is chosen by that."""
+    """Return the settings of retraining if the damping is selected by it."""
     if study.fixed_damping is not None or study.training is None:
         return {}
     training = study.training.model_dump(mode="json", exclude={"base", "checkpoints"})
@@ -217,10 +228,10 @@ def _collect_recipe(study: Study) -> dict[str, object]:
 
 
 def compute_model_digests(study: Study) -> list[str]:
-    """The digest of every model.
+    """Return the digest of every model of the study.
 
     Raises:
-        InputError: a model cannot be found, or two of them are one.
+        InputError: A model is missing, or two of them are equal.
     """
     folders = find_model_folders(study)
     digests = [compute_model_digest(folder) for folder in folders]
@@ -228,8 +239,8 @@ def compute_model_digests(study: Study) -> list[str]:
         if digest in digests[:i]:
             raise InputError(
                 "models",
-                "each model once",
+                "different models",
                 f"the same files in {folders[digests.index(digest)]} and {folders[i]}",
-                "Remove one of them; a mean over copies says nothing new.",
+                "Remove one of them; copies add nothing to the average.",
             )
     return digests

@@ -1,4 +1,4 @@
-"""Audits in processes of their own, to be disturbed, and what must be true of them afterwards."""
+"""Audits in separate processes, to be disturbed, and the invariants that hold afterwards."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A Prefect server that keeps its database, so that it can be killed and started again."""
+    """A Prefect server with a persistent database, so that it can be killed and restarted."""
 
     def __init__(self, home: Path, port: int, host: str = "127.0.0.1", **settings: str) -> None:
         self.home, self.port, self.host, self.settings = home, port, host, settings
@@ -60,7 +60,7 @@ class Server:
 
 
 def start_audit(study: Path, environment: dict[str, str], *options: str) -> subprocess.Popen:
-    """An audit at work; what it says goes to a file."""
+    """Start an audit with its output in a file."""
     log = log_path(study).open("ab")
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "250", **environment}
     return subprocess.Popen(
@@ -77,12 +77,12 @@ def read_log(study: Path) -> str:
 
 
 def run_audit(study: Path, environment: dict[str, str], *options: str) -> None:
-    """An audit that must come to its end."""
+    """Run an audit that has to succeed."""
     assert start_audit(study, environment, *options).wait(PATIENCE) == 0, read_log(study)
 
 
 def read_manifests(study: Path) -> dict[str, bytes]:
-    """The commits that are there."""
+    """Return the existing commits."""
     paths = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
     return {path.stem: path.read_bytes() for path in paths}
 
@@ -103,7 +103,7 @@ def await_commits(process: subprocess.Popen, study: Path, count: int) -> None:
 
 
 def assert_whole(study: Path, expected: Store, store: Store | None = None) -> None:
-    """Nothing lost, nothing doubled, nothing half-written: the tables are the undisturbed ones."""
+    """Check that the tables equal those of an undisturbed audit."""
     store = store or Store.open(study.parent / "store", "tiny", create=False)
     (status,), (wanted,) = store.list_runs(), expected.list_runs()
     assert status.finished

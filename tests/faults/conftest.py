@@ -14,7 +14,7 @@ import audits
 import tiny
 
 FIGURES = "FASTIF_FIGURES"
-"""A file that what the suite counted is written to."""
+"""Environment variable with the file to which counts are written."""
 
 
 def pytest_collection_modifyitems(items):
@@ -32,13 +32,13 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def study(made, tmp_path) -> Path:
-    """A study in shards of one query each, so that there is much to interrupt."""
+    """A study with one query a shard, so that there are many commits to interrupt."""
     return tiny.write_study(tiny.copy(made, tmp_path / "world"), run=audits.ONE_BY_ONE)
 
 
 @pytest.fixture(scope="session")
 def expected(made, tmp_path_factory):
-    """The store of the same that nothing disturbed."""
+    """The store of an undisturbed audit of the study."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("calm") / "world")
     store, _ = tiny.run_directly(tiny.write_study(folder, run=audits.ONE_BY_ONE))
     return store
@@ -46,7 +46,7 @@ def expected(made, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A Prefect server of the session's own, in a process of its own."""
+    """A Prefect server of the test session in a separate process."""
     running = audits.Server(tmp_path_factory.mktemp("prefect"), audits.free_port())
     running.start()
     yield running
@@ -55,12 +55,12 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def figures():
-    """What tests count; written at the end, beside what is there, if a file is named."""
+    """Counters of tests, appended to a file at the end if one is set."""
     measurements: dict[str, object] = {}
     yield measurements
     name = os.environ.get(FIGURES)
     if name and measurements:
-        with Path(name).open("a+") as file:  # two workers of the suite may end at once
+        with Path(name).open("a+") as file:  # two workers of the suite may finish concurrently
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             known = json.loads(file.read() or "{}")

@@ -1,4 +1,4 @@
-"""Disks that fill up, files that lose or change their bytes, and buckets that do not answer."""
+"""Full disks, damaged files and unresponsive buckets."""
 
 import os
 import random
@@ -33,8 +33,8 @@ def fill(path):
             file.write(bytes(4096))
 
 
-def test_a_disk_that_fills_up_in_mid_write_is_a_message(server, study, expected):
-    """Another process takes the room while the audit is at work."""
+def test_a_disk_that_fills_up_during_a_write_is_reported(server, study, expected):
+    """Another process fills the disk during the audit."""
     store = study.parent / "store"
     store.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(store)]
@@ -59,7 +59,7 @@ def test_a_disk_that_fills_up_in_mid_write_is_a_message(server, study, expected)
         subprocess.run(["umount", "-l", str(store)], check=True)
 
 
-def test_a_disk_without_room_for_what_is_forecast_is_refused_before_anything(server, study):
+def test_a_forecast_that_does_not_fit_on_the_disk_is_refused_first(server, study):
     store = study.parent / "store"
     store.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(store)]
@@ -89,7 +89,7 @@ def spoil_by_flipping(path):
 
 
 @pytest.mark.parametrize("spoil", [spoil_by_deleting, spoil_by_truncating, spoil_by_flipping])
-def test_a_spoilt_file_is_found_and_computed_again(server, study, expected, spoil):
+def test_a_damaged_file_is_detected_and_recomputed(server, study, expected, spoil):
     shutil.copytree(expected.layout.root, study.parent / "store")
     before = read_manifests(study)
     draw = random.Random()
@@ -104,13 +104,13 @@ def test_a_spoilt_file_is_found_and_computed_again(server, study, expected, spoi
     run_audit(study, server.environment)
     after = read_manifests(study)
     changed = {key for key in after if after[key] != before[key]}
-    assert 2 <= len(changed) <= 4, "the shards of three files, and the run's own row"
+    assert 2 <= len(changed) <= 4, "shards with three files each, and the row of table runs"
     assert subprocess.run(verify, capture_output=True).returncode == 0
     assert_whole(study, expected)
 
 
 class Bucket:
-    """A proxy before a server of the S3 protocol, which fails some requests on purpose."""
+    """A proxy of an S3 server that makes some requests fail."""
 
     def __init__(self, target: str) -> None:
         self.fail = lambda: None
@@ -134,7 +134,9 @@ class Bucket:
                     return
                 headers = dict(self.headers.items())
                 headers.pop("Transfer-Encoding", None)
-                headers.setdefault("Content-Type", "application/octet-stream")  # else it is a form
+                headers.setdefault(
+                    "Content-Type", "application/octet-stream"
+                )  # otherwise it is parsed as a form
                 request = urllib.request.Request(
                     target + self.path, data=body, headers=headers, method=self.command
                 )
@@ -200,7 +202,7 @@ def bucket(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     files = s3fs.S3FileSystem(use_listings_cache=False)
-    if not files.exists("audits"):  # servers of one process share what they are given
+    if not files.exists("audits"):  # servers of one process share their objects
         files.mkdir("audits")
     yield proxy
     proxy.stop()
@@ -209,14 +211,12 @@ def bucket(tmp_path, monkeypatch):
 
 @pytest.fixture
 def expected_shards(made, tmp_path):
-    """The store of the tiny study as it is, in shards of five."""
+    """The store of the tiny study with five queries a shard."""
     return tiny.run_directly(tiny.copy(made, tmp_path / "calm") / "study.toml")[0]
 
 
 @pytest.mark.timeout(600)
-def test_a_bucket_that_fails_now_and_then_is_asked_again(
-    server, study, expected_shards, bucket, figures
-):
+def test_failed_requests_to_a_bucket_are_retried(server, study, expected_shards, bucket, figures):
     study = tiny.write_study(study.parent, store={"path": "s3://audits/now"})
     draw, lock = random.Random(), threading.Lock()
 
@@ -235,7 +235,7 @@ def test_a_bucket_that_fails_now_and_then_is_asked_again(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", ["500", "silence"])
-def test_a_bucket_that_stops_answering_is_a_message_and_the_rest_goes_on_later(
+def test_an_unresponsive_bucket_is_reported_and_the_run_resumes_later(
     server, study, expected_shards, bucket, fault
 ):
     study = tiny.write_study(study.parent, store={"path": f"s3://audits/{fault}"})

@@ -13,12 +13,12 @@ from audits import assert_whole, log_path, read_log, read_manifests, run_audit, 
 KILLS = int(os.environ.get("FASTIF_KILLS", "100"))
 PARTS = 4
 MOST = 14.0
-"""Seconds that an undisturbed audit takes at most; it is killed at a moment within them."""
+"""Maximum seconds of an undisturbed audit; it is killed at a random time within them."""
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
+def test_an_audit_killed_at_any_moment_resumes_to_the_same_store(
     part, server, study, expected, figures
 ):
     draw = random.Random()
@@ -31,7 +31,7 @@ def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
         shutil.rmtree(study.parent / "store")
         log_path(study).unlink()
         stores += 1
-        # One or two kills a store, then a run in peace: most moments are those of a first run.
+        # One or two kills a store, then an undisturbed run, so that most kills hit a first run.
         for _ in range(draw.randint(1, 2)):
             process, moment = start_audit(study, server.environment), draw.uniform(0, whole)
             before = read_manifests(study)
@@ -43,7 +43,7 @@ def test_killed_at_any_moment_it_is_resumed_to_the_same_store(
             if process.returncode == -signal.SIGKILL:
                 kills += 1
                 moments.append(round(moment / whole, 3))
-            else:  # it came to its end before
+            else:  # it finished before the kill
                 assert process.returncode == 0, read_log(study)
                 ended += 1
             assert before.items() <= read_manifests(study).items(), "what was committed has changed"

@@ -1,4 +1,4 @@
-"""Processes that die, hang, come late, or come twice."""
+"""Processes that are killed, hang, finish late, or run twice."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from storage import Store
 
 
 def find_descendants(pid: int) -> list[int]:
-    """Processes below one, however deep."""
+    """Return all descendants of a process."""
     listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True).stdout
     parents = {int(a): int(b) for a, b in (line.split() for line in listing.splitlines())}
     descendants, front = [], {pid}
@@ -43,7 +43,7 @@ def read_command(pid: int) -> str:
         return ""
 
 
-def test_two_nights_started_at_once_end_in_one_store(server, study, expected):
+def test_two_concurrent_runs_end_in_one_store(server, study, expected):
     both = [start_audit(study, server.environment) for _ in range(2)]
     for process in both:
         assert process.wait(180) == 0, read_log(study)
@@ -51,7 +51,7 @@ def test_two_nights_started_at_once_end_in_one_store(server, study, expected):
     assert_whole(study, expected)
 
 
-def test_a_worker_that_finishes_late_after_being_given_up_changes_nothing(server, study, expected):
+def test_a_worker_that_finishes_after_its_timeout_changes_nothing(server, study, expected):
     late = start_audit(study, server.environment)
     await_commits(late, study, 4)
     os.killpg(late.pid, signal.SIGSTOP)
@@ -64,7 +64,7 @@ def test_a_worker_that_finishes_late_after_being_given_up_changes_nothing(server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_a_commit_ends_it_between_shards(server, study, expected, number):
+def test_a_signal_during_a_commit_stops_the_run_after_the_shard(server, study, expected, number):
     draw = random.Random()
     stopped = 0
     for _ in range(4):
@@ -86,7 +86,7 @@ def test_a_signal_during_a_commit_ends_it_between_shards(server, study, expected
     assert_whole(study, expected)
 
 
-def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(server, study, expected):
+def test_a_second_signal_stops_the_run_at_once_without_loss(server, study, expected):
     process = start_audit(study, server.environment)
     await_commits(process, study, 3)
     process.send_signal(signal.SIGTERM)
@@ -98,7 +98,7 @@ def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(server, study, expe
     assert_whole(study, expected)
 
 
-def test_a_deadline_leaves_a_valid_part_and_the_next_start_goes_on(server, study, expected):
+def test_a_deadline_leaves_committed_shards_and_the_next_start_resumes(server, study, expected):
     process = start_audit(study, server.environment, "--within", "0.1")
     status = process.wait(120)
     assert status in (0, 3), read_log(study)
@@ -110,7 +110,7 @@ def test_a_deadline_leaves_a_valid_part_and_the_next_start_goes_on(server, study
     assert_whole(study, expected)
 
 
-def test_the_prefect_server_is_killed_and_started_again_in_mid_run(server, study, expected):
+def test_the_prefect_server_is_killed_and_restarted_during_a_run(server, study, expected):
     process = start_audit(study, server.environment)
     await_commits(process, study, 4)
     server.kill()
@@ -118,13 +118,15 @@ def test_the_prefect_server_is_killed_and_started_again_in_mid_run(server, study
     server.start()
     status = process.wait(300)
     kept = read_manifests(study)
-    if status != 0:  # it may have given up; nothing is lost
+    if status != 0:  # it may have failed; committed shards are kept
         run_audit(study, server.environment)
     assert kept.items() <= read_manifests(study).items()
     assert_whole(study, expected)
 
 
-def test_a_killed_worker_of_dask_is_replaced_and_its_shard_done_by_another(server, study, expected):
+def test_a_killed_dask_worker_is_replaced_and_its_shard_computed_by_another(
+    server, study, expected
+):
     pytest.importorskip("prefect_dask", reason="the extra dask")
     process = start_audit(study, server.environment, "--engine", "dask:2")
     await_commits(process, study, 4)
@@ -139,9 +141,7 @@ def test_a_killed_worker_of_dask_is_replaced_and_its_shard_done_by_another(serve
     assert_whole(study, expected)
 
 
-def test_a_killed_scheduler_is_a_failure_that_says_so_and_is_resumed(
-    server, study, expected, tmp_path
-):
+def test_a_killed_scheduler_is_reported_and_the_run_resumes(server, study, expected, tmp_path):
     pytest.importorskip("prefect_dask", reason="the extra dask")
     address_file = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]

@@ -1,4 +1,4 @@
-"""What stands between machines, once for real: a password, PostgreSQL, TLS."""
+"""Prefect with a password and PostgreSQL, and Dask over TLS."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def flow_runs(server: Server, **headers: str) -> list[dict]:
         return json.load(answer)
 
 
-def test_a_server_with_a_password_serves_only_who_knows_it(study, expected, tmp_path):
+def test_a_server_with_a_password_refuses_others(study, expected, tmp_path):
     server = Server(tmp_path, free_port(), PREFECT_SERVER_API_AUTH_STRING=PASSWORD)
     server.start()
     try:
@@ -43,7 +43,7 @@ def test_a_server_with_a_password_serves_only_who_knows_it(study, expected, tmp_
 
 
 def find_postgres() -> Path:
-    """The folder of PostgreSQL's programs, installed if that can be done."""
+    """The folder of the PostgreSQL programs, installed if possible."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(INSTALL, capture_output=True, timeout=240)
@@ -90,7 +90,7 @@ def test_prefect_on_postgresql(study, expected, tmp_path):
         shutil.rmtree(data, ignore_errors=True)
 
 
-def test_a_cluster_over_tls_takes_who_has_a_certificate_and_nobody_else(
+def test_a_cluster_over_tls_refuses_clients_without_a_certificate(
     server, study, expected, tmp_path
 ):
     distributed = pytest.importorskip("distributed", reason="the extra dask")

@@ -1,4 +1,4 @@
-"""Two hosts: a network namespace stands for the second, with a cable that can be pulled."""
+"""Two hosts: a network namespace is the second, with a link that can be taken down."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def ip(*words):
 
 @pytest.fixture
 def two_hosts():
-    """A second host at THERE, tied to this one by a cable."""
+    """A second host at THERE, linked to this one."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("network namespaces need root and the program ip (Debian: iproute2)")
     try:
@@ -54,7 +54,7 @@ def two_hosts():
 
 @pytest.fixture
 def prefect_and_scheduler(two_hosts, tmp_path):
-    """A server and a scheduler that both hosts see; the environment and the address."""
+    """A server and a scheduler reachable from both hosts: environment and address."""
     with ExitStack() as stack:
         home = tmp_path / "prefect"
         home.mkdir()
@@ -74,7 +74,7 @@ def prefect_and_scheduler(two_hosts, tmp_path):
 
 @pytest.fixture
 def worker(prefect_and_scheduler):
-    """Starts a worker on one of the hosts."""
+    """Function that starts a worker on one of the hosts."""
     environment, address = prefect_and_scheduler
     begun = []
 
@@ -93,7 +93,7 @@ def worker(prefect_and_scheduler):
 
 
 def hosts(address):
-    """Of the workers that the scheduler knows."""
+    """Return the addresses of the workers registered with the scheduler."""
     from distributed import Client
 
     with Client(address, timeout=30) as client:
@@ -110,7 +110,7 @@ def test_shards_computed_on_another_host_are_the_same(
     assert_whole(study, expected)
 
 
-def test_a_pulled_cable_loses_nothing(prefect_and_scheduler, worker, study, expected):
+def test_a_disconnected_host_loses_no_shard(prefect_and_scheduler, worker, study, expected):
     environment, address = prefect_and_scheduler
     for host in (HERE, THERE):
         worker(host)

@@ -163,7 +163,7 @@ def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set
     (alarm,) = [alarm for alarm in summary.warnings if "Nearest neighbours miss" in alarm]
     share = next(entry["share"] for entry in summary.recall if entry["at"] == 10)
     assert f"{share:.2f} of the top 10" in alarm
-    assert "Nothing else fits into" in alarm
+    assert "No other method fits into" in alarm
 
 
 def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
@@ -180,9 +180,9 @@ def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
     )
     summary = read_summary(store, run, study)
     evidence = dict(summary.evidence)
-    assert evidence["method chosen"] == f"full. {choice.reason}"
+    assert evidence["method selected"] == f"full. {choice.reason}"
     assert evidence["  full"] == str(choice.offers[0])
-    assert f"| method chosen | full. {choice.reason} |" in render_summary_markdown(summary)
+    assert f"| method selected | full. {choice.reason} |" in render_summary_markdown(summary)
 
 
 def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
@@ -190,7 +190,7 @@ def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
-    for part in ("method chosen", " full ", " sketch ", " knn ", "GB of memory", "MB written"):
+    for part in ("method selected", " full ", " sketch ", " knn ", "GB of memory", "MB written"):
         assert part in text
     assert not (world / "store").exists()
 
@@ -206,7 +206,7 @@ def test_a_study_that_cannot_be_sketched_is_scanned(world, set_rates):
     )
     choice = choose_method(study)
     assert choice.name == FULL
-    assert "sketches need a damping > 0" in choice.reason
+    assert "needs a damping > 0" in choice.reason
 
 
 def test_what_memory_has_no_room_for_is_not_taken(world, set_rates):
@@ -221,7 +221,7 @@ def test_what_memory_has_no_room_for_is_not_taken(world, set_rates):
     nothing = tiny.write_study(world, candidates=AUTO, run=run | {"memory_gb": 0.1})
     done = CliRunner().invoke(cli.app, ["audit", str(nothing), "--dry-run"])
     assert done.exit_code == 2
-    assert "a method that memory and disk have room for" in " ".join(done.stderr.split())
+    assert "a candidate method that fits into memory and disk" in " ".join(done.stderr.split())
 
 
 def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
@@ -229,7 +229,7 @@ def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
     study = write_auto_study(world)
     _, store = audited(study)
     shutil.rmtree(store.layout.root / "parts" / "method")
-    with pytest.raises(StoreError, match="the method that it began with"):
+    with pytest.raises(StoreError, match="the candidate method of its first start"):
         start_run(plan_run(study))
 
 

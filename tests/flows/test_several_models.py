@@ -198,7 +198,7 @@ def _copied(world: Path) -> None:
         (_foreign_words, "the tokenizer of the first model.*row 1 of the train table"),
         (_deeper, "attributed parameters of the first model"),
         (_gone, "model .*other.*no folder"),
-        (_copied, "each model once"),
+        (_copied, "different models"),
     ],
     ids=["labels", "tokenizer", "architecture", "missing", "twice"],
 )

@@ -4,7 +4,9 @@ from tests.mutants.mutant import Mutant
 
 _CHOICES = "tests/tasks/run/test_choices.py"
 _KEPT = "tests/tasks/run/test_selections.py"
-_OPENED = "tests/tasks/run/test_context.py::test_an_open_run_gets_the_choices_of_other_processes"
+_OPENED = (
+    "tests/tasks/run/test_context.py::test_an_open_run_gets_the_damping_selected_by_another_process"
+)
 
 CHOICES = (
     Mutant(

@@ -61,7 +61,7 @@ NIGHTS = (
         "tasks/run/reuse.py",
         "ratio = reuse.rows_before / len(reuse.train)",
         "ratio = 1.0",
-        (f"{_CARRIED}::test_only_what_is_new_is_computed_and_all_is_answered",),
+        (f"{_CARRIED}::test_only_new_rows_are_computed_and_all_queries_have_scores",),
     ),
     Mutant(
         "carried answers of rows that are gone",
@@ -69,14 +69,14 @@ NIGHTS = (
         'remaining = scores.join(places, on="train").select(',
         'remaining = scores.join(positions, on="train", '
         'how="left").with_columns(now=pl.col("now").fill_null(0)).select(',
-        (f"{_CARRIED}::test_rows_that_are_gone_drop_out_and_the_rest_is_right",),
+        (f"{_CARRIED}::test_removed_rows_drop_out_and_the_other_scores_are_right",),
     ),
     Mutant(
         "rows alike share the place of the first",
         "tasks/run/reuse.py",
         '        before_rows, on=("row", "again"), how="left"',
         '        before_rows.unique("row"), on=("row",), how="left"',
-        (f"{_CARRIED}::test_of_rows_that_are_alike_each_has_its_own_place",),
+        (f"{_CARRIED}::test_equal_rows_are_matched_by_multiplicity_in_order",),
     ),
     Mutant(
         "a night goes on with too few common rows",
@@ -84,14 +84,14 @@ NIGHTS = (
         "if not may_reuse_rows(study) or _compute_row_overlap(store, root, study, train) < "
         "carry.least:",
         "if not may_reuse_rows(study):",
-        (f"{_CARRIED}::test_it_begins_from_nothing_where_the_last_night_asked_something_else",),
+        (f"{_CARRIED}::test_other_settings_start_a_full_run",),
     ),
     Mutant(
         "a night goes on with another model",
         "tasks/run/parent_run.py",
         'MAY_CHANGE = ("train", "queries", "certificate", "groups", CARRIED)',
         'MAY_CHANGE = ("train", "queries", "certificate", "groups", "model", CARRIED)',
-        (f"{_CARRIED}::test_it_begins_from_nothing_where_the_last_night_asked_something_else",),
+        (f"{_CARRIED}::test_other_settings_start_a_full_run",),
     ),
     Mutant(
         "rows are the same by their ids first",
@@ -153,7 +153,7 @@ NIGHTS = (
         "min_share = MIN_SHARED_ROWS",
         (
             "tests/tasks/run/test_sketches.py::"
-            "test_scores_by_sketches_alone_are_those_of_a_store_without_a_past",
+            "test_scores_by_sketches_only_do_not_depend_on_earlier_runs",
         ),
     ),
     Mutant(

@@ -85,7 +85,7 @@ PLANNING = (
         "tasks/planning/batch_sizing.py",
         "    if megabytes * MEGABYTE > DISK_FRACTION * free_bytes:\n        return 0\n",
         "",
-        (_SIZES + "::test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states",),
+        (_SIZES + "::test_no_disk_cache_on_a_nearly_full_disk_or_for_a_single_pass",),
     ),
     Mutant(
         "candidates that nobody checks",

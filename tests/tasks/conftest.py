@@ -1,4 +1,4 @@
-"""One thread, as for all tests of models."""
+"""Tests of tasks use one thread."""
 
 import os
 
@@ -11,4 +11,4 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _environment(clean_environment):
-    """No test inherits the variables that another's command line has set."""
+    """Remove environment variables that the command line of another test has set."""

@@ -1,4 +1,4 @@
-"""What the tables of a run look like when the index finds less, or there is no second text."""
+"""Tables of a run with missing candidates, without a second text, with nonfinite numbers."""
 
 import polars as pl
 import pytest
@@ -12,7 +12,7 @@ from storage.schemas import SCORES, SOLVES
 from tasks.audit.frames import make_scores_frame, make_solves_frame
 
 
-def test_cells_that_the_index_left_empty_are_no_rows():
+def test_padding_of_the_index_is_dropped():
     influences = Influences(
         torch.tensor([[7, 3, -1], [5, -1, -1]]),
         torch.tensor([[-0.5, 0.25, torch.inf], [0.125, torch.inf, torch.inf]]),
@@ -32,7 +32,7 @@ def test_a_full_scan_has_no_distance():
     assert frame["distance"].to_list() == [None]
 
 
-def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
+def test_nonfinite_numbers_are_null_and_reasons_are_kept():
     nothing, some = torch.tensor([0.5, torch.nan, torch.inf]), torch.tensor([0.1, 0.2, 0.3])
     known = Certificate(
         residual=nothing,
@@ -61,7 +61,7 @@ def test_numbers_that_say_nothing_are_null_and_reasons_are_kept():
     assert (rows["dropped"], rows["models"]) == ([0, 0, 2], [1, 1, 1])
 
 
-def test_an_approximate_index_runs_to_the_end_with_fewer_rows(world):
+def test_an_approximate_index_may_return_fewer_rows(world):
     candidates = {"kind": "knn", "k": 30, "factory": "IVF8,Flat"}
     store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
     scores = store.scan("scores", run).collect()

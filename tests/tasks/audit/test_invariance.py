@@ -1,4 +1,4 @@
-"""An answer does not depend on how the work was cut, cached or ordered."""
+"""Scores do not depend on shards, caches, batches or the order of rows."""
 
 import random
 
@@ -24,12 +24,12 @@ SOLVERS = {
 
 
 def assert_same(actual: pl.DataFrame, expected: pl.DataFrame, tolerance: float = 1e-4) -> None:
-    """The same pairs with the same effects; equal rows have equal ranks up to near ties."""
+    """Check equal pairs with equal effects, and equal ranks up to near ties."""
     keys = ["query_id", "train_id"]
     assert actual.select(keys).equals(expected.select(keys))
     effects, wanted = (torch.from_numpy(t["removal_effect"].to_numpy()) for t in (actual, expected))
     assert torch.isfinite(effects).all()
-    # An effect is a sum that may cancel, so the size of the largest bounds the error of each.
+    # Effects are sums that may cancel, so the error is bounded relative to the largest one.
     assert (effects - wanted).abs().max() <= tolerance * wanted.abs().max()
     typical = wanted.abs() > 0.05 * wanted.abs().max()
     assert ((effects / wanted - 1).abs()[typical] <= 10 * tolerance).all()
@@ -73,7 +73,7 @@ def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
 
 
 @pytest.mark.parametrize("precision", ["full", pytest.param("bfloat16", marks=pytest.mark.long)])
-def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, precision):
+def test_running_out_of_memory_does_not_change_the_store(world, monkeypatch, precision):
     candidates = {"kind": "full", "keep": 9, "precision": precision}
     study = tiny.write_study(world, candidates=candidates, store={"path": "enough"})
     expected, run = tiny.run_directly(study)
@@ -107,8 +107,8 @@ def test_memory_that_runs_out_changes_nothing_in_the_store(world, monkeypatch, p
     assert gap < 1e-5 * wanted["removal_effect"].abs().max()
 
 
-def test_sums_over_slices_are_those_of_every_score(world):
-    """A scan that keeps all 60 rows has the scores that the sums were made of."""
+def test_totals_over_slices_are_sums_of_all_scores(world):
+    """A scan that keeps all 60 rows has the scores that the totals sum."""
     candidates = {"kind": "full", "keep": tiny.TRAIN}
     store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))
     scores = store.scan("scores", run).collect()
@@ -139,7 +139,7 @@ def test_sums_over_slices_are_those_of_every_score(world):
         pytest.param("hessian", "full", marks=pytest.mark.long),
     ],
 )
-def test_every_solver_is_cut_into_shards_alike(world, name, kind):
+def test_scores_of_every_solver_do_not_depend_on_shards(world, name, kind):
     solver, others = SOLVERS[name]
     candidates = {
         "knn": {"kind": "knn", "k": 7, "check": 0},
@@ -182,7 +182,7 @@ def test_a_repeated_run_is_the_same_to_the_last_bit(world, plain):
         assert store.scan(name, run).collect().equals(plain[0].scan(name, run).collect())
 
 
-def test_scores_are_the_dense_truth(world, plain):
+def test_scores_equal_the_dense_reference(world, plain):
     rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
     truth = Truth(world / "model", *rows, tiny.LAST)
     scores = tiny.scores_by_id(*plain)
@@ -199,9 +199,11 @@ def test_scores_are_the_dense_truth(world, plain):
     assert gap.abs().max() < 1e-4
 
 
-def test_the_hessian_by_conjugate_gradients_is_the_dense_truth(world):
+def test_the_hessian_by_conjugate_gradients_equals_the_dense_reference(world):
     head = ("bert.pooler.", "classifier.")
-    few = tiny.rows_of(world / "train.csv")[:20]  # the truth takes each entry of each matrix
+    few = tiny.rows_of(world / "train.csv")[
+        :20
+    ]  # the reference computes every entry of the Hessians
     tiny.write_rows(world / "train.csv", few)
     study = tiny.write_study(
         world,
@@ -224,7 +226,7 @@ def test_the_hessian_by_conjugate_gradients_is_the_dense_truth(world):
 
 
 @pytest.mark.long
-def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
+def test_lissa_approximates_the_dense_reference_within_its_spread(world):
     study = tiny.write_study(
         world,
         parameters={"attributed": ["^classifier"]},
@@ -245,7 +247,7 @@ def test_lissa_comes_near_the_dense_truth_and_says_how_near(world):
 
 
 @pytest.mark.long
-def test_queries_of_a_rank_are_scored_coarsely_and_the_store_says_how_coarsely(world):
+def test_low_rank_scores_are_stored_with_their_rank_correlation(world):
     def audited(name, **keys):
         study = tiny.write_study(
             world,
@@ -261,7 +263,7 @@ def test_queries_of_a_rank_are_scored_coarsely_and_the_store_says_how_coarsely(w
     assert nothing.null_count() == tiny.QUERIES
     coarse, agreement = audited("coarse", rank=1)
     finer, better = audited("finer", rank=4)
-    whole, all_ = audited("whole", rank=12)  # no layer is larger
+    whole, all_ = audited("whole", rank=12)  # the full rank of every layer
     size = abs(exact).max()
     assert abs(coarse - exact).max() > abs(finer - exact).max() > 1e-4 * size
     assert abs(whole - exact).max() < 1e-4 * size

@@ -1,4 +1,4 @@
-"""Effects split over the layers sum to what the store holds: the mean of two models."""
+"""Layerwise effects sum to the stored scores, the mean of two models."""
 
 import pytest
 import tiny
@@ -19,7 +19,7 @@ def audited(made, tmp_path_factory):
     return study, *tiny.run_directly(study)
 
 
-def test_they_sum_to_the_effects_in_the_store(audited):
+def test_layerwise_effects_sum_to_the_stored_scores(audited):
     study, store, name = audited
     explained = explain_query(store, name, 5, 4)
     layers = compute_layer_effects(plan_run(study, name), explained)
@@ -31,7 +31,7 @@ def test_they_sum_to_the_effects_in_the_store(audited):
         assert len(effects) == len(layers.names)
         assert sum(effects) == pytest.approx(
             row["removal_effect"], abs=3e-3 * largest
-        )  # solved alone
+        )  # solved separately
         assert sum(effect != 0 for effect in effects) > 2
     code, out, message = run("top", "query-5", "--study", study, "-k", "2", "--layers")
     assert code == 0, message

@@ -1,4 +1,4 @@
-"""Leverage in a study: against dense matrices, told in store and summary, and never mixed up."""
+"""Leverage correction in a study: dense reference, store and summary, comparison of runs."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def _study(world, name="study.toml", **changes) -> Path:
 
 
 @pytest.mark.parametrize("solver", ["dual", pytest.param("direct", marks=pytest.mark.long)])
-def test_every_effect_is_that_of_the_dense_curvature_without_the_row(world, solver):
+def test_effects_with_leverage_equal_those_of_the_dense_curvature_without_the_row(world, solver):
     study = _study(world, solver={"kind": solver})
     store, run = tiny.run_directly(study)
     rows = [tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")]
@@ -64,7 +64,7 @@ def test_every_effect_is_that_of_the_dense_curvature_without_the_row(world, solv
     assert description == "on: effects of one Newton step after the removal"
 
 
-def test_it_is_said_where_it_is_off_and_refused_where_it_cannot_be(world):
+def test_leverage_off_is_reported_and_impossible_leverage_refused(world):
     sampled = {"damping": 0.01, "leverage": "auto", "rows": 30}
     study = _study(world, curvature=sampled)
     store, run = tiny.run_directly(study)
@@ -75,8 +75,8 @@ def test_it_is_said_where_it_is_off_and_refused_where_it_cannot_be(world):
         validate_run(plan_run(demanded))
 
 
-def test_runs_of_which_one_has_it_are_not_compared_number_by_number(world, monkeypatch):
-    """ "auto" is decided by the size of the tables; the settings of both runs are the same."""
+def test_runs_with_and_without_leverage_are_not_compared_by_number(world, monkeypatch):
+    """With "auto" the size of the tables decides; the settings of both runs are equal."""
     study = _study(world)
     store, before = tiny.run_directly(study)
     tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-1])

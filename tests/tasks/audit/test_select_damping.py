@@ -1,4 +1,4 @@
-"""A study with damping = "auto": chosen once by real retraining, kept, said, and used."""
+"""A study with damping = "auto": selected once by retraining, stored, reported and used."""
 
 import json
 
@@ -27,7 +27,7 @@ TRAINING = {"base": "base", "trainable": "last:1", "epochs": 2, "learning_rate":
 
 @pytest.fixture(scope="module")
 def first_audit(made, tmp_path_factory):
-    """A folder after an audit that chose its damping, and the run; copied, never changed."""
+    """A folder after an audit that selected its damping, and the run; copied, never changed."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("chosen") / "world")
     return folder, tiny.run_directly(write_study(folder))[1]
 
@@ -43,7 +43,7 @@ def write_study(world):
     return tiny.write_study(world, curvature=AUTO, training=TRAINING)
 
 
-def test_it_is_chosen_once_and_used(world, audited, monkeypatch):
+def test_the_damping_is_selected_once_and_used(world, audited, monkeypatch):
     before = load_run(plan_run(write_study(world)))
     assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
     study, store, run = audited
@@ -70,8 +70,8 @@ def test_it_is_chosen_once_and_used(world, audited, monkeypatch):
     tiny.run_directly(study, "again")
 
 
-def test_a_coupled_penalty_is_part_of_it_once(world):
-    """The λ of the store is the chosen damping and the penalty, as that of the operator is."""
+def test_a_coupled_penalty_is_added_to_the_damping_once(world):
+    """The stored λ is the selected damping plus the penalty, like that of the operator."""
     loss = {"weight_decay": 0.02, "weight_decay_kind": "coupled"}
     store, run = tiny.run_directly(
         tiny.write_study(world, curvature=AUTO, training=TRAINING, loss=loss)
@@ -88,7 +88,7 @@ def test_a_coupled_penalty_is_part_of_it_once(world):
     )
 
 
-def test_the_answers_are_those_of_the_same_number_given(audited):
+def test_scores_equal_those_of_the_same_damping_set_by_the_study(audited):
     study, store, run = audited
     chosen = float(store.scan("solves", run).collect()["damping"][0])
     changes = {"curvature": {"damping": chosen}, "store": {"path": "b"}}
@@ -99,8 +99,8 @@ def test_the_answers_are_those_of_the_same_number_given(audited):
     assert (left["removal_effect"] - right["removal_effect"]).abs().max() < 1e-6
 
 
-def test_every_checkpoint_gets_its_own(world):
-    """Kept by `fastif train` at half of the training; the same few retrainings choose for both."""
+def test_every_checkpoint_gets_its_own_damping(world):
+    """A checkpoint after half of the training; the same retrainings select both dampings."""
     recipe = {**TRAINING, "checkpoints": [0.5]}
     path = {"path": "trained"}
     train_model.fn(str(tiny.write_study(world, curvature=AUTO, training=recipe, model=path)))
@@ -131,7 +131,7 @@ def test_every_checkpoint_gets_its_own(world):
         pytest.param({"kind": "dual", "rank": 60}, marks=pytest.mark.long),
     ],
 )
-def test_every_solver_gets_one(world, solver):
+def test_every_solver_gets_a_selected_damping(world, solver):
     changes = {"solver": solver, "certificate": {"rows": 0}}
     study = tiny.write_study(world, curvature=AUTO, training=TRAINING, **changes)
     store, run = tiny.run_directly(study)
@@ -140,7 +140,7 @@ def test_every_solver_gets_one(world, solver):
     assert dampings["damping"][0] > 0
 
 
-def test_the_preset_of_the_paper_brings_its_own(world):
+def test_the_preset_of_the_paper_sets_its_own_damping(world):
     solver = {"kind": "lissa", "preset": "fastif"}
     study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
     context = validate_run(plan_run(study))
@@ -153,10 +153,10 @@ def test_without_a_recipe_it_is_refused(world):
 
 
 @pytest.mark.parametrize("value", ["automatic", -0.1, True])
-def test_other_words_are_refused(world, value):
+def test_other_values_are_refused(world, value):
     with pytest.raises(StudyError, match='a finite number >= 0, or "auto"'):
         plan_run(tiny.write_study(world, curvature={"damping": value}))
 
 
-def test_halves_are_a_handful():
+def test_the_number_of_half_subsets_is_small():
     assert 2 < HALVES < 12

@@ -1,4 +1,4 @@
-"""Candidates by sketches: an audit finds the rows that a full scan finds, and scores them alike."""
+"""Candidates by sketches: an audit finds the rows of a full scan with equal scores."""
 
 import polars as pl
 import pytest
@@ -34,13 +34,13 @@ def _sketch(**changes):
 
 
 def _top_bottom(scores: pl.DataFrame) -> pl.DataFrame:
-    """The half of K rows of each query that harm most, and the half that help most."""
+    """Return the K / 2 most harmful and the K / 2 most helpful rows of each query."""
     ordered = scores.sort("query", "removal_effect")
     each = ordered.group_by("query", maintain_order=True)
     return pl.concat([each.head(K // 2), each.tail(K // 2)])
 
 
-def test_sketches_of_full_length_find_what_a_full_scan_finds(world, full_scan):
+def test_sketches_of_full_rank_find_the_rows_of_a_full_scan(world, full_scan):
     store, run, _ = full_scan
     other, same = tiny.run_directly(tiny.write_study(world, candidates=_sketch(check=0)))
     expected = _top_bottom(store.scan("scores", run).collect())
@@ -52,7 +52,7 @@ def test_sketches_of_full_length_find_what_a_full_scan_finds(world, full_scan):
     assert actual["distance"].null_count() == actual.height
 
 
-def test_they_are_made_once_and_again_for_another_damping(world):
+def test_sketches_are_computed_once_for_each_damping(world):
     def parts():
         return len(list((world / "store" / "parts" / "index").iterdir()))
 
@@ -72,7 +72,7 @@ def test_they_are_made_once_and_again_for_another_damping(world):
 @pytest.mark.parametrize(
     "candidates", [_sketch(k=24, check=4), {"kind": "knn", "k": 12, "check": 4}]
 )
-def test_what_candidates_miss_is_counted(world, full_scan, candidates):
+def test_recall_of_the_candidates_is_measured(world, full_scan, candidates):
     study = tiny.write_study(world, candidates=candidates, store={"path": "a"})
     store, run = tiny.run_directly(study)
     summary = read_summary(store, run, study)
@@ -100,8 +100,8 @@ def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
         assert words in done.output
 
 
-def test_a_label_whose_rows_are_missed_is_named(world, monkeypatch):
-    """Planted: the scores of all queries of one label lack the rows that matter."""
+def test_a_label_with_low_recall_is_reported(world, monkeypatch):
+    """The most influential rows are removed from the scores of all queries of one label."""
     study = tiny.write_study(world, candidates=_sketch(k=50, check=12))
     original = recall_task._read_candidates
 
@@ -134,7 +134,7 @@ def _by_query(store, run) -> dict[int, set[int]]:
     return {q: set(rows) for q, rows in scores.group_by("query").agg("train").iter_rows()}
 
 
-def test_a_union_scores_what_both_find_and_tells_what_each_would_have_missed(world):
+def test_a_union_scores_the_candidates_of_both_and_reports_the_recall_of_each(world):
     members = [_sketch(), KNN | {"quota": 0.5}]
     union = {"kind": "union", "of": members, "check": 6}
     study = tiny.write_study(world, candidates=union, store={"path": "a"})
@@ -174,13 +174,13 @@ def test_a_quota_gives_every_query_rows_of_both_labels(world, kind):
     assert counts["len"].to_list() == [4] * 2 * tiny.QUERIES
 
 
-def test_settings_that_are_left_out_leave_the_names_of_runs_as_they_were(world):
+def test_default_settings_do_not_change_the_names_of_runs(world):
     for candidates in (_sketch(), KNN, {"kind": "full"}):
         plan = plan_run(tiny.write_study(world, candidates=candidates))
         assert not {"quota", "target_recall"} & set(plan.record.parts["candidates"])
 
 
-def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreement(world):
+def test_scores_by_sketches_are_stored_with_their_measured_agreement(world):
     exact = tiny.write_study(world, candidates=_sketch(check=4), store={"path": "a"})
     study = tiny.write_study(
         world, "tier.toml", candidates=_sketch(check=4, rescore=False), store={"path": "b"}
@@ -225,9 +225,7 @@ def test_scores_by_sketches_are_a_tier_of_their_own_with_their_measured_agreemen
         ),
     ],
 )
-def test_what_has_no_scores_by_sketches_is_refused_before_anything_is_computed(
-    world, changes, message
-):
+def test_studies_without_scores_by_sketches_are_refused_before_computing(world, changes, message):
     study = tiny.write_study(world, **changes)
     result = CliRunner().invoke(cli.app, ["audit", "--dry-run", str(study)])
     assert result.exit_code == 2

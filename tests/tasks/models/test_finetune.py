@@ -1,4 +1,4 @@
-"""`fastif train`: one checkpoint, made once, and what the audit makes of it."""
+"""`fastif train`: a checkpoint trained once, and its use by the audit."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def test_the_checkpoint_is_safetensors_with_a_record(world):
     assert len(record["fingerprint"]) == 64
 
 
-def test_only_the_chosen_layers_have_moved(trained, world):
+def test_only_the_trainable_layers_have_changed(trained, world):
     _, _, folder = trained
     before = load_file(world / "base" / "model.safetensors")
     after = load_file(folder / "model.safetensors")
@@ -81,7 +81,7 @@ def test_only_the_chosen_layers_have_moved(trained, world):
 
 
 def plain_losses(folder: Path, rows: list[dict[str, str]]) -> torch.Tensor:
-    """By Hugging Face alone, one row at a time."""
+    """Losses by Hugging Face, one row at a time."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert model.config.id2label == dict(enumerate(tiny.LABELS))
@@ -96,9 +96,7 @@ def plain_losses(folder: Path, rows: list[dict[str, str]]) -> torch.Tensor:
     return torch.stack(losses)
 
 
-def test_the_reloaded_model_has_the_losses_that_were_reported_and_that_the_audit_sees(
-    trained, world
-):
+def test_the_reloaded_model_has_the_reported_losses_in_training_and_audit(trained, world):
     study, result, folder = trained
     plain = plain_losses(folder, tiny.rows_of(world / "train.csv"))
     assert result.loss == pytest.approx(float(plain.mean()), abs=1e-5)
@@ -115,7 +113,7 @@ def test_the_reloaded_model_has_the_losses_that_were_reported_and_that_the_audit
     assert result.accuracy > 0.65
 
 
-def test_training_again_is_skipped_and_touches_nothing(trained, world):
+def test_training_again_is_skipped_and_writes_nothing(trained, world):
     study, first, _ = trained
     before = files(world)
     again = train_model.fn(str(study))
@@ -125,7 +123,7 @@ def test_training_again_is_skipped_and_touches_nothing(trained, world):
     assert files(world) == before
 
 
-def test_a_seed_decides_everything(trained, world):
+def test_training_is_determined_by_the_seed(trained, world):
     study, first, folder = trained
     weights = load_file(folder / "model.safetensors")
     write(world, seed=7)
@@ -143,7 +141,7 @@ def test_a_seed_decides_everything(trained, world):
         *(pytest.param(name, marks=pytest.mark.long) for name in ("learning_rate", "max_length")),
     ],
 )
-def test_what_is_changed_is_trained_again(trained, world, change):
+def test_a_changed_study_is_trained_again(trained, world, change):
     study, _, folder = trained
     if change == "row":
         rows = tiny.rows_of(world / "train.csv")
@@ -175,7 +173,7 @@ def test_what_is_changed_is_trained_again(trained, world, change):
 
 @pytest.mark.parametrize("part", [0.25, pytest.param(0.5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
-def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(world, change, part):
+def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, change, part):
     study, folder = write(world, checkpoints=[0.25, 0.5], epochs=2), world / "out" / "trained"
     train_model.fn(str(study))
     assert train_model.fn(str(study)).skipped
@@ -194,7 +192,7 @@ def test_all_are_trained_again_where_a_checkpoint_on_the_way_is_not_as_it_was(wo
 
 
 @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_the_model_before_and_nothing_aside(world, monkeypatch, error):
+def test_a_failed_write_keeps_the_earlier_model_and_no_temporary_files(world, monkeypatch, error):
     """The second of two folders cannot be written."""
     study, folder = write(world, checkpoints=[0.5], epochs=2), world / "out" / "trained"
     train_model.fn(str(study))
@@ -217,7 +215,7 @@ def test_a_write_that_fails_leaves_the_model_before_and_nothing_aside(world, mon
 
 
 @pytest.mark.parametrize("change", ["path of the base", "queries"])
-def test_what_changes_no_weight_is_not_trained_again(trained, world, change):
+def test_settings_that_change_no_weights_do_not_train_again(trained, world, change):
     study, _, _ = trained
     if change == "queries":
         (world / "queries.csv").unlink()
@@ -251,7 +249,7 @@ def test_a_folder_of_other_files_is_not_replaced(world):
         ({"learning_rate": 1e30}, "[training] learning_rate"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_and_leaves_nothing(world, changes, expected):
+def test_invalid_training_is_refused_and_leaves_no_files(world, changes, expected):
     study = write(world, **changes)
     before = files(world)
     with pytest.raises((InputError, StudyError)) as caught:
@@ -260,7 +258,7 @@ def test_what_cannot_be_trained_is_refused_and_leaves_nothing(world, changes, ex
     assert files(world) == before
 
 
-def test_a_base_may_lie_in_an_installed_package(world, monkeypatch):
+def test_a_base_may_be_in_an_installed_package(world, monkeypatch):
     package = world / "site" / "tiny_bert"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('never imported')\n")
@@ -270,8 +268,8 @@ def test_a_base_may_lie_in_an_installed_package(world, monkeypatch):
     assert not train_model.fn(str(study)).skipped
 
 
-def test_training_tells_how_it_stood_to_each_row(trained, world):
-    """Beside the model; and the search for wrong labels has it as a column."""
+def test_training_records_the_margin_of_each_row(trained, world):
+    """The margin is stored beside the model, and is a column of the label-error search."""
     study, _, folder = trained
     kept = pl.read_parquet(folder / "fastif-dynamics.parquet")
     assert len(kept) == tiny.TRAIN
@@ -287,7 +285,7 @@ def test_training_tells_how_it_stood_to_each_row(trained, world):
     logits = model(**tokens).logits.detach()
     own = torch.tensor([losses[label] for label in table["label"]])
     lead = logits.gather(1, own[:, None])[:, 0] - logits.gather(1, 1 - own[:, None])[:, 0]
-    # What is learned well in the end was, on the whole, ahead while it was learned.
+    # Rows with a low final loss had, on average, a large margin during training.
     both = torch.stack([lead, -torch.tensor(table["trained_margin"].to_list())])
     assert torch.corrcoef(both)[0, 1] > 0.5
 

@@ -1,4 +1,4 @@
-"""Studies of models of other precisions and families, against each row alone in float64."""
+"""Models of other precisions and families, compared with unbatched rows in float64."""
 
 import json
 
@@ -66,7 +66,7 @@ def _check_same_effects(study, truth) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=_mark_long(name == "bfloat16")) for name in TYPES]
 )
-def test_weights_of_another_precision_are_audited_in_single_precision_and_that_is_told(world, name):
+def test_weights_of_another_precision_are_audited_in_single_precision_with_a_note(world, name):
     path = world / "model" / "model.safetensors"
     weights = {key: weight.to(TYPES[name]) for key, weight in load_file(path).items()}
     save_file(weights, path, metadata={"format": "pt"})
@@ -80,7 +80,7 @@ def test_weights_of_another_precision_are_audited_in_single_precision_and_that_i
 
 
 class Alone(Truth):
-    """Any classifier, by its attributed parameters; token types only if it knows several."""
+    """Any classifier with its attributed parameters; token types only if it has several."""
 
     def __init__(self, world, names: tuple[str, ...], pairs: bool) -> None:
         folder = world / "model"
@@ -117,7 +117,7 @@ def _replace_model(world, name: str) -> None:
         for pairs in (False, True)
     ],
 )
-def test_a_study_of_any_family_has_the_effects_of_rows_alone(world, name, pairs):
+def test_effects_of_any_model_family_equal_those_of_unbatched_rows(world, name, pairs):
     _replace_model(world, name)
     second = {"text": ["text", "second"]} if pairs else {}
     study = tiny.write_study(
@@ -161,7 +161,7 @@ def test_a_base_of_half_precision_is_trained_in_single_and_a_folder_of_none_refu
         train_model.fn(str(study))
 
 
-def test_a_cut_text_is_as_long_as_the_model_has_positions(world):
+def test_a_truncated_text_is_as_long_as_the_model_has_positions(world):
     study = tiny.write_study(world, model={"max_length": 33})
     with pytest.raises(InputError, match="at most 32, the positions"):
         load_run(plan_run(study))

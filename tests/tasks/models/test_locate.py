@@ -1,4 +1,4 @@
-"""Models and data sets by path: nothing is looked up on the hub unless it is written so."""
+"""Models and data sets by path: the hub is used only for names that begin with `hub:`."""
 
 import logging
 
@@ -24,7 +24,7 @@ PATHS = ["out/model", "models/x", "mymodel", "owner/name", "out\\model", "C:\\mo
 
 @pytest.fixture
 def fetched(monkeypatch) -> list[str]:
-    """Names that were looked up on the hub."""
+    """Names that were requested from the hub."""
     names: list[str] = []
 
     def download(name: str, **_: object) -> str:
@@ -36,7 +36,7 @@ def fetched(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, fetched, path):
+def test_a_path_that_is_no_folder_is_refused_without_a_hub_request(tmp_path, fetched, path):
     base = {"base": path}
     named = {"encoder": path, "judge": path}
     plain = load_study(tiny.write_study(tmp_path, model={"path": path}, mislabels=named))
@@ -58,9 +58,7 @@ def test_a_path_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, fetch
     assert not fetched
 
 
-def test_a_name_that_is_marked_is_looked_up_and_that_is_told_before(
-    tmp_path, fetched, caplog, monkeypatch
-):
+def test_a_hub_name_is_downloaded_and_logged_first(tmp_path, fetched, caplog, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     study = load_study(tiny.write_study(tmp_path, model={"path": "hub:owner/name"}))
     with caplog.at_level(logging.WARNING):
@@ -69,7 +67,7 @@ def test_a_name_that_is_marked_is_looked_up_and_that_is_told_before(
     assert "[model] path: owner/name is fetched" in caplog.text
 
 
-def test_a_model_that_is_trained_here_has_a_folder_and_no_name_of_the_hub(tmp_path):
+def test_the_model_of_a_training_is_a_folder_and_not_a_hub_name(tmp_path):
     study = tiny.write_study(tmp_path, model={"path": "hub:a/b"}, training={"base": "base"})
     with pytest.raises(StudyError, match=r"\[model\] path"):
         load_study(study)
@@ -80,7 +78,7 @@ def weights(folder, content: bytes) -> None:
     (folder / "model.safetensors").write_bytes(content)
 
 
-def test_the_models_of_the_study_have_seen_its_labels_by_whatever_name(tmp_path):
+def test_copies_of_the_study_s_models_count_as_trained_on_its_labels(tmp_path):
     weights(tmp_path / "model", b"abc")
     weights(tmp_path / "seed", b"def")
     weights(tmp_path / "copy", b"abc")
@@ -100,7 +98,7 @@ def test_the_models_of_the_study_have_seen_its_labels_by_whatever_name(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["data/train", "owner/name", "train"])
-def test_a_data_set_that_is_no_folder_is_refused_and_never_looked_up(tmp_path, name, monkeypatch):
+def test_a_data_set_that_is_no_folder_is_refused_without_a_hub_request(tmp_path, name, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets, "load_dataset", lambda *_: pytest.fail("it was looked up"))
     source = TableSource(dataset=name, text=("text",), label="label")

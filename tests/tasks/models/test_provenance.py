@@ -1,4 +1,4 @@
-"""A study that contradicts the training of its model is told so, number by number."""
+"""Differences between a study and the training of its model are reported with consequences."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def change_rows(folder, change):
     tiny.write_rows(folder / "train.csv", rows)
 
 
-def test_what_was_trained_as_the_study_says_agrees(world):
+def test_a_model_trained_as_the_study_states_has_no_differences(world):
     known = read_provenance(write(world))
     assert known.differences == ()
     assert list(known.trained) == [True] * tiny.TRAIN
@@ -72,58 +72,58 @@ def test_other_ids_groups_and_order_are_the_same_rows(world):
     assert all(known.trained)
 
 
-def test_rows_added_relabelled_and_gone(world):
-    """Truth by hand: which row is which after each change."""
+def test_added_relabelled_and_removed_rows_are_differences(world):
+    """The expected result is known for each change."""
     rows = tiny.rows_of(world / "train.csv")
     flipped = tiny.LABELS[1 - tiny.LABELS.index(rows[10]["label"])]
 
     def change(rows):
         rows[10]["label"] = flipped
         del rows[20:23]
-        rows.insert(0, {**rows[5], "id": "again"})  # one copy more than was trained on
+        rows.insert(0, {**rows[5], "id": "again"})  # one copy more than in training
         rows.append({**rows[6], "id": "new", "text": "a slow plot"})
 
     change_rows(world, change)
     known = read_provenance(write(world))
     names = [row["id"] for row in tiny.rows_of(world / "train.csv")]
     odd = [name for name, fits in zip(names, known.trained, strict=True) if not fits]
-    # Of two copies one was trained on: which of them is the same to every number.
+    # One of two copies was trained on; it does not matter which.
     assert set(odd) == {rows[10]["id"], "new", rows[5]["id"]}
     assert [difference.means for difference in known.differences] == [ADDED, RELABELLED, GONE]
-    assert known.differences[0].what.startswith("2 training rows came after the training")
+    assert known.differences[0].what.startswith("2 training rows added after the training")
     assert known.differences[1].what == (
-        f"1 training row had another label in training ({rows[10]['id']})"
+        f"1 training row relabelled since the training ({rows[10]['id']})"
     )
-    assert known.differences[2].what.startswith("3 rows that the model was trained on")
+    assert known.differences[2].what.startswith("3 rows of the training")
 
 
 CHANGES = {
-    "length": ({"model": {"max_length": 5}}, ["max_length is 5, and was 10"], LENGTH),
-    "smoothing": ({"loss": {"label_smoothing": 0.1}}, ["label_smoothing is 0.1, and was 0"], LOSS),
+    "length": ({"model": {"max_length": 5}}, ["max_length is 5 but was 10"], LENGTH),
+    "smoothing": ({"loss": {"label_smoothing": 0.1}}, ["label_smoothing is 0.1 but was 0"], LOSS),
     "weights": ({"loss": {"class_weights": [1.0, 2.0]}}, ["class_weights", "[1.0, 2.0]"], LOSS),
     "balanced": ({"loss": {"class_weights": "balanced"}}, ["balanced", "was null"], LOSS),
-    "epochs": ({"training": {"epochs": 3}}, ["[training] epochs is 3, and was 2"], RECIPE),
-    "seed": ({"training": {"seed": 1}}, ["[training] seed is 1, and was 0"], RECIPE),
+    "epochs": ({"training": {"epochs": 3}}, ["[training] epochs is 3 but was 2"], RECIPE),
+    "seed": ({"training": {"seed": 1}}, ["[training] seed is 1 but was 0"], RECIPE),
     "decay": ({"training": {"weight_decay": 0.2}}, ["weight_decay", "0.2", "0.01"], RECIPE),
     "coupled": (
         {"loss": {"weight_decay": 0.01, "weight_decay_kind": "coupled"}},
         ["coupled", "decoupled"],
         PENALTY,
     ),
-    "base": ({"training": {"base": "model"}}, ["the digest of [training] base"], RECIPE),
-    "trainable": ({"training": {"trainable": "all"}}, ['"all", and was "last:1"'], RECIPE),
+    "base": ({"training": {"base": "model"}}, ["digest of [training] base"], RECIPE),
+    "trainable": ({"training": {"trainable": "all"}}, ['"all" but was "last:1"'], RECIPE),
 }
 
 
 @pytest.mark.parametrize("case", CHANGES.values(), ids=list(CHANGES))
-def test_every_setting_that_differs_is_told_with_what_it_means(world, case):
+def test_every_setting_that_differs_is_reported_with_its_consequence(world, case):
     changes, words, means = case
     (difference,) = read_provenance(write(world, **changes)).differences
     assert all(word in difference.what for word in words), difference.what
     assert difference.means == means
 
 
-def test_a_length_that_no_text_reaches_is_no_difference(world):
+def test_a_maximum_length_above_all_texts_is_no_difference(world):
     def shorten(rows):
         for row in rows:
             row["text"] = " ".join(row["text"].split()[:3])
@@ -134,7 +134,7 @@ def test_a_length_that_no_text_reaches_is_no_difference(world):
         tiny.write_rows(world / f"{name}.csv", rows)
     shutil.rmtree(world / "out")
     train_model.fn(str(write(world)))
-    # Texts of three words, one of them of punctuation: five tokens and a few more.
+    # Texts of two words and a punctuation mark: five tokens, and a few more.
     assert read_provenance(write(world, model={"max_length": 31})).differences == ()
     assert read_provenance(write(world, model={"max_length": 4})).differences[0].means == LENGTH
 
@@ -147,7 +147,7 @@ def test_a_study_without_training_is_compared_in_rows_and_loss(world):
 
 @pytest.mark.parametrize("named", [True, False])
 def test_labels_in_another_order_are_refused(world, named):
-    """Also where the model's own configuration names none of them."""
+    """Also if the model's configuration does not name the labels."""
     config = world / "out" / "trained" / "config.json"
     known = json.loads(config.read_text())
     if not named:
@@ -191,7 +191,7 @@ def damage_record(folder, how):
     ["damaged", "a list", "not UTF-8", "later", "lacks", "earlier", "rows gone", "rows damaged",
      "other rows"],
 )  # fmt: skip
-def test_a_record_that_cannot_be_read_is_told(world, how):
+def test_an_unreadable_record_is_reported(world, how):
     damage_record(world / "out" / "trained", how)
     change_rows(world, lambda rows: rows.pop())
     known = read_provenance(write(world))
@@ -199,7 +199,7 @@ def test_a_record_that_cannot_be_read_is_told(world, how):
     assert known.trained is None
 
 
-def test_weights_that_were_changed_afterwards_are_told(world):
+def test_weights_changed_after_training_are_reported(world):
     path = world / "out" / "trained" / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -208,7 +208,7 @@ def test_weights_that_were_changed_afterwards_are_told(world):
     assert difference.means == CHANGED
 
 
-def test_a_model_that_was_trained_elsewhere_says_nothing(world):
+def test_a_model_without_a_record_has_no_provenance(world):
     assert read_provenance(tiny.write_study(world)) is None
 
 
@@ -217,16 +217,16 @@ def run_command(*args):
     return done.exit_code, " ".join(done.output.replace("│", " ").split())
 
 
-def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
-    """Dry run, doctor, the run's data, its summary, and the rows themselves."""
+def test_differences_are_shown_wherever_an_audit_is_shown(world, monkeypatch):
+    """In the dry run, doctor, table `runs`, the summary, and the rows."""
     monkeypatch.setattr(out, "_width", 200)
     change_rows(world, lambda rows: rows.append({**rows[0], "id": "new", "text": "a slow plot"}))
     study = write(world, candidates={"kind": "full"})
     for command in (("audit", "--dry-run", study), ("doctor", "--study", study)):
         code, text = run_command(*command)
         assert code == 0, text
-        assert "1 training row came after the training (new)" in text
-        assert "the predicted effect of adding them" in text
+        assert "1 training row added after the training (new)" in text
+        assert "predicts the effect of adding them" in text
     store, run = tiny.run_directly(study)
     train = store.scan("train", run).collect()
     assert train.filter(~pl.col("trained"))["id"].to_list() == ["new"]
@@ -234,13 +234,16 @@ def test_it_stands_in_every_place_where_an_audit_is_told_of(world, monkeypatch):
     assert json.loads(facts)["trained"] == tiny.TRAIN
     summary = read_summary(store, run, study)
     assert any(ADDED in alarm for alarm in summary.warnings)
-    assert ("training record", "differs in 1 points; trained on 60 of 61 rows") in summary.evidence
+    assert (
+        "training record",
+        "differs from the study in 1 points; trained on 60 of 61 rows",
+    ) in summary.evidence
     code, text = run_command("show", "new", "--study", study)
     assert code == 0
     assert "not in the training set: minus the effect is the effect of adding it" in text
 
 
-def test_a_second_night_with_other_rows_has_its_own(world):
+def test_a_second_run_with_other_rows_has_its_own_differences(world):
     study = write(world)
     store, first = tiny.run_directly(study)
     change_rows(world, lambda rows: rows.__setitem__(7, {**rows[7], "text": "an awful plot"}))
@@ -250,7 +253,7 @@ def test_a_second_night_with_other_rows_has_its_own(world):
     assert odd.to_list() == [7]
 
 
-def test_checkpoints_of_one_training_say_it_once(world):
+def test_differences_of_several_checkpoints_are_reported_once(world):
     study = write(world, training={"checkpoints": [0.5]})
     train_model.fn(str(study))
     change_rows(world, lambda rows: rows.pop())
@@ -262,19 +265,19 @@ def test_checkpoints_of_one_training_say_it_once(world):
     assert provenance.list_differences(None) == ()
 
 
-def test_a_finished_run_is_told_what_changed_since(world):
-    """The recipe and the record are no part of a run's identity: it is shown again as it was."""
+def test_changes_since_a_finished_run_are_reported(world):
+    """Training settings and record are not part of a run's fingerprint."""
     store, _ = tiny.run_directly(write(world))
     assert list_changes_since(store, write(world)) == []
     (line,) = list_changes_since(store, write(world, training={"epochs": 3}))
-    assert line.startswith("Since this run was finished: [training] epochs is 3, and was 2")
+    assert line.startswith("Since this run was finished: [training] epochs is 3 but was 2")
     assert "Since this run" not in run_command("audit", write(world))[1]
     assert "epochs is 3" in run_command("audit", write(world, training={"epochs": 3}))[1]
     damage_record(world / MODEL["path"], "damaged")
     assert [UNREAD in line for line in list_changes_since(store, write(world))] == [True]
 
 
-def test_what_a_finished_run_says_and_is_so_no_longer_is_told(world):
+def test_recorded_differences_that_no_longer_hold_are_reported(world):
     store, _ = tiny.run_directly(write(world, training={"epochs": 3}))
     assert list_changes_since(store, write(world, training={"epochs": 3})) == []
     (line,) = list_changes_since(store, write(world))

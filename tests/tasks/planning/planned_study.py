@@ -1,4 +1,4 @@
-"""The plan of a study, and what its run is computed from."""
+"""Plan and context of a study."""
 
 from pathlib import Path
 

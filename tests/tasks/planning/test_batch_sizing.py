@@ -1,4 +1,4 @@
-"""The sizes that are chosen are the largest that the memory has room for."""
+"""The selected sizes are the largest that fit into memory."""
 
 import io
 from dataclasses import astuple, replace
@@ -49,7 +49,7 @@ def write_study(world: Path, name: str = "study.toml", *, solver=CG, store="stor
 
 
 def compute_memory_gb(world: Path, **run) -> float:
-    """The memory_gb for which a study with these sizes is taken to fit, from a file of its own."""
+    """Return the memory_gb that these sizes need, from a separate study file."""
     study = write_study(world, "one.toml", **{"prefix_cache_mb": 0, **run})
     plan = plan_run(study)
     return (
@@ -61,12 +61,12 @@ def compute_memory_gb(world: Path, **run) -> float:
 
 @pytest.fixture
 def workload() -> Workload:
-    """120 queries and a solver that holds much for each of them."""
+    """120 queries, and a solver with a large memory for each."""
     return workloads.make(solver=CG, queries=120)
 
 
 def compute_bound(workload: Workload, shard_size: int, batch_size: int, prefix=0) -> float:
-    """The memory_gb for which a workload with these sizes is taken to fit."""
+    """Return the memory_gb that a workload with these sizes needs."""
     sized = replace(workload, sizes=Sizes(shard_size, batch_size, prefix))
     return estimate_peak_memory(sized) / GIGABYTE / sizes.MEMORY_FRACTION
 
@@ -76,7 +76,7 @@ def choose(workload: Workload, **run) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("shard", [64, 32, 16, 8])
-def test_the_largest_shard_that_fits_is_taken(workload, shard):
+def test_the_largest_shard_that_fits_is_selected(workload, shard):
     exactly = compute_bound(workload, shard, 32)
     assert choose(workload, memory_gb=exactly)[:2] == (shard, 32)
     less = choose(workload, memory_gb=exactly - 1e-6)
@@ -88,7 +88,7 @@ def test_shards_are_never_larger_than_the_queries():
     assert choose(workloads.make(queries=3), memory_gb=100)[0] == 3
 
 
-def test_batches_shrink_once_the_smallest_shard_has_no_room(workload):
+def test_batches_shrink_if_the_smallest_shard_does_not_fit(workload):
     for batch in (16, 4, 1):
         exactly = compute_bound(workload, 8, batch)
         shard, actual, _ = choose(workload, memory_gb=exactly)
@@ -97,7 +97,7 @@ def test_batches_shrink_once_the_smallest_shard_has_no_room(workload):
         assert compute_bound(workload, 8, 2 * batch) > exactly
 
 
-def test_what_is_left_holds_hidden_states_and_no_more_than_there_are(workload):
+def test_the_remaining_memory_caches_hidden_states(workload):
     least = compute_bound(workload, 64, 32)
     assert choose(workload, memory_gb=least)[2] == 0
     assert choose(workload, memory_gb=100)[2] == 1, "a fraction of a megabyte is all there is"
@@ -107,7 +107,7 @@ def test_what_is_left_holds_hidden_states_and_no_more_than_there_are(workload):
     assert size == pytest.approx(tokens * workloads.TOKEN_BYTES, rel=1e-6)
 
 
-def test_what_the_study_says_wins(workload):
+def test_sizes_set_by_the_study_are_kept(workload):
     given = {"shard_size": 5, "batch_size": 3, "prefix_cache_mb": 7}
     assert choose(workload, memory_gb=100, **given) == (5, 3, 7)
     exactly = compute_bound(workload, 16, 3)
@@ -116,7 +116,7 @@ def test_what_the_study_says_wins(workload):
         choose(workload, memory_gb=exactly, shard_size=64, batch_size=3)
 
 
-def test_a_run_is_opened_with_the_sizes_that_were_chosen(study_folder):
+def test_a_run_is_opened_with_the_selected_sizes(study_folder):
     tiny.make_other(study_folder, "other", seed=1)
     bound = compute_memory_gb(study_folder, shard_size=16, batch_size=32)
     study = write_study(study_folder, memory_gb=2 * bound, batch_size=8)
@@ -129,12 +129,12 @@ def test_a_run_is_opened_with_the_sizes_that_were_chosen(study_folder):
     assert {texts.batch_size for texts in tables} == {8}
 
 
-def test_without_a_bound_nothing_is_chosen(study_folder):
+def test_no_sizes_are_selected_without_a_memory_limit(study_folder):
     plan = load_run(plan_run(write_study(study_folder))).plan
     assert (plan.record.shard_size, plan.inputs.study.run.batch_size, plan.sizes) == (64, 32, "")
 
 
-def test_a_bound_that_nothing_fits_is_refused_before_anything_is_written(study_folder):
+def test_a_memory_limit_that_is_too_low_is_refused_before_writing(study_folder):
     study = write_study(study_folder, memory_gb=0.1)
     least = compute_memory_gb(study_folder, shard_size=8, batch_size=1)
     for options in ([], ["--dry-run"]):
@@ -147,7 +147,7 @@ def test_a_bound_that_nothing_fits_is_refused_before_anything_is_written(study_f
     assert not (study_folder / "store").exists()
 
 
-def test_a_run_is_named_alike_whatever_fits_and_keeps_its_shards(study_folder):
+def test_the_name_of_a_run_does_not_depend_on_sizes_and_shards_are_kept(study_folder):
     roomy = plan_run(write_study(study_folder, memory_gb=100))
     tight = plan_run(write_study(study_folder, "tight.toml", memory_gb=1))
     assert roomy.record.fingerprint == tight.record.fingerprint
@@ -159,7 +159,7 @@ def test_a_run_is_named_alike_whatever_fits_and_keeps_its_shards(study_folder):
     resumed = load_run(plan_run(study))
     assert resumed.plan.record.shard_size == 64
     assert resumed.study.run.batch_size == 8, "shards stay, so batches give way"
-    assert "64 (as the run began)" in resumed.plan.sizes
+    assert "64 (as at the start of the run)" in resumed.plan.sizes
     assert len(list_planned_shards(resumed.plan)) == 2
 
 
@@ -178,7 +178,7 @@ def test_tasks_of_another_process_find_the_same_sizes(study_folder):
     )
 
 
-def test_a_dry_run_says_what_was_chosen_and_why(study_folder):
+def test_a_dry_run_shows_the_selected_sizes_and_reasons(study_folder):
     study = write_study(study_folder, memory_gb=100, batch_size=16)
     context = validate_run(plan_run(study))
     console = Console(width=200, record=True, file=io.StringIO())
@@ -194,7 +194,7 @@ def test_a_dry_run_says_what_was_chosen_and_why(study_folder):
 
 
 def long_texts(world: Path) -> int:
-    """Training rows whose hidden states take some megabytes, and how many bytes these are."""
+    """Write training rows with some megabytes of hidden states, and return their bytes."""
     pairs = [(w, o) for w in tiny.WORDS for o in tiny.WORDS * 14]
     rows = [
         {"id": f"{i}", "text": " ".join(["good", "film", "plot"] * 3 + [*pair]), "label": label}
@@ -202,10 +202,10 @@ def long_texts(world: Path) -> int:
         for label in tiny.LABELS[i % 2 : i % 2 + 1]
     ]
     tiny.write_rows(world / "train.csv", rows)
-    return len(rows) * tiny.MAX_LENGTH * 12 * 4  # each of 12 numbers of 4 bytes
+    return len(rows) * tiny.MAX_LENGTH * 12 * 4  # 12 float32 numbers each
 
 
-def test_hidden_states_that_memory_has_no_room_for_go_to_the_disk_if_asked_for_again(study_folder):
+def test_hidden_states_that_are_read_again_are_cached_on_disk(study_folder):
     size = long_texts(study_folder)
     assert size > 2 * sizes.MEGABYTE
     tight = compute_memory_gb(study_folder, shard_size=64, batch_size=32)
@@ -227,16 +227,16 @@ def choose_disk(workload: Workload, free_bytes: int = 2**40, written=()) -> int:
     return sizes.choose_prefix_disk_mb(workload, free_bytes, lambda mb: mb in written)
 
 
-def test_a_disk_that_is_nearly_full_or_a_single_pass_gets_no_hidden_states():
-    tokens = 2**20  # each of 48 bytes
+def test_no_disk_cache_on_a_nearly_full_disk_or_for_a_single_pass():
+    tokens = 2**20  # 48 bytes each
     fresh = workloads.make({"kind": "full"}, shard_size=workloads.QUERIES, prefix_cache_mb=0)
     fresh = replace(fresh, train=replace(fresh.train, tokens=tokens))
     needed = 48 * tokens + workloads.QUERIES * workloads.TOKENS * 48
     assert choose_disk(fresh) == 49
     assert choose_disk(fresh, free_bytes=4 * needed) == 0, "a whole megabyte would be too much"
     assert choose_disk(fresh, free_bytes=4 * 49 * 2**20) == 49
-    assert choose_disk(replace(fresh, sizes=Sizes(17, 16, 48))) == 0, "memory has room for them"
+    assert choose_disk(replace(fresh, sizes=Sizes(17, 16, 48))) == 0, "they fit into memory"
     prepared = Prepared(missing_factors=0, has_train_table=True)
-    once = replace(fresh, prepared=prepared)  # one shard, whose solve has every score
+    once = replace(fresh, prepared=prepared)  # one shard, and scores from the solve
     assert choose_disk(once) == 0
     assert choose_disk(once, written=(49,)) == 49

@@ -1,4 +1,4 @@
-"""The examples and products that are counted beforehand are those that the work then takes."""
+"""The forecast numbers of examples and products are those that are computed."""
 
 import shutil
 
@@ -23,7 +23,7 @@ from tests.tasks.planning.planned_study import plan_study
     ("rows", "batch", "block"),
     [(None, 4, 16), (None, 64, 1), (None, 7, 500), (1, 4, 16), (23, 1, 1), (23, 1, 8), (23, 7, 16)],
 )
-def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, batch, block):
+def test_a_factorization_takes_the_forecast_number_of_examples(world, rows, batch, block):
     study = tiny.write_study(
         world,
         solver={"kind": "dual", "block_rows": block},
@@ -37,12 +37,12 @@ def test_the_examples_a_factor_takes_are_those_it_was_said_to_take(world, rows, 
         context, ProgressExamples(get_train_examples(context), taken.append), context.damping
     )
     factor = context.study.solver.factor(curvature)
-    # One may be looked at before, to count its columns.
+    # One more may be read first, to count its columns.
     assert sum(taken) - count_factor_examples(context) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
 
 
-def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
+def test_each_factor_row_of_three_labels_is_counted(world, monkeypatch):
     names = {0: "neg", 1: "pos", 2: "none"}
     model = BertForSequenceClassification.from_pretrained(
         world / "model",
@@ -76,7 +76,7 @@ def test_each_root_row_of_three_labels_is_counted(world, monkeypatch):
     assert work.products == kernel.numel() / 2
 
 
-def test_the_sample_of_the_curvature_is_fixed_sorted_and_without_repetition():
+def test_the_sample_of_curvature_rows_is_fixed_sorted_and_distinct():
     assert torch.equal(sample_rows(9, None, 0), torch.arange(9))
     assert torch.equal(sample_rows(9, 9, 5), torch.arange(9))
     once, again, other = (sample_rows(1000, 100, seed) for seed in (3, 3, 4))
@@ -90,7 +90,7 @@ def test_the_sample_of_the_curvature_is_fixed_sorted_and_without_repetition():
 @pytest.mark.parametrize(
     ("curvature", "rows"), [(None, 20), (30, 0), (30, 20), (30, 512), (60, 20)]
 )
-def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, curvature, rows):
+def test_a_certificate_takes_the_forecast_number_of_examples(world, curvature, rows):
     study = tiny.write_study(
         world,
         curvature={"rows": curvature},
@@ -124,7 +124,7 @@ def test_the_examples_a_certificate_takes_are_those_it_was_said_to_take(world, c
     assert counts[1] - counts[0] == control + cost_model._count_residual_examples(workload)
 
 
-def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
+def test_the_dual_solver_on_all_rows_takes_each_row_once_a_shard(world):
     for rows, candidates in ((None, {"kind": "full"}), (30, {"kind": "full"})):
         study = tiny.write_study(
             world, curvature={"rows": rows}, candidates=candidates, certificate={"rows": 0}
@@ -149,7 +149,7 @@ def test_a_dual_of_all_rows_takes_each_row_once_a_shard(world):
         assert sum(taken) == expected, rows
 
 
-def test_directions_of_sketches_take_the_examples_that_they_were_said_to_take(world):
+def test_fitting_a_sketcher_takes_the_forecast_number_of_examples(world):
     candidates = {"kind": "sketch", "k": 7, "dimensions": 20, "width": 256}
     study = tiny.write_study(world, candidates=candidates, curvature={"rows": 40})
     _, context = plan_study(study)

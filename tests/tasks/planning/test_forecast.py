@@ -1,4 +1,4 @@
-"""A forecast says what an audit then really takes."""
+"""The forecast of an audit is compared with the audit."""
 
 import io
 from pathlib import Path
@@ -20,7 +20,7 @@ from tasks.run.spec import list_missing_shards, list_planned_shards, open_store,
 from tests.tasks.planning.planned_study import plan_study
 
 
-def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
+def test_only_the_remaining_shards_are_forecast(world):
     study = world / "study.toml"
     plan = plan_run(study)
     store, ref = open_store(plan), plan.ref
@@ -38,7 +38,7 @@ def test_after_a_part_of_the_run_only_the_rest_is_forecast(world):
     assert (estimate.shards, estimate.queries) == (2, 10)
 
 
-def test_a_run_that_was_begun_keeps_its_shards(world):
+def test_a_resumed_run_keeps_its_shards(world):
     plan = plan_run(world / "study.toml")
     open_store(plan)
     other = plan_run(tiny.write_study(world, run={"shard_size": 3}))
@@ -46,8 +46,8 @@ def test_a_run_that_was_begun_keeps_its_shards(world):
     assert len(list_planned_shards(other)) == 4
 
 
-def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world):
-    """Per file there is a fixed cost that no forecast counts, so only large files are compared."""
+def test_the_forecast_of_disk_bytes_is_right_for_many_pairs(world):
+    """Files have a fixed size that is not forecast, so only large files are compared."""
     rows = [
         {"id": f"{i}", "text": f"{word} {other} film", "label": "pos" if i % 2 else "neg"}
         for i, (word, other) in enumerate((w, o) for w in tiny.WORDS for o in tiny.WORDS)
@@ -73,7 +73,7 @@ def test_bytes_on_disk_are_of_the_forecasts_size_once_there_are_many_pairs(world
     assert kept.count_run_bytes(run) + kept.count_artifact_bytes() > real
 
 
-def test_it_is_drawn_with_what_is_kept(world):
+def test_the_rendered_forecast_counts_committed_shards(world):
     plan, context = plan_study(world / "study.toml")
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render_forecast(forecast_run(context, plan.record.list_shards()[:3]), plan))
@@ -90,7 +90,7 @@ def test_it_is_drawn_with_what_is_kept(world):
         ({"kind": "knn", "k": 7}, {"kind": "cg", "preconditioner": "eigen", "rank": 20}),
     ],
 )
-def test_parts_are_counted_until_they_are_there(world, candidates, solver):
+def test_artifacts_are_forecast_until_they_exist(world, candidates, solver):
     study = tiny.write_study(world, candidates=candidates, solver=solver)
     plan, context = plan_study(study)
     before = forecast_run(context, plan.record.list_shards()).disk
@@ -108,7 +108,7 @@ SKETCH = {"kind": "sketch", "k": 7, "dimensions": 40, "width": 2048}
 
 @pytest.fixture
 def sketched(monkeypatch) -> list[int]:
-    """How many rows each call has sketched."""
+    """Numbers of rows sketched by each call."""
     taken, real = [], compute_train_sketches
 
     def count_sketches(sketcher, gradients, train, ids, *rest):
@@ -120,7 +120,7 @@ def sketched(monkeypatch) -> list[int]:
 
 
 def _forecast_index(study: Path):
-    """What the index is forecast to take in work, seconds and bytes; the rest is the same."""
+    """Forecast work, seconds and bytes of the index; the rest is equal."""
     plan, context = plan_study(study)
     estimate = forecast_run(context, list_planned_shards(plan))
     return (
@@ -130,7 +130,7 @@ def _forecast_index(study: Path):
     )
 
 
-def test_after_a_night_only_new_rows_are_forecast_to_be_sketched(world, sketched):
+def test_only_new_rows_are_forecast_to_be_sketched_after_a_run(world, sketched):
     study = tiny.write_study(world, candidates=SKETCH)
     first, seconds, bytes_ = _forecast_index(study)
     assert (first.forwards, first.gradients) == (tiny.TRAIN, tiny.TRAIN + 2 * 40)
@@ -156,7 +156,7 @@ def test_after_a_night_only_new_rows_are_forecast_to_be_sketched(world, sketched
     assert 0 < real < 20_000 < bytes_
 
 
-def test_a_table_with_too_little_in_common_is_forecast_anew(world, sketched):
+def test_all_rows_of_a_dissimilar_table_are_forecast_to_be_sketched(world, sketched):
     study = tiny.write_study(world, candidates=SKETCH)
     tiny.run_directly(study)
     rows = tiny.rows_of(world / "train.csv")

@@ -1,4 +1,4 @@
-"""A study whose damped Hessian is indefinite is refused before its first shard."""
+"""A study with an indefinite damped Hessian is refused before its first shard."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def _study(world, damping: float) -> Path:
     )
 
 
-def test_it_is_refused_with_the_damping_that_does(world):
+def test_it_is_refused_with_a_sufficient_damping_in_the_message(world):
     study = _study(world, 1e-4)
     with pytest.raises(InputError, match="positive definite") as refusal:
         tiny.run_directly(study)

@@ -1,4 +1,4 @@
-"""Work, memory and disk follow from the numbers of a workload, and these are those of the run."""
+"""Work, memory and disk follow from the sizes of a workload, which are those of the run."""
 
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ def _forecast(workload):
     return forecast_workload(workload, workloads.RATES)
 
 
-def test_the_numbers_of_a_study_are_those_of_its_files(world):
+def test_the_sizes_of_a_workload_are_those_of_its_files(world):
     rows = {name: tiny.rows_of(world / f"{name}.csv") for name in ("train", "queries")}
     study = tiny.write_study(
         world, curvature={"rows": 23}, certificate={"rows": 9}, run={"prefix_cache_mb": 3}
@@ -36,7 +36,7 @@ def test_the_numbers_of_a_study_are_those_of_its_files(world):
     for table, name in ((workload.train, "train"), (workload.queries, "queries")):
         texts = [row["text"] for row in rows[name]]
         assert table.rows == len(texts)
-        # A word or a sign is a token here, between [CLS] and [SEP].
+        # Each word or punctuation mark is one token, between [CLS] and [SEP].
         counts = [len(re.findall(r"\w+|[^\w\s]", text)) + 2 for text in texts]
         assert table.tokens == sum(min(count, tiny.MAX_LENGTH) for count in counts)
         assert table.characters == sum(map(len, texts))
@@ -65,7 +65,7 @@ def test_the_numbers_of_a_study_are_those_of_its_files(world):
     assert workload.hidden == HiddenStates(tiny.TRAIN + tiny.QUERIES, 0.0, 0), "all in memory"
 
 
-def test_what_a_run_has_left_is_not_counted_again(world):
+def test_artifacts_of_an_earlier_run_are_not_counted_again(world):
     study = tiny.write_study(world)
     tiny.run_directly(study)
     context = load_run(plan_run(study))
@@ -80,24 +80,24 @@ def test_pairs_queries_and_shards_of_a_fresh_study():
     states = HiddenStates(workloads.TRAIN + workloads.QUERIES)
     estimate = _forecast(replace(workloads.make(), hidden=states))
     assert (estimate.shards, estimate.queries, estimate.pairs) == (4, 17, 17 * 12)
-    not_asked_for = {"damping"}  # it is given
-    not_asked_for |= {"certificate", "score"}  # the solve has them already
+    not_needed = {"damping"}  # set by the study
+    not_needed |= {"certificate", "score"}  # computed by the solve
     for name, seconds in estimate.stages.items():
-        assert (seconds == 0) == (name in not_asked_for), name
+        assert (seconds == 0) == (name in not_needed), name
     assert estimate.seconds == pytest.approx(sum(estimate.stages.values()))
 
 
-def test_pairs_of_a_full_scan_are_those_kept():
+def test_pairs_of_a_full_scan_are_the_stored_ones():
     for keep, pairs in ((9, 17 * 18), (100, 17 * 60)):
         workload = workloads.make({"kind": "full", "keep": keep})
         assert _forecast(workload).pairs == pairs
 
 
-def test_a_solver_without_a_factor_takes_none():
+def test_a_solver_without_a_factor_has_no_factor_work():
     assert estimate_work(workloads.make(solver=CG))["curvature"].gradients == 0
 
 
-def test_scores_by_sketches_solve_nothing():
+def test_scores_by_sketches_need_no_solves():
     sketch = {"kind": "sketch", "k": 12, "dimensions": 40, "width": 2048}
     estimate = _forecast(workloads.make(sketch | {"rescore": False, "check": 0}))
     nothing = ("curvature", "certificate", "score", "recall")
@@ -106,13 +106,13 @@ def test_scores_by_sketches_solve_nothing():
     assert _forecast(workloads.make(sketch, curvature_rows=30)).stages["score"] > 0
 
 
-def test_several_models_take_more_memory_for_as_many_pairs():
+def test_several_models_need_more_memory_for_equal_pairs():
     alone, three = (_forecast(workloads.make(models=models)) for models in (1, 3))
     assert three.pairs == alone.pairs
     assert three.memory > alone.memory + 2 * workloads.make().model.nbytes
 
 
-def test_hidden_states_that_are_kept_nowhere_are_computed_each_time():
+def test_uncached_hidden_states_are_recomputed():
     workload = workloads.make(solver=CG)
     half = replace(workload, hidden=HiddenStates(20, recomputed_share=0.5))
     kept, halved = _forecast(workload).stages, _forecast(half).stages
@@ -122,12 +122,12 @@ def test_hidden_states_that_are_kept_nowhere_are_computed_each_time():
 
 def test_passes_are_counted_by_model():
     alone, three = (count_passes(workloads.make(solver=CG, models=models)) for models in (1, 3))
-    # All but the description of the rows and the index is done by each of the models.
+    # Every model repeats all but the predictions of the rows and the index.
     assert alone - 2 == pytest.approx(three - 2 / 3)
     assert alone > 2
 
 
-def test_the_damping_is_only_forecast_to_be_chosen_once():
+def test_the_selection_of_the_damping_is_forecast_once():
     chosen = replace(workloads.make(), training_epochs=2)
     pending = replace(chosen, prepared=replace(chosen.prepared, has_damping=False))
     assert estimate_work(chosen)["damping"].forwards == 0
@@ -137,7 +137,7 @@ def test_the_damping_is_only_forecast_to_be_chosen_once():
     assert estimate_peak_memory(pending) >= estimate_peak_memory(chosen)
 
 
-def test_bytes_of_scores_and_texts_and_sums():
+def test_bytes_of_scores_texts_and_totals():
     workload = workloads.make({"kind": "full", "totals": False}, solver=CG)
     sums = workloads.make({"kind": "full", "totals": True}, solver=CG)
     base = estimate_disk_usage(workload, 0)
@@ -173,8 +173,8 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("case", BEYOND.values(), ids=list(BEYOND))
-def test_a_setting_beyond_the_data_is_forecast_as_what_there_is(case):
-    """At the same rates; what is below the data is forecast as something else."""
+def test_sizes_above_the_number_of_rows_do_not_change_the_forecast(case):
+    """At equal rates; sizes below the number of rows give another forecast."""
     results = []
     for settings in case:
         estimate = _forecast(workloads.make(**settings))

@@ -33,7 +33,7 @@ def test_a_choice_to_be_doubted_is_said():
 
 
 def test_nearest_neighbours_are_never_taken_in_silence():
-    choice = MethodSelection(KNN, "Nothing else fits.", ())
+    choice = MethodSelection(KNN, "No other method fits.", ())
     entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
     entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
     (alarm,) = warn_method_selection(choice, entries)

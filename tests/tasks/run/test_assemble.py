@@ -1,4 +1,4 @@
-"""What is put together from a context is made once, and anew when a choice asks for another."""
+"""Values assembled from a context are cached by the selections they depend on."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def choose(context, damping):
     return resolve_choices(context)
 
 
-def test_hidden_states_are_computed_once_whatever_is_chosen_later(tmp_path):
+def test_hidden_states_are_computed_once_across_selections(tmp_path):
     before = open_context(tmp_path, **AUTO)
     train = get_train_examples(before)
     assert isinstance(train, PrefixCache)
@@ -42,14 +42,14 @@ def test_hidden_states_are_computed_once_whatever_is_chosen_later(tmp_path):
     assert make_operator(after).operator.examples is train
 
 
-def test_the_queries_of_several_models_stay_tokens(tmp_path):
+def test_the_queries_of_several_models_are_not_cached(tmp_path):
     context = open_context(tmp_path, models=2)
     assert get_query_examples(context) is context.query_texts
     first, second = (get_train_examples(member) for member in context.members)
     assert first is not second, "each model has hidden states of its own"
 
 
-def test_an_operator_is_that_of_the_damping(tmp_path):
+def test_the_operator_is_cached_by_damping(tmp_path):
     context = choose(open_context(tmp_path, **AUTO), 0.5)
     operator = make_operator(context)
     assert operator.damping == 0.5
@@ -58,7 +58,7 @@ def test_an_operator_is_that_of_the_damping(tmp_path):
     assert make_operator(replace(context, damping_choice=again)).damping == 2.0
 
 
-def test_curvature_is_of_the_kind_and_the_rows_that_the_study_names(tmp_path):
+def test_curvature_has_the_kind_and_rows_of_the_study(tmp_path):
     kinds = {"gauss-newton": fastif.GaussNewton, "hessian": fastif.Hessian}
     for kind, expected in kinds.items():
         curvature = {"damping": 9.0, "kind": kind, "rows": 3}
@@ -68,7 +68,7 @@ def test_curvature_is_of_the_kind_and_the_rows_that_the_study_names(tmp_path):
         assert sorted(operator.operator.ids.tolist()) == sample_rows(4, 3, 0).tolist()
 
 
-def test_an_attributor_gives_what_one_made_by_hand_gives(tmp_path):
+def test_the_attributor_equals_one_built_directly(tmp_path):
     context = open_context(
         tmp_path, curvature={"damping": 0.1}, candidates={"kind": "full", "keep": 2}
     )
@@ -89,7 +89,7 @@ def test_an_attributor_gives_what_one_made_by_hand_gives(tmp_path):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_several_models_are_averaged_over_one_search(tmp_path):
+def test_several_models_are_averaged_with_a_single_search(tmp_path):
     context = open_context(tmp_path, models=2, curvature={"damping": 0.1})
     ensemble = make_attributor(context)
     assert isinstance(ensemble, fastif.Ensemble)

@@ -1,4 +1,4 @@
-"""A context has the choices that its store has when it is opened, whoever made them."""
+"""A context has the selections in its store when it is opened, whichever process made them."""
 
 import shutil
 from dataclasses import replace
@@ -27,26 +27,26 @@ OTHER = DampingSelection(1.0, "retraining", (0.1, 1.0), (0.1, 0.2), 0.0, (0.2,))
 TRIALS = (KTrial(1, 0.5, 0.4, 0.6), KTrial(2, 0.95, 0.9, 1.0))
 
 
-def test_what_the_study_gives_is_known_without_a_store(tmp_path):
+def test_settings_of_the_study_are_known_without_a_store(tmp_path):
     context = make_context(tmp_path, curvature={"damping": 0.3})
     assert resolve_choices(context) is context
     assert (context.known_damping, context.damping, context.existing_store) == (0.3, 0.3, None)
-    with pytest.raises(StoreError, match="nothing there"):
+    with pytest.raises(StoreError, match="a missing folder"):
         context.store  # noqa: B018
 
 
-def test_nothing_is_chosen_before_it_is(tmp_path):
+def test_settings_are_unknown_before_they_are_selected(tmp_path):
     context = make_context(tmp_path, **OPEN)
     store = open_store(context.plan)
     opened = resolve_choices(context)
     assert (opened.store, opened.known_damping, opened.k_selection) == (store, None, None)
     assert resolve_choices(opened) is opened
-    with pytest.raises(AssertionError, match="chosen before"):
+    with pytest.raises(AssertionError, match="selected before"):
         opened.damping  # noqa: B018
 
 
-def test_a_choice_of_another_process_reaches_a_context_that_was_open(tmp_path):
-    """The second process has opened the run before the first one chose."""
+def test_an_open_context_gets_selections_of_other_processes(tmp_path):
+    """The second process opens the run before the first one selects."""
     first, second = (make_context(tmp_path, **OPEN) for _ in range(2))
     open_store(first.plan)
     first, second = resolve_choices(first), resolve_choices(second)
@@ -64,7 +64,7 @@ def test_a_choice_of_another_process_reaches_a_context_that_was_open(tmp_path):
     assert getattr(second.study.candidates, "k", None) is None, "the study says what it said"
 
 
-def test_k_is_that_of_the_damping_it_was_chosen_with(tmp_path):
+def test_k_is_stored_by_the_damping_it_was_selected_with(tmp_path):
     context = make_context(tmp_path, **OPEN)
     context = replace(context, existing_store=open_store(context.plan))
     DAMPING.write(context.store, damping_digest(context), CHOSEN)
@@ -74,7 +74,7 @@ def test_k_is_that_of_the_damping_it_was_chosen_with(tmp_path):
     assert opened.k_selection is None, "that was for a damping that nobody had chosen yet"
 
 
-def test_where_no_k_was_enough_every_row_is_scored(tmp_path):
+def test_every_row_is_scored_if_no_k_reaches_the_target(tmp_path):
     candidates = {"kind": "knn", "target_recall": 0.9}
     context = make_context(tmp_path, candidates=candidates)
     store = open_store(context.plan)
@@ -82,7 +82,7 @@ def test_where_no_k_was_enough_every_row_is_scored(tmp_path):
     assert isinstance(resolve_choices(context).candidates, FullScanSection)
 
 
-def test_each_model_has_its_own_damping_and_the_worst_is_left_out(tmp_path):
+def test_each_model_has_its_own_damping_and_the_worst_is_excluded(tmp_path):
     context = make_context(tmp_path, models=2, **OPEN)
     store = open_store(context.plan)
     worse = replace(CHOSEN, agreement=(0.0, 0.1, 0.0), by_query=(0.1,) * 20)
@@ -95,7 +95,7 @@ def test_each_model_has_its_own_damping_and_the_worst_is_left_out(tmp_path):
     assert opened.averaged_members == opened.others
 
 
-def test_a_store_that_was_removed_takes_its_choices_along(tmp_path):
+def test_selections_are_lost_with_a_removed_store(tmp_path):
     context = make_context(tmp_path, **OPEN)
     store = open_store(context.plan)
     DAMPING.write(store, damping_digest(context), CHOSEN)
@@ -104,7 +104,7 @@ def test_a_store_that_was_removed_takes_its_choices_along(tmp_path):
     assert resolve_choices(opened).known_damping is None
 
 
-def test_what_was_made_is_kept_under_the_choices_it_was_made_with(tmp_path):
+def test_values_are_cached_by_the_selections_they_depend_on(tmp_path):
     context = make_context(tmp_path, **OPEN)
     store = open_store(context.plan)
     context.memo.get("train", lambda: "states")
@@ -118,7 +118,7 @@ def test_what_was_made_is_kept_under_the_choices_it_was_made_with(tmp_path):
     assert resized.damping_choice == OTHER
 
 
-def test_a_memo_makes_a_value_once_even_if_it_is_none():
+def test_a_memo_computes_a_value_once_even_if_it_is_none():
     memo, calls = Memo(), []
     assert [memo.get("a", lambda: calls.append(1)) for _ in range(2)] == [None, None]
     assert calls == [1]

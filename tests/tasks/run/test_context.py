@@ -1,4 +1,4 @@
-"""A context is kept between tasks, and never one that something else was asked of."""
+"""A context is cached between tasks, and opened again for another study or other settings."""
 
 import pytest
 import tiny
@@ -17,7 +17,7 @@ def test_the_same_run_is_opened_once(world):
     assert open_run(ref) is open_run(ref)
 
 
-def test_a_study_with_another_store_or_size_is_another_context_of_the_same_run(world):
+def test_another_store_or_size_gives_another_context_of_the_same_run(world):
     first = plan_run(world / "study.toml").ref
     context = open_run(first)
     path = tiny.write_study(world, store={"path": "elsewhere"}, run={"batch_size": 3})
@@ -30,19 +30,19 @@ def test_a_study_with_another_store_or_size_is_another_context_of_the_same_run(w
 
 
 @pytest.mark.parametrize("change", ["damping", "row"])
-def test_a_study_that_changes_while_its_run_works_is_refused(world, change):
+def test_a_study_that_changes_during_its_run_is_refused(world, change):
     ref = plan_run(world / "study.toml").ref
     if change == "damping":
         tiny.write_study(world, curvature={"damping": 0.5})
     else:
         rows = tiny.rows_of(world / "train.csv")
         tiny.write_rows(world / "train.csv", rows[1:])
-    with pytest.raises(InputError, match="while a run works"):
+    with pytest.raises(InputError, match="during a run"):
         open_run(ref)
 
 
-def test_an_open_run_gets_the_choices_of_other_processes(world):
-    """Each task opens the run; one of another process has chosen the damping meanwhile."""
+def test_an_open_run_gets_the_damping_selected_by_another_process(world):
+    """Each task opens the run; another process has selected the damping meanwhile."""
     study = tiny.write_study(
         world, curvature={"damping": "auto"}, training={"base": "base", "epochs": 1}
     )
@@ -58,13 +58,13 @@ def test_an_open_run_gets_the_choices_of_other_processes(world):
     assert open_run(plan.ref) is after
 
 
-def test_checking_writes_nothing(world):
+def test_validation_writes_nothing(world):
     before = sorted(world.rglob("*"))
     validate_run(plan_run(world / "study.toml"))
     assert sorted(world.rglob("*")) == before
 
 
-def test_checking_allows_a_run_that_was_begun(world):
+def test_validation_accepts_a_started_run(world):
     plan = plan_run(world / "study.toml")
     open_store(plan)
     validate_run(plan_run(world / "study.toml"))
@@ -83,7 +83,7 @@ def digests(world, **changes) -> tuple[tuple[str, ...], str]:
     return index_digests(context), factor_digest(context)
 
 
-def test_parts_are_shared_exactly_where_they_are_the_same(world):
+def test_artifacts_are_shared_if_and_only_if_their_inputs_are_equal(world):
     index, factor = digests(world)
     assert digests(world, run={"shard_size": 3}) == (index, factor)
     assert digests(world, curvature={"damping": 0.7}) == (index, factor), "no kernel has damping"

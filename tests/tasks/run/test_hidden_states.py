@@ -1,4 +1,4 @@
-"""Hidden states on disk: the same answers, used again, within their budget, never half there."""
+"""Hidden states on disk: equal scores, reuse, disk budget and atomic writes."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FILES = ("scores", "solves", "queries", "train")
 
 @pytest.fixture
 def small(world, monkeypatch):
-    """A study whose budgets are in kilobytes, since so small are its hidden states."""
+    """A study with budgets in kilobytes, since its hidden states are small."""
     for module in (hidden, hidden_state_cache):
         monkeypatch.setattr(module, "MEGABYTE", KILOBYTE)
         monkeypatch.setattr(module, "GROUP", 8)
@@ -41,7 +41,7 @@ def find_files(store: Store) -> list[Path]:
 @pytest.mark.parametrize(
     ("memory", "disk"), [(0, 1000), pytest.param(8, 1000, marks=pytest.mark.long)]
 )
-def test_answers_are_the_same_to_the_last_bit(small, memory, disk):
+def test_scores_are_bitwise_equal_with_any_cache(small, memory, disk):
     plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
     store, same = tiny.run_directly(write_study(small, memory, disk))
     assert run == same, "where hidden states lie is no part of what a run computes"
@@ -52,7 +52,7 @@ def test_answers_are_the_same_to_the_last_bit(small, memory, disk):
     assert not find_files(plain)
 
 
-def test_beyond_both_budgets_they_are_computed_each_time(small):
+def test_hidden_states_beyond_both_budgets_are_recomputed(small):
     plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
     store, _ = tiny.run_directly(write_study(small, 5, 6))
     actual, expected = (tiny.scores_by_id(s, run) for s in (store, plain))
@@ -61,7 +61,7 @@ def test_beyond_both_budgets_they_are_computed_each_time(small):
     assert 0 < sum(path.stat().st_size for path in find_files(store)) <= 6 * KILOBYTE
 
 
-def test_the_next_run_reads_what_is_there(small, monkeypatch):
+def test_the_next_run_reads_the_stored_hidden_states(small, monkeypatch):
     store, _ = tiny.run_directly(write_study(small, 0, 1000))
     before = {path: path.stat().st_mtime_ns for path in find_files(store)}
     assert len(before) == 2, "one for each table"
@@ -71,7 +71,7 @@ def test_the_next_run_reads_what_is_there(small, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in find_files(store)} == before
 
 
-def test_those_of_another_table_make_room(small):
+def test_hidden_states_of_another_table_are_removed(small):
     store, _ = tiny.run_directly(write_study(small, 0, 1000))
     before = find_files(store)
     rows = tiny.rows_of(small / "train.csv")
@@ -82,7 +82,7 @@ def test_those_of_another_table_make_room(small):
     assert len(set(before) & set(after)) == 1, "the queries are the same"
 
 
-def test_each_model_has_a_file_of_its_own_within_one_budget(small):
+def test_each_model_has_a_separate_file_within_one_budget(small):
     tiny.make_other(small, "other", 1)
     study = write_study(small, 0, 20, top={"models": ["other"]})
     store, run = tiny.run_directly(study)
@@ -97,7 +97,7 @@ def test_each_model_has_a_file_of_its_own_within_one_budget(small):
     assert gap < 1e-5 * expected["removal_effect"].abs().max()
 
 
-def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(small, monkeypatch):
+def test_a_killed_writer_leaves_no_file_and_a_truncated_file_is_rewritten(small, monkeypatch):
     study = write_study(small, 0, 1000)
     plan = plan_run(study)
     store = open_store(plan)
@@ -124,7 +124,7 @@ def test_a_writer_that_dies_leaves_nothing_and_a_short_file_is_written_anew(smal
     assert len(short) == 1, "that of the training rows is whole again, the other not yet asked for"
 
 
-def test_the_forecast_counts_what_is_yet_to_be_written_and_computed_again(small):
+def test_the_forecast_counts_unwritten_and_recomputed_hidden_states(small):
     def load_and_forecast(memory: int, disk: int):
         plan = plan_run(write_study(small, memory, disk))
         return load_run(plan), forecast_run(load_run(plan), plan.record.list_shards())

@@ -1,4 +1,4 @@
-"""The method that is taken: exact before approximate, as far as time allows."""
+"""Selection of the candidate method: exact before approximate, within the time limit."""
 
 import pytest
 
@@ -44,22 +44,22 @@ def offers(lacks: dict[str, str] | None = None, **seconds: float) -> list[Method
         ({"full": 100, "sketch": 900, "knn": 50}, 2, FULL),
     ],
 )
-def test_exact_before_sketched_before_near_as_time_allows(seconds, minutes, taken):
+def test_preference_is_full_scan_then_sketches_then_knn_within_the_limit(seconds, minutes, taken):
     choice = select_method(offers(**seconds), minutes)
     assert choice is not None
     assert (choice.name, choice.fits) == (taken, True)
     assert choice.selected.candidates == SECTIONS[taken]
 
 
-def test_where_nothing_fits_the_quickest_is_taken_and_said_not_to():
+def test_the_fastest_method_is_selected_and_marked_if_none_fits():
     choice = select_method(offers(full=900, sketch=100, knn=500), 1)
     assert choice is not None
     assert (choice.name, choice.fits) == (SKETCH, False)
     assert "1 min" in choice.reason
 
 
-def test_what_cannot_be_taken_is_not_however_quick():
-    lacks = {SKETCH: "sketches need a damping > 0"}
+def test_unavailable_methods_are_never_selected():
+    lacks = {SKETCH: "needs a damping > 0"}
     choice = select_method(offers(lacks, full=900, sketch=1, knn=5), 60)
     assert choice is not None
     assert choice.name == FULL

@@ -1,4 +1,4 @@
-"""A night that goes on from the last one computes what is new, and answers as if all were."""
+"""Incremental runs compute only new rows, with the results of a full run."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ def write(world, carry=True, **changes):
 
 
 def add_rows(world, train=3, queries=2, gone=0) -> None:
-    """More rows, at the head and at the tail; of the old training rows the last few gone."""
+    """Add rows at the start and the end of the tables; remove the last old training rows."""
     for name, prefix, count, lost in (
         ("train.csv", "new", train, gone),
         ("queries.csv", "asked", queries, 0),
@@ -46,8 +46,8 @@ def add_rows(world, train=3, queries=2, gone=0) -> None:
         tiny.write_rows(world / name, [*more[:1], *kept, *more[1:]])
 
 
-def audit_first_night(made, folder, change=None) -> tuple[Path, str]:
-    """A folder after its first night, and the run; copied, never changed."""
+def audit_first_run(made, folder, change=None) -> tuple[Path, str]:
+    """A folder after its first run, and the run; copied, never changed."""
     tiny.copy(made, folder)
     if change is not None:
         change(folder)
@@ -55,39 +55,39 @@ def audit_first_night(made, folder, change=None) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def first_night(made, tmp_path_factory):
-    return audit_first_night(made, tmp_path_factory.mktemp("first") / "world")
+def first_run(made, tmp_path_factory):
+    return audit_first_run(made, tmp_path_factory.mktemp("first") / "world")
 
 
 @pytest.fixture(scope="module")
-def night_of_another_query(made, tmp_path_factory):
+def run_of_another_query(made, tmp_path_factory):
     def change(folder):
         row = tiny.rows_of(folder / "queries.csv")[0]
         tiny.write_rows(folder / "queries.csv", [{**row, "text": f"{row['text']} again"}])
 
-    return audit_first_night(made, tmp_path_factory.mktemp("another") / "world", change)
+    return audit_first_run(made, tmp_path_factory.mktemp("another") / "world", change)
 
 
 @pytest.fixture
-def first(world, first_night) -> str:
-    """The run of the first night, whose store is there."""
-    folder, run = first_night
+def first(world, first_run) -> str:
+    """The first run, with its store."""
+    folder, run = first_run
     shutil.copytree(folder / "store", world / "store")
     write(world)
     return run
 
 
 @pytest.fixture
-def scratch(world, tmp_path, night_of_another_query):
-    """The same tables with no query that was answered before, by the first night's sketcher.
+def scratch(world, tmp_path, run_of_another_query):
+    """Scores of the same tables in a full run with the sketcher of the first run.
 
-    That is fitted to training rows alone, so that a first night of another query has the same.
+    A sketcher is fitted to training rows only, so a first run of another query has the same one.
     """
 
     def audit() -> pl.DataFrame:
         folder = tmp_path / "scratch"
         shutil.copytree(world, folder, ignore=shutil.ignore_patterns("store"))
-        shutil.copytree(night_of_another_query[0] / "store", folder / "store")
+        shutil.copytree(run_of_another_query[0] / "store", folder / "store")
         store, run = tiny.run_directly(write(folder))
         rows = tiny.rows_of(folder / "queries.csv")
         assert store.scan("solves", run).collect()["origin"].null_count() == len(rows)
@@ -104,7 +104,7 @@ def assert_same_scores(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 @pytest.fixture
 def work_counts(monkeypatch):
-    """How many examples each kind of work takes."""
+    """Count the examples of each kind of work."""
     counts: dict[str, int] = {}
 
     def count(module, name, place):
@@ -123,7 +123,7 @@ def work_counts(monkeypatch):
     return counts
 
 
-def test_only_what_is_new_is_computed_and_all_is_answered(world, first, scratch, work_counts):
+def test_only_new_rows_are_computed_and_all_queries_have_scores(world, first, scratch, work_counts):
     add_rows(world)
     expected = scratch()
     work_counts.clear()
@@ -140,7 +140,7 @@ def test_only_what_is_new_is_computed_and_all_is_answered(world, first, scratch,
     assert store.verify(run) == []
 
 
-def test_predictions_are_those_of_the_rows_wherever_they_stand(world, first, tmp_path):
+def test_predictions_follow_rows_to_their_new_positions(world, first, tmp_path):
     add_rows(world)
     shutil.copytree(world, tmp_path / "scratch")
     other, plain = tiny.run_directly(write(tmp_path / "scratch", carry=False))
@@ -150,7 +150,7 @@ def test_predictions_are_those_of_the_rows_wherever_they_stand(world, first, tmp
         assert_frame_equal(actual, expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
-def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, scratch):
+def test_removed_rows_drop_out_and_the_other_scores_are_right(world, first, scratch):
     add_rows(world, train=2, queries=0, gone=2)
     expected = scratch()
     store, run = tiny.run_directly(write(world))
@@ -164,9 +164,7 @@ def test_rows_that_are_gone_drop_out_and_the_rest_is_right(world, first, scratch
     assert gap <= 1e-4 * expected["removal_effect"].abs().max()
 
 
-def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
-    world, first, scratch
-):
+def test_a_third_run_continues_the_second_with_the_curvature_of_the_first(world, first, scratch):
     add_rows(world)
     store, second = tiny.run_directly(write(world))
     rows = tiny.rows_of(world / "queries.csv")
@@ -182,11 +180,11 @@ def test_a_third_night_goes_on_from_the_second_with_the_curvature_of_the_first(
     assert set(origins) == {first, second}
     statuses = store.list_runs()
     assert find_expired_runs(statuses, RetentionPolicy(runs=1)) == [second], (
-        "the first night is still needed"
+        "the first run is still needed"
     )
 
 
-def test_killed_and_started_again_it_is_the_same_night(world, first):
+def test_an_incremental_run_that_was_killed_resumes_unchanged(world, first):
     add_rows(world)
     study = write(world, run={"shard_size": 3})
     plan = plan_run(study)
@@ -204,7 +202,7 @@ def test_killed_and_started_again_it_is_the_same_night(world, first):
 
 
 @pytest.mark.parametrize("change", ["model", "damping", "rows", "off"])
-def test_it_begins_from_nothing_where_the_last_night_asked_something_else(world, first, change):
+def test_other_settings_start_a_full_run(world, first, change):
     add_rows(world, train=20 if change == "rows" else 3)
     changes = {}
     if change == "model":
@@ -216,7 +214,7 @@ def test_it_begins_from_nothing_where_the_last_night_asked_something_else(world,
     assert "carried" not in plan.record.parts
 
 
-def test_exact_answers_of_old_queries_are_taken_over_while_the_training_rows_stay(
+def test_exact_scores_of_old_queries_are_reused_if_training_rows_are_unchanged(
     world, tmp_path, monkeypatch
 ):
     keys = {"candidates": {"kind": "knn", "k": 12, "check": 2}}
@@ -231,7 +229,7 @@ def test_exact_answers_of_old_queries_are_taken_over_while_the_training_rows_sta
     assert plan_run(write(world, **keys)).lineage is None, "s_test of old queries is not kept"
 
 
-def test_the_summary_says_what_is_an_earlier_nights(world, first):
+def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
     add_rows(world)
     study = write(world)
     store, run = tiny.run_directly(study)
@@ -242,7 +240,7 @@ def test_the_summary_says_what_is_an_earlier_nights(world, first):
     assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
-def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
+def test_a_run_with_a_removed_parent_is_readable(world, first):
     add_rows(world)
     study = write(world)
     store, run = tiny.run_directly(study)
@@ -254,14 +252,14 @@ def test_a_night_whose_base_was_forgotten_is_still_read(world, first):
     assert Store.open(store.layout.root, "tiny", create=False).verify(third) == []
 
 
-def test_of_rows_that_are_alike_each_has_its_own_place():
+def test_equal_rows_are_matched_by_multiplicity_in_order():
     from tasks.run.reuse import _match_rows
 
     actual = _match_rows([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
     assert torch.equal(actual, torch.tensor([0, -1, 2, -1, 1]))
 
 
-def test_the_forecast_counts_what_is_new(world, first):
+def test_the_forecast_counts_new_rows_only(world, first):
     from tasks.planning.cost_model import estimate_work
     from tasks.planning.open_run import validate_run
     from tasks.planning.workload import make_workload
@@ -282,7 +280,7 @@ def test_the_forecast_counts_what_is_new(world, first):
         assert work[stage].gradients == 0, stage
 
 
-def test_another_group_that_reports_split_by_is_that_of_tonight(world, first):
+def test_groups_of_reused_rows_are_those_of_the_present_table(world, first):
     add_rows(world)
     store, run = tiny.run_directly(write(world, queries={"groups": ["second", "kind"]}))
     actual = store.scan("queries", run).sort("query").collect()
@@ -291,7 +289,7 @@ def test_another_group_that_reports_split_by_is_that_of_tonight(world, first):
     assert actual["group_kind"].to_list() == [row["kind"] for row in rows]
 
 
-def test_a_night_that_fell_back_to_a_full_scan_is_not_gone_on_from(world):
+def test_a_run_that_fell_back_to_a_full_scan_is_no_parent(world):
     hard = {"kind": "sketch", "dimensions": 1, "target_recall": 1.0, "rescore": False, "check": 4}
     store, before = tiny.run_directly(write(world, candidates=hard))
     facts = store.scan("runs", before).collect().to_dicts()[0]

@@ -1,4 +1,4 @@
-"""A choice comes back from the store, and from the row of a run, as it was made."""
+"""Selections round-trip through the store and through the row of a run."""
 
 import json
 
@@ -24,7 +24,7 @@ SELECTIONS = [
 
 
 @pytest.mark.parametrize(("kind", "selection"), SELECTIONS)
-def test_it_is_read_as_it_was_written(tmp_path, kind, selection):
+def test_a_selection_round_trips(tmp_path, kind, selection):
     store = open_store(tmp_path)
     assert kind.read(store, "aa") is None
     kind.write(store, "aa", selection)
@@ -34,7 +34,7 @@ def test_it_is_read_as_it_was_written(tmp_path, kind, selection):
 
 
 @pytest.mark.parametrize(("kind", "selection"), SELECTIONS)
-def test_the_first_choice_stays(tmp_path, kind, selection):
+def test_the_first_selection_is_kept(tmp_path, kind, selection):
     store = open_store(tmp_path)
     kind.write(store, "aa", selection)
     kind.write(store, "aa", SELECTIONS[0][1] if kind is DAMPING else selection)
@@ -42,7 +42,7 @@ def test_the_first_choice_stays(tmp_path, kind, selection):
 
 
 @pytest.mark.parametrize(("kind", "selection"), SELECTIONS)
-def test_it_is_found_in_the_row_of_a_run(kind, selection):
+def test_a_selection_is_parsed_from_the_row_of_a_run(kind, selection):
     column = json.dumps({"kind": "any", kind.key: kind.make_record(selection)})
     assert kind.parse_column(column) == selection
     assert kind.parse_column('{"kind": "any"}') is None

@@ -1,4 +1,4 @@
-"""Sketches are made once for each row: kept over kills, changed tables, and runs at once."""
+"""Sketches are computed once for each row, across kills, changed tables and concurrent runs."""
 
 import polars as pl
 import pytest
@@ -36,13 +36,13 @@ def _prepare_run(study):
 
 
 def _rows(context):
-    """All sketches in the order of the training table."""
+    """Return all sketches in the order of the training table."""
     index = make_search(context).index
     return index.take(torch.arange(index.count))
 
 
 def _count_sketched(monkeypatch):
-    """How many rows are sketched from now on."""
+    """Count the rows that are sketched from now on."""
     taken, real = [], compute_train_sketches
 
     def count(sketcher, gradients, train, ids, *rest):
@@ -53,7 +53,7 @@ def _count_sketched(monkeypatch):
     return taken
 
 
-def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_rows):
+def test_sketches_equal_those_of_the_library_for_any_chunk_size(world, few_rows):
     context = _prepare_run(tiny.write_study(world, candidates=SKETCH))
     sketcher, rows = make_search(context).sketcher, _rows(context)
     again = GradientSketcher.fit(
@@ -76,7 +76,7 @@ def test_they_are_those_of_the_library_whatever_the_size_of_a_block(world, few_r
     assert len(blocks) > 1
 
 
-def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, monkeypatch):
+def test_sketches_of_a_killed_run_are_reused(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
     real, calls = compute_train_sketches, []
 
@@ -98,14 +98,14 @@ def test_what_a_killed_run_has_sketched_is_not_sketched_again(world, few_rows, m
     torch.testing.assert_close(actual, _rows(_prepare_run(other)), rtol=0, atol=0)
 
 
-def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, monkeypatch):
+def test_only_new_or_changed_rows_are_sketched(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
     before = _prepare_run(study)
     old = _rows(before)
     rows = tiny.rows_of(world / "train.csv")
     added = {**rows[0], "id": "new", "text": "very very dull plot", "label": rows[0]["label"]}
     changed = {**rows[5], "text": rows[5]["text"] + " the actor was fine"}
-    twice = {**rows[7], "id": "twice"}  # the same text and label as a row that is there
+    twice = {**rows[7], "id": "twice"}  # text and label of an existing row
     tiny.write_rows(world / "train.csv", [added, *rows[:5], changed, *rows[6:], twice])
     taken = _count_sketched(monkeypatch)
     after = _prepare_run(study)
@@ -122,7 +122,7 @@ def test_a_night_sketches_only_rows_that_are_new_or_changed(world, few_rows, mon
     torch.testing.assert_close(new[ids], expected.float(), rtol=1e-2, atol=1e-2)
 
 
-def test_another_table_gets_a_sketcher_of_its_own(world):
+def test_another_table_gets_a_separate_sketcher(world):
     study = tiny.write_study(world, candidates=SKETCH)
     _prepare_run(study)
     rows = tiny.rows_of(world / "train.csv")
@@ -140,7 +140,7 @@ def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
     search = make_search(context)
     assert isinstance(search.index, fastif.CandidateIndex)
     assert search.index.count == exact.index.count
-    search.index._index.nprobe = 2  # both cells: then it is exact
+    search.index._index.nprobe = 2  # both cells, hence exact
     rows = exact.index.take(torch.arange(3))
     assert torch.equal(search.index.search(rows, 5).distances > 0, torch.ones(3, 5) > 0)
     torch.testing.assert_close(
@@ -151,7 +151,7 @@ def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
     )
 
 
-def test_a_block_that_is_lost_is_made_again(world, few_rows):
+def test_a_lost_chunk_is_recomputed(world, few_rows):
     study = tiny.write_study(world, candidates=SKETCH)
     expected = _rows(_prepare_run(study))
     lost = sorted((world / "store" / "parts").glob("sketches-*/*"))[0]
@@ -159,7 +159,7 @@ def test_a_block_that_is_lost_is_made_again(world, few_rows):
     torch.testing.assert_close(_rows(_prepare_run(study)), expected, rtol=0, atol=0)
 
 
-def test_digests_tell_texts_pairs_and_labels_apart(world):
+def test_row_digests_depend_on_text_pair_and_label(world):
     plan = plan_run(tiny.write_study(world, candidates=SKETCH))
     table = plan.inputs.train
     digests = sketches.row_digests(table, tiny.LABELS)
@@ -168,13 +168,13 @@ def test_digests_tell_texts_pairs_and_labels_apart(world):
     assert frame["d"].n_unique() == frame["c"].n_unique() == frame.n_unique()
 
 
-def test_scores_by_sketches_alone_are_those_of_a_store_without_a_past(world):
-    """A sketcher of nearly the same rows would bring their curvature into every effect."""
+def test_scores_by_sketches_only_do_not_depend_on_earlier_runs(world):
+    """A sketcher of nearly the same rows would change the curvature of every effect."""
     alone = {**SKETCH, "rescore": False, "energy": 1.0, "check": 0}
     study = tiny.write_study(world, candidates=alone)
     tiny.run_directly(study)
     rows = tiny.rows_of(world / "train.csv")
-    tiny.write_rows(world / "train.csv", rows[:-2])  # within the nine tenths that may be reused
+    tiny.write_rows(world / "train.csv", rows[:-2])  # 0.9 of the rows, enough to reuse a sketcher
     later = tiny.scores_by_id(*tiny.run_directly(study))
     fresh = tiny.write_study(world, "fresh.toml", candidates=alone, store={"path": "fresh"})
     expected = tiny.scores_by_id(*tiny.run_directly(fresh))

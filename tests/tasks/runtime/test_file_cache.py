@@ -143,7 +143,7 @@ def test_a_model_that_changes_after_the_plan_is_refused_in_the_same_process(worl
     contents = bytearray(path.read_bytes())
     contents[-1] ^= 1
     path.write_bytes(contents)
-    with pytest.raises(InputError, match="while a run works"):
+    with pytest.raises(InputError, match="during a run"):
         open_run(plan)
 
 
