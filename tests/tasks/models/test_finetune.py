@@ -242,7 +242,7 @@ def test_a_folder_of_other_files_is_not_replaced(world):
     [
         ({"base": "no/such/base"}, "no folder"),
         ({"base": "nobody-has-this"}, "no folder"),
-        ({"base": "hub:nobody-has-this"}, "can be reached"),
+        ({"base": "hub:nobody-has-this"}, "an accessible hub model"),
         ({"base": "package:nowhere/model"}, "pip install"),
         ({"base": "package:tasks/nowhere"}, "Correct the path"),
         ({"trainable": ["nothing_like_it"]}, "nothing_like_it"),

@@ -64,7 +64,7 @@ def test_a_hub_name_is_downloaded_and_logged_first(tmp_path, fetched, caplog, mo
     with caplog.at_level(logging.WARNING):
         find_model_folder(study)
     assert fetched == ["owner/name"]
-    assert "[model] path: owner/name is fetched" in caplog.text
+    assert "[model] path: downloading owner/name" in caplog.text
 
 
 def test_the_model_of_a_training_is_a_folder_and_not_a_hub_name(tmp_path):
