@@ -8,6 +8,7 @@ import pytest
 from tests.docs.blocks import ROOT
 
 TROUBLESHOOTING, TUTORIAL = ROOT / "docs" / "troubleshooting.md", ROOT / "docs" / "tutorial.md"
+LIMITS = ROOT / "docs" / "concepts" / "when-influence-fails.md"
 PACKAGES = ("fastif", "storage", "tasks", "flows")
 END = re.compile("^## (Without a message of fastif|4. One wrong prediction)$", re.MULTILINE)
 """Headings below which tables quote no messages of ours."""
@@ -46,7 +47,7 @@ def is_quoted_from(quote: str, literals: str) -> bool:
     return re.search(pattern.replace(r"\ [^\n]*", r"\ ?[^\n]*"), literals) is not None
 
 
-@pytest.mark.parametrize("page", [TROUBLESHOOTING, TUTORIAL], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [TROUBLESHOOTING, TUTORIAL, LIMITS], ids=lambda page: page.name)
 def test_messages_occur_in_the_source(page, literals):
     quotes = list_quotes(page.read_text("utf-8"))
     assert quotes
