@@ -10,9 +10,8 @@ from tests.docs.blocks import PAGES, ROOT
 REFERENCES = ROOT / "docs" / "concepts" / "references.md"
 PACKAGES = ("fastif", "storage", "tasks", "flows", "benchmarks")
 NAME = r"[A-Z][a-z\u00c0-\u017f]+(?:-[A-Z][a-z]+)?"
-CITATION = re.compile(
-    rf"({NAME})(?: et al\.|(?:, {NAME})*,? (?:and|&) (?:others|{NAME}))?,? \(?\[?((?:18|19|20)\d\d)\b"
-)
+OTHERS = rf"(?: et al\.|(?:, {NAME})*,? (?:and|&) (?:others|{NAME}))?"
+CITATION = re.compile(rf"({NAME}){OTHERS},? \(?\[?((?:18|19|20)\d\d)\b")
 """First author and year of a citation such as (Bae et al., 2022) or Koh and Liang (2017)."""
 NO_AUTHORS = {"January", "November", "Hardware"}
 """Words before a year that are not the name of an author."""
