@@ -1,1 +1,1 @@
-"""Gradients: one a training example, by forward hooks or one backward pass each."""
+"""Per-example gradients, by forward hooks or by one backward pass for each example."""

@@ -1,4 +1,4 @@
-"""Per-example gradients checked by a random combination: one backward pass for all of them."""
+"""Check of per-example gradients: a random linear combination against one backward pass."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,20 @@ from fastif.gradients.hooks import GradientOf, HookedPass
 from fastif.numerics.arithmetic import matmul_eps
 
 PARAMETER_ULPS, VECTOR_ULPS = 1000, 100
-"""Units in the last place by which a combination may differ: of the rows in one parameter, and of
-the whole rows. The gradient of an attention key's bias is zero but for the rounding of others."""
+"""Allowed difference in units in the last place: of one parameter's gradients, and of all.
+
+The exact gradient of an attention key's bias is zero, so it holds only rounding of other terms.
+"""
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """What a comparison says.
+    """Result of comparing per-example gradients with a backward pass.
 
     Attributes:
-        parameter: where the two differ most beyond rounding; empty if they agree.
-        gap: by how much there, relative to the rows.
-        decisive: whether there were at least two rows that are neither zero nor broken.
+        parameter: Parameter with the largest difference beyond rounding; empty if all agree.
+        gap: Size of that difference, relative to the norm of the combined gradients.
+        decisive: Whether at least two gradients are nonzero and finite.
     """
 
     parameter: str
@@ -37,16 +39,23 @@ def compare_with_backward(
     gradients: Float[Tensor, "m p"],
     seed: int,
 ) -> ComparisonResult:
-    """Σ w_i ∇L_i of the rows against the gradient of Σ w_i L_i, for random weights w.
+    """Compare Σ w_i ∇L_i of given gradients with the gradient of Σ w_i L_i, for random weights w.
 
-    Rows may be those of the first examples only. The sizes |w_i| are near 1/‖∇L_i‖, so that no row
-    drowns in another. Rows that belong to other examples, or lack something, do not cancel.
+    The sizes |w_i| are near 1/‖∇L_i‖, so that every gradient contributes equally. Gradients that
+    belong to other examples, or lack a term, do not cancel.
+
+    Args:
+        hooked_pass: Forward pass with hooks over the b examples of a batch.
+        cotangent: Gradient in the outputs that is propagated back.
+        gradient_of: Function that is differentiated.
+        gradients: Gradients to check, of the first m examples or of all.
+        seed: Random seed of the weights.
     """
     norms = gradients.float().norm(dim=1)
     finite = torch.isfinite(norms)
     if not bool(finite.any()):
         return ComparisonResult("", 0.0, False)
-    if not bool(finite.all()):  # a broken example spoils every sum over the batch
+    if not bool(finite.all()):  # a nonfinite example makes every sum over the batch nonfinite
         hooked_pass, cotangent = _rerun_on_subset(hooked_pass, gradient_of, finite.nonzero()[:, 0])
         gradients, norms = gradients[finite], norms[finite]
     weights = _weights(norms, seed)
@@ -81,7 +90,7 @@ def _weights(norms: Float[Tensor, " b"], seed: int) -> Float[Tensor, " b"]:
 
 
 def _weighted_norm(gradients: Tensor, weights: Tensor) -> Tensor:
-    """The length of the weighted rows together."""
+    """Return the norm of all weighted gradients together."""
     return (gradients.float().norm(dim=1) * weights).norm()
 
 
@@ -101,19 +110,19 @@ def _combine_by_backward(
 
 
 def _pad_weights(weights: Tensor, count: int) -> Float[Tensor, " b"]:
-    """Zero for the examples whose rows are not looked at."""
+    """Pad the weights with zeros for examples without a gradient to check."""
     return torch.nn.functional.pad(weights, (0, count - len(weights)))
 
 
 def to_dense(gradient: Tensor) -> Tensor:
-    """The same without gaps: an embedding may give its gradient by the rows that were read."""
+    """Return a dense gradient: that of an embedding may be sparse, with the rows that were read."""
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 def _rerun_on_subset(
     hooked_pass: HookedPass, gradient_of: GradientOf, positions: Tensor
 ) -> tuple[HookedPass, Tensor]:
-    """A pass over some of the examples, and what is pulled back through it."""
+    """Return a forward pass over some of the examples, and the gradient in its outputs."""
     few = {key: tensor[positions.to(tensor.device)] for key, tensor in hooked_pass.batch.items()}
     subset_pass = HookedPass.run(hooked_pass.objective, few)
     return subset_pass, next(subset_pass.backpropagate(gradient_of))[0]

@@ -1,9 +1,9 @@
-"""Where forward hooks see what per-example gradients need, read off the graph of a forward pass.
+"""Analysis of the autograd graph: layers for which forward hooks give per-example gradients.
 
-The gradient of an example follows from what a layer was given and the gradient at its output only
-if the layer got that one tensor, if the rows of the tensor are the rows of the batch, and if its
-parameters act nowhere else. All but the order of the rows can be read off the calls and the graph;
-what may change the order is reported, so that it can be checked in numbers.
+The gradient of an example follows from a layer's input and output gradient only if the layer was
+called with one tensor, the tensor's first axis is the batch, and its parameters are used nowhere
+else. The calls and the graph show all of this except the order of examples. Operations that may
+change that order are reported, so that gradients can be compared numerically.
 """
 
 from collections.abc import Hashable, Iterator
@@ -24,13 +24,14 @@ from fastif.gradients.reordering import (
 
 @dataclass(frozen=True)
 class GraphStructure:
-    """What the graph of one forward pass says.
+    """Result of analysing the graph of one forward pass.
 
     Attributes:
-        unsupported: why hooks cannot give per-example gradients; empty if nothing is known.
-        unsupported_layers: the same for each layer that it is true of.
-        signature: the calls and operations; batches of one signature are computed alike.
-        moves_rows: whether rows are moved to where the data say.
+        unsupported: Reason why hooks cannot give per-example gradients; empty if none was found.
+        unsupported_layers: Reason for each layer that does not support hooks.
+        signature: Sequence of calls and operations; batches with equal signatures share a
+            structure.
+        moves_rows: Whether examples may be reordered by the data.
     """
 
     unsupported: str
@@ -40,7 +41,7 @@ class GraphStructure:
 
 
 def read_graph_structure(hooked_pass: HookedPass) -> GraphStructure:
-    """Read it off a forward pass."""
+    """Analyse the graph of a forward pass."""
     walk, unsupported_layers = _GraphWalk(hooked_pass), find_unsupported_calls(hooked_pass)
     for layer, reason in walk.find_params_used_outside().items():
         unsupported_layers.setdefault(layer, reason)
@@ -51,7 +52,7 @@ def read_graph_structure(hooked_pass: HookedPass) -> GraphStructure:
 
 
 def find_unsupported_calls(hooked_pass: HookedPass) -> dict[str, str]:
-    """What the calls themselves say, for each layer that cannot be taken by hooks."""
+    """Return the reason for each layer with a call that hooks do not support."""
     count = len(hooked_pass.batch["labels"])
     reasons: dict[str, str] = {}
     for call in hooked_pass.calls:
@@ -62,17 +63,17 @@ def find_unsupported_calls(hooked_pass: HookedPass) -> dict[str, str]:
 
 
 def _find_call_defect(call: LayerCall, count: int) -> str:
-    """Why the call does not show what each example does; empty if nothing is known."""
+    """Return why a call does not give per-example gradients; empty if no reason was found."""
     rows = {len(tensor) if tensor.dim() else 0 for tensor in (call.inputs, call.outputs)}
     if rows != {count}:
         counts = " and ".join(map(str, sorted(rows)))
-        return f"is given other rows than those of the batch ({counts} for {count} examples)"
+        return f"is called on other rows than those of the batch ({counts} for {count} examples)"
     if _has_foreign_hooks(call.layer):
-        return "has hooks of its own"
+        return "has other hooks"
     if call.inputs._version != call.versions[0]:
-        return "has an input that is changed in place after it was read"
+        return "has an input that is modified in place after the call"
     if not has_closed_form(call.layer) and call.outputs._version != call.versions[1]:
-        return "has an output that is changed in place"
+        return "has an output that is modified in place"
     return ""
 
 
@@ -81,7 +82,7 @@ def _format_layer(layer: str) -> str:
 
 
 def _has_foreign_hooks(layer: nn.Module) -> bool:
-    """Whether somebody else watches, or changes, what the layer is given or returns."""
+    """Whether the layer has hooks of somebody else, which may change its input or output."""
     return bool(
         layer._forward_hooks
         or layer._forward_pre_hooks
@@ -92,11 +93,11 @@ def _has_foreign_hooks(layer: nn.Module) -> bool:
 
 @dataclass
 class _GraphWalk:
-    """One walk over the graph, from the outputs and from every call's ends.
+    """Walk over the autograd graph, from the outputs and from the boundaries of every call.
 
     Attributes:
-        operations: the operations as they are met, with the numbers by which they move rows.
-        moves_rows: whether some tensor of the data may say where to.
+        operations: Operations in the order of the walk, with the constants by which they move rows.
+        moves_rows: Whether the data may decide the order of rows.
     """
 
     hooked_pass: HookedPass
@@ -104,7 +105,7 @@ class _GraphWalk:
     moves_rows: bool = False
 
     def find_params_used_outside(self) -> dict[str, str]:
-        """The layers with a parameter that acts outside of their calls, and which."""
+        """Return the layers with a parameter used outside of their calls, and the reason."""
         hooked_pass = self.hooked_pass
         leaves = {id(leaf): name for name, leaf in hooked_pass.params.items()}
         end_calls: dict[Node, LayerCall] = {}
@@ -114,7 +115,7 @@ class _GraphWalk:
         }
         for call in hooked_pass.calls:
             node = None if call.output_edge is None else call.output_edge.node
-            if node is not None and node not in end_calls:  # the inner one of two that end together
+            if node is not None and node not in end_calls:  # the inner of two nested calls
                 end_calls[node] = call
                 stop = frozenset(filter(None, [call.input_node]))
                 regions.append((node, frozenset([call.name]), stop - {node}))
@@ -124,7 +125,7 @@ class _GraphWalk:
             regions.append((hooked_pass.outputs.grad_fn, frozenset(), frozenset()))
         names = {n for args in regions for n in self._walk_region(*args, end_calls, leaves)}
         return {
-            get_owner_name(name): f"{name} acts outside of the calls of its own layer"
+            get_owner_name(name): f"{name} is used outside of the calls of its own layer"
             for name in hooked_pass.params
             if name in names
         }
@@ -137,7 +138,7 @@ class _GraphWalk:
         end_calls: dict[Node, LayerCall],
         leaves: dict[int, str],
     ) -> Iterator[str]:
-        """The parameters of other layers that are met before another call."""
+        """Iterate over parameters of other layers that are reached before another call."""
         inside = start in end_calls and end_calls[start].name in allowed
         if start is None or (start in end_calls and not inside):
             return

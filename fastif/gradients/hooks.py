@@ -1,7 +1,8 @@
-"""Forward hooks on the layers that own parameters: what they were given, and what came back.
+"""Forward hooks that capture inputs and outputs of the layers with attributed parameters.
 
-One backward pass over a batch gives the gradient at the output of every such layer; from it and
-the layer's input the gradient of each example follows. Where that holds is for `structure` to say.
+One backward pass over a batch gives the gradient at the output of every such layer. Together with
+the layer's input it determines the gradient of each example, under the conditions that
+`graph_structure` checks.
 """
 
 from collections.abc import Iterator
@@ -20,25 +21,24 @@ from fastif.models.parameters import Params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
 
 GradientOf = Literal["losses", "measures", "roots"]
-"""What rows are gradients of: the training losses, what is asked of queries, or root columns."""
+"""Function to differentiate: training losses, query measures, or the GGN factor ("roots")."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCall:
-    """One call of a layer that owns parameters: what went in, what came out.
+    """One call of a layer with attributed parameters, captured by a forward hook.
 
     Attributes:
-        name: of the layer.
-        layer: the layer.
-        inputs: the one tensor that it was given.
-        outputs: what it returned.
-        input_node: the node of the graph that made the input; None if nothing there is
-            differentiated.
-        output_edge: the output in the graph as the layer left it, whatever is done to the tensor in
-            place afterwards; None if nothing there is differentiated.
-        versions: of input and output when the layer returned.
-        enclosing: names of the layers in whose calls this one was made.
-        unsupported: what else the layer was given or gave; empty for one tensor in, one out.
+        name: Full name of the layer.
+        layer: Module that was called.
+        inputs: Input tensor of the call.
+        outputs: Output tensor of the call.
+        input_node: Node of the autograd graph that made the input; None if it needs no gradient.
+        output_edge: Edge of the autograd graph at the output, before any in-place change; None if
+            the output needs no gradient.
+        versions: Version counters of input and output at the end of the call.
+        enclosing: Names of the layers within which this call was made.
+        unsupported: Description of further inputs or outputs; empty for one tensor in and one out.
     """
 
     name: str
@@ -61,10 +61,10 @@ class HookedPass:
     """One forward pass with hooks.
 
     Attributes:
-        objective, batch: whose outputs.
-        params: the attributed parameters, as leaves of the graph.
-        outputs: of the model.
-        calls: every call of a layer that owns attributed parameters, in the order they ended.
+        objective, batch: Model and examples of the pass.
+        params: Attributed parameters as leaves of the autograd graph.
+        outputs: Outputs of the model.
+        calls: All calls of layers with attributed parameters, in the order in which they ended.
     """
 
     objective: Objective
@@ -75,7 +75,7 @@ class HookedPass:
 
     @classmethod
     def run(cls, objective: Objective, batch: Batch) -> "HookedPass":
-        """Run the model and note every call."""
+        """Run the model on a batch and capture every call."""
         params = make_leaf_params(objective.params)
         with torch.enable_grad(), _LayerHooks(objective) as hooks:
             outputs = objective.outputs(params, batch)
@@ -84,10 +84,10 @@ class HookedPass:
     def backpropagate(
         self, gradient_of: GradientOf
     ) -> Iterator[tuple[Float[Tensor, "b c"], LayerGrads]]:
-        """What is pulled back, and the calls with the gradient at their outputs.
+        """Propagate back, and yield the gradient in the outputs and at the outputs of every call.
 
-        Once for the losses or measures, or once for each column of the root; always the same calls.
-        One from which no path leads to the outputs is left out.
+        There is one backward pass for losses or measures, or one for each column of S_i, with equal
+        calls. A call without a path to the outputs is left out.
         """
         calls = [call for call in self.calls if call.output_edge is not None]
         edges = [call.output_edge for call in calls if call.output_edge is not None]
@@ -104,10 +104,10 @@ class HookedPass:
 def capture_layer_grads(
     objective: Objective, batch: Batch, gradient_of: GradientOf
 ) -> Iterator[LayerGrads]:
-    """The calls of `HookedPass.backpropagate`, unchecked; `Gradients.map_columns` checks them.
+    """Yield the calls of `HookedPass.backpropagate` without the checks of `Gradients.map_columns`.
 
     Raises:
-        ValueError: a layer was given or gave something else than one tensor.
+        ValueError: If a layer has more than one tensor as input or output.
     """
     hooked_pass = HookedPass.run(objective, batch)
     for call in hooked_pass.calls:
@@ -120,10 +120,11 @@ def capture_layer_grads(
 def compute_cotangents(
     objective: Objective, outputs: Tensor, batch: Batch, gradient_of: GradientOf
 ) -> Iterator[Float[Tensor, "b c"]]:
-    """What is pulled back through the model: a gradient in the outputs, or the root's columns.
+    """Compute the gradients in the outputs that are propagated back: of losses, or columns of S_i.
 
-    Where the batch holds weights z, the columns of the root S are mixed into the one column S z:
-    over random signs the mean of (S z)(S z)ᵀ is S Sᵀ, and so it is over columns drawn by chance.
+    S_i is the square root of the loss's Hessian, see `GaussNewton`. If the batch holds column
+    weights z, the columns are mixed into the single column S_i z. The expectation of (S_i z)(S_i
+    z)ᵀ is S_i S_iᵀ for random signs, and for importance-sampled columns.
     """
     detached, targets = upcast_half(outputs.detach()), batch["labels"]
     if gradient_of == "roots":
@@ -140,13 +141,13 @@ def compute_cotangents(
 
 
 def _find_owners(objective: Objective) -> dict[str, nn.Module]:
-    """The modules that own attributed parameters, by name."""
+    """Return the modules with attributed parameters, by name."""
     names = {get_owner_name(name) for name in objective.space.names}
     return {name: objective.module.get_submodule(name) for name in names}
 
 
 class _LayerHooks:
-    """Notes every call of a layer that owns attributed parameters while it is entered."""
+    """Context manager that captures every call of a layer with attributed parameters."""
 
     def __init__(self, objective: Objective) -> None:
         self.calls: list[LayerCall] = []
@@ -191,16 +192,16 @@ class _LayerHooks:
 
 
 def _describe_unsupported(args: tuple, kwargs: dict, output: object) -> str:
-    """What a call has beside one tensor in and one out; empty if nothing."""
+    """Describe inputs and outputs other than one tensor each; empty if there are none."""
     if len(args) != 1 or kwargs or not isinstance(args[0], Tensor):
         return (
-            f"is given {len(args)} positional and {len(kwargs)} keyword arguments, not one tensor"
+            f"has {len(args)} positional and {len(kwargs)} keyword arguments instead of one tensor"
         )
     if not isinstance(output, Tensor):
-        return f"returns {type(output).__name__}, not one tensor"
+        return f"returns {type(output).__name__} instead of one tensor"
     return ""
 
 
 def get_owner_name(name: str) -> str:
-    """The module that a parameter belongs to, by name."""
+    """Return the full name of the module that owns a parameter."""
     return name.rpartition(".")[0]

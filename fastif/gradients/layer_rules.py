@@ -1,4 +1,4 @@
-"""Gradients of single layers: from a layer's input and output gradient, example by example."""
+"""Per-example gradients of single layers, from their inputs and output gradients."""
 
 import torch
 import torch.nn.functional as F
@@ -8,22 +8,23 @@ from torch.func import functional_call, vjp, vmap
 from fastif.numerics.arithmetic import matmul_eps
 
 CLOSED_FORM_LAYERS = (nn.Linear, nn.LayerNorm)
-"""Layers whose gradients are written out here."""
+"""Layers with a closed form of their gradients in this module."""
 
 RELATIVE_TOLERANCE = 1e-4
-"""Relative difference of a layer's output for an example by itself: rounding, no more."""
+"""Relative difference of a layer's output for a single example that counts as rounding."""
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether it computes what `nn.Linear` does; a subclass may do something else."""
+    """Whether a layer computes what `nn.Linear` does; a subclass may override its forward pass."""
     return isinstance(layer, nn.Linear) and has_closed_form(layer)
 
 
 def has_closed_form(layer: nn.Module) -> bool:
-    """Whether its gradients are written out here.
+    """Whether this module has a closed form of a layer's gradients.
 
-    >>> has_closed_form(nn.Linear(1, 1)), has_closed_form(nn.Bilinear(1, 1, 1))
-    (True, False)
+    Examples:
+        >>> has_closed_form(nn.Linear(1, 1)), has_closed_form(nn.Bilinear(1, 1, 1))
+        (True, False)
     """
     return "forward" not in vars(layer) and any(
         isinstance(layer, kind) and type(layer).forward is kind.forward
@@ -32,7 +33,7 @@ def has_closed_form(layer: nn.Module) -> bool:
 
 
 def flatten_positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and output gradient of a linear layer with all positions on one axis: [b t d]."""
+    """Flatten all positions of a linear layer's input and output gradient to one axis: [b t d]."""
     return (
         inputs.reshape(len(inputs), -1, inputs.shape[-1]),
         delta.reshape(len(delta), -1, delta.shape[-1]),
@@ -40,7 +41,7 @@ def flatten_positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fill_linear_gradients(inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]) -> None:
-    """∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over the positions t, straight into the workspace."""
+    """Write ∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over positions t into the workspace."""
     inputs, delta = flatten_positions(inputs, delta)
     if "weight" in blocks:
         block = blocks["weight"]
@@ -52,10 +53,16 @@ def fill_linear_gradients(inputs: Tensor, delta: Tensor, blocks: dict[str, Tenso
 def compute_layer_gradients(
     layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The gradient of each example in the layer's own parameters, given its output gradient.
+    """Return the gradients of each example in a layer's own parameters, from its output gradients.
+
+    Args:
+        layer: Layer with the parameters.
+        inputs: Inputs of the call, one example in each row.
+        delta: Gradients at the outputs of the call.
+        outputs: Outputs of the call, to compare with those of single examples.
 
     Raises:
-        ValueError: given an example by itself, the layer does not give its row of `outputs`.
+        ValueError: If the layer has other outputs for a single example than in the batch.
     """
     if is_linear(layer):
         inputs, delta = flatten_positions(inputs, delta)
@@ -74,7 +81,7 @@ def compute_layer_gradients(
 def _compute_vjp_gradients(
     layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None
 ) -> dict[str, Tensor]:
-    """The layer's own vector-Jacobian product, mapped over examples."""
+    """Vector-Jacobian products of a layer, mapped over examples with vmap."""
     own_params = {name: tensor.detach() for name, tensor in layer.named_parameters()}
 
     def compute_vjp(example: Tensor, cotangent: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -83,12 +90,12 @@ def _compute_vjp_gradients(
 
     example_outputs, gradients = vmap(compute_vjp)(inputs, delta)
     if outputs is not None and not _agrees_within_rounding(example_outputs, outputs.detach()):
-        raise ValueError("it gives other outputs for an example by itself")
+        raise ValueError("its outputs for a single example differ from those in the batch")
     return gradients
 
 
 def _agrees_within_rounding(outputs: Tensor, expected: Tensor) -> bool:
-    """Whether they agree but for rounding; what is not finite has to be so in both."""
+    """Whether two outputs agree up to rounding, with nonfinite entries in equal places."""
     if outputs.shape != expected.shape:
         return False
     finite = torch.isfinite(expected)

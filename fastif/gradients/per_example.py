@@ -1,11 +1,11 @@
-"""Per-example gradients, taken a tile at a time and multiplied with many rows at once.
+"""Per-example gradients in tiles, by forward hooks with checks, or by separate backward passes.
 
-One backward pass over a tile gives, for every layer that owns attributed parameters, the layer's
-input and the gradient at its output; from these two the gradient of each example follows without a
-backward pass of its own. No double backward and no vmap over the model is needed, so any attention
-kernel works. Where layers do not see the rows of the batch in their order, or parameters act in
-another way, examples are taken one by one: the graph of every tile is read for that, and a random
-combination of the rows of some tiles is compared with an ordinary backward pass.
+One backward pass over a batch gives the input and the output gradient of every layer with
+attributed parameters. From these two the gradient of each example follows, without double backward
+and without vmap over the model, so every attention kernel works. If a layer is not called on the
+rows of the batch in order, or a parameter is used in another way, examples take one backward pass
+each. The graph of every batch is analysed for this, and a random combination of the gradients of
+some tiles is compared with a backward pass.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,38 +21,48 @@ from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Batch, Examples, all_ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
-from fastif.gradients.combination_check import compare_with_backward, to_dense
+from fastif.gradients.combination_check import compare_with_backward
 from fastif.gradients.gradient_tile import GradientTile, aligned_rows
 from fastif.gradients.graph_structure import GraphStructure, read_graph_structure
-from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads, compute_cotangents
+from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads
 from fastif.gradients.route import Route, get_route
-from fastif.gradients.row_assembly import assemble_gradients
+from fastif.gradients.row_assembly import assemble_gradients, fill_by_backward
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
-from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors, try_batch, try_table
 from fastif.numerics.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 
 LAYER_ERRORS = (RuntimeError, AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What a layer may raise that cannot be mapped over examples: no vmap rule, data in its flow ..."""
+"""Errors of a layer under vmap: no batching rule, or control flow that depends on data."""
 
 MAX_CHECK_SIZE = 2**24
-"""Numbers in the rows that are made for a check alone."""
+"""Numbers in the gradients that are computed for a check alone."""
 
 
 class Gradients:
-    """Tiles of per-example gradients of an objective.
+    """Per-example gradients of an objective, in tiles [b p] of a batch.
 
-    A tile is taken by forward hooks where its graph allows, and checked as `Route` says; where it
-    does not allow or the check fails, that tile and all later ones are taken by a backward pass an
-    example, of all who ask this objective. One workspace serves all tiles: to ask for fresh memory
-    each time costs more than to fill it.
+    Forward hooks and one backward pass for each batch give all gradients where the autograd graph
+    allows it, with checks by `Route`. If the graph does not allow it, or a check fails, this tile
+    and all later ones of the objective take one backward pass for each example. One workspace holds
+    all tiles, because allocating memory costs more than filling it.
 
     Args:
-        objective: whose gradients are taken.
-        dtype: of the workspace, such as torch.bfloat16; that of the parameters if left out.
+        objective: Trained model with its loss; its attributed parameters are the p columns.
+        dtype: Type of the workspace, such as torch.bfloat16; that of the parameters by default.
+
+    Examples:
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> examples = TensorExamples(torch.eye(2), torch.ones(2, 1))
+        >>> batch = examples.take(torch.arange(2))
+        >>> gradients = Gradients(ModuleObjective(model, SquaredError()))
+        >>> gradients.compute_loss_tile(batch).gradients + 0.0  # 2 (w·x - y) x
+        tensor([[-2.,  0.],
+                [ 0., -2.]])
     """
 
     def __init__(self, objective: Objective, dtype: torch.dtype | None = None) -> None:
@@ -64,7 +74,7 @@ class Gradients:
 
     @property
     def per_example_backward(self) -> bool | None:
-        """Whether each example takes a backward pass of its own; None while that is open.
+        """Whether each example takes its own backward pass; None while that is undecided.
 
         Setting it overrides the route of the objective, and all checks, for these gradients.
         """
@@ -75,22 +85,23 @@ class Gradients:
         self._forced = forced
 
     def compute_loss_tile(self, batch: Batch) -> GradientTile:
-        """∇L of every example."""
+        """Compute the gradient ∇L of the training loss of every example in a batch."""
         return next(self.compute_tiles(batch, "losses"))
 
     def compute_measure_tile(self, batch: Batch) -> GradientTile:
-        """∇ of what is asked of every example; ∇L where the objective has no other measure."""
+        """Compute the gradient of the query measure of every example; ∇L if it is the loss."""
         return next(self.compute_tiles(batch, "measures"))
 
     def compute_sqrt_hessian_tiles(self, batch: Batch) -> Iterator[GradientTile]:
-        """∇(outputsᵀ s_j) for each column s_j of the loss's curvature root.
+        """Compute the GGN factor rows ∇(outputsᵀ s_j), one tile for each column s_j of S_i.
 
-        The Gauss-Newton matrix of the batch is the sum of g gᵀ over all rows g of these tiles.
+        S_i S_iᵀ is the Hessian of the loss in the outputs of example i. The sum of v vᵀ over all
+        rows v of these tiles is the Gauss-Newton matrix of the batch.
         """
         return self.compute_tiles(batch, "roots")
 
     def compute_tiles(self, batch: Batch, gradient_of: GradientOf) -> Iterator[GradientTile]:
-        """One tile of the losses or of the measures, or one for each column of the root."""
+        """Compute one tile of "losses" or "measures", or one for each column of S_i ("roots")."""
         rows = self._get_workspace(len(batch["labels"]))
 
         def assemble(layer_grads: LayerGrads) -> GradientTile:
@@ -106,13 +117,13 @@ class Gradients:
         on_calls: Callable[[LayerGrads], T],
         on_gradients: Callable[[Tensor], T],
     ) -> Iterator[T]:
-        """What a function makes of each column, given the layers' calls or the gradients as rows.
+        """Apply a function to the captured calls, or to the gradients, of each backward pass.
 
         Args:
-            batch: the examples.
-            gradient_of: what is pulled back.
-            on_calls: given the calls with the gradients at their outputs.
-            on_gradients: given rows [b p] where the examples have to be taken one by one.
+            batch: Examples of the pass.
+            gradient_of: Function to differentiate.
+            on_calls: Function of the calls with the gradients at their outputs.
+            on_gradients: Function of gradients [b p], where examples take separate backward passes.
         """
         num_done, analyzed_pass = 0, self._run_checked(batch)
         if analyzed_pass is not None:
@@ -136,24 +147,19 @@ class Gradients:
                 yield result
             else:
                 return
-        del analyzed_pass  # its graph
+        del analyzed_pass  # frees its graph
         rows = self._get_workspace(len(batch["labels"]))
-        for _ in islice(
-            _fill_by_backward(self.objective, batch, gradient_of, rows), num_done, None
-        ):
+        for _ in islice(fill_by_backward(self.objective, batch, gradient_of, rows), num_done, None):
             yield on_gradients(rows)
 
     def uses_hooks(self, batch: Batch) -> bool:
-        """Whether gradients come from forward hooks.
-
-        Found out on the first batch that can tell; False until then.
-        """
+        """Whether gradients come from forward hooks; False until a batch determines it."""
         if self.per_example_backward is None:
             self.compute_loss_tile(batch)
         return self.per_example_backward is False
 
     def _run_checked(self, batch: Batch) -> "_AnalyzedPass | None":
-        """`_run_with_hooks` after a trial of the batch; outputs of a row alone are compared."""
+        """Run with hooks after a trial of the batch, and compare with outputs of single rows."""
         try_batch(self.objective, batch)
         with translate_model_errors(self.objective):
             analyzed_pass = self._run_with_hooks(batch)
@@ -162,10 +168,10 @@ class Gradients:
         return analyzed_pass
 
     def _run_with_hooks(self, batch: Batch) -> "_AnalyzedPass | None":
-        """A forward pass with hooks, and what its graph says; None where there is no use in it.
+        """Run a forward pass with hooks and analyse its graph; None if hooks cannot be used.
 
-        An example by itself cannot tell rows of the batch from tables that all examples share, and
-        a backward pass of its own costs no more.
+        For a single example, rows of the batch and tables shared by all examples cannot be
+        distinguished, and a separate backward pass costs no more.
         """
         if self._forced is False:
             return _AnalyzedPass(HookedPass.run(self.objective, batch), None)
@@ -185,7 +191,7 @@ class Gradients:
         layer_grads: LayerGrads,
         gradient_of: GradientOf,
     ) -> bool:
-        """Whether the tile agrees with a backward pass, or need not be looked at."""
+        """Whether the tile agrees with a backward pass, or needs no check."""
         hooked_pass, structure = analyzed_pass.hooked_pass, analyzed_pass.structure
         if structure is None:
             return True
@@ -198,16 +204,16 @@ class Gradients:
             hooked_pass, cotangent, gradient_of, rows, self.route.num_tiles
         )
         if comparison.parameter:
-            distance = f"{comparison.gap:.1g} of their length in {comparison.parameter}"
+            distance = f"{comparison.gap:.1g} of their norm in {comparison.parameter}"
             self.route.record_failure(
-                structure, f"a backward pass gives other gradients, by {distance}"
+                structure, f"the gradients of a backward pass differ by {distance}"
             )
             return False
         self.route.record_pass(comparison.decisive)
         return True
 
     def _count_checked_rows(self, count: int) -> int:
-        """How many rows of a tile are compared: whoever needs no rows is not given all of them."""
+        """Count the gradients to check in a tile: without a workspace for all, fewer are enough."""
         max_rows = max(2, len(self._workspace), MAX_CHECK_SIZE // self.objective.space.size)
         return min(count, max_rows)
 
@@ -219,14 +225,14 @@ class Gradients:
 
 @dataclass(frozen=True, eq=False)
 class _AnalyzedPass:
-    """A forward pass with hooks; without a structure it is taken as it is."""
+    """Forward pass with hooks, and the structure of its graph; None skips all checks."""
 
     hooked_pass: HookedPass
     structure: GraphStructure | None
 
 
 def _select_first(layer_grads: LayerGrads, count: int) -> LayerGrads:
-    """What the calls say of the first examples."""
+    """Return the calls restricted to the first examples."""
     return [
         (replace(call, inputs=call.inputs[:count], outputs=call.outputs[:count]), delta[:count])
         for call, delta in layer_grads
@@ -234,14 +240,14 @@ def _select_first(layer_grads: LayerGrads, count: int) -> LayerGrads:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of an error."""
+    """Return the first line of an error message."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def compute_loss_gradients(
     gradients: Gradients, examples: ExamplesLike, ids: Ids | None = None
 ) -> Float[Tensor, "m p"]:
-    """∇L of the given examples as rows, in the order of `ids`; of all of them if left out."""
+    """Compute the loss gradients ∇L of examples, in the order of `ids`; of all by default."""
     try_table(gradients.objective, examples, "examples")
     return _compute_in_order(gradients, gradients.compute_loss_tile, examples, ids)
 
@@ -249,7 +255,7 @@ def compute_loss_gradients(
 def compute_measure_gradients(
     gradients: Gradients, queries: ExamplesLike, ids: Ids | None = None
 ) -> Float[Tensor, "q p"]:
-    """∇ of what is asked of these queries, all by default: the right-hand sides of their solves."""
+    """Compute the gradients of the query measure: the right-hand sides b of (A + λI) x = b."""
     try_table(gradients.objective, queries, "queries", gradients.objective.query_measure)
     return _compute_in_order(gradients, gradients.compute_measure_tile, queries, ids)
 
@@ -265,30 +271,3 @@ def _compute_in_order(
     for places, batch in examples.batches(ids):
         rows[places] = compute_tile(batch).gradients
     return rows
-
-
-def _fill_by_backward(
-    objective: Objective, batch: Batch, gradient_of: GradientOf, rows: Tensor
-) -> Iterator[None]:
-    """The same by a backward pass an example and column."""
-    params = make_leaf_params(objective.params)
-    graphs = []
-    for index in range(len(rows)):
-        example = {key: tensor[index : index + 1] for key, tensor in batch.items()}
-        with translate_model_errors(objective), torch.enable_grad():
-            outputs = objective.outputs(params, example)
-        graphs.append((outputs, list(compute_cotangents(objective, outputs, example, gradient_of))))
-    for column in range(len(graphs[0][1])):
-        for row, (outputs, cotangent_columns) in zip(rows, graphs, strict=True):
-            if not outputs.requires_grad:
-                row.zero_()  # the model uses none of the parameters
-                continue
-            grads = torch.autograd.grad(
-                outputs,
-                tuple(params.values()),
-                cotangent_columns[column],
-                retain_graph=True,
-                materialize_grads=True,
-            )
-            torch.cat([to_dense(tensor).flatten() for tensor in grads], out=row)
-        yield

@@ -1,8 +1,8 @@
-"""Whether an operation of the graph may put examples in another order than that of the batch.
+"""Operations of the autograd graph that may reorder the examples of a batch.
 
-An index does by itself, a product with a matrix of zeros and ones no less. Whatever may sum over
-the examples, choose among them, or move their axis counts as if it did: then the rows of gradients
-are compared in numbers.
+An index can reorder rows, and so can a product with a permutation matrix. Every operation that may
+sum over the examples, select among them, or move their axis is treated as a possible reordering.
+Gradients are then compared numerically.
 """
 
 from functools import cache
@@ -23,7 +23,7 @@ STATIC_MOVES = {
     "Stack": (),
     "Unbind": (),
 }
-"""Operations that move rows by plain numbers, and these numbers: others make another structure."""
+"""Operations that move rows by constants, with these constants: others give another structure."""
 
 TENSOR_INDEXED = {
     "Index": "_saved_indices",
@@ -39,20 +39,20 @@ TENSOR_INDEXED = {
     "Topk": "_saved_indices",
     "IndexPut": "_saved_indices",
 }
-"""Operations that move rows to where a tensor says, and that tensor: no two batches are alike."""
+"""Operations that move rows by an index tensor, with its name: it may differ in every batch."""
 
 MATRIX_PRODUCTS = frozenset(["Mm", "Addmm", "Bmm", "Baddbmm", "Mv", "Addmv"])
-"""Matrix products: one with a matrix of zeros and ones moves rows just as an index does."""
+"""Matrix products: a permutation matrix moves rows as an index does."""
 
 VIEW_OPERATIONS = frozenset(
     ["T", "Transpose", "Permute", "View", "UnsafeView", "Expand", "ToCopy", "Alias"]
 )
-"""What a weight may pass through on its way into a product."""
+"""Operations between a weight and a product that do not change its values."""
 
 REDUCTIONS = frozenset(
     ["Sum", "Nansum", "Mean", "Amax", "Amin", "Max", "Min", "Prod", "Logsumexp", "LinalgVectorNorm"]
 )
-"""Over products with a matrix of zeros and ones these choose rows as a product of matrices does."""
+"""Reductions: over products with a 0-1 matrix they select rows as a matrix product does."""
 
 AXIS_OPERATIONS = {
     "Unsqueeze": "_saved_dim",
@@ -65,16 +65,18 @@ AXIS_OPERATIONS = {
     "View": "",
     "UnsafeView": "",
 }
-"""Operations that may put the axis of the examples elsewhere, and what says so: after them whatever
-goes over the first axis, or over the rest, may mix examples."""
+"""Operations that may move the axis of the examples, and attributes with the axes.
+
+After them, operations over the first axis, or over the others, may mix examples.
+"""
 
 SPLIT_OPERATIONS = frozenset(
     ["Unbind", "UnsafeSplit", "Split", "SplitWithSizes", "Select", "Slice"]
 )
-"""Operations that take examples apart: the data may say how they are put together again."""
+"""Operations that split the batch: the data may decide how it is joined again."""
 
 REORDER_OPERATIONS = frozenset(["Flip", "Roll"])
-"""Operations that reorder all rows: the data may say how much of the result is taken."""
+"""Operations that reorder all rows: the data may decide how much of the result is used."""
 
 OPAQUE_OPERATIONS = frozenset(
     [
@@ -87,15 +89,15 @@ OPAQUE_OPERATIONS = frozenset(
         "CopySlices",
     ]
 )
-"""Operations that may move rows in a way that the graph does not tell."""
+"""Operations that may move rows in ways that the graph does not record."""
 
 
 def may_reorder(node: Node, count: int) -> bool:
-    """Whether the data may decide, in this operation, which example stands where.
+    """Whether an operation may reorder examples depending on the data.
 
     Args:
-        node: of the graph of a forward pass.
-        count: examples in the batch.
+        node: Node in the graph of a forward pass.
+        count: Number of examples in the batch.
     """
     name = get_operation(node)
     if name in SPLIT_OPERATIONS | REORDER_OPERATIONS and is_along_first_axis(node):
@@ -108,27 +110,30 @@ def may_reorder(node: Node, count: int) -> bool:
         return _may_reduce_examples(node, count)
     if name in AXIS_OPERATIONS:
         return _may_move_axis(node, name, count)
-    # what a function with a backward pass of its own does is not known
+    # a custom autograd function may do anything
     return name in OPAQUE_OPERATIONS or isinstance(node, BackwardCFunction)
 
 
 def get_operation(node: Node) -> str:
-    """The name of its operation."""
+    """Return the name of a node's operation."""
     return _parse_operation(node.name())
 
 
 @cache
 def _parse_operation(name: str) -> str:
-    """The operation of a node by its name.
+    """Extract the operation from the name of a node.
 
-    >>> _parse_operation("IndexSelectBackward0"), _parse_operation("torch::autograd::CopySlices")
-    ('IndexSelect', 'CopySlices')
+    Examples:
+        >>> _parse_operation("IndexSelectBackward0")
+        'IndexSelect'
+        >>> _parse_operation("torch::autograd::CopySlices")
+        'CopySlices'
     """
     return name.rpartition(":")[2].partition("Backward")[0]
 
 
 def is_along_first_axis(node: Node) -> bool:
-    """Whether an operation along one axis is along the first, as far as the node tells."""
+    """Whether an operation along one axis is along the first, as far as the node records it."""
     width = len(_get_output_shape(*node.next_functions[0]))
     dims = getattr(node, "_saved_dims", None)
     if dims is not None:
@@ -137,7 +142,7 @@ def is_along_first_axis(node: Node) -> bool:
 
 
 def _may_move_rows(node: Node, name: str) -> bool:
-    """Whether rows are put elsewhere by a tensor that does not just count them."""
+    """Whether rows are moved by an index tensor other than 0, 1, 2, ..."""
     index = getattr(node, TENSOR_INDEXED[name], None)
     if name in ("Index", "IndexPut"):
         first = index[0] if index else None
@@ -149,10 +154,10 @@ def _may_move_rows(node: Node, name: str) -> bool:
 
 
 def _may_mix_examples(node: Node, name: str, count: int) -> bool:
-    """Whether a product may sum over the examples, so that a matrix decides on their order.
+    """Whether a product may sum over the examples, so that a matrix decides their order.
 
-    Of two matrices A X the gradient goes to X as to anything that a matrix A chooses from, unless X
-    is a weight. Of many products at once it does if they are not so many for each example.
+    In a product A X of two matrices, A may select rows of X, unless X is a weight. A batched
+    product may do so if its batch is not a multiple of the examples.
     """
     if name in ("Bmm", "Baddbmm"):
         operands = ("_saved_self", "_saved_mat2", "_saved_batch1")
@@ -166,13 +171,13 @@ def _may_mix_examples(node: Node, name: str, count: int) -> bool:
 
 
 def _may_reduce_examples(node: Node, count: int) -> bool:
-    """Whether it goes over an axis as long as the batch, and leaves another such axis."""
+    """Whether an axis as long as the batch is reduced, and another such axis remains."""
     before, after = _get_output_shape(*node.next_functions[0]), _get_output_shape(node, 0)
     return count in after and before.count(count) > after.count(count)
 
 
 def _may_hold_examples(node: Node, count: int) -> bool:
-    """Whether it is on something computed, whose first axis may be that of the examples."""
+    """Whether the input is a computed tensor with a first axis that may be that of the examples."""
     input_node, output = node.next_functions[0]
     if input_node is None or hasattr(input_node, "variable"):
         return False
@@ -181,7 +186,7 @@ def _may_hold_examples(node: Node, count: int) -> bool:
 
 
 def _may_split_examples(node: Node, count: int) -> bool:
-    """Whether examples are taken out of a batch; a slice of all of them leaves it whole."""
+    """Whether examples are taken out of a batch; a slice of all of them is the whole batch."""
     before, after = _get_output_shape(*node.next_functions[0]), _get_output_shape(node, 0)
     return _may_hold_examples(node, count) and before != after
 
@@ -208,19 +213,19 @@ def _saved_axes(node: Node, name: str) -> list[int]:
 
 
 def _normalize_axis(axis: int, width: int) -> int:
-    """An axis counted from the front; the graph keeps a negative number as a huge one."""
+    """Return a non-negative axis; the graph stores a negative one as a huge number."""
     axis = axis - 2**64 if axis > 2**62 else axis
     return axis + width if axis < 0 else axis
 
 
 def _get_output_shape(node: Node | None, output: int) -> tuple[int, ...]:
-    """The shape of what an operation gave."""
+    """Return the shape of an output of a node."""
     metadata = getattr(node, "_input_metadata", ())
     return tuple(metadata[output].shape) if output < len(metadata) else ()
 
 
 def _is_identity_index(index: Tensor, node: Node, name: str) -> bool:
-    """Whether an index is 0, 1, 2, ... over all rows: then nothing moves."""
+    """Whether an index is 0, 1, 2, ... over all rows, so that nothing moves."""
     sizes = getattr(node, "_saved_self_sym_sizes", None)
     if name not in ("Index", "IndexSelect") or sizes is None or index.dtype == torch.bool:
         return False

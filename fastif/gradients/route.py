@@ -1,4 +1,4 @@
-"""The route by which per-example gradients are taken, and what is known about it."""
+"""Route of per-example gradients: forward hooks, or one backward pass for each example."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +10,21 @@ from fastif.models.objective import Objective
 from fastif.numerics.spot_check import is_spot_check
 
 HOOKS = "hooks"
-"""The quick route."""
+"""Name of the route by forward hooks, the faster one."""
 ALWAYS_CHECKED_TILES = 2
-"""Tiles of a structure that are all checked."""
+"""Number of first tiles of every graph structure that are checked."""
 
 
 @dataclass
 class Route:
-    """Forward hooks, or one backward pass an example; shared by all that ask one objective.
+    """Route of per-example gradients, shared by all `Gradients` of one objective.
 
     Attributes:
-        per_example_backward: whether hooks are given up; None until a tile has shown that they are
-            exact.
-        reason: what spoke against hooks; empty if nothing did.
-        num_tiles: how many were taken by hooks.
-        num_checked: how many of them were compared with a backward pass over a random combination.
+        per_example_backward: Whether each example takes its own backward pass; None until a check
+            has shown that hooks are exact.
+        reason: Reason against hooks; empty if there is none.
+        num_tiles: Number of tiles computed by hooks.
+        num_checked: Number of these tiles that were compared with a backward pass.
     """
 
     per_example_backward: bool | None = None
@@ -37,7 +37,8 @@ class Route:
     def is_due(self, structure: GraphStructure) -> bool:
         """Whether the next tile is to be checked.
 
-        The first ones of every structure are, all whose rows the data may move, and a fixed share.
+        The first tiles of every structure are checked, all tiles with rows that the data may
+        reorder, and a fixed share of the others.
         """
         self.num_tiles += 1
         previous = self._tiles_by_structure.get(structure.signature, 0)
@@ -51,47 +52,47 @@ class Route:
         )
 
     def record_pass(self, decisive: bool) -> None:
-        """The tile agreed; it tells something only if two of its rows have a gradient."""
+        """Record a tile that agreed; it is decisive if at least two gradients are nonzero."""
         self.num_checked += 1
         if decisive:
             self.per_example_backward = False
 
     def record_unchecked(self, structure: GraphStructure) -> None:
-        """The tile was taken as it is."""
+        """Record a tile that was used without a check."""
         self._unchecked.add(structure.signature)
 
     def record_failure(self, structure: GraphStructure, reason: str) -> None:
-        """The tile disagreed: from now on examples are taken one by one.
+        """Record a tile that disagreed: later examples take one backward pass each.
 
         Raises:
-            InputError: tiles of the same structure have been used unchecked.
+            InputError: If tiles of an equal structure have been used unchecked.
         """
         self.fall_back(reason)
         if structure.signature in self._unchecked:
             raise InputError(
                 "per-example gradients",
-                "forward hooks to give what a backward pass gives, as on the tiles checked before",
+                "forward hooks that agree with a backward pass, as on the tiles checked before",
                 reason,
-                "Results of this model so far may be wrong: discard them and start again with "
-                "gradients one by one: `objective.per_example_backward = True`, or one_by_one = "
-                "true in [run] with another [store].",
+                "Results of this model so far may be wrong: discard them and start again with one "
+                "backward pass for each example: `objective.per_example_backward = True`, or "
+                "one_by_one = true in [run] with another [store].",
             )
 
     def fall_back(self, reason: str) -> None:
-        """Take all later tiles one example at a time."""
+        """Use one backward pass for each example from now on."""
         self.per_example_backward, self.reason = True, self.reason or reason
 
     def __str__(self) -> str:
         if self.per_example_backward:
             return f"one by one: {self.reason}"
-        return HOOKS  # a tile of one example takes its own backward pass, which is no other route
+        return HOOKS  # a tile of one example always takes a backward pass
 
 
 _routes: "WeakKeyDictionary[Objective, Route]" = WeakKeyDictionary()
 
 
 def get_route(objective: Objective) -> Route:
-    """The route of an objective, always the same."""
+    """Return the route of an objective, one for its lifetime."""
     route = _routes.setdefault(objective, Route())
     if objective.per_example_backward and not route.per_example_backward:
         route.fall_back("asked for")
@@ -99,5 +100,5 @@ def get_route(objective: Objective) -> Route:
 
 
 def describe_routes(routes: Sequence[Route]) -> str:
-    """How gradients were taken; of several models the first that was not by hooks."""
+    """Describe how gradients were computed: the first route without hooks, if there is one."""
     return next((str(route) for route in routes if str(route) != HOOKS), HOOKS)

@@ -1,22 +1,33 @@
-"""Rows of per-example gradients, from the calls of layers and the gradients at their outputs."""
+"""Assembly of per-example gradients, from captured calls or from separate backward passes."""
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.gradients.hooks import LayerGrads, get_owner_name
+from fastif.data.examples import Batch
+from fastif.gradients.combination_check import to_dense
+from fastif.gradients.hooks import GradientOf, LayerGrads, compute_cotangents, get_owner_name
 from fastif.gradients.layer_rules import compute_layer_gradients, fill_linear_gradients, is_linear
 from fastif.models.objective import Objective
+from fastif.models.parameters import make_leaf_params
+from fastif.models.trial import translate_model_errors
 
 
 @torch.no_grad()
 def assemble_gradients(
     objective: Objective, layer_grads: LayerGrads, gradients: Float[Tensor, "b p"]
 ) -> None:
-    """Write what the calls contribute into the rows; the calls of one layer are added up.
+    """Write the gradients of all captured calls into the workspace; calls of one layer are summed.
+
+    Args:
+        objective: Model with the attributed parameters.
+        layer_grads: Calls, each with the gradient at its output.
+        gradients: Workspace of the gradients, overwritten.
 
     Raises:
-        ValueError: a call is not about the examples of the batch, one by one.
+        ValueError: If the first axis of a call is not that of the examples.
     """
     space = objective.space
     blocks = {
@@ -26,7 +37,7 @@ def assemble_gradients(
     filled: set[str] = set()
     for call, delta in layer_grads:
         if len(delta) != len(gradients):
-            raise ValueError(f"{call.name}: its first axis is not the example")
+            raise ValueError(f"{call.name}: its first axis is not that of the examples")
         prefix = f"{call.name}." if call.name else ""
         own_params = {
             name.removeprefix(prefix): name for name in blocks if get_owner_name(name) == call.name
@@ -44,3 +55,30 @@ def assemble_gradients(
     for name, block in blocks.items():
         if name not in filled:
             block.zero_()
+
+
+def fill_by_backward(
+    objective: Objective, batch: Batch, gradient_of: GradientOf, rows: Tensor
+) -> Iterator[None]:
+    """Compute gradients by one backward pass for each example and column."""
+    params = make_leaf_params(objective.params)
+    graphs = []
+    for index in range(len(rows)):
+        example = {key: tensor[index : index + 1] for key, tensor in batch.items()}
+        with translate_model_errors(objective), torch.enable_grad():
+            outputs = objective.outputs(params, example)
+        graphs.append((outputs, list(compute_cotangents(objective, outputs, example, gradient_of))))
+    for column in range(len(graphs[0][1])):
+        for row, (outputs, cotangent_columns) in zip(rows, graphs, strict=True):
+            if not outputs.requires_grad:
+                row.zero_()  # the model uses none of the parameters
+                continue
+            grads = torch.autograd.grad(
+                outputs,
+                tuple(params.values()),
+                cotangent_columns[column],
+                retain_graph=True,
+                materialize_grads=True,
+            )
+            torch.cat([to_dense(tensor).flatten() for tensor in grads], out=row)
+        yield

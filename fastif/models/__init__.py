@@ -1,1 +1,1 @@
-"""Models: objectives over parameters, frozen layers, padding, precision, and their trial."""
+"""Objectives over trained models: parameters, frozen layers, padding, precision, and validation."""

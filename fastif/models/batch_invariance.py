@@ -1,4 +1,4 @@
-"""Company: whether the outputs of a row are the same alone, in another order, in a crowd."""
+"""Batch invariance: whether a row's outputs depend on the other rows of its batch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,28 +21,32 @@ from fastif.models.same_outputs import (
 from fastif.numerics.spot_check import is_spot_check
 
 ALWAYS_CHECKED_BATCHES = 4
-"""Batches that are all tried."""
+"""Number of first batches that are all checked."""
 GROWTH_FACTOR = 1.5
-"""A batch is tried if it is so many times as large as those tried before."""
+"""Factor by which a batch is larger than all checked ones, so that it is checked too."""
 BATCH_ULPS = 1000.0
-"""Units in the last place, of the usual outputs of a batch, that are rounding in any batch of it:
-matrix products of another size may add up in another order."""
+"""Difference in units in the last place that counts as rounding of a batch's outputs.
+
+Matrix products of another size may sum in another order.
+"""
 
 
 MAX_WORK, MIN_TABLE_ROWS, MAX_TABLE_ROWS = 5e8, 16, 256
-"""Rows of a table that are tried in company: as many as this work allows, tokens times parameters;
-a rare row may be the one that changes others."""
+"""Limits of the check of a table: tokens x parameters, and fewest and most rows.
+
+Many rows are checked, because a rare row may be the one that changes others.
+"""
 
 
 @dataclass
 class _BatchHistory:
-    """How many batches an objective has met, and the size of the largest that was tried."""
+    """Number of batches that an objective has run, and the largest size that was checked."""
 
     num_batches: int = 0
     largest: int = 0
 
     def is_due(self, count: int) -> bool:
-        """Whether a batch is tried: the first ones, larger ones, and a share of the others."""
+        """Whether a batch is checked: the first ones, larger ones, and a share of the others."""
         self.num_batches += 1
         sampled = is_spot_check(self.num_batches)
         due = (
@@ -58,7 +62,7 @@ _histories: "WeakKeyDictionary[Objective, _BatchHistory]" = WeakKeyDictionary()
 
 
 def get_full_objective(objective: Objective) -> Objective:
-    """The objective that others are a part of."""
+    """Return the objective of which a `ParameterSubset` is a part."""
     while isinstance(objective, ParameterSubset):
         objective = objective.full_objective
     return objective
@@ -66,18 +70,19 @@ def get_full_objective(objective: Objective) -> Objective:
 
 @torch.no_grad()
 def spot_check_batch(objective: Objective, batch: Batch, outputs: Tensor | None = None) -> None:
-    """Refuse batches as they come, now and then, whose rows have other outputs among fewer rows.
+    """Refuse a batch with rows that have other outputs among fewer rows, in a spot check.
 
-    A few rows cannot show what sets in with many: a normalisation of large batches, experts of
-    limited capacity. Every other row is run again, in reverse, and the last by itself.
+    A few rows cannot show effects of large batches, such as batch normalisation above a size or
+    experts of limited capacity. Every other row is run again in reverse order, and the last row
+    alone.
 
     Args:
-        objective: the model.
-        batch: as it is used.
-        outputs: the model's; computed where they are due if left out.
+        objective: Model to check.
+        batch: Examples of a pass.
+        outputs: Outputs of the model; computed if needed and left out.
 
     Raises:
-        InputError: naming the module that is the cause.
+        InputError: With the name of the module that causes the difference.
     """
     objective, count = get_full_objective(objective), len(batch["labels"])
     if not _histories.setdefault(objective, _BatchHistory()).is_due(count):
@@ -93,15 +98,15 @@ def spot_check_batch(objective: Objective, batch: Batch, outputs: Tensor | None 
 
 @torch.no_grad()
 def check_table_invariance(objective: Objective, table: Examples) -> None:
-    """Refuse a table of which some row among many has other outputs in other company.
+    """Refuse a table with a row that has other outputs among other rows.
 
     Raises:
-        InputError: naming the module that is the cause.
+        InputError: With the name of the module that causes the difference.
     """
     cost = sum(p.numel() for p in objective.module.parameters()) * float(table.lengths.max())
     count = min(len(table), MAX_TABLE_ROWS, int(MAX_WORK / cost))
     if count < MIN_TABLE_ROWS:
-        return  # the early batches show them all
+        return  # the checks of early batches cover a short table
     ids = torch.linspace(0, len(table) - 1, count, dtype=torch.float64).long()
     order = ids[torch.randperm(count, generator=torch.Generator().manual_seed(0))]
     for places in order.split(32):
@@ -113,10 +118,8 @@ def check_table_invariance(objective: Objective, table: Examples) -> None:
 def check_batch_invariance(
     objective: Objective, batch: Batch, outputs: Float[Tensor, "b c"]
 ) -> None:
-    """Refuse outputs of a row that are others alone or in another order."""
-    positions = torch.arange(
-        len(outputs)
-    )  # in pairs too: some layers refuse to see a row by itself
+    """Refuse outputs of a row that differ alone, in pairs, or in reverse order."""
+    positions = torch.arange(len(outputs))  # also in pairs: some layers refuse a single row
     if len(positions) > 1:
         _compare_subsets(
             objective, batch, outputs, (positions.flip(0), *positions.split(2), *positions.split(1))
@@ -130,7 +133,7 @@ def _compare_subsets(
     subsets: Iterable[Tensor],
     *limits: float,
 ) -> None:
-    """Refuse outputs that are others where only a part of the rows is run."""
+    """Refuse outputs that differ if only a subset of the rows is run."""
     same, count = make_rounding_test(outputs, objective, *limits), len(outputs)
 
     def make_run(places: Tensor) -> ForwardFn:
@@ -151,5 +154,5 @@ def _compare_subsets(
             f"a difference of {max_difference(subset_outputs, expected):.1e} where a row is "
             f"{condition}",
             "Look for statistics or operations over the batch, such as batch normalisation without "
-            "running statistics; take a model that treats each row by itself.",
+            "running statistics; use a model with outputs of a row that depend on this row only.",
         )

@@ -1,4 +1,4 @@
-"""The head of a classifier: its logits, whatever they are wrapped in, and what it is given."""
+"""Logits and final representation of a classifier."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,15 +10,17 @@ from fastif.errors import InputError
 
 
 def extract_logits(output: object, count: int, where: str) -> Float[Tensor, "b c"]:
-    """The logits in what a model returns: a tensor, a tuple, a mapping, or with `.logits`.
+    """Extract the logits [b c] from the output of a model.
+
+    Outputs may be a tensor, a tuple with the logits first, a mapping, or an object with `.logits`.
 
     Args:
-        output: what it returned for `count` rows.
-        count: b.
-        where: names the model in a refusal.
+        output: Return value of the model.
+        count: Number b of rows in the batch.
+        where: Name of the model for the error message.
 
     Raises:
-        InputError: there are no logits in it, one row for each example.
+        InputError: If there are no logits with one row for each example.
     """
     logits = _find_logits(output)
     if torch.is_tensor(logits) and logits.is_floating_point():
@@ -32,7 +34,7 @@ def extract_logits(output: object, count: int, where: str) -> Float[Tensor, "b c
         f"logits of shape [{count}, labels] for {count} texts: a tensor, the first of a tuple, or "
         "under the name `logits`",
         f"{type(output).__name__}{shape}",
-        "Take a sequence classifier with one row of logits a text.",
+        "Use a sequence classifier with one row of logits for each text.",
     )
 
 
@@ -48,17 +50,17 @@ def _find_logits(output: object) -> object:
 def capture_head_input(
     module: nn.Module, call: Callable[[], Tensor], where: str
 ) -> Float[Tensor, "b d"]:
-    """Run `call` and return what the last linear layer of `module` was given for its logits.
+    """Run `call` and return the input of the last linear layer that made its logits.
 
-    A head that is applied at every token gives the one whose outputs became the logits.
+    For a head that is applied at every token, this is the input at the token with the logits.
 
     Args:
-        module: the model.
-        call: runs it and returns the logits [b c].
-        where: names the model in a refusal.
+        module: Model to run.
+        call: Function that runs it and returns the logits [b c].
+        where: Name of the model for the error message.
 
     Raises:
-        InputError: the module has no linear layer.
+        InputError: If the module has no linear layer.
     """
     captured: dict[str, Tensor] = {}
 

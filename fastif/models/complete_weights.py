@@ -1,4 +1,4 @@
-"""Whether the weights of a folder are those of the model that its configuration describes."""
+"""Check that saved weights are those of the model in the configuration."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,18 +9,18 @@ from transformers import PreTrainedModel
 from fastif.errors import InputError
 
 POOLER = "pooler"
-"""Of a base that was never pooled, drawn anew like the head."""
+"""Module that a base model without pooling lacks; it is randomly initialised like the head."""
 
 
 def check_layers(
     model: PreTrainedModel, report: Mapping[str, Collection[str]], source: str | Path
 ) -> None:
-    """Refuse saved layers that the configuration has no room for: they would be left out.
+    """Refuse saved layers for which the configuration has no place: they would be dropped.
 
-    Weights of other heads, and what older versions saved beside them, may be left out.
+    Weights of other heads, and buffers that older versions saved, may be dropped.
 
     Raises:
-        InputError: naming them.
+        InputError: With the names of the layers.
     """
     known_names = {_strip_layer_index(name) for name in model.state_dict()}
     dropped = sorted(
@@ -40,10 +40,10 @@ def check_layers(
 def check_base(
     model: PreTrainedModel, report: Mapping[str, Collection[str]], source: str | Path
 ) -> None:
-    """Refuse a base, or an encoder, of which more than head and pooler would be drawn at random.
+    """Refuse a base model or encoder in which more than head and pooler is randomly initialised.
 
     Raises:
-        InputError: naming what it lacks.
+        InputError: With the names of the missing weights.
     """
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
@@ -53,7 +53,7 @@ def check_base(
         raise InputError(
             f"model {source}",
             "a base with the weights of all its layers",
-            f"none, or of another shape, for {len(missing)} of them, such as {missing[0]}",
+            f"{len(missing)} weights missing or of another shape, such as {missing[0]}",
             "Name the folder of a pre-trained model with its own config.json.",
         )
 
@@ -63,5 +63,5 @@ def _has_layer_index(name: str) -> bool:
 
 
 def _strip_layer_index(name: str) -> str:
-    """A weight's name without the number of its layer."""
+    """Return a weight's name without the number of its layer."""
     return re.sub(r"\.\d+\.", ".N.", name)

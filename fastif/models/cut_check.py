@@ -1,7 +1,7 @@
-"""Cut: a model whose frozen layers are left out, given the hidden states that they would give.
+"""Truncated models: frozen layers are left out and replaced by their cached hidden states.
 
-Only the layers are left out. Embeddings, masks, positions and the head see the same tokens as in
-the whole model, so that what the head looks up by them (the last token, say) is where it was.
+Only layers are left out. Embeddings, masks, positions and the head get the same tokens as in the
+full model, so that the head finds what it looks up by them, such as the last token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TruncatedModel:
-    """A model without its first layers.
+    """Model without its first layers.
 
     Attributes:
-        path: name of the list of layers.
-        index: how many are left out.
-        module: what is left; the layers before the cut do nothing.
-        token_first: hidden states inside of the model are [t b d] and not [b t d].
-        width: d.
+        path: Full name of the list of layers.
+        index: Number of layers that are left out.
+        module: Remaining model; layers before the cut return their input.
+        token_first: Whether hidden states in the model are [t b d] instead of [b t d].
+        width: Size d of a hidden state.
     """
 
     path: str
@@ -43,13 +43,13 @@ class TruncatedModel:
     def compute_hidden_states(
         self, full_model: PreTrainedModel, inputs: Inputs
     ) -> Float[Tensor, "b t d"]:
-        """Run the whole model up to the cut."""
+        """Run the full model up to the cut and return the hidden states."""
         hidden = _forward_until(full_model, full_model.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
         return hidden.transpose(0, 1) if self.token_first else hidden
 
     @contextmanager
     def inject_hidden(self, hidden: Float[Tensor, "b t d"]) -> Iterator[None]:
-        """Give these to the first layer that is left, while the module runs."""
+        """Context manager in which the module continues from these hidden states."""
         token = _injected_hidden.set(hidden.transpose(0, 1) if self.token_first else hidden)
         try:
             yield
@@ -58,22 +58,25 @@ class TruncatedModel:
 
 
 class CutError(Exception):
-    """A model cannot be cut; says why."""
+    """Reason why a model cannot be truncated."""
 
 
 def cut_frozen_layers(
     full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
 ) -> TruncatedModel | None:
-    """The model without the layers that these parameters do not reach; None if there are none.
+    """Return the model without layers that do not depend on the attributed parameters.
 
     Args:
-        full_model: the model.
-        path: name of its list of layers.
-        params: the attributed parameters.
-        inputs: of a run that tells which layers those are and what they return.
+        full_model: Model to truncate.
+        path: Full name of its list of layers.
+        params: Attributed parameters.
+        inputs: Keyword arguments of a trial run that finds these layers and their output structure.
+
+    Returns:
+        The truncated model; None if no layer is frozen.
 
     Raises:
-        CutError: layers are frozen and cannot be left out.
+        CutError: If layers are frozen and cannot be left out.
     """
     index = _count_frozen_layers(full_model, path, params, inputs)
     if index < 1:
@@ -92,10 +95,10 @@ def cut_frozen_layers(
 
 
 class _SkippedLayer(nn.Module):
-    """In place of a frozen layer: its first argument, in a structure like the layer's output.
+    """Replacement of a frozen layer: returns its first argument in the layer's output structure.
 
-    Models look at a layer before they call it (its kind of attention, say), so it has the layer's
-    plain attributes.
+    Models read attributes of a layer before they call it (its kind of attention, say), so it has
+    the plain attributes of the layer.
     """
 
     def __init__(self, layer: nn.Module, structure: Sequence[object] | None) -> None:
@@ -112,11 +115,11 @@ class _SkippedLayer(nn.Module):
 
 
 class _ReachedError(Exception):
-    """Raised at the cut to end a run early."""
+    """Exception that ends a run at the cut."""
 
 
 def _get_hidden_argument(args: tuple, kwargs: dict) -> Tensor:
-    """The hidden states that a layer is called with."""
+    """Return the hidden states among the arguments of a layer."""
     return args[0] if args else kwargs["hidden_states"]
 
 
@@ -128,7 +131,7 @@ def _replace_hidden(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dic
 
 
 def _forward_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
-    """Run the model up to `layer` and return the hidden states that it would have been given."""
+    """Run the model up to `layer` and return the hidden states of its arguments."""
     captured: list[Tensor] = []
 
     def stop(_: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -148,10 +151,10 @@ def _forward_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor
 def _count_frozen_layers(
     full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
 ) -> int:
-    """How many layers can be left out: the next one is still given what depends on no parameter.
+    """Count the layers that can be left out: inputs of the next one depend on no parameter.
 
-    Seen from the graph: hidden states from which a path leads back to a parameter are not frozen,
-    wherever in the model the parameter lives. One layer at least is left.
+    The autograd graph decides: hidden states with a path to a parameter are not frozen, wherever in
+    the model the parameter is. At least one layer remains.
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
     depends_on_params: list[bool] = []
@@ -176,7 +179,7 @@ def _count_frozen_layers(
 def _record_structures(
     full_model: PreTrainedModel, layers: Sequence[nn.Module], inputs: Inputs
 ) -> list[Sequence[object] | None]:
-    """What each layer returns, its tensors left out; None for a bare tensor."""
+    """Return the output structure of each layer without tensors; None for a plain tensor."""
     structures: list[Sequence[object] | None] = []
 
     def record(_: nn.Module, args: tuple, output: object) -> None:

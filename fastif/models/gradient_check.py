@@ -1,4 +1,4 @@
-"""Whether a model has gradients in the attributed parameters while its frozen part is idle."""
+"""Check that a model has gradients in the attributed parameters while frozen layers have none."""
 
 from collections.abc import Callable
 
@@ -12,27 +12,26 @@ from fastif.models.parameters import Params
 from fastif.models.single_precision import is_within_rounding
 
 Forward = Callable[[Params, Batch], Float[Tensor, "b c"]]
-"""Outputs of a batch with these parameters."""
+"""Function from parameters and a batch to the outputs."""
 
 
 @torch.enable_grad()
 def check_gradient(
     name: str, model: nn.Module, params: Params, forward: Forward, row: Batch
 ) -> None:
-    """Refuse a model without gradients, or with others while its frozen part takes part.
+    """Refuse a model without gradients, or with gradients that depend on frozen layers' gradients.
 
-    Operations with a backward pass of their own may give none where nothing before them asks
-    for one.
+    A custom autograd function may return no gradient if its input needs none.
 
     Args:
-        name: of the model, for the message.
-        model: has the embedding.
-        params: that are attributed.
-        forward: the model's own.
-        row: a batch of one example.
+        name: Name of the model for the error message.
+        model: Model with the embedding.
+        params: Attributed parameters.
+        forward: Function that runs the model.
+        row: Batch of one example.
 
     Raises:
-        InputError: there are none, or others.
+        InputError: If there are no gradients, or they differ.
     """
     try:
         params_only, with_frozen = (
@@ -44,19 +43,19 @@ def check_gradient(
     else:
         if is_within_rounding(params_only, with_frozen):
             return
-        got = "others when no gradient is asked of the frozen layers"
+        got = "other gradients if the frozen layers need none"
     raise InputError(
         name,
         "gradients of the outputs in the attributed parameters, in evaluation mode",
         got,
-        "Take another model: its own operations hide parameters from the gradient.",
+        "Use another model: custom operations of this one hide parameters from autograd.",
     )
 
 
 def _compute_gradient(
     model: nn.Module, params: Params, forward: Forward, row: Batch, with_embeddings: bool
 ) -> Tensor:
-    """Of a row's outputs in the attributed parameters, and in the embedded words beside."""
+    """Return the gradient of a row's outputs in the parameters, with or without embeddings."""
     leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
     inputs = list(leaves.values())
     embedding = next((m for m in model.modules() if isinstance(m, nn.Embedding)), None)

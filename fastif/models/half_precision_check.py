@@ -1,4 +1,4 @@
-"""Refusal of a model that computes in half precision where its weights are of single precision."""
+"""Refusal of models that compute in half precision with weights in single precision."""
 
 import torch
 from torch import Tensor
@@ -15,13 +15,13 @@ from fastif.models.same_outputs import (
 def make_half_precision_error(
     objective: Objective, run: ForwardFn, dtypes: set[torch.dtype], prefix: str = ""
 ) -> InputError:
-    """The refusal, which names the first module that computes so; `run` runs the model once more.
+    """Return the error with the name of the first module that computes in half precision.
 
     Args:
-        objective: the model.
-        run: makes its outputs.
-        dtypes: of half precision, that were seen.
-        prefix: what of the module, such as its backward pass.
+        objective: Model to describe.
+        run: Function that runs the model once more.
+        dtypes: Half-precision types that occurred.
+        prefix: Text before the module's name, such as "the backward pass of ".
     """
     with Trace().record(objective.module) as trace:
         run()
@@ -36,7 +36,7 @@ def make_half_precision_error(
 
 
 def check_autocast(objective: Objective) -> None:
-    """Refuse to work inside somebody's autocast."""
+    """Refuse to run inside of `torch.autocast`."""
     device = objective.like.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         raise InputError(
@@ -48,7 +48,7 @@ def check_autocast(objective: Objective) -> None:
 
 
 class DtypeRecorder(TorchDispatchMode):
-    """Notes in which floating types something is computed."""
+    """Dispatch mode that records the floating-point types of all results."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hidden states of frozen layers in one flat file that is mapped into memory."""
+"""Cache of the hidden states of frozen layers in a memory-mapped file."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ STATES_FILE, POSITIONS_FILE = "states.bin", "places.npz"
 
 
 class HiddenStateFile:
-    """Hidden states of some examples: their tokens one after another, without padding.
+    """Hidden states of examples in one flat file: token after token, without padding.
 
-    It is mapped for each batch anew, so that what was read does not stay in the process.
+    The file is mapped anew for each batch, so that pages that were read do not stay in memory.
 
     Args:
-        folder: what `write` filled.
+        folder: Folder written by `write`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +31,7 @@ class HiddenStateFile:
         spans = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
         self._spans = dict(zip(places.tolist(), spans, strict=True))
         self._shape, self._dtype = (int(ends[-1]), like.shape[1]), like.dtype
-        # Kept open: another process may remove the file meanwhile, to make room for newer ones.
+        # Stays open: another process may remove the file, to make room for newer ones.
         self._file = (folder / STATES_FILE).open("rb")
 
     def __contains__(self, place: int) -> bool:
@@ -41,7 +41,7 @@ class HiddenStateFile:
         return len(self._spans)
 
     def take(self, places: Sequence[int]) -> list[Tensor]:
-        """The states of these examples, one row a token."""
+        """Return the hidden states of these examples, one row for each token."""
         states = np.memmap(self._file, self._dtype, "r", shape=self._shape)
         spans = (self._spans[place] for place in places)
         return [torch.from_numpy(np.array(states[start:stop])) for start, stop in spans]
@@ -55,14 +55,14 @@ class HiddenStateFile:
         groups: Iterable[Int[Tensor, " _"]],
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Compute the states of these groups of examples, one group in memory at a time.
+        """Compute and write the hidden states of groups of examples, one group in memory at a time.
 
         Args:
-            folder: where to; it is there and empty.
-            objective: has a frozen prefix.
-            examples: the tokens.
-            groups: positions of examples, each group a forward pass.
-            progress: told the number of examples just written.
+            folder: Existing empty folder for the files.
+            objective: Model with frozen layers.
+            examples: Tokens of the examples.
+            groups: Positions of examples, each group one forward pass.
+            progress: Function that receives the number of examples just written.
         """
         written: list[Tensor] = []
         like = np.empty((0, 0), np.float32)
@@ -80,6 +80,6 @@ class HiddenStateFile:
 
 
 def _to_numpy(row: Tensor) -> np.ndarray:
-    """As numpy, which has no bfloat16; it is exact in float32."""
+    """Return a numpy array; bfloat16, which numpy lacks, becomes exact float32."""
     row = row.detach().cpu()
     return (row.float() if row.dtype == torch.bfloat16 else row).numpy()

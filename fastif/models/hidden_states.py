@@ -1,4 +1,4 @@
-"""Hidden states of rows at the cut, whatever their lengths."""
+"""Hidden states at the cut, for rows of equal or different lengths."""
 
 import torch
 from jaxtyping import Float
@@ -15,13 +15,13 @@ from fastif.models.padding import Padding, group_by_length
 def compute_hidden_states(
     cut: TruncatedModel, model: PreTrainedModel, padding: Padding, batch: Batch
 ) -> Float[Tensor, "b t d"]:
-    """Hidden states of a batch at the cut, zero at the padding.
+    """Return the hidden states of a batch at the cut, zero at padding.
 
     Args:
-        cut: of the model.
-        model: in full.
-        padding: how rows of unlike length share a forward pass.
-        batch: padded so.
+        cut: Truncated model.
+        model: Full model.
+        padding: Padding with which rows of different lengths share a forward pass.
+        batch: Examples with this padding.
     """
     if padding.side is not None:
         hidden = cut.compute_hidden_states(model, select_model_inputs(model, batch))

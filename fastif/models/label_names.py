@@ -1,27 +1,33 @@
-"""Names of labels: whether a model and its user mean the same output units by them."""
+"""Label names: whether a model and its user assign them to equal output units."""
 
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
 GENERIC_NAME = re.compile(r"label[ _-]?(\d+)", re.IGNORECASE)
+"""Pattern of names that transformers gives to unnamed labels, such as LABEL_1."""
 
 
 def find_misplaced_labels(labels: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The labels that the model has by name, but for another output unit than their own.
+    """Return the labels that the model assigns to another output unit than their own.
 
-    Names are the same whatever their case, normal form, spaces and punctuation; where none is the
-    same at all, one that begins with the other is (`neg` and `negative`). Generic names (`LABEL_1`)
-    say something only of labels that are the numbers of the units.
+    Names are compared without case, Unicode normal form, spaces and punctuation. If no pair is
+    equal, a name that begins with the other one matches (`neg` and `negative`). Generic names
+    (`LABEL_1`) are compared only with labels that are the numbers of the units.
 
-    >>> find_misplaced_labels(["neg", "pos"], ["POS", "NEG"])
-    ['neg', 'pos']
-    >>> find_misplaced_labels(["neg", "pos"], ["Negative", "Positive"])
-    []
-    >>> find_misplaced_labels(["1", "0"], ["LABEL_0", "LABEL_1"])
-    ['1', '0']
-    >>> find_misplaced_labels(["1", "2"], ["LABEL_0", "LABEL_1"])
-    []
+    Args:
+        labels: Labels in the order of the user.
+        names: Names in the order of the model's output units.
+
+    Examples:
+        >>> find_misplaced_labels(["neg", "pos"], ["POS", "NEG"])
+        ['neg', 'pos']
+        >>> find_misplaced_labels(["neg", "pos"], ["Negative", "Positive"])
+        []
+        >>> find_misplaced_labels(["1", "0"], ["LABEL_0", "LABEL_1"])
+        ['1', '0']
+        >>> find_misplaced_labels(["1", "2"], ["LABEL_0", "LABEL_1"])
+        []
     """
     numbers = [matches[1] for name in names if (matches := GENERIC_NAME.fullmatch(name))]
     if set(labels) == set(numbers):
@@ -47,7 +53,7 @@ def find_misplaced_labels(labels: Sequence[str], names: Sequence[str]) -> list[s
 
 
 def _index_units(names: Sequence[str], key: Callable[[str], str]) -> dict[str, int]:
-    """The output unit of each name; nothing where two names are one by this key."""
+    """Return the output unit of each name; an empty mapping if two names share a key."""
     units = {key(name): unit for unit, name in enumerate(names)}
     return units if len(units) == len(names) else {}
 

@@ -1,4 +1,4 @@
-"""The encoder inside a Hugging Face classifier: its layers, their parameters, and where to cut."""
+"""Encoder layers of a Hugging Face classifier, and the parameters that a choice of them selects."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from fastif.errors import InputError
 from fastif.models.parameters import match_names
 
 Attributed = Literal["all"] | str | Sequence[str]
-"""\"all\", \"last:K\" (the last K encoder layers and the head), or regular expressions."""
+""""all", "last:K" (the last K encoder layers and the head), or regular expressions."""
 
 NON_TEXT_MODULE = re.compile("vision|visual|image|audio")
-"""Names of what reads no text."""
+"""Pattern of modules that do not read text."""
 
 
 def find_layer_path(model: PreTrainedModel) -> str | None:
-    """Name of the encoder's list of layers; None if no list has `num_hidden_layers` of them."""
+    """Return the name of the list of `num_hidden_layers` encoder layers; None if there is none."""
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     for name, module in model.named_modules():
         if (
@@ -42,7 +42,11 @@ def _find_layer_list(model: PreTrainedModel) -> tuple[str, nn.ModuleList] | None
 
 
 def get_encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """Name and modules of the encoder's layers, or a refusal."""
+    """Return the name and the modules of the encoder layers.
+
+    Raises:
+        InputError: If the model has no list of equal layers.
+    """
     layer_list = _find_layer_list(model)
     if layer_list is None:
         names = [name for name, _ in model.named_parameters()]
@@ -57,7 +61,7 @@ def get_encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
-    """Names of the modules that run before the first encoder layer or beside all of them."""
+    """Return the names of modules that run before the first encoder layer or beside all layers."""
     layer_list = _find_layer_list(model)
     if layer_list is None:
         return []
@@ -78,10 +82,14 @@ def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
 
 
 def select_attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:
-    """The parameter names that "all", "last:K" or a list of patterns stands for.
+    """Return the parameter names that "all", "last:K" or a list of patterns selects.
+
+    Args:
+        model: Classifier with the parameters.
+        attributed: Selection of parameters.
 
     Raises:
-        InputError: a pattern or K that does not fit the model.
+        InputError: If a pattern or K does not fit the model.
     """
     names = [name for name, _ in model.named_parameters()]
     if attributed == "all":

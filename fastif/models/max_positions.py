@@ -1,4 +1,4 @@
-"""Positions: the longest text that a model has them for."""
+"""Maximum text length of a model, by its table of positions."""
 
 import torch
 from torch import nn
@@ -7,14 +7,14 @@ from transformers import PreTrainedModel
 from fastif.errors import InputError
 
 MAX_EXTRA_ROWS = 8
-"""Rows that a table of positions may have beside those that its configuration states."""
+"""Rows that a table of positions may have beyond those in its configuration."""
 
 
 def find_max_length(model: PreTrainedModel) -> int | None:
-    """Tokens for which the model has a table of positions; None if it has no such table.
+    """Return the number of tokens in the model's table of positions; None without such a table.
 
-    Rotary, relative and no positions at all are without limit. Tables are recognised by name and
-    by the number of rows that the configuration states.
+    Rotary, relative and missing positions have no limit. Tables are recognised by name and by the
+    number of rows in the configuration.
     """
     config = model.config.get_text_config()
     stated = getattr(config, "max_position_embeddings", None)
@@ -28,10 +28,10 @@ def find_max_length(model: PreTrainedModel) -> int | None:
 
 
 def check_length(model: PreTrainedModel, max_length: int) -> None:
-    """Refuse a `max_length` that the model has no positions for.
+    """Refuse a `max_length` above the model's number of positions.
 
     Raises:
-        InputError: naming the longest that it takes.
+        InputError: With the maximum length.
     """
     longest = find_max_length(model)
     if longest is not None and max_length > longest:
@@ -39,12 +39,12 @@ def check_length(model: PreTrainedModel, max_length: int) -> None:
             "[model] max_length",
             f"at most {longest}, the positions the model has",
             f"{max_length}",
-            f"Set max_length = {longest}; longer texts are cut and counted.",
+            f"Set max_length = {longest}; longer texts are truncated and counted.",
         )
 
 
 def _find_tables(model: PreTrainedModel) -> list[tuple[str, tuple[int, int]]]:
-    """Rows of every table, and how many of them stand for no position."""
+    """Return the rows of every table, and how many of them are reserved."""
     tables = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
@@ -63,5 +63,5 @@ def _is_position_name(name: str) -> bool:
 
 
 def _has_rotary_positions(config: object) -> bool:
-    """Whether positions turn the hidden states and a table is there for nothing."""
+    """Whether positions rotate the hidden states, so that a table is unused."""
     return str(getattr(config, "position_embedding_type", "")).startswith(("rot", "rope"))

@@ -1,4 +1,4 @@
-"""A batch as keyword arguments of a Hugging Face model."""
+"""Keyword arguments of a Hugging Face model, selected from a batch."""
 
 import inspect
 from functools import cache
@@ -9,15 +9,15 @@ from transformers import PreTrainedModel
 from fastif.data.examples import Batch
 
 OBJECTIVE_KEYS = frozenset({"labels", "hidden", "mix"})
-"""What a batch holds for the objective and not for the model."""
+"""Keys of a batch that are for the objective and not for the model."""
 SEGMENTS = "token_type_ids"
 
 
 def select_model_inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
-    """What of a batch the model is given.
+    """Select the tensors of a batch that the model's forward pass accepts.
 
-    Token types only where it knows more than one: a RoBERTa has a table of a single row, a Llama
-    none, and neither was trained on those that a tokenizer of another family makes.
+    Token types are passed only to a model with more than one: a RoBERTa has a table of one row, a
+    Llama has none, and neither was trained on those of another family's tokenizer.
     """
     accepted, others = _read_forward_parameters(type(model))
     num_token_types = getattr(model.config.get_text_config(), "type_vocab_size", None)
@@ -35,6 +35,6 @@ def select_model_inputs(model: PreTrainedModel, batch: Batch) -> dict[str, Tenso
 
 @cache
 def _read_forward_parameters(kind: type) -> tuple[frozenset[str], bool]:
-    """Names that `forward` takes, and whether it takes others too."""
+    """Return the names that `forward` accepts, and whether it accepts others too."""
     parameters = inspect.signature(kind.forward).parameters
     return frozenset(parameters), any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,4 +1,4 @@
-"""Which module makes two runs of a model differ."""
+"""Search for the module at which two runs of a model diverge."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ class ModuleCall:
     """One call of a module.
 
     Attributes:
-        name, kind: of the module.
-        inputs, outputs: all tensors in what it was given and gave.
+        name, kind: Full name and class of the module.
+        inputs, outputs: All tensors among the arguments and in the return value.
     """
 
     name: str
@@ -30,13 +30,13 @@ class ModuleCall:
 
 @dataclass
 class Trace:
-    """The calls of all modules in the order they ended, so that inner ones come first."""
+    """Calls of all modules in the order in which they ended, so that inner ones come first."""
 
     calls: list[ModuleCall] = field(default_factory=list)
 
     @contextmanager
     def record(self, module: nn.Module) -> Iterator["Trace"]:
-        """Note what is called while this is entered."""
+        """Context manager that records all calls."""
         handles = []
         for name, layer in module.named_modules():
 
@@ -55,12 +55,12 @@ class Trace:
 
 
 def find_differing_module(first: Trace, second: Trace, agree: TensorsAgree) -> str:
-    """The innermost module that was given the same and gave something else; empty if none is seen.
+    """Return the innermost module with equal inputs and different outputs; empty if none.
 
     Args:
-        first: of one run.
-        second: of the other.
-        agree: whether a tensor of the first and of the second run are the same but for rounding.
+        first: Trace of one run.
+        second: Trace of the other run.
+        agree: Function that compares a tensor of the first run with one of the second.
     """
     for first_call, second_call in zip(first.calls, second.calls, strict=False):
         if first_call.name != second_call.name:
@@ -77,7 +77,7 @@ def _all_agree(first: list[Tensor], second: list[Tensor], agree: TensorsAgree) -
 
 
 def _collect_tensors(value: object) -> list[Tensor]:
-    """All tensors in something, as they are now."""
+    """Return copies of all tensors in a nested value."""
     if isinstance(value, Tensor):
         return [value.detach().clone()]
     if isinstance(value, Mapping):
@@ -89,6 +89,6 @@ def _collect_tensors(value: object) -> list[Tensor]:
 
 @torch.no_grad()
 def find_half_precision_module(trace: Trace) -> str:
-    """The innermost module that gave numbers of half precision; empty if none did."""
+    """Return the innermost module with half-precision outputs; empty if there is none."""
     half = (torch.float16, torch.bfloat16)
     return next((str(c) for c in trace.calls if any(t.dtype in half for t in c.outputs)), "")

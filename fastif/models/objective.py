@@ -1,4 +1,4 @@
-"""Objective: what was trained, what is asked, and where to look."""
+"""Objectives: a trained model with its loss, as a function of the attributed parameters."""
 
 import copy
 import math
@@ -29,20 +29,21 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class Objective(ABC):
-    """A trained model with its loss, seen as a function of its attributed parameters.
+    """Trained model with its loss, as a function of the attributed parameters.
+
+    Training minimised 1/n Σ_i L_i(params) + penalty/2 ‖params‖².
 
     Attributes:
-        loss: the training loss of an example.
-        measure: what is asked of a query, where that is not its loss. A model trained with label
-            smoothing or class weights is still judged by its plain loss.
-        per_example_backward: whether gradients are to be taken by a backward pass an example,
-            whatever quicker ways there are; False unless set.
-        penalty: the L2 weight decay that was part of training: 1/n Σ L_i + penalty/2 ‖params‖² was
-            minimised. It belongs to the curvature, which it raises by penalty·I; no gradient of an
-            example holds it. 0 for decoupled decay (AdamW), which no loss contains.
-        module: where the attributed parameters live; gradients listen to its layers.
-        params: their trained values.
-        space: their order in a row.
+        loss: Training loss L of an example, in nats for the cross-entropies.
+        measure: Function of a query to explain; None for its loss. A model trained with label
+            smoothing or class weights is still evaluated by its plain loss.
+        per_example_backward: Whether gradients take one backward pass for each example even if
+            hooks would be exact.
+        penalty: L2 weight decay of training. It adds penalty·I to the curvature and is in no
+            example's gradient. 0 for decoupled decay (AdamW), which no loss contains.
+        module: Module that owns the attributed parameters; gradients place hooks on its layers.
+        params: Trained values of the attributed parameters by name.
+        space: Order and shapes of the parameters in a vector of length p.
     """
 
     loss: Loss
@@ -55,62 +56,63 @@ class Objective(ABC):
 
     @property
     def query_measure(self) -> Measure:
-        """What is asked of a query: the measure, or the loss where there is none."""
+        """Function of a query to explain: the measure, or the loss if there is none."""
         return self.measure or self.loss
 
     @property
     def like(self) -> Tensor:
-        """An empty tensor of the parameters' type and device."""
+        """Empty tensor with the dtype and device of the parameters."""
         return next(iter(self.params.values())).new_empty(0)
 
     @abstractmethod
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
-        """The model's outputs (logits of a classifier) at these parameters."""
+        """Return the model's outputs (logits of a classifier) at the given parameters."""
 
     @abstractmethod
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
-        """The final representation: what the last linear layer is given."""
+        """Return the final representation: the input of the last linear layer."""
 
     def compute_prefix(self, batch: Batch) -> Batch:
-        """The batch with its frozen part already computed; as it is where nothing is frozen."""
+        """Return the batch with hidden states of frozen layers; unchanged if there are none."""
         return batch
 
     def align_padding(self, batch: Batch) -> Batch:
-        """The batch with its padding where the model wants it; as it is where there is none."""
+        """Return the batch with padding on the side that the model needs; unchanged by default."""
         return batch
 
     def make_fresh_copy(self) -> "Objective":
-        """The same with a module that has not run yet; as it is where there is none."""
+        """Return a copy with a module that has not run yet; the objective itself by default."""
         return self
 
     def losses(self, params: Params, batch: Batch) -> Float[Tensor, " b"]:
-        """The loss of each example, in nats."""
+        """Return the training loss of each example."""
         return self.loss(upcast_half(self.outputs(params, batch)), batch["labels"])
 
 
 class ModuleObjective(Objective):
-    """Any module of one input tensor, with a loss: tables, images, your own network.
+    """Objective of any PyTorch module with one input tensor, for tables, images or own networks.
 
-    Weights and buffers of half precision are computed with in single precision, and inputs of
-    floating point are brought to the type of the weights. A wrapper for several devices or for a
-    compiler is taken off.
+    Half-precision weights and buffers are computed in single precision, and floating-point inputs
+    are converted to the type of the weights. A wrapper for several devices or for a compiler is
+    removed.
 
     Args:
-        module: maps `batch["inputs"]` to outputs [b c]; [b], a mapping or an object with `logits`,
-            and a tuple of one will do. It is copied, never changed.
-        loss: the loss it was trained with, per example; a plain `nn.CrossEntropyLoss` will do.
-        attributed: "all", or regular expressions on parameter names.
-        measure: what is asked of a query; its loss if left out.
-        penalty: the L2 weight decay it was trained with, see `Objective`.
+        module: Module that maps `batch["inputs"]` to outputs [b c]. Outputs [b], a mapping or an
+            object with `logits`, and a tuple of one are accepted. It is copied and never changed.
+        loss: Training loss of an example; a plain `nn.CrossEntropyLoss` is converted.
+        attributed: Attributed parameters: "all", or regular expressions on their names.
+        measure: Function of a query to explain; None for its loss.
+        penalty: L2 weight decay of training, 0 or more, see `Objective`.
 
     Raises:
-        InputError: no parameter matches, a weight is not finite or quantised, the loss is none of
-            ours, or the penalty is below 0; on use, the outputs are not [b c].
+        InputError: If no parameter matches, a weight is not finite or is quantised, the loss is not
+            supported, or the penalty is below 0; from `outputs`, if they are not [b c].
 
-    >>> from fastif.losses import SquaredError
-    >>> objective = ModuleObjective(nn.Linear(2, 1), SquaredError(), ["weight"])
-    >>> objective.space.names, objective.space.size
-    (('weight',), 2)
+    Examples:
+        >>> from fastif.losses import SquaredError
+        >>> objective = ModuleObjective(nn.Linear(2, 1), SquaredError(), ["weight"])
+        >>> objective.space.names, objective.space.size
+        (('weight',), 2)
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class ModuleObjective(Objective):
 
 
 def unwrap_module(module: nn.Module) -> nn.Module:
-    """The module itself, out of what wraps it for several devices or for a compiler."""
+    """Return the module inside of wrappers for several devices or for a compiler."""
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while isinstance(module, wrappers) or hasattr(module, "_orig_mod"):
         module = getattr(module, "_orig_mod", None) or getattr(module, "module")  # noqa: B009
@@ -169,10 +171,10 @@ def unwrap_module(module: nn.Module) -> nn.Module:
 
 
 def check_quantised(module: nn.Module) -> None:
-    """Refuse layers whose weights are integers: no gradient passes through them.
+    """Refuse layers with integer weights, which have no gradient.
 
     Raises:
-        InputError: naming the first.
+        InputError: With the name of the first such layer.
     """
     for name, layer in module.named_modules():
         weights = [p for p in layer.parameters(recurse=False) if not p.is_floating_point()]
@@ -181,12 +183,12 @@ def check_quantised(module: nn.Module) -> None:
                 type(module).__name__,
                 "weights of floating point",
                 f"the quantised layer {name or 'itself'} ({type(layer).__name__})",
-                "Take the model as it was before quantisation.",
+                "Use the model before quantisation.",
             )
 
 
 def upcast_module(module: AnyModule) -> AnyModule:
-    """The module, or a copy in single precision if some of it is in half precision."""
+    """Return the module, or a copy in single precision if some of it is in half precision."""
     tensors = (*module.parameters(), *module.buffers())
     if not any(tensor.dtype in HALF for tensor in tensors):
         return module
@@ -195,10 +197,10 @@ def upcast_module(module: AnyModule) -> AnyModule:
 
 
 def check_penalty(penalty: float) -> float:
-    """The penalty itself.
+    """Return the penalty if it is valid.
 
     Raises:
-        InputError: it is not a finite number of 0 or more.
+        InputError: If it is not a finite number of 0 or more.
     """
     if not 0 <= penalty < math.inf:
         raise InputError(
@@ -211,23 +213,23 @@ def check_penalty(penalty: float) -> float:
 
 
 def frozen_copy(module: AnyModule) -> AnyModule:
-    """A copy in evaluation mode that shares the weights; the caller's module stays as it is.
+    """Return a copy in evaluation mode that shares the weights; the original stays unchanged.
 
-    Buffers are copied: a module may change its own as it runs.
+    Buffers are copied, because a module may change its own in a forward pass.
 
     Raises:
-        InputError: some part of it cannot be copied.
+        InputError: If a part of the module cannot be copied.
     """
     shared = {id(tensor): tensor for tensor in module.parameters()}
     try:
         frozen = copy.deepcopy(module, shared).eval()
-    except Exception as error:  # whatever its parts raise
+    except Exception as error:  # parts of the module may raise anything
         raise InputError(
             type(module).__name__,
             "a module that can be copied",
             f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            "Take off what it keeps from a forward pass, or cannot copy: remove_weight_norm, a "
-            "stored output, a lock, an open file.",
+            "Remove what it stores from a forward pass or cannot copy: weight norm (call "
+            "remove_weight_norm), a stored output, a lock, an open file.",
         ) from error
     for layer in frozen.modules():
         if getattr(layer, "inplace", False):
@@ -237,10 +239,10 @@ def frozen_copy(module: AnyModule) -> AnyModule:
 
 
 def select_attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
-    """The trained values of the named parameters, detached.
+    """Return the trained values of the named parameters, detached.
 
     Raises:
-        InputError: there is none, or one is not of floating point.
+        InputError: If the list of names is empty.
     """
     if not names:
         raise InputError(
@@ -254,10 +256,10 @@ def select_attributed_params(module: nn.Module, names: Sequence[str]) -> Params:
 def capture_last_linear_input(
     module: nn.Module, call: Callable[[], object]
 ) -> Float[Tensor, "b d"]:
-    """Run `call` and return what the last linear layer of `module` was given.
+    """Run `call` and return the input of the last linear layer of `module`.
 
     Raises:
-        InputError: the module has no linear layer.
+        InputError: If the module has no linear layer.
     """
     captured: dict[str, Tensor] = {}
     handles = [

@@ -1,4 +1,4 @@
-"""Padding: on which side of a row it stands, by which token, or never."""
+"""Padding of rows of different lengths: side, token, or no padding at all."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from fastif.models.single_precision import is_within_rounding
 NO_TOKEN = -1
 
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
-"""In the order in which they are tried."""
+"""Sides of padding in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
 class Padding:
-    """How rows of unlike length share a forward pass of a model.
+    """Padding with which rows of different lengths share a forward pass.
 
     Attributes:
-        side: where the padding stands; None if the outputs depend on it on either side, so that
-            only rows of equal length share a forward pass.
-        token: the id of the padding; -1, which is no token, if the model has none.
+        side: Side of the padding; None if the outputs depend on it on either side, so that only
+            rows of equal length share a forward pass.
+        token: Token id of the padding; -1, which is no token, if the model has none.
     """
 
     side: Side | None
@@ -33,9 +33,9 @@ class Padding:
 
 
 def align_padding(batch: Batch, padding: Padding) -> Batch:
-    """The batch with its rows on the side of `padding`, and its token wherever the mask is 0.
+    """Move the rows to one side and fill masked positions with the padding token.
 
-    The result does not depend on where the padding stood before, nor on its token.
+    The result does not depend on the side and the token of the padding before.
     """
     mask = batch.get("attention_mask")
     if mask is None:
@@ -51,7 +51,7 @@ def align_padding(batch: Batch, padding: Padding) -> Batch:
 
 
 def run_by_length(padding: Padding, batch: Batch, run: Callable[[Batch], Tensor]) -> Tensor:
-    """What `run` gives for all rows of a batch, in one pass or in one for each length."""
+    """Run all rows of a batch, in one pass or in one pass for each length."""
     if padding.side is not None or "attention_mask" not in batch:
         return run(batch)
     groups = list(group_by_length(batch))
@@ -64,19 +64,22 @@ def run_by_length(padding: Padding, batch: Batch, run: Callable[[Batch], Tensor]
 def select_padding(
     padding: Padding, batch: Batch, expected: Tensor, run: Callable[[Batch], Tensor]
 ) -> Padding | None:
-    """The first side, from the present one on, on which padding changes nothing; None if all do.
+    """Return the first side, from the present one on, on which padding changes no outputs.
 
     Args:
-        padding: the present one.
-        batch: rows of unlike length, two of them of one.
-        expected: what `run` gives for each of them by itself.
-        run: takes rows that may share a forward pass.
+        padding: Present padding.
+        batch: Rows of different lengths, with two of equal length.
+        expected: Outputs of `run` for each row alone.
+        run: Function of rows that may share a forward pass.
+
+    Returns:
+        The padding; None if every side changes outputs.
     """
     for side in SIDES[SIDES.index(padding.side) :]:
         candidate = replace(padding, side=side)
         try:
             outputs = run_by_length(candidate, align_padding(batch, candidate), run)
-        except Exception:  # a model may take no batch at all, or no padding
+        except Exception:  # a model may accept no batch at all, or no padding
             continue
         if is_within_rounding(outputs, expected):
             return candidate
@@ -84,7 +87,7 @@ def select_padding(
 
 
 def group_by_length(batch: Batch) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:
-    """The rows of each length without their padding, after their places in the batch."""
+    """Yield the rows of each length without padding, with their positions in the batch."""
     lengths = span_lengths(batch["attention_mask"])
     for length in lengths.unique():
         places = (lengths == length).nonzero().flatten()
@@ -92,7 +95,7 @@ def group_by_length(batch: Batch) -> Iterator[tuple[Int[Tensor, " _"], Batch]]:
 
 
 def iterate_rows(batch: Batch) -> Iterator[Batch]:
-    """Every row by itself, without its padding."""
+    """Yield every row alone and without padding."""
     rows = torch.arange(len(batch["input_ids"]))
     if "attention_mask" not in batch:
         yield from ({name: t[row : row + 1] for name, t in batch.items()} for row in rows.tolist())
@@ -103,7 +106,7 @@ def iterate_rows(batch: Batch) -> Iterator[Batch]:
 
 
 def select_unpadded_rows(batch: Batch, places: Int[Tensor, " m"], length: int) -> Batch:
-    """Rows of one length without their padding, on whichever side it stands."""
+    """Return rows of one length without padding."""
     selected = {name: tensor[places] for name, tensor in batch.items()}
     start = (selected["attention_mask"] != 0).long().argmax(1)
     order = start[:, None] + torch.arange(length, device=start.device)
@@ -114,7 +117,7 @@ def select_unpadded_rows(batch: Batch, places: Int[Tensor, " m"], length: int) -
 
 
 def remove_padding(batch: Batch) -> list[Float[Tensor, "_ d"]]:
-    """The hidden states of every row, one for each of its tokens."""
+    """Return the hidden states of every row, one for each of its tokens."""
     mask = batch.get("attention_mask")
     if mask is None:
         return list(batch["hidden"])
@@ -122,7 +125,7 @@ def remove_padding(batch: Batch) -> list[Float[Tensor, "_ d"]]:
 
 
 def add_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Tensor, "b t d"]:
-    """Hidden states of every row where the batch has its tokens, and zeros elsewhere."""
+    """Put hidden states at the tokens of the batch, and zeros elsewhere."""
     mask = batch.get("attention_mask")
     if mask is None:
         return torch.stack(list(rows))
@@ -132,13 +135,13 @@ def add_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Ten
 
 
 def span_lengths(mask: Int[Tensor, "b t"]) -> Int[Tensor, " b"]:
-    """The tokens of each row from its first real one to its last; at least 1."""
+    """Return the number of tokens of each row from the first real one to the last, at least 1."""
     is_token = (mask != 0).long()
     return (mask.shape[1] - is_token.flip(1).argmax(1) - is_token.argmax(1)).clamp_min(1)
 
 
 def list_token_tensors(batch: Batch) -> list[str]:
-    """The tensors of a batch that have an entry a token."""
+    """Return the names of a batch's tensors with an entry for each token."""
     shape = batch["attention_mask"].shape
     return [name for name, t in batch.items() if name != "labels" and t.shape[:2] == shape]
 
@@ -149,7 +152,7 @@ def _reorder_tokens(tensor: Tensor, order: Int[Tensor, "b t"]) -> Tensor:
 
 
 def get_padding_token(model: PreTrainedModel) -> int:
-    """The model's own; -1 if it has none, and then it takes no token for padding."""
+    """Return the model's padding token; -1 if it has none, and disable padding in it."""
     config = model.config.get_text_config()
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = NO_TOKEN

@@ -1,4 +1,4 @@
-"""An objective of which only some parameters move."""
+"""Objective with a subset of the attributed parameters."""
 
 from collections.abc import Iterable
 
@@ -11,14 +11,20 @@ from fastif.models.parameters import Params, ParamSpace
 
 
 class ParameterSubset(Objective):
-    """The same model, loss and examples; `names` alone are attributed, the others stay as trained.
+    """Objective with only some attributed parameters; the others keep their trained values.
 
-    A batch may hold weights that mix the columns of the root; the model does not see them.
+    A batch may hold weights that mix the columns of the loss's square root; they are removed before
+    the model runs.
 
-    >>> from torch import nn
-    >>> from fastif import ModuleObjective, SquaredError
-    >>> ParameterSubset(ModuleObjective(nn.Linear(2, 1), SquaredError()), ["bias"]).space.size
-    1
+    Args:
+        full_objective: Objective with all attributed parameters.
+        names: Names of the parameters to attribute.
+
+    Examples:
+        >>> from torch import nn
+        >>> from fastif import ModuleObjective, SquaredError
+        >>> ParameterSubset(ModuleObjective(nn.Linear(2, 1), SquaredError()), ["bias"]).space.size
+        1
     """
 
     def __init__(self, full_objective: Objective, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""The attributed parameters, as names on one side and as one long row on the other."""
+"""Attributed parameters by name, and as one vector of length p."""
 
 import difflib
 import re
@@ -18,13 +18,18 @@ Params = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class ParamSpace:
-    """The order in which named parameters stand in a row of p numbers.
+    """Layout of named parameters in a vector of p numbers.
 
-    Solvers and scoring know rows only; names exist at the edge.
+    Solvers and scoring use vectors only; names exist at the interfaces.
 
-    >>> space = ParamSpace.from_params({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
-    >>> space.size, space.slices
-    (8, (slice(0, 6, None), slice(6, 8, None)))
+    Attributes:
+        names: Full names of the parameters, in order.
+        shapes: Shapes of the parameters, in order.
+
+    Examples:
+        >>> space = ParamSpace.from_params({"w": torch.zeros(2, 3), "b": torch.zeros(2)})
+        >>> space.size, space.slices
+        (8, (slice(0, 6, None), slice(6, 8, None)))
     """
 
     names: tuple[str, ...]
@@ -32,31 +37,31 @@ class ParamSpace:
 
     @classmethod
     def from_params(cls, params: Params) -> "ParamSpace":
-        """The space of these tensors, in their order."""
+        """Return the layout of these tensors, in their order."""
         return cls(tuple(params), tuple(tuple(tensor.shape) for tensor in params.values()))
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Where each parameter stands in a row."""
+        """Coordinates of each parameter in a vector."""
         stops = torch.tensor([0, *(torch.Size(shape).numel() for shape in self.shapes)]).cumsum(0)
         return tuple(slice(int(a), int(b)) for a, b in pairwise(stops))
 
     @property
     def size(self) -> int:
-        """The number p of attributed parameters."""
+        """Number p of attributed parameters."""
         return self.slices[-1].stop if self.names else 0
 
     def select_slices(self, names: Iterable[str]) -> tuple[slice, ...]:
-        """Where these parameters stand in a row, in the order of `names`."""
+        """Return the coordinates of these parameters in a vector, in the order of `names`."""
         slices_by_name = dict(zip(self.names, self.slices, strict=True))
         return tuple(slices_by_name[name] for name in names)
 
     def flatten(self, params: Params) -> Float[Tensor, " p"]:
-        """One row from named tensors."""
+        """Return named tensors as one vector."""
         return torch.cat([params[name].reshape(-1) for name in self.names])
 
     def unflatten(self, row: Float[Tensor, " p"]) -> dict[str, Tensor]:
-        """Named tensors (views) from one row."""
+        """Return one vector as named tensors, which are views."""
         return {
             name: row[where].view(shape)
             for name, where, shape in zip(self.names, self.slices, self.shapes, strict=True)
@@ -64,15 +69,15 @@ class ParamSpace:
 
 
 def make_leaf_params(params: Params) -> dict[str, Tensor]:
-    """The same values, as leaves to differentiate at."""
+    """Return detached tensors of equal values, as leaves that require gradients."""
     return {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
 
 
 def match_names(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The names in which at least one regular expression is found.
+    """Return the names that match at least one regular expression.
 
     Raises:
-        InputError: a pattern matches nothing, so it is a typing mistake, or is no pattern.
+        InputError: If a pattern matches nothing or is no regular expression.
     """
     names = list(names)
     patterns = [patterns] if isinstance(patterns, str) else patterns
@@ -102,10 +107,10 @@ def _check_pattern(pattern: str) -> None:
 
 
 def check_finite(module: nn.Module, where: str) -> None:
-    """Refuse a model with NaN or infinite weights, or whose weights are no numbers to compute with.
+    """Refuse a model with NaN or infinite weights, or with weights without a usable type.
 
     Raises:
-        InputError: naming the first such parameter.
+        InputError: With the name of the first such parameter.
     """
     for name, tensor in module.named_parameters():
         defect = _find_defect(tensor)
@@ -114,7 +119,7 @@ def check_finite(module: nn.Module, where: str) -> None:
                 where,
                 "weights of 16, 32 or 64 bits, in memory",
                 f"{name} {defect}",
-                "Load or run the model as for training, then give it again.",
+                "Load or run the model as for training, then try again.",
             )
         if not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
@@ -127,7 +132,7 @@ def check_finite(module: nn.Module, where: str) -> None:
 
 
 def _find_defect(tensor: Tensor) -> str:
-    """Why nothing can be computed with a parameter; empty if it can."""
+    """Return why a parameter cannot be used; empty if it can."""
     if nn.parameter.is_lazy(tensor):
         return "has no shape before the first forward pass"
     if tensor.is_meta and type(tensor.data) is Tensor:  # a subclass may hold values of its own
@@ -140,10 +145,10 @@ def _find_defect(tensor: Tensor) -> str:
 
 
 def check_floating(params: Params, where: str) -> None:
-    """Refuse parameters that have no gradient.
+    """Refuse parameters without gradients.
 
     Raises:
-        InputError: some are of whole numbers.
+        InputError: If some are integers.
     """
     integer_names = [name for name, tensor in params.items() if not tensor.is_floating_point()]
     if integer_names:
@@ -151,5 +156,5 @@ def check_floating(params: Params, where: str) -> None:
             where,
             "attributed parameters of floating point",
             f"{len(integer_names)} of whole numbers, such as {integer_names[0]}",
-            "Load it without quantisation, or attribute other parameters.",
+            "Load the model without quantisation, or attribute other parameters.",
         )

@@ -1,4 +1,4 @@
-"""The frozen part of a model, computed once an example."""
+"""Cache of the hidden states of frozen layers, in memory and on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ from fastif.models.trial import try_table
 
 
 class PrefixCache(WrappedExamples):
-    """Examples whose frozen hidden states are computed once and kept, up to a memory budget.
+    """Examples with cached hidden states of the frozen layers, up to a memory budget.
 
-    Past the budget they are read from a file if it has them, and else computed anew each time they
-    are taken; results are the same.
+    Beyond the budget, hidden states are read from a file if it has them, and else recomputed on
+    each use. The results are equal.
 
     Args:
-        objective: has the frozen prefix.
-        examples: the tokens.
-        budget_bytes: memory for hidden states; 0 keeps none.
-        batch_size: examples in a forward pass of the prefix, which holds no gradients; not the
-            examples' own.
-        progress: told the number of examples just computed.
-        file: has hidden states of further examples.
+        objective: Model with frozen layers.
+        examples: Tokens of the examples.
+        budget_bytes: Memory in bytes for hidden states; 0 caches none.
+        batch_size: Examples in a forward pass of the frozen layers, which holds no gradients;
+            unrelated to the batch size of the examples.
+        progress: Function that receives the number of examples just computed.
+        file: Hidden states of further examples on disk.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PrefixCache(WrappedExamples):
     ) -> None:
         try_table(
             objective, examples, "examples", objective.query_measure
-        )  # a cut may be given up by it
+        )  # the trial may undo a cut
         super().__init__(examples)
         self.objective, self.file = objective, file
         self.cached: dict[int, Tensor] = {}
@@ -55,7 +55,7 @@ class PrefixCache(WrappedExamples):
                 break
             prepared = objective.compute_prefix(batch)
             if "hidden" not in prepared:
-                break  # nothing is frozen, so there is nothing to keep
+                break  # no layer is frozen
             for place, row in zip(places.tolist(), remove_padding(prepared), strict=True):
                 self.cached[place] = row.clone()
                 free -= self.cached[place].nbytes
@@ -71,7 +71,7 @@ class PrefixCache(WrappedExamples):
         return {**batch, "hidden": add_padding(rows, batch)}
 
     def _find_states(self, places: list[int]) -> list[Tensor] | None:
-        """Their hidden states, from memory or from the file; None if one is in neither."""
+        """Return hidden states from memory or from the file; None if one is in neither."""
         uncached = [place for place in places if place not in self.cached]
         if not uncached:
             return [self.cached[place] for place in places]
@@ -84,11 +84,11 @@ class PrefixCache(WrappedExamples):
 
 @dataclass(frozen=True)
 class CachePlan:
-    """Groups of examples, each a forward pass of the frozen layers.
+    """Groups of examples, each one forward pass of the frozen layers.
 
     Attributes:
-        memory: whose hidden states a cache keeps in memory.
-        disk: whose hidden states a file has room for; those of all others are not kept.
+        memory: Groups with hidden states in memory.
+        disk: Groups with hidden states in a file; all others are recomputed on each use.
     """
 
     memory: tuple[Int[Tensor, " _"], ...]
@@ -102,9 +102,14 @@ def plan_cache(
     disk_bytes: int,
     batch_size: int,
 ) -> CachePlan:
-    """What a `PrefixCache` of so many bytes keeps, and what of the rest a file has room for.
+    """Plan the examples that a `PrefixCache` holds in memory, and those that fit into a file.
 
-    `batch_size` is the cache's.
+    Args:
+        examples: Tokens of the examples.
+        bytes_per_token: Size of a hidden state in bytes.
+        memory_bytes: Memory budget in bytes.
+        disk_bytes: Disk budget in bytes.
+        batch_size: Batch size of the cache.
     """
     memory, disk, free = [], [], memory_bytes
     remaining = disk_bytes

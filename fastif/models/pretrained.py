@@ -1,4 +1,4 @@
-"""Models and tokenizers from disk or from the hub, refused unless they fit."""
+"""Models and tokenizers from a folder or the Hugging Face hub, with weights and labels checked."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ FLOATS = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-"""Types of floating point by their names in safetensors."""
+"""Floating-point types by their names in safetensors."""
 
 
 def load_model(
@@ -37,16 +37,18 @@ def load_model(
     labels: Sequence[str] | None = None,
     dtype: torch.dtype | None = torch.float32,
 ) -> PreTrainedModel:
-    """A classifier from a local folder or, by name, from the hub; never with remote code.
+    """Load a fine-tuned sequence classifier from a folder or the Hugging Face hub, and check it.
+
+    Only safetensors are read, and remote code is never run. The model is in evaluation mode.
 
     Args:
-        source: folder or name.
-        labels: those that its output units must have, one of them a row.
-        dtype: of the weights, whatever they were saved in; as they were saved if None.
+        source: Folder of a saved model, or its name on the hub.
+        labels: Label names that the output units must have, in this order; unchecked if None.
+        dtype: Type of the weights in memory; None keeps the type in which they were saved.
 
     Raises:
-        InputError: it cannot be found, weights are missing, its head does not have these labels in
-            this order, or it was trained to give several of them or a number.
+        InputError: If the model cannot be found, weights are missing, its head has other labels or
+            another order, or it was trained on several labels for each row or on regression.
     """
     model, report = _from_pretrained(AutoModelForSequenceClassification, source, "model", dtype)
     if report["missing_keys"]:
@@ -63,13 +65,18 @@ def load_model(
 
 
 def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
-    """A model to start training from, in single precision, with a head of one unit a label.
+    """Load a model to fine-tune, in single precision, with a head of one unit for each label.
 
-    The head is drawn at random, also in place of one of other labels, and so is a pooler that the
-    source does not have.
+    The head is randomly initialised, even if the source has one for other labels. So is a pooler
+    that the source lacks.
+
+    Args:
+        source: Folder of a saved model, or its name on the hub.
+        labels: Label names of the output units.
 
     Raises:
-        InputError: it cannot be found, has no head for classification, or lacks other weights.
+        InputError: If the model cannot be found, has no classification head, or lacks other
+            weights.
     """
     model, report = _from_pretrained(
         AutoModelForSequenceClassification,
@@ -79,18 +86,18 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
         label2id={label: unit for unit, label in enumerate(labels)},
-        problem_type=None,  # that of the base was another task
-        ignore_mismatched_sizes=True,  # a head of other labels is drawn anew
+        problem_type=None,  # the base was trained on another task
+        ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)
     return model.eval()
 
 
 def load_encoder(source: str | Path) -> PreTrainedModel:
-    """The layers below a model's head, from a local folder or the hub; never with remote code.
+    """Load the layers below a model's head, from a folder or the hub; remote code is never run.
 
     Raises:
-        InputError: it cannot be found, lacks weights, or some are not finite.
+        InputError: If the model cannot be found, lacks weights, or some are not finite.
     """
     model, report = _from_pretrained(AutoModel, source, "model", torch.float32)
     check_base(model, report, source)
@@ -99,19 +106,19 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
 
 
 def read_encoder_width(source: str | Path) -> int:
-    """Numbers in which a model says what it reads; its weights are not loaded.
+    """Read the size of a model's hidden states, without loading its weights.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: If the configuration cannot be found.
     """
     return _from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
 
 
 def read_encoder_max_length(source: str | Path) -> int | None:
-    """Tokens that a model has positions for, None for any number; its weights are not loaded.
+    """Read the maximum number of tokens of a model, None for any; its weights are not loaded.
 
     Raises:
-        InputError: it cannot be found.
+        InputError: If the configuration cannot be found.
     """
     config = _from_pretrained(AutoConfig, source, "config")
     with quiet_loading(), torch.device("meta"):
@@ -121,10 +128,14 @@ def read_encoder_max_length(source: str | Path) -> int | None:
 def load_tokenizer(
     source: str | Path, model: PreTrainedModel | None = None
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer that belongs to the model; not compared with it where it is left out.
+    """Load a tokenizer and compare its vocabulary with the model's.
+
+    Args:
+        source: Folder of a saved tokenizer, or its name on the hub.
+        model: Model to compare with; no comparison if left out.
 
     Raises:
-        InputError: it cannot be found, or its vocabulary is not the model's.
+        InputError: If the tokenizer cannot be found, or has another vocabulary than the model.
     """
     tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
     if model is None:
@@ -138,7 +149,7 @@ def load_tokenizer(
             f"tokenizer {source}",
             f"the vocabulary of the model, {num_embeddings} entries",
             f"{num_tokens}",
-            "Put the files of the tokenizer it was trained with into the model's folder.",
+            "Copy the files of the tokenizer that it was trained with into the model's folder.",
         )
     return tokenizer
 
@@ -169,7 +180,7 @@ def _from_pretrained(
     try:
         with quiet_loading():
             loaded = auto.from_pretrained(str(source), trust_remote_code=False, **options)
-    except Exception as error:  # whatever reading a stranger's files raises
+    except Exception as error:  # reading unknown files may raise anything
         raise InputError(
             f"{kind} {source}",
             "a folder as save_pretrained writes it" + ("" if folder.is_dir() else _OR_HUB),
@@ -182,7 +193,7 @@ def _from_pretrained(
 
 
 def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
-    """The types of floating point that the weights in a folder were saved in."""
+    """Return the floating-point types in which the weights in a folder were saved."""
     dtype_names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -191,7 +202,7 @@ def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
 
 
 def _suggest_remedy(folder: Path) -> str:
-    """What to do about a folder that cannot be loaded."""
+    """Return a remedy for a folder that cannot be loaded."""
     if (folder / "adapter_config.json").is_file():
         return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
@@ -205,15 +216,15 @@ _OR_HUB = ", or the name of a hub model that can be reached"
 
 
 def _summarize_error(error: Exception) -> str:
-    """The first line of what was raised, in place of what it says of options that are not there."""
+    """Return the first line of an error, without advice on options that are not available."""
     if "ignore_mismatched_sizes" in str(error):
-        return "weights of other shapes than its config.json says"
+        return "weights of other shapes than in its config.json"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Load a model without reports and progress bars; what matters is checked by us."""
+    """Context manager that loads a model without reports and progress bars of transformers."""
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -228,15 +239,15 @@ def _check_head(model: PreTrainedModel, labels: Sequence[str], source: str | Pat
     if config.num_labels != len(labels):
         raise InputError(
             f"model {source}",
-            f"{len(labels)} output units, one a label of the study",
+            f"{len(labels)} output units, one for each label of the study",
             f"{config.num_labels}",
-            "Correct `labels` in the study, or take the model that was trained on them.",
+            "Correct `labels` in the study, or use the model that was trained on them.",
         )
     problem = read_problem_type(model)
     if problem not in (None, SINGLE_LABEL):
         raise InputError(
             f"model {source}",
-            f"a classifier of one label a row, problem_type {SINGLE_LABEL!r}",
+            f"a classifier with one label for each row, problem_type {SINGLE_LABEL!r}",
             f"{problem!r}",
             "Audit it from Python with its own loss, see docs/guides/library.md; or correct "
             "problem_type in its config.json.",
@@ -253,20 +264,19 @@ def _check_label_names(
     if inconsistent and not all(GENERIC_NAME.fullmatch(name) for name in units):
         raise InputError(
             f"model {source}",
-            "id2label and label2id that say the same",
+            "id2label and label2id that agree",
             f"id2label {label_names}, label2id {dict(units)}",
             "Correct its config.json: which output unit is which label?",
         )
     if all(map(GENERIC_NAME.fullmatch, label_names)) and sorted(units.values()) == list(
         range(len(label_names))
     ):
-        label_names = sorted(
-            units, key=lambda name: units[name]
-        )  # a configuration with label2id alone
+        # A configuration with label2id alone.
+        label_names = sorted(units, key=lambda name: units[name])
     if find_misplaced_labels(labels, label_names):
         raise InputError(
             f"model {source}",
             f"labels in the order of the model's output units, {label_names}",
             f"{list(labels)}",
-            "Put `labels` of the study into the model's order.",
+            "Set `labels` of the study to the model's order.",
         )

@@ -1,4 +1,4 @@
-"""Probe: a few rows of random tokens, of unlike lengths, on which a model is tried."""
+"""Probe batches of random tokens, in rows of different lengths, for trial runs of a model."""
 
 import torch
 from jaxtyping import Int
@@ -8,22 +8,28 @@ from transformers import PreTrainedModel
 from fastif.data.examples import Batch, Examples
 
 ROW_LENGTHS = (8, 3, 5, 8)
-"""Two of them equal, so that rows of equal length are tried in company as well."""
+"""Lengths of the rows; two are equal, to test rows of equal length together as well."""
 EXTRA_LENGTH = 9
-"""Tokens more, for models that cannot read so short a text."""
+"""Additional tokens for models that cannot read such short texts."""
 SPECIAL_TOKENS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_start")
 MAX_TOKEN_IDS = 1000
 
 
 def make_probe_batches(model: PreTrainedModel) -> list[Batch]:
-    """Rows of ordinary tokens; with the end-of-text token last, as some heads ask; longer ones."""
+    """Return batches of ordinary tokens: without and with a final end-of-text token, and longer.
+
+    Some heads require an end-of-text token, and some models a minimum length.
+    """
     eos = _read_special_tokens(model).get("eos")
     last_tokens = (None,) if eos is None else (None, eos)
     return [_make_rows(model, end, longer) for longer in (0, EXTRA_LENGTH) for end in last_tokens]
 
 
 def select_probe_rows(examples: Examples, count: int) -> Int[Tensor, " m"]:
-    """Positions of a few examples: the shortest, the longest, between them, two of like length."""
+    """Return the positions of a few examples, from the shortest to the longest.
+
+    Two of them have similar lengths.
+    """
     order = torch.argsort(examples.lengths, stable=True)
     places = torch.linspace(0, len(order) - 1, count - 1).long()
     return order[torch.cat([places, places[-1:] - 1]).clamp_min(0).unique()]
@@ -53,7 +59,7 @@ def _count_token_ids(model: PreTrainedModel) -> int:
 
 
 def _read_special_tokens(model: PreTrainedModel) -> dict[str, int]:
-    """Ids of special tokens that the configuration names."""
+    """Return the ids of special tokens in the configuration."""
     config = model.config.get_text_config()
     ids = {name: getattr(config, f"{name}_token_id", None) for name in SPECIAL_TOKENS}
     return {name: token_id for name, token_id in ids.items() if isinstance(token_id, int)}

@@ -1,4 +1,4 @@
-"""The problem that a model was trained on, by its configuration, and the loss for it."""
+"""Problem type of a model by its configuration, and the loss that belongs to it."""
 
 from transformers import PreTrainedModel
 
@@ -15,13 +15,13 @@ LOSSES = {
     MULTI_LABEL: (BinaryCrossEntropy,),
     REGRESSION: (SquaredError,),
 }
-"""Losses of the library that were minimised by `problem_type`, the usual one first."""
+"""Losses of the library by `problem_type`, the usual one first."""
 
 
 def read_problem_type(model: PreTrainedModel) -> str | None:
-    """The `problem_type` of a model; None if nothing says it.
+    """Return the `problem_type` of a model; None if the configuration has none.
 
-    A single output unit is a regression, as transformers takes it to be.
+    One output unit means regression, as in transformers.
     """
     problem = getattr(model.config, "problem_type", None)
     if problem is None and model.config.num_labels == 1:
@@ -30,10 +30,10 @@ def read_problem_type(model: PreTrainedModel) -> str | None:
 
 
 def select_loss(model: PreTrainedModel, loss: Loss | None) -> Loss:
-    """The loss that was minimised: the caller's, or the usual one of the model's `problem_type`.
+    """Return the given loss, or the usual one of the model's `problem_type`.
 
     Raises:
-        InputError: the caller's belongs to another problem.
+        InputError: If the given loss belongs to another problem type.
     """
     problem = read_problem_type(model)
     suitable = LOSSES.get(problem or SINGLE_LABEL, LOSSES[SINGLE_LABEL])
@@ -48,6 +48,6 @@ def select_loss(model: PreTrainedModel, loss: Loss | None) -> Loss:
         f"model {model.config._name_or_path or type(model).__name__}",
         f"the loss of its problem_type {problem!r}, {' or '.join(k.__name__ for k in suitable)}",
         type(loss).__name__,
-        "Take that loss, or a model that was trained with yours (correct problem_type in its "
+        "Use that loss, or a model that was trained with yours (correct problem_type in its "
         "configuration if it was).",
     )

@@ -1,4 +1,4 @@
-"""Outputs that are the same but for rounding, and the module by which two runs differ."""
+"""Comparison of outputs up to rounding, and the module at which two runs differ."""
 
 from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
@@ -12,9 +12,9 @@ from fastif.models.objective import Objective
 from fastif.numerics.arithmetic import matmul_eps
 
 ROW_ULPS = 300.0
-"""Units in the last place, of the outputs of a row, that are rounding."""
+"""Difference in units in the last place that counts as rounding of a row's outputs."""
 MIN_RELATIVE_SIZE = 0.1
-"""Outputs of a row count as large as this part of those of the middle row, at least."""
+"""Smallest size of a row's outputs for the comparison, relative to the median row."""
 
 ForwardFn = Callable[[], Tensor]
 
@@ -28,7 +28,15 @@ def locate_difference(
     places: Tensor | None = None,
     count: int = 0,
 ) -> str:
-    """The module by which two runs differ; the second may be of some rows of the first."""
+    """Return the name of the module at which two runs differ.
+
+    Args:
+        objective: Model of both runs.
+        first: Function that runs all rows.
+        second: Function that runs these rows, or those at `places`.
+        places: Positions of the second run's rows in the first; all if left out.
+        count: Number of rows in the first run.
+    """
     first_trace, second_trace = Trace(), Trace()
     with first_trace.record(objective.module):
         first()
@@ -50,10 +58,16 @@ def locate_difference(
 def make_rounding_test(
     like: Tensor, objective: Objective, units: float = ROW_ULPS, least: float = MIN_RELATIVE_SIZE
 ) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
-    """Row by row, whether outputs are the same but for rounding.
+    """Return a function that compares outputs up to rounding, row by row.
 
-    That is the rounding of whatever was computed on the way: some models take a softmax or a norm
-    in single precision where weights and outputs are double.
+    Rounding is that of the coarsest type in the computation: some models compute a softmax or a
+    norm in single precision while weights and outputs are double.
+
+    Args:
+        like: Tensor with the type of the outputs.
+        objective: Model of the outputs.
+        units: Allowed difference in units in the last place.
+        least: Smallest size of a row's outputs, relative to the median row.
     """
     recorded = _coarsest_dtypes.get(objective, like.dtype)
     coarsest = max(like.dtype, objective.like.dtype, recorded, key=_eps)
@@ -73,7 +87,7 @@ def make_rounding_test(
 
 
 def record_dtypes(objective: Objective, dtypes: Iterable[torch.dtype]) -> None:
-    """Note the floating types in which something is computed on the way to outputs."""
+    """Record the floating-point types in which a model computes its outputs."""
     _coarsest_dtypes[objective] = max(dtypes, key=_eps, default=objective.like.dtype)
 
 
@@ -82,5 +96,5 @@ def _eps(dtype: torch.dtype) -> float:
 
 
 def max_difference(outputs: Tensor, expected: Tensor) -> float:
-    """The largest difference."""
+    """Return the largest absolute difference."""
     return float((outputs - expected).abs().nan_to_num(0.0).max())

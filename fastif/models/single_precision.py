@@ -1,4 +1,4 @@
-"""Precision: that of a model's weights, and how far two ways to the same outputs may differ."""
+"""Precision of a model's weights, and allowed differences between equivalent computations."""
 
 import copy
 
@@ -12,26 +12,26 @@ from fastif.models.objective import frozen_copy
 HALF = (torch.float16, torch.bfloat16)
 SUPPORTED = (torch.float32, torch.float64)
 OUTPUT_ULPS = 300
-"""Units in the last place, of the largest output, that two ways to the same outputs may differ."""
+"""Allowed difference in units in the last place, relative to the largest output."""
 
 
 def make_single_precision_copy(
     model: PreTrainedModel, half: bool
 ) -> tuple[PreTrainedModel, str | None]:
-    """A copy for computing, frozen, that shares the weights unless their type has to change.
+    """Return a frozen copy that shares the weights, or has them converted to single precision.
 
     Weights of half precision, and of several precisions, become the widest of them, and single at
     least.
 
     Args:
-        model: the caller's, which stays as it is.
-        half: leave weights of half precision as they are.
+        model: Model to copy, which stays unchanged.
+        half: Whether weights of half precision stay as they are.
 
     Returns:
-        The copy, and what was changed.
+        The copy, and a note on what was converted, if anything.
 
     Raises:
-        InputError: weights are of a type that no gradient can be taken in.
+        InputError: If weights have a type without gradients.
     """
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
     saved = getattr(model, "saved_dtypes", ())
@@ -49,17 +49,18 @@ def make_single_precision_copy(
     if dtypes != {target}:
         model = copy.deepcopy(model).to(target)  # type: ignore[call-overload]
     changed = dtypes.union(saved).difference({target}) and (saved or dtypes)
-    note = f"weights of {' and '.join(sorted(map(_format_dtype, changed)))} are computed with in "
+    note = f"weights of {' and '.join(sorted(map(_format_dtype, changed)))} are converted to "
     return _detach_weights(frozen_copy(model)), note + _format_dtype(target) if changed else None
 
 
 def is_within_rounding(outputs: Tensor, expected: Tensor) -> bool:
-    """Whether two ways to the same outputs agree but for rounding.
+    """Whether two computations of the outputs agree up to rounding.
 
-    >>> is_within_rounding(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.00001]))
-    True
-    >>> is_within_rounding(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.001]))
-    False
+    Examples:
+        >>> is_within_rounding(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.00001]))
+        True
+        >>> is_within_rounding(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.001]))
+        False
     """
     # Models round to single precision inside (a softmax, a router) whatever their weights are.
     unit = max(torch.finfo(expected.dtype).eps, torch.finfo(torch.float32).eps)
@@ -67,9 +68,9 @@ def is_within_rounding(outputs: Tensor, expected: Tensor) -> bool:
 
 
 def relative_difference(outputs: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a part of the largest output; infinite where shapes differ.
+    """Return the largest difference relative to the largest output; infinite if shapes differ.
 
-    A row that overflows in both ways tells nothing.
+    Rows that overflow in both outputs are left out.
     """
     if outputs.shape != expected.shape:
         return float("inf")
@@ -83,7 +84,7 @@ def relative_difference(outputs: Tensor, expected: Tensor) -> float:
 
 
 def _detach_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """Its weights shared, and no graph recorded for them; tied weights stay tied."""
+    """Detach all weights, which stay shared and tied, from autograd."""
     detached: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, weight in module._parameters.items():

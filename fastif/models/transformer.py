@@ -1,4 +1,4 @@
-"""A Hugging Face sequence classifier as an objective, cut where its frozen layers end."""
+"""Objective of a Hugging Face sequence classifier, with its frozen layers computed once."""
 
 import copy
 from contextlib import nullcontext
@@ -42,42 +42,43 @@ from fastif.models.trial import check_rows
 
 NOT_CUT = "frozen layers are run each time"
 VERIFIED_ROWS = 5
-"""Rows of a table that are tried."""
+"""Number of rows of a table that are tried."""
 
 
 class TransformerObjective(Objective):
-    """A sequence classifier with its loss.
+    """Objective of a Hugging Face sequence classifier (`AutoModelForSequenceClassification`).
 
-    The outputs of an example are what the model gives for it alone, without padding. Two shortcuts
-    are proved against that, on a probe here and on own rows by `verify_shortcuts`; where one
-    changes outputs it is not taken, and `notes` says so:
+    The outputs of an example are those of the model for this example alone, without padding. Two
+    optimisations are tested against that, on random tokens here and on rows of the tables by
+    `verify_shortcuts`. One that changes outputs is not used, and `notes` reports it:
 
-    - Rows of unlike length share a forward pass, padded by the model's own token on the side that
-      changes nothing; if both sides do, only rows of equal length share one.
-    - What lies below the first layer that attributed parameters reach never changes, so the model
-      is cut there: `compute_prefix` runs the frozen layers once, and `outputs` of a batch that
-      holds hidden states runs only the rest.
+    - Padding: rows of different lengths share a forward pass, padded with the model's own token on
+      the side that changes no outputs. If both sides do, only rows of equal length share one.
+    - Frozen layers: layers below the first one that depends on attributed parameters have constant
+      outputs. `compute_prefix` runs them once, and `outputs` of a batch with hidden states runs
+      only the layers above.
 
-    Weights of half precision are computed with in single precision.
+    Half-precision weights are converted to single precision.
 
     Args:
-        model: the classifier, with eager attention. Copied (weights shared), not changed.
-        attributed: "all", "last:K", or regular expressions on parameter names.
-        loss: as trained; if left out, the usual one of the model's `problem_type`, cross-entropy
-            where it has none.
-        measure: what is asked of a query; its loss if left out.
-        penalty: the L2 weight decay it was trained with, see `Objective`.
-        half: leave weights of half precision as they are.
+        model: Classifier with eager attention. It is copied (with shared weights) and not changed.
+        attributed: Attributed parameters: "all", "last:K" (the last K encoder layers and the head),
+            or regular expressions on their names.
+        loss: Training loss; None for the usual one of the model's `problem_type`, which is
+            cross-entropy by default.
+        measure: Function of a query to explain; None for its loss.
+        penalty: L2 weight decay of training, 0 or more, see `Objective`.
+        half: Whether weights of half precision stay as they are.
 
     Attributes:
-        full_model: the model.
-        padding: how rows of unlike length share a forward pass.
-        cut_note: why frozen layers are run each time; None if there are none, or they are not.
+        full_model: Copy of the model, with all layers.
+        padding: Padding with which rows of different lengths share a forward pass.
+        cut_note: Reason why frozen layers run each time; None if they do not or there are none.
 
     Raises:
-        InputError: nothing matches `attributed`, a weight is not finite or quantised, the loss is
-            not one of the model's `problem_type`, the penalty is below 0, or the outputs of an
-            example depend on others of its batch that are as long.
+        InputError: If nothing matches `attributed`, a weight is not finite or is quantised, the
+            loss does not fit the model's `problem_type`, the penalty is below 0, or the outputs of
+            an example depend on others of equal length in its batch.
     """
 
     def __init__(
@@ -106,22 +107,22 @@ class TransformerObjective(Objective):
 
     @property
     def module(self) -> nn.Module:  # type: ignore[override]
-        """The model above the cut."""
+        """Model above the frozen layers."""
         return self._cut.module if self._cut else self.full_model
 
     @property
     def num_frozen_layers(self) -> int:
-        """The number of frozen layers that are run once; 0 if none are."""
+        """Number of frozen layers that run once; 0 if they run each time or there are none."""
         return self._cut.index if self._cut else 0
 
     @property
     def hidden_width(self) -> int:
-        """Numbers of a token's hidden state at the cut; 0 without one."""
+        """Size of a token's hidden state above the frozen layers; 0 if they run each time."""
         return self._cut.width if self._cut else 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the model's weights, padding and cut is not as usual, a sentence each."""
+        """Sentences on unusual weights, padding and frozen layers."""
         padding = {
             "right": None,
             "left": "rows are padded on the left, since padding on the right changes outputs",
@@ -130,7 +131,7 @@ class TransformerObjective(Objective):
         return tuple(note for note in (self._precision, padding, self.cut_note) if note)
 
     def compute_prefix(self, batch: Batch) -> Batch:
-        """The batch with its hidden states at the cut, zero at the padding, if there is a cut."""
+        """Return the batch with hidden states of frozen layers, zero at padding."""
         return batch if self._cut is None else self._prepare(batch)
 
     def align_padding(self, batch: Batch) -> Batch:
@@ -159,10 +160,14 @@ class TransformerObjective(Objective):
 
     @torch.no_grad()
     def verify_shortcuts(self, *tables: Examples) -> None:
-        """Try padding and cut on a few rows of each table, and give up what changes outputs.
+        """Test padding and frozen layers on a few rows of each table, and undo what fails.
+
+        Args:
+            *tables: Tables with examples of the model.
 
         Raises:
-            InputError: the model cannot read a row, or its outputs depend on others of its batch.
+            InputError: If the model cannot read a row, or its outputs depend on other rows of a
+                batch.
         """
         for examples in tables:
             if examples in self._verified:
@@ -183,11 +188,11 @@ class TransformerObjective(Objective):
 
     @torch.no_grad()
     def _verify_on_probes(self) -> None:
-        """Settle padding and cut on rows of random tokens."""
+        """Test padding and frozen layers on rows of random tokens."""
         for batch in make_probe_batches(self.full_model):
             try:
                 expected = self._run_each_row(batch)
-            except Exception:  # what a model's own code raises is not known
+            except Exception:  # the code of a model may raise anything
                 continue
             self._select_padding(batch, expected)
             self._make_cut(batch)
@@ -203,7 +208,7 @@ class TransformerObjective(Objective):
         self.cut_note = f"{NOT_CUT}: the model cannot read a row of random tokens"
 
     def _prepare(self, batch: Batch) -> Batch:
-        """The batch padded as the model wants it, with hidden states if there is a cut."""
+        """Return the batch with the model's padding, and with hidden states if the model is cut."""
         if "hidden" in batch:
             return batch
         batch = self.align_padding(batch)
@@ -229,11 +234,11 @@ class TransformerObjective(Objective):
         return extract_logits(output, len(batch["input_ids"]), self.name)
 
     def _run_each_row(self, batch: Batch) -> Float[Tensor, "b c"]:
-        """Outputs of the whole model for each row without company or padding."""
+        """Return the full model's outputs for each row alone, without padding."""
         return torch.cat([self._forward(None, self.params, row) for row in iterate_rows(batch)])
 
     def _select_padding(self, batch: Batch, expected: Tensor) -> None:
-        """Take the first side, from the present one on, on which padding changes no outputs."""
+        """Select the first side, from the present one on, on which padding changes no outputs."""
         padding = select_padding(
             self.padding, batch, expected, lambda group: self._forward(None, self.params, group)
         )
@@ -241,12 +246,12 @@ class TransformerObjective(Objective):
             self.padding = padding
             return
         self.padding = replace(self.padding, side=None)
-        check_rows(self, batch)  # names the module, if it is one
+        check_rows(self, batch)  # the error names the module, if there is one
         raise InputError(
             self.name,
-            "outputs of a text that do not depend on others of its batch",
-            "other outputs in company than alone, though all are of one length",
-            "Look for batch statistics or chance in the model; evaluation mode must be without.",
+            "outputs of a text that do not depend on the other texts of its batch",
+            "outputs in a batch of equal lengths that differ from those of single texts",
+            "Look for batch statistics or randomness in the model in evaluation mode.",
         )
 
     def _make_cut(self, batch: Batch) -> None:
@@ -265,7 +270,7 @@ class TransformerObjective(Objective):
             self.cut_note = f"{NOT_CUT}: {type(error).__name__}"
 
     def _check_cut(self, batch: Batch, reference: Tensor) -> None:
-        """Give the cut up unless it changes no outputs, in company and alone."""
+        """Undo the cut if it changes outputs of rows together or alone."""
         if self._cut is None:
             return
         padded = ({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(reference)))
@@ -290,5 +295,5 @@ class TransformerObjective(Objective):
                 self.padding, prepared, lambda group: self._forward(cut, self.params, group)
             )
         except Exception:
-            return False  # rows of one length alone, say, or hidden states of another shape
+            return False  # for example, hidden states of another shape
         return is_within_rounding(outputs, expected)

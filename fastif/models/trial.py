@@ -1,9 +1,9 @@
-"""A trial of model and examples on a few rows, before anything is computed with them.
+"""Trial run of a model and its examples on a few rows, before anything is computed with them.
 
-Influence takes the loss of an example for a function of that example and the parameters. A model
-that draws by chance, mixes the rows of a batch or computes in half precision has no such function;
-nor is there one at a target that the loss does not know. All of it is refused here, once for every
-objective and table, with the name of the module that is the cause.
+Influence needs the loss of an example to be a function of this example and the parameters. Models
+with randomness in evaluation mode, operations across the batch, or hidden half precision have no
+such function, and a loss may not be defined at a target. All of these are refused here, once for
+every objective and table, with the name of the module that is the cause.
 """
 
 from collections.abc import Iterator
@@ -44,19 +44,19 @@ from fastif.numerics.arithmetic import HALF
 from fastif.numerics.out_of_memory import is_out_of_memory
 
 TRIAL_ROWS = 5
-"""Rows that are tried, of unlike length."""
+"""Number of rows of different lengths that are tried."""
 REPEATS, MORE_REPEATS = 3, 16
-"""Runs of the same rows, chance striking in some only; and once something else has differed."""
+"""Runs of equal rows: randomness may change only some; and more once a difference was found."""
 
 
 @dataclass
 class _TrialRecord:
-    """What has been tried of an objective.
+    """Record of what was tried for an objective.
 
     Attributes:
-        batch: whether some batch was.
-        outputs: how many numbers a row has.
-        tables: those that were tried.
+        batch: Whether a batch was tried.
+        outputs: Number of outputs of a row.
+        tables: Tables that were tried.
     """
 
     batch: bool = False
@@ -71,7 +71,7 @@ def try_batch(objective: Objective, batch: Batch) -> None:
     """Try the model on rows of a batch, once for each objective.
 
     Raises:
-        InputError: naming the module that is the cause.
+        InputError: With the name of the module that is the cause.
     """
     objective = get_full_objective(objective)
     check_autocast(objective)
@@ -81,25 +81,26 @@ def try_batch(objective: Objective, batch: Batch) -> None:
     few = {name: tensor[:TRIAL_ROWS] for name, tensor in batch.items() if name != COLUMN_WEIGHTS}
     outputs = check_rows(objective, few)
     check_targets(objective.loss, few["labels"], outputs.shape[1], "targets of the first batch")
-    record.batch = len(few["labels"]) > 1  # one row has no company
+    record.batch = len(few["labels"]) > 1  # a single row cannot show effects of others
 
 
 def try_table(
     objective: Objective, examples: ExamplesLike, where: str, measure: Measure | None = None
 ) -> Examples:
-    """Try the model on rows of a table, and the targets of all rows, once for each pair.
+    """Try the model on rows of a table, and check the targets of all rows, once for each pair.
 
     Args:
-        objective: the model.
-        examples: the table.
-        where: names it in a refusal.
-        measure: what its targets are for; the loss if left out.
+        objective: Model to try.
+        examples: Table with the rows.
+        where: Name of the table for error messages.
+        measure: Function that its targets belong to; the loss if left out.
 
     Returns:
-        The examples.
+        The examples in the form of this library.
 
     Raises:
-        InputError: these are no examples, or naming the module or the rows that are the cause.
+        InputError: If these are no examples; or with the name of the module, or the rows, that are
+            the cause.
     """
     examples, objective = as_examples(examples, where), get_full_objective(objective)
     check_autocast(objective)
@@ -127,7 +128,7 @@ def try_table(
 
 
 def _unwrap_examples(examples: Examples) -> Examples:
-    """The rows themselves, out of what counts or keeps them; a selection of them as it is."""
+    """Return the examples inside of wrappers that count or cache them; a selection stays."""
     while isinstance(inner := getattr(examples, "examples", None), Examples):
         if len(inner) != len(examples):
             break
@@ -136,7 +137,7 @@ def _unwrap_examples(examples: Examples) -> Examples:
 
 
 def _take_repeatable_rows(table: Examples, where: str) -> Batch:
-    """A few rows, after seeing that they are the same each time."""
+    """Return a few rows after a check that they are equal each time."""
     ids = select_probe_rows(table, TRIAL_ROWS)
     first, second = table.take(ids), table.take(ids)
     for name, tensor in first.items():
@@ -145,7 +146,7 @@ def _take_repeatable_rows(table: Examples, where: str) -> Batch:
                 where,
                 "the same rows each time they are taken",
                 f"other {name} of rows {', '.join(map(str, ids.tolist()))} the second time",
-                "Leave out what augments or shuffles them.",
+                "Remove augmentation and shuffling.",
             )
     return first
 
@@ -156,10 +157,11 @@ def _is_equal(first: Tensor, second: Tensor) -> bool:
 
 @torch.no_grad()
 def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
-    """The outputs of a few rows, after comparing all ways to them.
+    """Return the outputs of a few rows, after a comparison of all ways to compute them.
 
     Raises:
-        InputError: they depend on chance, on company, on gradients, or are of half precision.
+        InputError: If they depend on randomness, on other rows or on gradients, or are in half
+            precision.
     """
 
     def run(rows: Batch = batch) -> Tensor:
@@ -177,9 +179,8 @@ def check_rows(objective: Objective, batch: Batch) -> Float[Tensor, "b c"]:
             _check_gradients(objective, batch, outputs)
             check_batch_invariance(objective, batch, outputs)
         except InputError:
-            _check_determinism(
-                objective, run, outputs, MORE_REPEATS
-            )  # it may have been this all along
+            # Randomness may be the cause of the difference.
+            _check_determinism(objective, run, outputs, MORE_REPEATS)
             raise
     return outputs
 
@@ -191,9 +192,9 @@ def _check_determinism(objective: Objective, run: ForwardFn, outputs: Tensor, re
 
 
 def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> None:
-    """Refuse outputs that are others, or have no path to the parameters, once gradients are on.
+    """Refuse outputs that change, or have no path to the parameters, with gradients enabled.
 
-    And a backward pass that fails, or that computes in half precision.
+    A backward pass that fails, or that computes in half precision, is refused too.
     """
     params = make_leaf_params(objective.params)
 
@@ -206,7 +207,8 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
         raise InputError(
             type(objective.module).__name__,
             "outputs that depend on the attributed parameters",
-            f"none of {len(objective.space.names)} does, such as {objective.space.names[0]}",
+            f"outputs without a path to any of {len(objective.space.names)} parameters, such as "
+            f"{objective.space.names[0]}",
             "Attribute parameters that the model uses; look for no_grad or detach in it.",
         )
     if make_rounding_test(outputs, objective)(grad_outputs.detach(), outputs).all():
@@ -228,7 +230,7 @@ def _check_gradients(objective: Objective, batch: Batch, outputs: Tensor) -> Non
 
 @torch.no_grad()
 def _check_padding(objective: Objective, table: Examples, outputs: Tensor) -> None:
-    """Refuse outputs of a row that are others beside longer rows, or in a model not used before."""
+    """Refuse outputs that depend on longer rows of the batch, or on previous calls of the model."""
     ids, same = select_probe_rows(table, TRIAL_ROWS), make_rounding_test(outputs, objective)
     has_varied_lengths = bool((table.lengths != table.lengths[0]).any())
     for place in table.lengths[ids].argsort(descending=True).tolist():
@@ -238,21 +240,21 @@ def _check_padding(objective: Objective, table: Examples, outputs: Tensor) -> No
             is_same = bool(same(fresh_outputs, expected).all())
             if is_same and not has_varied_lengths:
                 continue
-            repeated_outputs = objective.outputs(objective.params, batch)  # after a longer one
+            repeated_outputs = objective.outputs(objective.params, batch)  # after a longer row
         location = f"in row {int(ids[place])}"
         if not same(repeated_outputs, fresh_outputs).all():
             raise InputError(
                 type(objective.module).__name__,
-                "outputs of a row that do not depend on what the model was given before",
+                "outputs of a row that do not depend on previous calls of the model",
                 f"a difference of {max_difference(repeated_outputs, fresh_outputs):.1e} {location}",
-                "Look for what is kept from one call to the next: a cache, a setting, a statistic.",
+                "Look for state that a call leaves for the next: a cache, a setting, a statistic.",
             )
         if not is_same:
             raise InputError(
                 type(objective.module).__name__,
                 "outputs of a row that do not depend on the longer rows of its batch",
                 f"a difference of {max_difference(fresh_outputs, expected):.1e} {location}",
-                "Look for padding that is read; give the model a mask.",
+                "Look for operations that read padding; pass a mask to the model.",
             )
 
 
@@ -268,7 +270,7 @@ def _make_nondeterminism_error(objective: Objective, run: ForwardFn) -> InputErr
 
 @contextmanager
 def translate_model_errors(objective: Objective) -> Iterator[None]:
-    """Whatever the model's own code raises becomes a refusal; a lack of memory stays one."""
+    """Turn all errors of the model's code into `InputError`, except a lack of memory."""
     try:
         yield
     except InputError:
@@ -280,5 +282,5 @@ def translate_model_errors(objective: Objective) -> Iterator[None]:
             type(objective.module).__name__,
             "outputs for a few rows of the examples",
             f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
-            "Call the model on one batch of these examples, in evaluation mode, to see where.",
+            "Call the model on one batch of these examples, in evaluation mode, to find the cause.",
         ) from error

@@ -20,7 +20,7 @@ READING = (
     Mutant(
         "a cut is never tried",
         "fastif/models/transformer.py",
-        '''        """Give the cut up unless it changes no outputs, in company and alone."""
+        '''        """Undo the cut if it changes outputs of rows together or alone."""
         if self._cut is None:''',
         '        """Give the num_frozen_layers up unless it changes no outputs, in company and '
         'expected."""\n        if True:',

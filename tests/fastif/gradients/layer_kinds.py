@@ -1,7 +1,7 @@
-"""Every kind of layer by name, rows of words for them, and the truth of their gradients.
+"""Kinds of layers by name, rows of words as their inputs, and reference gradients.
 
-The truth is plain autograd in float64, one example at a time, on a module that the library never
-sees.
+The reference is plain autograd in float64, one example at a time, on a module that the library
+never uses.
 """
 
 import copy
@@ -54,7 +54,7 @@ def _weight_norm() -> nn.Module:
     return nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
 
 
-# name: how it is built, and whether hooks serve all of these rows
+# name: constructor, and whether hooks give the gradients of all rows
 KINDS = {
     "linear": (lambda: Words(nn.Linear(3, 3)), True),
     "layer norm": (lambda: Words(nn.LayerNorm(3)), True),
@@ -99,7 +99,7 @@ N = 16
 
 
 def make_rows(padded: int) -> tuple[Tensor, Tensor]:
-    """Rows of five words; the first ones are whole, so that a look at them tells nothing."""
+    """Rows of five words; the first ones have no padding, so a check of them detects nothing."""
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(1, 8, (N, 5), generator=generator)
     lengths = torch.randint(1, 6, (N,), generator=generator)

@@ -1,4 +1,4 @@
-"""Weights of 16 bits: gradients are those of the same weights in float64."""
+"""Half-precision weights: gradients equal those of the weights in float64."""
 
 import copy
 
@@ -21,7 +21,7 @@ from fastif.gradients.per_example import compute_loss_gradients
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("attributed", ["last:1", "all"])
-def test_gradients_of_half_precision_weights_are_those_of_the_weights_in_double(dtype, attributed):
+def test_gradients_of_half_precision_weights_equal_those_in_double(dtype, attributed):
     model, examples = transformer("bert", dtype), token_examples(7)
     objective = TransformerObjective(model, attributed)
     actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(3))
@@ -32,15 +32,15 @@ def test_gradients_of_half_precision_weights_are_those_of_the_weights_in_double(
     assert next(model.parameters()).dtype == dtype
 
 
-def test_half_precision_may_be_asked_for_and_is_then_what_is_computed_with():
+def test_half_precision_can_be_requested():
     model, examples = transformer("bert", torch.bfloat16), token_examples(3)
     objective = TransformerObjective(model, "last:1", half=True)
     assert objective.like.dtype == torch.bfloat16
     assert objective.outputs(objective.params, examples.take(all_ids(examples))).isfinite().all()
 
 
-def test_losses_and_roots_of_half_precision_outputs_are_taken_in_single_precision():
-    """What is pulled back is rounded once, to the outputs' own type: 8 bits of bfloat16."""
+def test_losses_and_factors_of_half_precision_outputs_are_computed_in_single_precision():
+    """Gradients in the outputs are rounded once, to their own type: 8 bits of bfloat16."""
     torch.manual_seed(0)
     module = nn.Linear(1, 5).to(torch.bfloat16)
     module.bias.data = torch.tensor([6.0, 0.3, -2.0, 1.1, -4.7]).to(torch.bfloat16)

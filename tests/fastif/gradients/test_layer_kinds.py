@@ -1,4 +1,4 @@
-"""Gradients by forward hooks or one by one: exact either way, for every kind of layer and batch."""
+"""Gradients by hooks or by separate backward passes: exact for all kinds of layers and batches."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_gradients_in_single_precision_are_exact_to_single_precision(kind):
 
 
 @pytest.mark.parametrize("kind", ["sorted", "experts", "masked keyword", "positions", "linear"])
-def test_the_curvatures_roots_are_exact_too(kind):
+def test_factor_rows_are_exact_too(kind):
     words, labels = make_rows(padded=7)
     objective = ModuleObjective(build_model(kind), CrossEntropy())
     module = build_model(kind)
@@ -84,8 +84,8 @@ def test_outputs_that_depend_on_the_padding_of_others_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["sorted", "experts", "linear"])
-def test_users_of_the_calls_themselves_are_checked_likewise(kind):
-    """Sketches and low-rank scores, which are set up by rows that show nothing."""
+def test_users_of_captured_calls_are_checked_too(kind):
+    """Sketches and low-rank scores, set up with rows that detect nothing."""
     words, labels = make_rows(padded=7)
     objective = ModuleObjective(build_model(kind), CrossEntropy())
     examples, module = TensorExamples(words, labels), build_model(kind)
@@ -112,7 +112,7 @@ def test_users_of_the_calls_themselves_are_checked_likewise(kind):
 
 def test_ekfac_refuses_a_layer_whose_rows_are_routed_after_its_blocks_were_chosen():
     words, labels = make_rows(padded=7)
-    words[:2], words[2:4] = words[:1], words[:1]  # the first four go to one expert
+    words[:2], words[2:4] = words[:1], words[:1]  # the first four rows are routed to one expert
     examples = TensorExamples(words, labels)
     curvature = GaussNewton(ModuleObjective(build_model("experts"), CrossEntropy()), examples)
     with pytest.raises(InputError, match=r"EK-FAC.*other rows"):

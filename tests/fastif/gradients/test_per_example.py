@@ -1,4 +1,4 @@
-"""Per-example gradients against a loop of separate backward passes."""
+"""Per-example gradients, compared with a loop of separate backward passes."""
 
 import pytest
 import reference
@@ -26,7 +26,7 @@ WAYS += [(name, False) for name in NAMES if case(name).listens]
 
 
 @pytest.mark.parametrize(("name", "one_by_one"), WAYS)
-def test_both_ways_of_taking_gradients_give_the_same(name, one_by_one):
+def test_both_routes_give_equal_gradients(name, one_by_one):
     made = case(name)
     gradients = Gradients(made.objective)
     gradients.per_example_backward = one_by_one
@@ -35,7 +35,7 @@ def test_both_ways_of_taking_gradients_give_the_same(name, one_by_one):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
-def test_the_batch_changes_no_gradient(made, batch_size):
+def test_gradients_do_not_depend_on_the_batch(made, batch_size):
     ids = torch.tensor([7, 0, 3, 3])
     actual = compute_loss_gradients(
         Gradients(made.objective), made.train.with_batch_size(batch_size), ids
@@ -45,14 +45,14 @@ def test_the_batch_changes_no_gradient(made, batch_size):
 
 
 @pytest.mark.parametrize("first", [1, 2, 9])
-def test_examples_are_taken_one_by_one_exactly_where_listening_is_wrong(made, first):
-    """Whether the first tile holds one example, two or more."""
+def test_separate_backward_passes_are_used_only_if_hooks_are_wrong(made, first):
+    """For a first tile of one example, two or more."""
     gradients = Gradients(made.objective)
     gradients.compute_loss_tile(made.train.take(torch.arange(first)))
     assert gradients.per_example_backward is not made.listens
 
 
-def test_squared_root_rows_sum_to_the_gauss_newton_matrix(made):
+def test_outer_products_of_factor_rows_sum_to_the_gauss_newton_matrix(made):
     tiles = Gradients(made.objective).compute_sqrt_hessian_tiles(
         made.train.take(all_ids(made.train))
     )
@@ -61,7 +61,7 @@ def test_squared_root_rows_sum_to_the_gauss_newton_matrix(made):
     torch.testing.assert_close(rows.T @ rows, expected, rtol=1e-9, atol=1e-11)
 
 
-def test_softmax_takes_one_root_row_less_than_classes():
+def test_softmax_has_one_factor_row_less_than_classes():
     for name, columns in {"layernorm": 1, "softmax": 2, "linear": 1, "two-outputs": 2}.items():
         made = case(name)
         tiles = Gradients(made.objective).compute_sqrt_hessian_tiles(
@@ -70,7 +70,7 @@ def test_softmax_takes_one_root_row_less_than_classes():
         assert [len(tile) for tile in tiles] == [4] * columns
 
 
-def test_a_tile_multiplies_like_its_rows():
+def test_products_with_a_tile():
     made = case("mlp")
     tile = Gradients(made.objective).compute_loss_tile(made.train.take(torch.arange(5)))
     matrix = tile.gradients.clone()
@@ -82,7 +82,7 @@ def test_a_tile_multiplies_like_its_rows():
     torch.testing.assert_close(sums, rows + weights @ matrix)
 
 
-def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
+def test_a_gradient_has_the_attributed_parameters_in_the_order_of_the_space():
     made = case("mlp")
     objective = ModuleObjective(made.problem.module, CrossEntropy(), [r"2\.weight", r"0\.bias"])
     assert objective.space.names == ("0.bias", "2.weight")
@@ -91,14 +91,14 @@ def test_only_attributed_parameters_stand_in_a_row_in_the_order_of_the_space():
     torch.testing.assert_close(actual, torch.cat([whole[:, 12:16], whole[:, 16:28]], 1))
 
 
-def test_gradients_are_those_of_the_given_models_type():
+def test_gradients_have_the_dtype_of_the_model():
     objective = ModuleObjective(nn.Linear(2, 2), CrossEntropy())
     examples = TensorExamples(torch.randn(3, 2), torch.tensor([0, 1, 1]))
     actual = compute_loss_gradients(Gradients(objective), examples.with_batch_size(2))
     assert actual.dtype == torch.float32
 
 
-def test_the_callers_model_is_left_as_it_was():
+def test_the_model_of_the_caller_is_unchanged():
     module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)).train()
     module[0].bias.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -113,8 +113,8 @@ def test_the_callers_model_is_left_as_it_was():
     assert not any(layer._forward_hooks for layer in module.modules())
 
 
-def test_a_use_outside_the_layer_is_noticed_even_when_the_first_examples_hide_it():
-    """Zero inputs have no gradient through the first use; the check must not be content."""
+def test_a_use_outside_of_the_layer_is_detected_even_if_the_first_examples_hide_it():
+    """Zero inputs have no gradient through the first use; such a check must not be decisive."""
     torch.manual_seed(0)
     module = Outside().double()
     module.inner.bias.data.zero_()

@@ -1,4 +1,4 @@
-"""Which tiles of gradients by forward hooks are checked, and what the checks catch."""
+"""Checks of tiles of gradients by forward hooks, and the errors that they detect."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from fastif.numerics.spot_check import SPOT_CHECK_INTERVAL
 from tests.fastif.gradients.layer_kinds import build_model, make_rows, truth
 
 
-def test_a_tile_of_one_row_with_a_gradient_settles_nothing():
+def test_a_tile_with_one_nonzero_gradient_is_not_decisive():
     loss = CrossEntropy(class_weights=(1.0, 0.0))
     objective = ModuleObjective(nn.Linear(3, 2), loss)
     gradients, examples = Gradients(objective), _numbers(6)
@@ -57,7 +57,7 @@ class Moved(torch.autograd.Function):
 
 
 class Late(nn.Module):
-    """Wrong only from some call on."""
+    """Layer that is wrong from some call on."""
 
     def __init__(self, wrong_from: int, product: Callable = _by_rows) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Late(nn.Module):
         self.product = product
 
     def forward(self, x):
-        whole = len(x) == 6  # and not the few rows of the trial
+        whole = len(x) == 6  # and not for the few rows of the trial
         self.calls += whole
         P = torch.eye(len(x))
         if whole and self.calls > self.wrong_from:
@@ -101,7 +101,7 @@ PRODUCTS = {
 
 
 @pytest.mark.parametrize("product", PRODUCTS.values(), ids=list(PRODUCTS))
-def test_every_tile_is_checked_where_a_product_may_sum_over_the_examples(product):
+def test_every_tile_is_checked_if_a_product_may_sum_over_the_examples(product):
     objective = ModuleObjective(Late(10, product), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))
@@ -117,25 +117,25 @@ def test_every_tile_is_checked_where_a_product_may_sum_over_the_examples(product
 
 
 @pytest.mark.parametrize("wrong_from", [0, 2, 10])
-def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from, monkeypatch):
-    """On the first tiles at once; later by the share, and then what went before is refused."""
+def test_unknown_reordering_is_detected_numerically(wrong_from, monkeypatch):
+    """In the first tiles at once; later by a spot check, which refuses the tiles before it."""
     monkeypatch.setattr(
         "fastif.gradients.reordering.SPLIT_OPERATIONS", frozenset()
-    )  # so that it is not known
+    )  # so that the structure does not show it
     objective = ModuleObjective(Late(wrong_from), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))
 
-    def take_many() -> None:
+    def compute_many() -> None:
         for _ in range(3 * SPOT_CHECK_INTERVAL):
             gradients.compute_loss_tile(batch)
 
     if wrong_from < 2:
-        take_many()
+        compute_many()
         assert gradients.route.reason
     else:
         with pytest.raises(InputError, match="discard") as refusal:
-            take_many()
+            compute_many()
         advice = re.search(r"`objective\.(\w+) = True`", str(refusal.value))
         assert advice is not None
         setattr(objective, advice[1], True)
@@ -147,7 +147,7 @@ def test_rows_moved_in_no_way_that_is_known_are_caught_by_the_numbers(wrong_from
     torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_single_row_decides_nothing():
+def test_a_single_row_is_not_decisive():
     words, labels = make_rows(padded=7)
     gradients = Gradients(ModuleObjective(build_model("positions"), CrossEntropy()))
     examples = TensorExamples(words, labels)
@@ -158,7 +158,7 @@ def test_a_single_row_decides_nothing():
 
 
 class SwapsTwo(nn.Module):
-    """Rows 1 and 2 change places by a matrix product; row 0 stays where it is."""
+    """A permutation matrix swaps rows 1 and 2; row 0 keeps its position."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,14 +171,14 @@ class SwapsTwo(nn.Module):
         return P.T @ self.inner(P @ x)
 
 
-def test_tiles_in_which_one_row_has_a_gradient_decide_nothing():
-    """However many they are: the tile after them is compared again."""
+def test_tiles_with_one_nonzero_gradient_are_not_decisive():
+    """However many there are, the next tile is compared again."""
     objective = ModuleObjective(SwapsTwo(), _ce())
     inputs, labels = torch.randn(3, 3, generator=torch.Generator().manual_seed(2)), [0, 1, 0]
     labels = torch.tensor(labels)
     weight = objective.module.inner.weight.detach()
     sure = inputs.clone()
-    for row in (1, 2):  # so sure of its label that its gradient is exactly zero
+    for row in (1, 2):  # predicted with probability 1, so its gradient is exactly zero
         sure[row] = 1e4 * (weight[labels[row]] - weight[1 - labels[row]])
     gradients = Gradients(objective)
     for _ in range(5):
@@ -190,7 +190,7 @@ def test_tiles_in_which_one_row_has_a_gradient_decide_nothing():
 
 
 class UsedOutside(nn.Module):
-    """A weight acts beside its layer, by the first number of a row."""
+    """Model that uses a weight outside of its layer, scaled by the first number of a row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class UsedOutside(nn.Module):
 
 
 class Watched(UsedOutside):
-    """Somebody's hook scales what a layer returns, by the first number of a row."""
+    """Model with a hook that scales a layer's output by the first number of a row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,8 +212,8 @@ class Watched(UsedOutside):
 
 
 @pytest.mark.parametrize("kind", [UsedOutside, Watched])
-def test_what_no_number_of_the_first_tiles_shows_is_seen_in_the_graph(kind):
-    """The first number of a row is zero but in the last tile, which no share would check."""
+def test_the_graph_shows_what_the_first_tiles_cannot(kind):
+    """The first number of a row is zero except in the last tile, which no spot check covers."""
     objective = ModuleObjective(kind(), _ce())
     gradients, examples = Gradients(objective), _numbers(6)
     batch = examples.take(torch.arange(6))

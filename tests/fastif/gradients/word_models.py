@@ -1,4 +1,4 @@
-"""Models of embedded words: layers that leave the rows in order, and layers that do not."""
+"""Models of embedded words, with layers that keep the order of rows and layers that do not."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Scale(nn.Module):
-    """Its own parameters, and an optional mask."""
+    """Layer with its own parameters and an optional mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Scale(nn.Module):
 
 
 class Words(nn.Module):
-    """Embedded words, three numbers each, then whatever a kind does, then a mean and a head."""
+    """Embedding of words, three numbers each, then a middle part, a mean and a head."""
 
     def __init__(self, inner: nn.Module | None = None) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class MaskedPositional(Words):
 
 
 class MaskAttribute(Words):
-    """The mask reaches the layer by the back door."""
+    """The mask reaches the layer as an attribute."""
 
     def middle(self, x, h):
         self.inner.mask = (x != 0).to(h)
@@ -63,7 +63,7 @@ class Sorted(Words):
 
 
 class Gathered(Words):
-    """The same by other operations."""
+    """Sorting by other operations."""
 
     def forward(self, x):
         order = torch.argsort((x != 0).sum(1), descending=True, stable=True)
@@ -77,7 +77,7 @@ class Flipped(Words):
 
 
 class Rotated(Words):
-    """By as many rows as have no padding."""
+    """Rotation by the number of rows without padding."""
 
     def forward(self, x):
         by = int((x[:, -1] != 0).sum())
@@ -85,7 +85,7 @@ class Rotated(Words):
 
 
 class Swapped(Words):
-    """Positions first, as recurrent layers like it: alike in shape where there are five rows."""
+    """Positions first, as in recurrent layers; for five rows the shape is unchanged."""
 
     def middle(self, x, h):
         return self.inner(h.transpose(0, 1)).transpose(0, 1)
@@ -125,7 +125,7 @@ class Experts(nn.Module):
 
 
 class Capacity(nn.Module):
-    """Every expert takes as many rows as there are, some of them twice."""
+    """Experts that each process as many rows as the batch has, some of them twice."""
 
     def __init__(self):
         super().__init__()
@@ -174,7 +174,7 @@ class TiedModules(nn.Module):
 
 
 class Sometimes(Words):
-    """A row's outputs are others where another row of its batch has padding."""
+    """Model with outputs of a row that change if another row of its batch has padding."""
 
     def middle(self, x, h):
         y = self.inner(h)
@@ -197,7 +197,7 @@ class PackedGru(nn.Module):
 
 
 class SortedGru(nn.Module):
-    """Sorted by hand, a layer before it and one after it."""
+    """Sorting by length, with a layer before it and one after it."""
 
     def __init__(self):
         super().__init__()
@@ -211,7 +211,7 @@ class SortedGru(nn.Module):
 
 
 class Positions(Words):
-    """A table looked up beside the rows, [1 t]."""
+    """Table of positions [1 t] that all rows share."""
 
     def middle(self, x, h):
         return h + self.inner(torch.arange(x.shape[1])[None])
@@ -223,7 +223,7 @@ class Twice(Words):
 
 
 class InPlace(Words):
-    """A layer's output is scaled in place, and added to."""
+    """A layer's output is modified in place."""
 
     def middle(self, x, h):
         y = self.inner(h)
@@ -233,14 +233,14 @@ class InPlace(Words):
 
 
 class Rescaled(nn.Linear):
-    """A linear layer by name, not by what it computes."""
+    """Subclass of a linear layer that computes something else."""
 
     def forward(self, x):
         return F.linear(x, self.weight * (1 + self.weight.abs()), self.bias)
 
 
 class LongOnes(nn.Linear):
-    """A linear layer that treats rows with a large sum otherwise."""
+    """Linear layer with another output for rows with a large sum."""
 
     def forward(self, x):
         y = super().forward(x)
@@ -248,7 +248,7 @@ class LongOnes(nn.Linear):
 
 
 class Nested(nn.Module):
-    """A layer with a parameter of its own around another layer, whose weight it also reads."""
+    """Layer with its own parameter around another layer, and with a use of the inner weight."""
 
     def __init__(self, reads):
         super().__init__()

@@ -1,11 +1,11 @@
-"""What a model says of each row alone, and how close that is to be met."""
+"""Outputs of a model for each row alone, and the tolerance for comparing with them."""
 
 import torch
 
 
 @torch.no_grad()
 def predict_alone(model, examples) -> torch.Tensor:
-    """The model itself, one row at a time."""
+    """Return the outputs of the model, one row at a time."""
     return torch.stack([model(input_ids=row[None]).logits[0] for row in examples.tokens])
 
 

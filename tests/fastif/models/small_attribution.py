@@ -1,4 +1,4 @@
-"""An attribution of a few rows of three numbers, and small models of them."""
+"""Attribution with a few rows of three numbers, and small models."""
 
 import torch
 from torch import Tensor, nn

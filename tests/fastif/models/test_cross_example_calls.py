@@ -1,4 +1,4 @@
-"""What a few rows cannot show: crowds, rare rows, memory of calls, and the backward pass."""
+"""Effects that a few rows cannot show: large batches, rare rows, state of calls, backward pass."""
 
 import numpy as np
 import pytest
@@ -38,14 +38,14 @@ class Net(nn.Module):
 
 
 class LargeOnly(Net):
-    """Statistics of the batch once there are more rows than a trial takes."""
+    """Batch statistics in batches with more rows than a trial."""
 
     def middle(self, x, h):
         return h - h.mean(0) if len(x) > 8 else h
 
 
 class Capacity(Net):
-    """No more than five rows for each half of a switch."""
+    """Switch with a capacity of five rows for each half."""
 
     def middle(self, x, h):
         chosen = (x[:, :1] > 0).to(h)
@@ -53,14 +53,14 @@ class Capacity(Net):
 
 
 class RareRow(Net):
-    """One row of the table changes all others of its batch."""
+    """Layer in which one row of the table changes all others of its batch."""
 
     def middle(self, x, h):
         return h * (1 + 0.01 * torch.sigmoid(50 * (x.abs().amax() - 8)))
 
 
 class FirstBatch(Net):
-    """Statistics of whatever comes first, kept for good."""
+    """Layer that keeps the statistics of its first batch."""
 
     kept: Tensor | None = None
 
@@ -71,7 +71,7 @@ class FirstBatch(Net):
 
 
 class Initialised(Net):
-    """The same in buffers, as layers are that initialise themselves by data."""
+    """Layer that keeps them in buffers, as in data-dependent initialisation."""
 
     mean: Tensor
     done: Tensor
@@ -134,8 +134,8 @@ REFUSED = {
     LargeOnly: "do not depend on the other rows",
     Capacity: "do not depend on the other rows",
     RareRow: "do not depend on the other rows",
-    FirstBatch: "given before",
-    Initialised: "given before",
+    FirstBatch: "previous calls",
+    Initialised: "previous calls",
     HalfGradient: "backward pass of HalfGradient.*bfloat16",
     Reentrant: "use_reentrant",
 }
@@ -143,30 +143,30 @@ REFUSED = {
 
 @pytest.mark.parametrize("use", [_rows_of_gradients, _hessian, _scores])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_five_rows_do_not_show_is_refused_on_use(kind, use):
+def test_effects_that_five_rows_do_not_show_are_refused_on_use(kind, use):
     with pytest.raises(InputError, match=REFUSED[kind]):
         use(ModuleObjective(kind(), CrossEntropy()))
 
 
 @pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
-def test_batches_are_tried_as_they_come_where_a_table_is_too_large(kind, monkeypatch):
+def test_batches_are_checked_on_use_if_a_table_is_too_large(kind, monkeypatch):
     monkeypatch.setattr("fastif.models.batch_invariance.MAX_WORK", 0.0)
     with pytest.raises(InputError, match=REFUSED[kind]):
         _rows_of_gradients(ModuleObjective(kind(), CrossEntropy()))
 
 
 @pytest.mark.parametrize("kind", [LargeOnly, Capacity, RareRow])
-def test_many_rows_of_a_table_are_tried_before_any_batch(kind):
+def test_many_rows_of_a_table_are_checked_before_any_batch(kind):
     with pytest.raises(InputError, match=REFUSED[kind]):
         try_table(ModuleObjective(kind(), CrossEntropy()), _rows(), "rows")
 
 
 @pytest.mark.parametrize("use", [_rows_of_gradients, _hessian, _scores])
-def test_the_same_without_these_is_taken(use):
+def test_models_without_these_effects_are_accepted(use):
     use(ModuleObjective(Net(), CrossEntropy()))
 
 
-def test_the_callers_buffers_stay_as_they_are():
+def test_the_buffers_of_the_caller_are_unchanged():
     model = Initialised()
     with pytest.raises(InputError):
         _rows_of_gradients(ModuleObjective(model, CrossEntropy()))
@@ -203,19 +203,19 @@ MODELS = {
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=list(MODELS))
-def test_models_without_weights_to_differentiate_are_refused(make):
+def test_models_without_differentiable_weights_are_refused(make):
     with pytest.raises(InputError):
         ModuleObjective(make(), CrossEntropy())
 
 
-def test_arrays_that_are_no_rows_are_refused():
+def test_arrays_of_unequal_length_are_refused():
     for wrong in (torch.tensor(1.0), torch.ones(3, 2).to_sparse(), torch.ones(3, 2, device="meta")):
         with pytest.raises(InputError, match="a row for each example"):
             as_tensor(wrong, "inputs")
 
 
 @pytest.mark.parametrize("size", [0, -1, True])
-def test_a_batch_size_is_a_number_of_examples(size):
+def test_a_valid_batch_size_is_accepted(size):
     objective = ModuleObjective(Net(), CrossEntropy())
     for use in (
         lambda: compute_loss_gradients(Gradients(objective), _rows().with_batch_size(size), [0]),
@@ -227,12 +227,12 @@ def test_a_batch_size_is_a_number_of_examples(size):
 
 
 @pytest.mark.parametrize("size", [2.5, None, "32"])
-def test_a_batch_size_that_is_no_number_is_refused(size):
+def test_an_invalid_batch_size_is_refused(size):
     with pytest.raises(InputError, match="batch_size"):
         check_batch_size(size)
 
 
-def test_positions_of_any_whole_kind_are_taken():
+def test_positions_of_all_integer_types_are_accepted():
     objective, rows = ModuleObjective(Net(), CrossEntropy()), _rows()
     expected = compute_loss_gradients(Gradients(objective), rows.with_batch_size(2), [3, 1])
     for kind in (np.uint64, np.uint8, np.int32):
@@ -242,7 +242,7 @@ def test_positions_of_any_whole_kind_are_taken():
         )
 
 
-def test_a_single_pattern_is_not_taken_letter_by_letter():
+def test_a_single_pattern_is_not_split_into_characters():
     names = ModuleObjective(Net(), CrossEntropy(), "weight").space.names
     assert names == ("a.weight", "b.weight", "o.weight")
     with pytest.raises(InputError, match="regular expressions"):

@@ -1,4 +1,4 @@
-"""Transformers that read a text by others, pad to their own width, or raise on a later batch."""
+"""Transformers with state of earlier texts, a padded window, or an error in a later batch."""
 
 import pytest
 import torch
@@ -37,17 +37,17 @@ SMALL = {
 }
 
 
-def test_a_model_that_reads_a_text_by_the_longest_before_it_is_refused():
-    """Rotary frequencies that grow with the longest text so far."""
+def test_a_model_with_state_of_earlier_texts_is_refused():
+    """Rotary frequencies that depend on the longest text so far."""
     scaling = {"rope_type": "dynamic", "factor": 2.0}
     more = {"max_position_embeddings": 6, "rope_scaling": scaling}
     config = LlamaConfig(**SMALL, pad_token_id=0, **more)
     objective = TransformerObjective(LlamaForSequenceClassification(config).eval(), "all")
-    with pytest.raises(InputError, match="given before"):
+    with pytest.raises(InputError, match="previous calls"):
         compute_loss_gradients(Gradients(objective), _texts().with_batch_size(5), range(12))
 
 
-def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
+def test_a_cut_with_another_width_of_rows_is_undone():
     """A model that pads to a multiple of its window."""
     config = LongformerConfig(**SMALL, pad_token_id=1, attention_window=4)
     model = LongformerForSequenceClassification(config).eval()
@@ -65,8 +65,8 @@ def test_a_cut_inside_of_which_rows_have_another_width_is_given_up():
         torch.testing.assert_close(actual[row].double(), flat, rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_model_raises_on_a_later_batch_is_a_refusal():
-    """One text has two end tokens, and its model asks for the same number in all of a batch."""
+def test_an_error_of_a_model_in_a_later_batch_is_an_input_error():
+    """One text has two end tokens, and its model needs equal numbers in a batch."""
     config = BartConfig(
         vocab_size=40,
         d_model=16,

@@ -1,4 +1,4 @@
-"""A cut that changes outputs is given up, and the model is run whole."""
+"""A cut that changes outputs is undone, and the full model is used."""
 
 import torch
 from cases import token_examples, transformer
@@ -10,7 +10,7 @@ from tests.fastif.models.rows_alone import check_close, predict_alone
 
 
 class Late(nn.Module):
-    """A layer that looks at what came out of the first one, beside what it is given."""
+    """Layer that also uses the output of the first layer."""
 
     def __init__(self, layer: nn.Module, first: nn.Module) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Late(nn.Module):
         return hidden + self.seen[0] * (self.seen[0].shape == hidden.shape)
 
 
-def test_a_cut_that_changes_outputs_is_given_up_and_told():
+def test_a_cut_that_changes_outputs_is_undone_and_reported():
     model, rows = transformer("bert"), token_examples(5)
     layers = model.bert.encoder.layer
     layers[2] = Late(layers[2], layers[0])
@@ -37,7 +37,7 @@ def test_a_cut_that_changes_outputs_is_given_up_and_told():
     check_close(predict(objective, rows, 5)[0], predict_alone(model, rows))
 
 
-def test_a_family_that_hands_positions_from_layer_to_layer_is_run_whole():
+def test_a_family_that_passes_positions_between_layers_is_not_cut():
     config = T5Config(
         vocab_size=40,
         d_model=8,

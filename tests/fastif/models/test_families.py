@@ -1,4 +1,4 @@
-"""All families of sequence classifiers: as the page in docs/ says, and none of them wrong."""
+"""All families of sequence classifiers: verdicts as on the page in docs/, and none wrong."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ FOUND = [
     for record in json.loads((ROOT / "benchmarks/results/families.json").read_text())
 ]
 QUICK = ("qwen3", "modernbert", "xlm")
-"""In the default run: a head of the last token, layers that are looked at, spread layers."""
+"""Families in the default run: head on the last token, layers with attributes, spread layers."""
 
 
 def _case_id(known: Verdict) -> str:
@@ -37,7 +37,7 @@ def test_a_family_is_exact_or_refused(known):
     assert (verdict.word, verdict.why) == (known.word, known.why)
 
 
-def test_the_page_is_of_these_verdicts_and_of_every_family():
+def test_the_page_has_these_verdicts_of_every_family():
     body = (ROOT / "docs/reference/families.md").read_text().partition("| family |")[2]
     assert body == page(FOUND).partition("| family |")[2]
     assert {(v.family, v.attributed) for v in FOUND} >= {

@@ -1,4 +1,4 @@
-"""What users of other libraries have in hand is taken, or refused by name."""
+"""Models, losses and arrays in the forms of other libraries are accepted, or refused by name."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def _effects(objective, train) -> Tensor:
     return torch.zeros(2, len(train)).scatter_(1, influences.ids, influences.removal_effect)
 
 
-def test_outputs_may_be_wrapped_as_models_wrap_them():
+def test_wrapped_outputs_are_accepted():
     plain = _Returns(lambda y: y)
     expected = _effects(ModuleObjective(plain, CrossEntropy()), _rows())
     for made in (lambda y: (y,), lambda y: {"logits": y}):
@@ -41,14 +41,14 @@ def test_outputs_may_be_wrapped_as_models_wrap_them():
         torch.testing.assert_close(effects, expected)
 
 
-def test_a_row_of_numbers_is_one_output_each():
+def test_a_vector_of_outputs_is_one_output_for_each_row():
     rows, module = TensorExamples(torch.randn(8, 3), torch.rand(8)), nn.Linear(3, 1)
     expected = _effects(ModuleObjective(module, SquaredError()), rows)
     flat = nn.Sequential(module, nn.Flatten(0))
     torch.testing.assert_close(_effects(ModuleObjective(flat, SquaredError()), rows), expected)
 
 
-def test_wrappers_are_taken_off_and_half_precision_is_made_single():
+def test_wrappers_are_removed_and_half_precision_is_converted_to_single():
     module, rows = nn.Linear(3, 3), _rows()
     expected = _effects(ModuleObjective(module, CrossEntropy()), rows)
     parallel = ModuleObjective(nn.DataParallel(module), CrossEntropy())
@@ -65,7 +65,7 @@ def test_wrappers_are_taken_off_and_half_precision_is_made_single():
     torch.testing.assert_close(_effects(objective, rows), expected)
 
 
-def test_arrays_lists_and_double_inputs_are_taken():
+def test_arrays_lists_and_double_inputs_are_accepted():
     rows, module = _rows(), nn.Linear(3, 3)
     objective = ModuleObjective(module, CrossEntropy())
     expected = _effects(objective, rows)
@@ -83,7 +83,7 @@ def test_arrays_lists_and_double_inputs_are_taken():
     self_influence(Gradients(objective), arrays, operator, Direct(), [1, 2])
 
 
-def test_a_plain_loss_of_torch_is_taken_and_others_are_refused_by_name():
+def test_a_plain_loss_of_torch_is_converted_and_others_are_refused_by_name():
     rows, module = _rows(), nn.Linear(3, 3)
     expected = _effects(ModuleObjective(module, CrossEntropy(0.1)), rows)
     plain = ModuleObjective(module, nn.CrossEntropyLoss(label_smoothing=0.1))
@@ -124,7 +124,7 @@ class PlainAttention(FusedAttention):
         return self.o(((q @ q.mT / 2**0.5).softmax(-1) @ q).mean(1))
 
 
-def test_a_hessian_goes_through_fused_attention():
+def test_a_hessian_product_with_fused_attention():
     torch.manual_seed(0)
     fused, plain = FusedAttention().double(), PlainAttention().double()
     plain.load_state_dict(fused.state_dict())
@@ -142,7 +142,7 @@ def test_a_hessian_goes_through_fused_attention():
     torch.testing.assert_close(actual, torch.func.hessian(loss)(row))
 
 
-def test_the_loss_and_its_root_are_taken_in_single_precision_at_least():
+def test_the_loss_and_its_sqrt_hessian_are_in_single_precision_at_least():
     outputs = torch.tensor([[3.0, -2.0, 0.5]], dtype=torch.bfloat16)
     for loss, targets in (
         (CrossEntropy(), torch.tensor([1])),

@@ -1,4 +1,4 @@
-"""Hidden states from a file are those from memory, to the last bit, and take no memory."""
+"""Hidden states from a file equal those in memory bit for bit, and take no memory."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def write_file(folder, objective, examples, groups) -> HiddenStateFile:
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
+def test_memory_file_and_recomputation_agree_bit_for_bit(tmp_path, family, dtype):
     objective, examples = make_model(dtype, family)
     groups = list(examples.length_buckets(size=GROUP))
     kept = PrefixCache(objective, examples, 10**9, GROUP)
@@ -50,7 +50,7 @@ def test_memory_file_and_anew_are_one_to_the_last_bit(tmp_path, family, dtype):
     assert torch.equal(kept.take(mixed)["hidden"], read.take(mixed)["hidden"])
 
 
-def test_a_split_is_by_the_budgets_and_every_example_answers(tmp_path):
+def test_the_plan_follows_the_budgets_and_covers_every_example(tmp_path):
     objective, examples = make_model()
     width = 8
     each = width * 4
@@ -72,7 +72,7 @@ def test_a_split_is_by_the_budgets_and_every_example_answers(tmp_path):
         torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
+def test_hidden_states_on_disk_run_no_frozen_layer(tmp_path):
     objective, examples = make_model()
     tiers = plan_cache(examples, 32, 0, 10**9, GROUP)
     cache = PrefixCache(
@@ -86,7 +86,7 @@ def test_what_is_on_disk_runs_no_frozen_layer(tmp_path):
     assert runs
 
 
-def test_a_file_that_is_removed_while_it_is_open_is_read_on(tmp_path):
+def test_an_open_file_stays_readable_after_its_removal(tmp_path):
     objective, examples = make_model()
     groups = list(examples.length_buckets(size=GROUP))
     file = write_file(tmp_path, objective, examples, groups)
@@ -130,7 +130,7 @@ print((peak() - before) // 1024)
 
 
 @pytest.mark.long
-def test_memory_is_that_of_a_batch_not_of_the_file(tmp_path):
+def test_peak_memory_is_that_of_a_batch_and_not_of_the_file(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BOUNDED, tmp_path], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Which parameters a name stands for."""
+"""Selection of attributed parameters by layer, pattern or "all"."""
 
 import pytest
 from cases import FAMILIES, transformer
@@ -7,7 +7,7 @@ from fastif import InputError, TransformerObjective
 from fastif.models.layer_split import select_attributed_names
 
 
-def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
+def test_last_k_selects_the_last_layers_and_the_head_and_no_embedding():
     names = select_attributed_names(transformer("bert"), "last:1")
     assert {name.split(".")[0] for name in names} == {"bert", "classifier"}
     assert {n for n in names if n.startswith("bert.pooler")} == {
@@ -22,7 +22,7 @@ def test_last_k_takes_the_last_layers_and_the_head_and_no_embedding():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_last_all_layers_leaves_only_the_embeddings_out(family):
+def test_last_k_with_all_layers_leaves_out_the_embeddings(family):
     model = transformer(family)
     names = select_attributed_names(model, "last:3")
     left_out = {name for name, _ in model.named_parameters()} - set(names)
@@ -35,7 +35,7 @@ def test_last_all_layers_leaves_only_the_embeddings_out(family):
     )
 
 
-def test_patterns_and_all_choose_in_the_models_order():
+def test_patterns_and_all_select_in_the_order_of_the_model():
     model = transformer("bert")
     every_name = [name for name, _ in model.named_parameters()]
     assert select_attributed_names(model, "all") == every_name

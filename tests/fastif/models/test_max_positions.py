@@ -1,4 +1,4 @@
-"""The longest text of a model, against running it on ever longer ones."""
+"""Maximum text length of a model, compared with runs on longer and longer texts."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def can_read(model, length: int) -> bool:
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *OTHERS])
-def test_max_length_is_refused_exactly_where_the_model_has_no_positions(name):
+def test_max_length_is_refused_beyond_the_positions_of_the_model(name):
     model = make_model(name)
     longest = next((n - 1 for n in range(2, 90) if not can_read(model, n)), None)
     if longest is None:
@@ -97,7 +97,7 @@ LONGEST = {
 
 
 @pytest.mark.parametrize("family", LONGEST)
-def test_the_longest_text_is_the_one_that_the_model_can_read(family):
+def test_the_maximum_length_is_that_of_the_longest_readable_text(family):
     config, longest = LONGEST[family]
     config.pad_token_id, config.eos_token_id = 1, 2
     model = AutoModelForSequenceClassification.from_config(config).eval()

@@ -1,4 +1,4 @@
-"""Rows of unlike length in one batch: as the model reads each alone and unpadded, in float64."""
+"""Rows of different lengths in one batch equal each row alone and unpadded, in float64."""
 
 import pytest
 import reference
@@ -87,7 +87,7 @@ QUICK = {
         for a in ("last:1", "all")
     ],
 )
-def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp_path):
+def test_outputs_and_gradients_equal_those_of_each_row_alone(name, attributed, tmp_path):
     model, examples = make_model(name), token_examples(5)
     expected = predict_alone(model, examples)
     objective = TransformerObjective(model, attributed)
@@ -119,8 +119,8 @@ def test_outputs_and_gradients_are_those_of_each_row_alone(name, attributed, tmp
         check_close(compute_loss_gradients(Gradients(objective), rows.with_batch_size(4)), truth)
 
 
-def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
-    """Its head refuses a batch; one row at a time is what it was trained on."""
+def test_a_model_without_padding_token_runs_rows_of_equal_length_together():
+    """Its head refuses a batch, because it was trained on single rows."""
     model, examples = make_model("gpt2-without-token"), token_examples(9)
     with pytest.raises(ValueError, match="no padding token"):
         model(**{k: v for k, v in examples.take(all_ids(examples)).items() if k != "labels"})
@@ -135,7 +135,7 @@ def test_a_model_without_padding_token_takes_rows_of_equal_length_together():
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2-without-token", "xlnet", "fnet"])
-def test_the_embedding_is_what_the_head_is_given_for_the_row_alone(name):
+def test_the_embedding_is_the_input_of_the_head_for_the_row_alone(name):
     model, examples = make_model(name), token_examples(6)
     objective = TransformerObjective(model, "last:1")
     embedding = objective.embed(examples.take(all_ids(examples)))
@@ -145,7 +145,7 @@ def test_the_embedding_is_what_the_head_is_given_for_the_row_alone(name):
     )
 
 
-def test_a_row_stands_where_the_model_wants_it_whatever_it_was_given():
+def test_padding_is_moved_to_the_side_of_the_model():
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [0, 1, 1, 0], [1, 1, 1, 1]])
     ids = torch.tensor([[5, 6, 7, 0], [9, 9, 5, 6], [1, 5, 6, 1], [5, 6, 7, 8]])
     batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.arange(4)}
@@ -172,7 +172,7 @@ def _tokenizer(**options) -> PreTrainedTokenizerFast:
 
 @pytest.mark.parametrize("options", [{}, {"pad_token": "w9", "padding_side": "left"}])
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-without-token", "xlnet", "llama"])
-def test_texts_are_padded_for_the_model_whatever_the_tokenizer_pads_with(name, options):
+def test_texts_are_padded_for_the_model_with_every_tokenizer(name, options):
     texts = ["w5 w6 w7 w8 w9 w10", "w11 w12 w13", "w4 w9"]
     model, rows = make_model(name), encode(_tokenizer(**options), texts, None, [0, 1, 2], 16)
     for attributed in ("last:1", "all"):
@@ -181,8 +181,8 @@ def test_texts_are_padded_for_the_model_whatever_the_tokenizer_pads_with(name, o
         check_close(predict(objective, rows, 3)[0], predict_alone(model, rows))
 
 
-def test_token_types_are_left_out_where_the_model_knows_one_kind():
-    """A tokenizer of another family gives two kinds; RoBERTa's table has a single row."""
+def test_token_types_are_left_out_if_the_model_has_one_kind():
+    """A tokenizer of another family has two token types; RoBERTa's table has one row."""
     model, rows = transformer("roberta"), token_examples(5, segments=True)
     expected = predict_alone(model, rows)
     for attributed in ("last:1", "all"):
@@ -190,7 +190,7 @@ def test_token_types_are_left_out_where_the_model_knows_one_kind():
 
 
 class Bag(nn.Module):
-    """In place of a head: mean over the batch, so that the outputs depend on batch mates."""
+    """Head with a mean over the batch, so that outputs depend on the other rows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,15 +200,15 @@ class Bag(nn.Module):
         return self.inner(hidden - hidden.mean(0, keepdim=True) * (len(hidden) > 1))
 
 
-def test_outputs_that_depend_on_rows_as_long_are_refused():
+def test_outputs_that_depend_on_rows_of_equal_length_are_refused():
     model = transformer("bert")
     model.classifier = Bag()
     with pytest.raises(InputError, match="not depend on the other rows of its batch"):
         TransformerObjective(model, "last:1")
 
 
-def test_long_rows_that_a_probe_does_not_show_are_tried_before_use():
-    """A model that reads padding only past ten tokens: a short probe cannot tell."""
+def test_rows_longer_than_the_probe_are_tried_before_use():
+    """A model that reads padding only after ten tokens, which a short probe cannot detect."""
 
     class Far(nn.Module):
         def __init__(self, inner: nn.Module) -> None:

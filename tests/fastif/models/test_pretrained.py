@@ -1,4 +1,4 @@
-"""What is read of a checkpoint beside its weights: precision, labels, the problem."""
+"""Properties of a checkpoint other than its weights: precision, labels, problem type."""
 
 import json
 
@@ -34,7 +34,7 @@ TYPES = {
 
 
 def _save_model(folder, dtype: torch.dtype | None, **changes):
-    """A saved model, its weights of this type; of two types if None."""
+    """Return a saved model with weights of this type; of two types if None."""
     model = transformer("bert", torch.float32, **changes)
     model.save_pretrained(folder)
     path = folder / "model.safetensors"
@@ -51,7 +51,7 @@ def _save_model(folder, dtype: torch.dtype | None, **changes):
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_weights_of_any_type_are_computed_with_in_single_precision_and_that_is_told(tmp_path, name):
+def test_weights_of_all_types_are_converted_to_single_precision_and_reported(tmp_path, name):
     folder, weights = _save_model(tmp_path, TYPES[name])
     loaded = load_model(folder)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
@@ -65,7 +65,7 @@ def test_weights_of_any_type_are_computed_with_in_single_precision_and_that_is_t
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
     note = objective.notes[0]
     assert ("bfloat16" if name == "mixed" else name) in note
-    assert note.endswith("computed with in float32")
+    assert note.endswith("converted to float32")
     operator = GaussNewton(objective, examples).with_damping(0.1)
     Attributor(objective, examples, operator, Dual())(examples, torch.arange(2))
     assert {p.dtype for p in load_encoder(folder).parameters()} == {torch.float32}
@@ -73,7 +73,7 @@ def test_weights_of_any_type_are_computed_with_in_single_precision_and_that_is_t
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_a_model_in_memory_keeps_its_type_and_is_copied_in_single_precision_at_least(dtype):
+def test_a_model_in_memory_keeps_its_type_and_its_copy_is_in_single_precision_at_least(dtype):
     model = transformer("bert").to(dtype)
     objective = TransformerObjective(model, "last:1")
     assert {p.dtype for p in model.parameters()} == {dtype}
@@ -84,7 +84,7 @@ def test_a_model_in_memory_keeps_its_type_and_is_copied_in_single_precision_at_l
     assert {p.dtype for p in as_it_is.params.values()} == {dtype}
 
 
-def test_a_model_of_several_types_is_copied_in_the_widest():
+def test_a_model_of_several_types_is_converted_to_the_widest():
     model = transformer("bert", torch.float32)
     model.classifier.half()
     objective = TransformerObjective(model, "all")
@@ -104,7 +104,7 @@ def test_quantised_weights_are_refused():
         TransformerObjective(model, "last:1")
 
 
-# The problem and its labels.
+# Problem type and labels.
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_quantised_weights_are_refused():
         (["STRASSE", "weg"], ["Weg", "Stra\u00dfe"], None),
     ],
 )
-def test_labels_in_another_order_are_seen_whatever_their_spelling(labels, names, expected):
+def test_labels_in_another_order_are_detected_in_every_spelling(labels, names, expected):
     assert find_misplaced_labels(labels, names) == (labels if expected is None else expected)
 
 
@@ -151,7 +151,7 @@ NAMED = {"0": "POS", "1": "NEUTRAL", "2": "NEG"}
                 "id2label": dict(enumerate(LABELS)),
                 "label2id": {name: 2 - unit for unit, name in enumerate(LABELS)},
             },
-            "say the same",
+            "that agree",
         ),
         (
             {
@@ -160,8 +160,8 @@ NAMED = {"0": "POS", "1": "NEUTRAL", "2": "NEG"}
             },
             "in the order",
         ),
-        ({"problem_type": "multi_label_classification"}, "one label a row"),
-        ({"problem_type": "regression"}, "one label a row"),
+        ({"problem_type": "multi_label_classification"}, "one label for each row"),
+        ({"problem_type": "regression"}, "one label for each row"),
     ],
 )
 def test_a_configuration_that_contradicts_the_study_is_refused(tmp_path, config, got):
@@ -170,11 +170,11 @@ def test_a_configuration_that_contradicts_the_study_is_refused(tmp_path, config,
     assert load_model(tmp_path).config.num_labels == 3, "without labels nothing is compared"
 
 
-def test_the_same_labels_in_another_spelling_are_taken(tmp_path):
+def test_equal_labels_in_another_spelling_are_accepted(tmp_path):
     load_model(_save_with_config(tmp_path, id2label={0: "NEG", 1: "Neutral", 2: "POS"}), LABELS)
 
 
-def test_the_loss_is_that_of_the_models_problem_or_refused():
+def test_the_loss_belongs_to_the_problem_type_or_is_refused():
     for kind, loss in (
         ("multi_label_classification", BinaryCrossEntropy),
         ("regression", SquaredError),
@@ -195,11 +195,11 @@ def test_the_loss_is_that_of_the_models_problem_or_refused():
         TransformerObjective(single, "last:1", CrossEntropy())
 
 
-# What a model returns.
+# Outputs of a model.
 
 
 class Wrapped(nn.Module):
-    """In place of a head; what comes out of the model is made of its logits."""
+    """Head with outputs in another form than plain logits."""
 
     def __init__(self, head: nn.Module, make) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize("make", [tuple, dict, "bare"])
-def test_outputs_are_found_in_whatever_the_model_returns(make, monkeypatch):
+def test_logits_are_extracted_from_all_forms_of_outputs(make, monkeypatch):
     model, examples = transformer("bert"), token_examples(4)
     expected = predict(TransformerObjective(model, "last:1"), examples)[0]
     forward = type(model).forward
@@ -225,7 +225,7 @@ def test_outputs_are_found_in_whatever_the_model_returns(make, monkeypatch):
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_configuration_that_asks_for_tuples_is_followed():
+def test_a_configuration_with_tuple_outputs_is_supported():
     model, examples = transformer("bert"), token_examples(4)
     expected = predict(TransformerObjective(model, "last:1"), examples)[0]
     model.config.return_dict = False
@@ -233,7 +233,7 @@ def test_a_configuration_that_asks_for_tuples_is_followed():
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_one_number_a_text_is_a_column_and_other_shapes_are_refused():
+def test_one_number_for_each_text_is_a_column_and_other_shapes_are_refused():
     model, examples = transformer("bert", num_labels=1), token_examples(4)
     expected = predict(TransformerObjective(model, "last:1"), examples)[0]
     model.classifier = Wrapped(model.classifier, lambda logits: logits[:, 0])

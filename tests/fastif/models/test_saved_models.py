@@ -1,4 +1,4 @@
-"""A saved model comes back as it was, or is refused with a remedy."""
+"""A saved model is restored, or refused with a remedy."""
 
 import pytest
 import torch
@@ -11,13 +11,13 @@ LABELS = ["entailment", "neutral", "contradiction"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """A saved model whose labels are LABELS."""
+    """Return the folder of a saved model with the labels LABELS."""
     model = transformer("bert", torch.float32, id2label=dict(enumerate(LABELS)))
     model.save_pretrained(tmp_path / "model")
     return tmp_path / "model", model
 
 
-def test_a_saved_model_comes_back_as_it_was(folder):
+def test_a_saved_model_is_restored(folder):
     path, model = folder
     assert (path / "model.safetensors").is_file()
     loaded = load_model(path, LABELS)
@@ -35,13 +35,13 @@ def test_another_number_of_labels_is_refused(folder, labels):
         load_model(folder[0], labels)
 
 
-def test_the_same_labels_in_another_order_are_refused(folder):
+def test_labels_in_another_order_are_refused(folder):
     with pytest.raises(InputError, match="order") as caught:
         load_model(folder[0], LABELS[::-1])
     assert str(LABELS) in caught.value.expected
 
 
-def test_labels_that_the_model_does_not_know_by_name_are_taken_by_number(folder):
+def test_labels_without_names_in_the_model_are_matched_by_number(folder):
     assert load_model(folder[0], ["a", "b", "c"]).config.num_labels == 3
 
 
@@ -64,7 +64,7 @@ def test_a_hub_name_without_network_and_an_empty_folder_are_refused(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_broken_weights_file_is_refused(folder):
+def test_a_corrupt_weights_file_is_refused(folder):
     path = folder[0] / "model.safetensors"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError):
@@ -72,7 +72,7 @@ def test_a_broken_weights_file_is_refused(folder):
 
 
 def test_a_file_without_some_weights_is_refused(folder):
-    """Else transformers fills in random ones and every score is about a model nobody trained."""
+    """Otherwise transformers initialises them randomly, and scores belong to an untrained model."""
     from safetensors.torch import load_file, save_file
 
     path = folder[0] / "model.safetensors"

@@ -1,4 +1,4 @@
-"""Every encoder family, cut at the frozen boundary, against the whole model; and its tokenizer."""
+"""Encoder families with cached frozen layers, compared with the full model; and tokenizers."""
 
 import pytest
 import reference
@@ -27,20 +27,20 @@ CUTS = [(family, last) for family in FAMILIES for last in (1, 2)]
 
 @torch.no_grad()
 def _predict_alone(model, examples) -> torch.Tensor:
-    """Logits by the whole model, one unpadded example at a time."""
+    """Return the logits of the full model, one unpadded example at a time."""
     problem = text_problem(model, [], examples)
     return torch.stack([model(**given).logits[0] for given in problem.inputs])
 
 
 @pytest.mark.parametrize(("family", "last"), CUTS)
 @pytest.mark.parametrize("segments", [False, True])
-def test_cut_equals_uncut_whatever_the_padding(family, last, segments):
+def test_the_cut_model_equals_the_full_one_for_every_padding(family, last, segments):
     segments = segments and family in ("bert", "deberta-v2", "deberta-conv", "electra")
     model, examples = transformer(family), token_examples(7, segments)
     objective = TransformerObjective(model, f"last:{last}")
     assert (
         objective.num_frozen_layers == 3 - last
-    )  # else the whole model is run and nothing is tested
+    )  # otherwise the full model runs and nothing is tested
     expected = _predict_alone(model, examples)
     assert expected.std(0).min() > 1e-2  # the logits do depend on the text
     for size in (1, 2, 3, 7):
@@ -52,12 +52,12 @@ def test_cut_equals_uncut_whatever_the_padding(family, last, segments):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_prefix_ends_where_the_attributed_layers_begin(family):
-    """Hidden states at the cut give the outputs, and take no part in gradients."""
+    """Hidden states at the cut determine the outputs and have no gradients."""
     model, examples = transformer(family), token_examples(4)
     objective = TransformerObjective(model, "last:1")
     batch = examples.take(all_ids(examples))
     prefix = objective.compute_prefix(batch)
-    assert set(prefix) == {*batch, "hidden"}  # the head may look at the tokens
+    assert set(prefix) == {*batch, "hidden"}  # the head may read the tokens
     assert prefix["hidden"].shape == (*batch["input_ids"].shape, 8)
     assert not prefix["hidden"].requires_grad
     actual = objective.outputs(objective.params, prefix)
@@ -67,8 +67,8 @@ def test_the_prefix_ends_where_the_attributed_layers_begin(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_examples_are_taken_together_where_the_family_allows_it(family, dtype):
-    """The gradient of a key's bias is zero up to rounding; that must not look like a mistake.
+def test_hooks_are_used_if_the_family_allows_it(family, dtype):
+    """The gradient of a key's bias is zero up to rounding; which must not count as a difference.
 
     DeBERTa with relative attention projects a table of positions that all examples share, so there
     each example needs a backward pass of its own.
@@ -81,7 +81,7 @@ def test_examples_are_taken_together_where_the_family_allows_it(family, dtype):
 
 
 @pytest.mark.parametrize(("family", "last"), CUTS)
-def test_gradients_of_the_cut_model_equal_those_of_the_whole_one(family, last):
+def test_gradients_of_the_cut_model_equal_those_of_the_full_one(family, last):
     model, examples = transformer(family), token_examples(5)
     objective = TransformerObjective(model, f"last:{last}")
     problem = text_problem(model, objective.space.names, examples)
@@ -90,7 +90,7 @@ def test_gradients_of_the_cut_model_equal_those_of_the_whole_one(family, last):
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert"])
-def test_gradients_in_all_parameters_equal_those_of_the_whole_model(family):
+def test_gradients_in_all_parameters_equal_those_of_the_full_model(family):
     model, examples = transformer(family), token_examples(3)
     objective = TransformerObjective(model, "all")
     assert objective.num_frozen_layers == 0
@@ -101,8 +101,8 @@ def test_gradients_in_all_parameters_equal_those_of_the_whole_model(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_hessian_of_the_cut_model_is_that_of_the_whole_one(family):
-    """One product along a random row: the derivative of the whole model's gradient that way."""
+def test_the_hessian_of_the_cut_model_equals_that_of_the_full_one(family):
+    """A product with a random vector is the directional derivative of the full model's gradient."""
     model, examples = transformer(family), token_examples(3)
     objective = TransformerObjective(model, "last:1")
     problem = text_problem(model, objective.space.names, examples)
@@ -117,7 +117,7 @@ def test_the_hessian_of_the_cut_model_is_that_of_the_whole_one(family):
     torch.testing.assert_close(actual[0], expected, rtol=1e-8, atol=1e-9)
 
 
-def test_a_model_that_cannot_be_cut_is_used_whole():
+def test_a_model_that_cannot_be_cut_runs_in_full():
     model, examples = transformer("albert"), token_examples(5)
     objective = TransformerObjective(model, ["albert_layer_groups.*ffn", "classifier"])
     assert objective.num_frozen_layers == 0
@@ -132,19 +132,19 @@ def test_a_model_that_cannot_be_cut_is_used_whole():
         TransformerObjective(model, "last:1")
 
 
-# The cache of the frozen part.
+# Cache of hidden states.
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("budget", [0, 1_200, 10**9])
-def test_the_cache_changes_no_output_and_keeps_to_its_budget(family, budget):
+def test_the_cache_changes_no_output_and_respects_its_budget(family, budget):
     model, examples = transformer(family), token_examples(9)
     objective = TransformerObjective(model, "last:1")
     cached = PrefixCache(objective, examples, budget, batch_size=2)
     held = sum(tensor.nbytes for tensor in cached.cached.values())
     assert {0: held == 0, 1_200: 0 < len(cached.cached) < 9, 10**9: len(cached.cached) == 9}[budget]
     longest = 9 * 8 * 8
-    assert held <= budget + 2 * longest  # the batch that reaches the budget is kept
+    assert held <= budget + 2 * longest  # the batch that reaches the budget is cached
     expected = _predict_alone(model, examples)
     for size in (1, 3, 9):
         actual, _ = predict(objective, cached, size)
@@ -169,10 +169,10 @@ def test_the_cache_runs_no_frozen_layer_again():
     assert runs
 
 
-# What may not change, and what may not pass.
+# Invariants and refusals.
 
 
-def test_the_callers_model_stays_as_it_was():
+def test_the_model_of_the_caller_is_unchanged():
     model = transformer("bert").train()
     model.classifier.bias.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -191,7 +191,7 @@ def test_the_callers_model_stays_as_it_was():
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
 
 
-def test_dropout_is_off_though_the_model_came_in_training_mode():
+def test_dropout_is_off_for_a_model_in_training_mode():
     model = transformer("bert", hidden_dropout_prob=0.5).train()
     objective = TransformerObjective(model, "last:1")
     examples = token_examples(3)
@@ -200,7 +200,7 @@ def test_dropout_is_off_though_the_model_came_in_training_mode():
     )
 
 
-def test_losses_do_not_depend_on_batch_mates():
+def test_losses_do_not_depend_on_other_rows():
     objective = TransformerObjective(transformer("deberta-conv"), "last:2")
     examples = token_examples(8)
     expected = predict(objective, examples, 1)[1]
@@ -210,7 +210,7 @@ def test_losses_do_not_depend_on_batch_mates():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_embedding_is_what_the_last_linear_layer_is_given(family):
+def test_the_embedding_is_the_input_of_the_last_linear_layer(family):
     model, examples = transformer(family), token_examples(5)
     objective = TransformerObjective(model, "last:1")
     embedding = objective.embed(examples.take(all_ids(examples)))
@@ -221,7 +221,7 @@ def test_the_embedding_is_what_the_last_linear_layer_is_given(family):
     )
 
 
-def test_weights_that_are_not_numbers_are_refused_by_name():
+def test_nonfinite_weights_are_refused_by_name():
     model = transformer("bert")
     model.bert.encoder.layer[1].output.dense.bias.data[2] = torch.nan
     with pytest.raises(InputError, match=r"1 NaN or infinite values in bert\.encoder\.layer\.1"):
@@ -236,7 +236,7 @@ def test_the_loss_can_be_another_than_plain_cross_entropy():
     torch.testing.assert_close(predict(objective, examples)[1], expected)
 
 
-# Its tokenizer.
+# Tokenizers.
 
 
 def _words(count: int) -> dict[str, int]:
@@ -244,7 +244,7 @@ def _words(count: int) -> dict[str, int]:
     return {word: i for i, word in enumerate([*special, *(f"w{i}" for i in range(count - 5))])}
 
 
-def test_the_tokenizer_of_the_model_is_taken_and_another_refused(tmp_path):
+def test_the_tokenizer_of_the_model_is_accepted_and_another_refused(tmp_path):
     model = transformer("bert")
     for count, name in ((40, "own"), (35, "smaller"), (60, "larger")):
         inner = Tokenizer(models.WordLevel(_words(count), unk_token="[UNK]"))
@@ -259,8 +259,8 @@ def test_the_tokenizer_of_the_model_is_taken_and_another_refused(tmp_path):
 
 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - {"roberta"}))
-def test_token_types_are_taken_or_passed_over_by_every_family(family):
-    """DistilBERT knows none. RoBERTa has one kind only, and its tokenizers give no others."""
+def test_token_types_are_used_or_left_out_by_family(family):
+    """DistilBERT has no token types. RoBERTa has one, and its tokenizers make no others."""
     tokenizer = BertTokenizerFast(vocab=_words(40))
     examples = encode(tokenizer, ["w1 w2", "w3"], ["w4", "w5 w6"], [0, 1], 16)
     assert examples.segments is not None

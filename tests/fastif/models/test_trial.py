@@ -1,4 +1,4 @@
-"""What is no function of one example and the parameters is refused on first use, by name."""
+"""Outputs that are no function of one example and the parameters are refused on first use."""
 
 import pytest
 import torch
@@ -37,14 +37,14 @@ class Noise(nn.Module):
 
 
 class Centred(nn.Module):
-    """A normalisation of its own, over the batch."""
+    """Layer with a normalisation over the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x - x.mean(0)
 
 
 class Mixed(nn.Module):
-    """A Fourier transform over both axes, the batch being one of them."""
+    """Layer with a Fourier transform over all axes, including the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.fft2(x).real
@@ -56,7 +56,7 @@ class BatchAttention(nn.Module):
 
 
 class Ranked(nn.Module):
-    """By its place in the batch."""
+    """Layer that adds the position in the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.arange(len(x)).to(x)[:, None]
@@ -83,7 +83,7 @@ class Rounded(nn.Module):
 
 
 class Single(nn.Module):
-    """In single precision, with a rounding that depends on the company as that of a sum may."""
+    """Layer in single precision, with rounding that depends on the other rows, as in a sum."""
 
     def forward(self, x: Tensor) -> Tensor:
         large = 8 * x.float().abs().amax()
@@ -91,7 +91,7 @@ class Single(nn.Module):
 
 
 class Unlike(nn.Module):
-    """Other outputs where no gradients are taken."""
+    """Layer with other outputs while gradients are disabled."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x if torch.is_grad_enabled() else 1.01 * x
@@ -103,7 +103,7 @@ class Cut(nn.Module):
 
 
 def _train(module: nn.Module) -> nn.Module:
-    """In training mode whatever happens."""
+    """Layer that stays in training mode."""
     module.eval = lambda: module  # type: ignore[method-assign]
     module.train(True)
     return module
@@ -181,12 +181,12 @@ class _Training(nn.Dropout):
         return super().train(True)
 
 
-def test_running_statistics_are_no_batch_mates():
+def test_running_statistics_are_accepted():
     module = _insert_layers(nn.BatchNorm1d(4), nn.Dropout(0.5))
     assert _attribute(ModuleObjective(module, CrossEntropy()), _rows()).certificate.converged.all()
 
 
-def test_a_difference_is_judged_by_the_precision_of_the_computation_not_of_the_weights():
+def test_the_tolerance_follows_the_precision_of_the_computation():
     rows = _rows(dtype=torch.float64)
     rounded = ModuleObjective(_insert_layers(Single()).double(), CrossEntropy())
     assert _attribute(rounded, rows).certificate.converged.all()
@@ -203,7 +203,7 @@ def test_autocast_around_a_call_is_refused():
 
 
 class Padded(Examples):
-    """Rows of unlike length, padded to the longest of a batch."""
+    """Rows of different lengths, padded to the longest of a batch."""
 
     labels = torch.tensor([0, 1, 2, 0])
     _rows = (torch.ones(2, 3), torch.ones(5, 3), torch.ones(3, 3), torch.ones(1, 3))
@@ -241,7 +241,7 @@ def test_padding_that_is_read_is_refused():
                 _attribute(objective, rows)
 
 
-def test_nothing_of_the_trial_is_repeated():
+def test_the_trial_is_not_repeated():
     calls = []
 
     class Counted(nn.Linear):

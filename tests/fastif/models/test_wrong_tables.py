@@ -1,4 +1,4 @@
-"""Rows that change, labels outside of the loss, and what is no table are refused."""
+"""Tables with changing rows or with labels outside of the loss, and other objects, are refused."""
 
 import pytest
 import torch

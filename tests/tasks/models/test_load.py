@@ -76,7 +76,7 @@ def test_weights_of_another_precision_are_audited_in_single_precision_with_a_not
     rows = [tiny.rows_of(world / f"{of}.csv") for of in ("train", "queries")]
     _check_same_effects(study, Truth(world / "model", *rows, tiny.LAST))
     findings = " ".join(check.detail for check in run_checks(study) if check.name == "model")
-    assert f"weights of {name} are computed with in float32" in findings
+    assert f"weights of {name} are converted to float32" in findings
 
 
 class Alone(Truth):
@@ -140,7 +140,7 @@ def test_a_model_of_several_labels_a_row_is_refused_before_anything_is_computed(
     path = world / "model" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
-    with pytest.raises(InputError, match="one label a row"):
+    with pytest.raises(InputError, match="one label for each row"):
         load_run(plan_run(world / "study.toml"))
 
 
