@@ -8,7 +8,7 @@ import tiny
 
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
-from tests.docs.blocks import Block, list_blocks
+from tests.docs.blocks import ROOT, Block, list_blocks
 
 NO_STUDY: dict[str, str] = {}
 """Places of TOML blocks that are no study, each with the reason."""
@@ -40,3 +40,15 @@ def test_a_wrong_key_is_found(tmp_path):
     block = Block("page.md", 1, "toml", "[curvature]\ndampign = 1.0\n")
     with pytest.raises(StudyError, match="dampign"):
         load_study(complete(block, tmp_path))
+
+
+def test_the_refusal_on_the_page_is_what_is_printed(tmp_path, monkeypatch):
+    pages = [ROOT / "docs" / "guides" / "own-data.md"]
+    study = list_blocks("toml", pages=pages)[0].code
+    shown = next(b.code for b in list_blocks("text", pages=pages) if b.code.startswith("Refused."))
+    wrong = study.replace("damping = 0.1", 'dampign = 0.1\n\n[solver]\nkind = "dul"')
+    monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text(wrong, "utf-8")
+    with pytest.raises(StudyError) as error:
+        load_study(Path("study.toml"))
+    assert f"Refused. {error.value}\n" == shown
