@@ -41,10 +41,10 @@ def mislabels(
 ) -> None:
     """Rank the training rows by the probability that their label is wrong, with evidence.
 
-    Cross-fitted classifiers and a noise transition matrix yield the probability; no true labels are
-    needed. Trusted rows ([queries] trusted = true) improve the ranking, and a random audit sample
-    (fastif review export --random 100) estimates the number of wrong labels. Text embeddings are
-    cached: a later detection encodes new texts only.
+    The probability is from cross-fitted classifiers and a noise transition matrix; no true labels
+    are needed. Trusted rows ([queries] trusted = true) improve the ranking, and a random audit
+    sample (fastif review export --random 100) estimates the number of wrong labels. Text embeddings
+    are cached: a later detection encodes new texts only.
     """
     with report_errors():
         from tasks.mislabels.detect import detect_mislabels
@@ -104,15 +104,22 @@ def export(
             raise InputError(*what, "Export two files: suspicious rows, and a random sample.")
         loaded, store = open_study(study)
         count = export_review(study, store, to, budget or loaded.mislabels.budget, random)
-        out.print(f"{count} rows to review in {to}.", highlight=False, markup=False, soft_wrap=True)
+        out.print(
+            f"Rows to review: {count}, in {to}.", highlight=False, markup=False, soft_wrap=True
+        )
         if to.suffix == ".json":
             config = make_label_config(loaded.labels)
-            out.print(f"Labelling interface: {config}", markup=False, soft_wrap=True)
+            out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)
 
 
 @review.command("import")
 def import_(
-    verdicts: Annotated[Path, typer.Argument(help="Filled-in file, or an export of Label Studio.")],
+    verdicts: Annotated[
+        Path,
+        typer.Argument(
+            help="Filled-in .csv, .tsv, .parquet or .json file, or a Label Studio export."
+        ),
+    ],
     study: StudyOption = Path("study.toml"),
 ) -> None:
     """Import annotations; the next detection uses them."""
@@ -132,7 +139,7 @@ def import_(
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         next_step = f"Next: fastif mislabels {shlex.quote(str(study))}"
         out.print(
-            f"Annotations of {imported.rows} rows imported. {next_step}",
+            f"Rows with imported annotations: {imported.rows}. {next_step}",
             markup=False,
             soft_wrap=True,
         )

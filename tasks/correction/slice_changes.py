@@ -113,8 +113,8 @@ def decide_improvement(slices: Sequence[SliceChange]) -> tuple[bool, str]:
             f"({queries.low:+.3f} to {queries.high:+.3f})."
         )
     return True, (
-        f"Improved: accuracy {held_out.before:.1%} to {held_out.after:.1%} on the {held_out.rows} "
-        f"held-out failures, loss {held_out.loss:+.3f} nats ({held_out.low:+.3f} to "
-        f"{held_out.high:+.3f}); accuracy {queries.before:.1%} to {queries.after:.1%} on all "
-        "queries."
+        f"Improved: on the {held_out.rows} held-out failures the loss changes by "
+        f"{held_out.loss:+.3f} nats ({held_out.low:+.3f} to {held_out.high:+.3f}), and accuracy "
+        f"from {held_out.before:.1%} to {held_out.after:.1%}; accuracy on all queries changes from "
+        f"{queries.before:.1%} to {queries.after:.1%}."
     )

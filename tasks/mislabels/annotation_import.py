@@ -31,7 +31,7 @@ from tasks.study.errors import (
 from tasks.study.study import Study
 
 MAX_SHOWN = 5
-YES_OR_NO = "true or false, or a word for them such as WAHR, VRAI, yes, x, 1"
+YES_OR_NO = "true or false (also WAHR, VRAI, yes, x, 1, and the like)"
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ def _match_records(
 def _make_id_notes(num_by_id: int, num_accepted: int) -> Iterator[str]:
     if num_by_id:
         yield (
-            f"{num_by_id} of {num_accepted} rows are matched by id alone, since the file has no "
-            "column `row` or `text`: their annotations are wrong if a text was edited or an id "
+            f"rows matched by id alone: {num_by_id} of {num_accepted}, since the file has no "
+            "column `row` or `text`. Their annotations are wrong if a text was edited or an id "
             "reused"
         )
 
@@ -150,21 +150,21 @@ def _make_flag_notes(
 ) -> Iterator[str]:
     if unsampled:
         yield (
-            f"{unsampled} rows have the flag `drawn`, but are in no random audit sample of this "
-            "store: their annotations are stored, but do not count for the estimate of errors"
+            f"rows with the flag `drawn` in no random audit sample of this store: {unsampled}. "
+            "Their annotations are stored, but do not count for the estimate of wrong labels"
         )
     audited = sum(annotation.audited for annotation in accepted)
     if review.flagged:
         return
     if audited:
         reason = "although the column `drawn` is missing or empty"
-        yield f"the {audited} rows are recognized as a random audit sample, {reason}"
+        yield f"rows recognized as a random audit sample: {audited}, {reason}"
     elif unflagged := sum(
         any(annotation.row in sample.sampled_rows for sample in samples) for annotation in accepted
     ):
         yield (
-            f"{unflagged} rows are in a random audit sample, but the column `drawn` is missing or "
-            "empty: their annotations are stored, but do not count for the estimate of errors"
+            f"rows of a random audit sample without the flag `drawn`: {unflagged}. "
+            "Their annotations are stored, but do not count for the estimate of wrong labels"
         )
 
 

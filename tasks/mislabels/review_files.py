@@ -38,6 +38,7 @@ UNSUPPORTED = {
     ".xls": "an Excel workbook",
     ".ods": "a workbook",
 }
+WORKBOOKS = (".xlsx", ".xls", ".ods")
 SUFFIXES = ".csv, .tsv, .parquet, .json or .jsonl"
 EXPORT_HINT = (
     "fill in a file of `fastif review export`, or export from Label Studio as " + EXPORT_FORMATS
@@ -63,7 +64,8 @@ def read_review(path: Path) -> ReviewFile:
     readers |= dict.fromkeys((".csv", ".tsv", ".txt"), _read_csv)
     if kind not in readers:
         got = UNSUPPORTED.get(kind, format_value(path.suffix or path.name))
-        raise _make_file_error(path, SUFFIXES, got, EXPORT_HINT)
+        change = "save the sheet as .csv" if kind in WORKBOOKS else EXPORT_HINT
+        raise _make_file_error(path, SUFFIXES, got, change)
     if not path.is_file():
         raise _make_file_error(path, "a review file", describe_path(path), "correct the path")
     try:

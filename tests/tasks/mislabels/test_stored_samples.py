@@ -48,7 +48,7 @@ def test_part_of_a_sample_without_its_flag_yields_a_note(world):
     sample = sample_for_review(world.store, MislabelResult(make_detection(), {}), 3)
     rights = dict.fromkeys(sample["id"], "cat")
     kept = world.import_file(world.export(sample.drop("drawn").head(2), rights))
-    assert "2 rows are in a random audit sample, but the column `drawn`" in kept.notes[0]
+    assert "random audit sample without the flag `drawn`: 2" in kept.notes[0]
     assert not read_annotations(world.store).audited
 
 
