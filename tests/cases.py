@@ -45,20 +45,20 @@ LOSSES = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One problem.
+    """A model with its data, as the library and as the reference hold it.
 
     Attributes:
-        objective: as the library sees it.
-        train: its examples.
-        problem: the same as the reference sees it.
-        listens: whether the layers' inputs and output gradients are enough for exact gradients.
+        objective: The problem as an objective of the library.
+        train: Training examples.
+        problem: The same model and data for the reference.
+        uses_hooks: Whether the layers' inputs and output gradients are enough for exact gradients.
     """
 
     name: str
     objective: Objective
     train: Examples
     problem: reference.Problem
-    listens: bool
+    uses_hooks: bool
 
 
 def _mlp() -> nn.Module:
@@ -91,7 +91,7 @@ def _targets(loss: str, outputs: int, generator: torch.Generator, n: int) -> Ten
     return torch.randint(max(outputs, 2), (n,), generator=generator)
 
 
-# name: module, inputs, outputs, loss, whether listening is exact
+# name: module, inputs, outputs, loss, whether forward hooks are exact
 MODULES = {
     "linear": (lambda: nn.Linear(3, 1), _numbers(3), 1, "squared", True),
     "two-outputs": (lambda: nn.Linear(3, 2), _numbers(3), 2, "squared", True),
@@ -121,7 +121,7 @@ def case(name: str, n: int = 9, batch_size: int | None = None) -> Case:
         return replace(made, train=made.train.with_batch_size(batch_size))
     if name == "bert":
         return _bert_case(n)
-    build, draw, outputs, loss, listens = MODULES[name]
+    build, draw, outputs, loss, uses_hooks = MODULES[name]
     with torch.random.fork_rng():
         torch.manual_seed(1)
         module = build().double()
@@ -140,7 +140,7 @@ def case(name: str, n: int = 9, batch_size: int | None = None) -> Case:
             list(targets.split(1)),
             theirs,
         ),
-        listens,
+        uses_hooks,
     )
 
 

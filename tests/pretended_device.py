@@ -1,9 +1,9 @@
-"""A device that is pretended: its tensors compute on the CPU, and mixing the two is an error.
+"""A simulated device: its tensors compute on the CPU, and mixing the two is an error.
 
-There need be no GPU to see whether code works on one. Within `Elsewhere()` tensors made on
+Code for a GPU is tested without one. Within `Elsewhere()` tensors made on
 `DEVICE` (torch's "meta", which is otherwise not used here) carry a CPU tensor. Every operation is
-looked at: a tensor from there meeting one of the CPU raises, but for what CUDA allows: copies,
-single numbers, and CPU positions of a tensor there.
+checked: mixing its tensors with CPU tensors raises, except where CUDA allows it: copies, single
+numbers, and CPU positions of a tensor on the device.
 """
 
 import torch

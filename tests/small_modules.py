@@ -39,7 +39,7 @@ class Twice(nn.Module):
 
 
 class Outside(nn.Module):
-    """A layer's weight is also used outside a call of the layer: listening misses that use."""
+    """A layer's weight is also used outside a call of the layer: forward hooks miss that use."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,18 +14,18 @@ HEAD = "^(classifier|score|logits_proj)"
 
 @dataclass(frozen=True)
 class Night:
-    """What another night changes.
+    """Changes between the first and the second run.
 
     Attributes:
-        gone, added, relabelled, edited: numbers of training rows.
-        front: new rows stand before the others.
-        shuffled: the table is in another order.
-        new_queries: queries that are replaced.
-        model: other weights.
-        damping: another one; None keeps it.
-        ids: how rows are named: a column of the same ids, by their row number, or ids of rows that
+        gone, added, relabelled, edited: Numbers of training rows.
+        front: Whether new rows come first.
+        shuffled: Whether the table is in another order.
+        new_queries: Number of replaced queries.
+        model: Whether the weights differ.
+        damping: New damping; None keeps it.
+        ids: Naming of rows: a column of the same ids, by their row number, or ids of rows that
             are gone given to the new ones.
-        carry: least share of the training rows for `[carry]`; None without the section.
+        carry: Least share of the training rows for `[carry]`; None without the section.
     """
 
     gone: int = 0

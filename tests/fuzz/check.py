@@ -1,4 +1,4 @@
-"""Whether what a run stored is true."""
+"""Compare the tables that a run stored with the dense truth."""
 
 import json
 import re
@@ -18,23 +18,23 @@ EXACT = 1e-4
 """Largest error of an effect, as a share of the largest effect: single precision."""
 ROUNDED = {"spectral": 2e-3, "sketch": 1e-2}
 """The same where more is rounded: eigenvectors of nearly equal eigenvalues, and scores by sketches,
-in which a gradient is folded to 16,384 numbers of 16 bits (the study asks for them by name)."""
+a count sketch of 16,384 numbers of 16 bits (the study has chosen them explicitly)."""
 CARRIED = 5e-2
-"""The same of sketches in the directions of an earlier night's curvature, which lack something of
-rows that came since; a run has to say that its evidence is of that night."""
+"""Tolerance of sketches in the basis of the parent run's curvature, which lacks newer rows; the run
+has to report that its evidence is that of the parent run."""
 AGREEING = 0.99
-"""Correlation with exact scores below which a run has said that its sketches are poor."""
+"""Correlation with exact scores below which a run has to warn of its sketches."""
 INDEFINITE = r"indefinite|positive definite|negative eigenvalue|least eigenvalue"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How the numbers of a run compare.
+    """Result of the comparison of a run.
 
     Attributes:
-        state: exact, bounded, told or WRONG.
-        error: largest error of an effect as a share of the largest effect.
-        words: what is wrong, or what the run itself says.
+        state: One of exact, bounded, reported, WRONG.
+        error: Largest error of an effect as a share of the largest effect.
+        words: Fault, or the message of the run itself.
     """
 
     state: str
@@ -48,11 +48,11 @@ def check(
     """Compare every table of a run.
 
     Args:
-        case: the study.
-        truth: of the run.
-        actual: what it stored.
-        tables: the rows of its tables.
-        output: all that the command printed.
+        case: Sampled study.
+        truth: Dense reference of the run.
+        actual: Stored tables of the run.
+        tables: Rows of its input tables.
+        output: Text that the command printed.
     """
     expected = find_nearest(case, truth, actual)
     largest = float(expected.mean.abs().max())
@@ -68,19 +68,19 @@ def check(
     agreement = _measured_agreement(case, actual)
     if agreement < AGREEING and error > _tolerance(case):
         return Finding(
-            "told", error, f"scores by sketches correlate {agreement:.2f} with exact ones"
+            "reported", error, f"scores by sketches correlate {agreement:.2f} with exact ones"
         )
     if _reuses_recall(case, output) and not problems and _tolerance(case) < error <= CARRIED:
-        return Finding("told", error, "evidence of an earlier night, whose directions are taken")
+        return Finding("reported", error, "evidence of the parent run, whose basis is reused")
     if effects or problems:
         return Finding("WRONG", error, "; ".join([*effects, *problems]))
     reasons = actual.solves["reason"].drop_nulls()
     if len(reasons):
-        return Finding("told", error, f"{len(reasons)} queries quarantined: {reasons[0]}")
+        return Finding("reported", error, f"{len(reasons)} queries quarantined: {reasons[0]}")
     if error <= _tolerance(case):
         return Finding("exact", error)
     silent = cells.filter((pl.col("error") > _tolerance(case) * largest) & pl.col("converged"))
-    return Finding("bounded", error) if len(silent) else Finding("told", error, "not converged")
+    return Finding("bounded", error) if len(silent) else Finding("reported", error, "not converged")
 
 
 def _measured_agreement(case: Case, actual: Stored) -> float:
@@ -92,7 +92,7 @@ def _measured_agreement(case: Case, actual: Stored) -> float:
 
 
 def _reuses_recall(case: Case, output: str) -> bool:
-    """Whether scores are by the sketches of an earlier night, and its recall is told as such."""
+    """Whether scores come from the parent run's sketches, and the recall is reported as such."""
     return case.by_sketches and "not measured again" in " ".join(output.replace("│", " ").split())
 
 

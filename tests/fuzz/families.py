@@ -201,7 +201,7 @@ def tokenizer(
 def classifier(
     name: str, labels: tuple[str, ...], seed: int, padding: str | None
 ) -> PreTrainedModel:
-    """Random weights, far enough from nothing that every text has its own output."""
+    """Random weights, large enough that every text has a distinct output."""
     family = FAMILIES[name]
     words = vocabulary(family)
     config = CONFIG_MAPPING[name](

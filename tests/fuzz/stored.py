@@ -22,12 +22,12 @@ class Stored:
 
     @property
     def carried(self) -> bool:
-        """Whether the run goes on from another."""
+        """Whether the run is incremental."""
         return bool(self.record.get("parts", {}).get("carried"))
 
 
 def run_names(store: Path) -> set[str]:
-    """Of all runs."""
+    """Names of all runs."""
     return {path.name for path in (store / "runs").glob("*")}
 
 

@@ -45,7 +45,7 @@ class Result:
         return asdict(self)
 
 
-ORDER = ("exact", "bounded", "told", "WRONG")
+ORDER = ("exact", "bounded", "reported", "WRONG")
 _worker: Worker | None = None
 
 
@@ -69,7 +69,7 @@ def _in_pool(seed: int) -> Result:
 
 
 def run_seed(seed: int, worker: Worker | None = None) -> Result:
-    """The study of a seed, from nothing; in a process of its own without a worker."""
+    """Run the study of a seed in an empty folder; without a worker, in a separate process."""
     start, case = time.monotonic(), draw(seed)
     folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{seed}-"))
     finding, night = Finding("WRONG", 0.0, "not begun"), 1
@@ -87,7 +87,7 @@ def _nights(case: Case, folder: Path, worker: Worker | None) -> tuple[Finding, i
     tables = first_tables(case)
     write_models(case, folder)
     first = _night(case, folder, worker, tables, None)
-    if case.night is None or first.state in ("told", "WRONG"):
+    if case.night is None or first.state in ("reported", "WRONG"):
         return first, 1
     before, tables = tables, next_tables(case, case.night, tables)
     if case.night.model:
@@ -122,7 +122,7 @@ def _night(
     if before is not None and actual.carried and case.by_sketches:
         curved = before["train"]
     if actual.carried and not _may_carry(case, tables, before):
-        return Finding("WRONG", 0.0, "goes on from a night that has too little in common")
+        return Finding("WRONG", 0.0, "reuses a run that has too few rows in common")
     try:
         truth = _truth(case, folder, actual, tables, curved)
     except UndefinedError as error:
@@ -163,4 +163,4 @@ def _refused(ended: Ended) -> Finding:
     fails = ended.traceback or ended.code == HANGS or ended.code < 0
     if fails or "Refused." not in ended.err + ended.out:
         return Finding("WRONG", 0.0, f"ends with {ended.code}: {ended.words}")
-    return Finding("told", 0.0, f"refused: {ended.words}")
+    return Finding("reported", 0.0, f"refused: {ended.words}")

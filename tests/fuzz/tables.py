@@ -1,4 +1,4 @@
-"""Random tables of texts, and what a night does to them."""
+"""Random tables of texts, and their changes between two runs."""
 
 import random
 from pathlib import Path
@@ -12,7 +12,7 @@ Rows = list[dict[str, str]]
 
 
 def first_tables(case: Case) -> dict[str, Rows]:
-    """Training rows and queries of the first night."""
+    """Training rows and queries of the first run."""
     chance = random.Random(f"{case.seed} rows")
     train = [_row(chance, case, f"t{place}") for place in range(case.rows)]
     queries = [_row(chance, case, f"q{place}") for place in range(case.queries)]
@@ -22,7 +22,7 @@ def first_tables(case: Case) -> dict[str, Rows]:
 
 
 def next_tables(case: Case, night: Night, before: dict[str, Rows]) -> dict[str, Rows]:
-    """The tables of the second night."""
+    """The tables of the second run."""
     chance = random.Random(f"{case.seed} night")
     train = [dict(row) for row in before["train"]]
     places = chance.sample(range(len(train)), len(train))

@@ -9,7 +9,7 @@ from tests.fuzz.sweep import run_seed
 pytestmark = pytest.mark.long
 
 SEEDS = (2, 11, 206)
-"""An XLNet that pads on the left, EK-FAC of a decoder, and a night that goes on from another."""
+"""An XLNet that pads on the left, EK-FAC of a decoder, and an incremental run."""
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +21,12 @@ def worker():
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_random_study_is_exact_or_told(seed, worker):
+def test_a_random_study_is_exact_or_reported(seed, worker):
     result = run_seed(seed, worker)
-    assert result.state in ("exact", "bounded", "told"), f"{result}"
+    assert result.state in ("exact", "bounded", "reported"), f"{result}"
 
 
-def test_the_sweep_draws_every_kind():
+def test_the_sweep_samples_every_kind():
     cases = [draw(seed) for seed in range(300)]
     assert {case.solver["kind"] for case in cases} == {"dual", "direct", "cg", "spectral", "lissa"}
     assert len({case.family for case in cases}) >= 20

@@ -177,14 +177,14 @@ def _end_norm(name: str) -> bool:
 
 
 class Truth:
-    """All that a run of a case should have stored.
+    """Dense float64 reference of everything that a run should have stored.
 
     Args:
-        case: the study.
-        folders: of the members.
-        curved: training rows that the curvature is of; those of the night it is carried from.
-        train, queries: rows of the run itself.
-        parameters: number of attributed parameters as the run says, which decides between readings.
+        case: Sampled study.
+        folders: Folders of the models.
+        curved: Training rows of the curvature; in an incremental run those of the parent run.
+        train, queries: Rows of the run itself.
+        parameters: Stored number of attributed parameters, which decides between two selections.
     """
 
     def __init__(

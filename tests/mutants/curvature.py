@@ -162,14 +162,14 @@ CURVATURE = (
         (_EKFAC,),
     ),
     Mutant(
-        "drawn rows weighed by their chance and not by its root",
+        "sampled rows weighted by their probability and not by its square root",
         "fastif/curvature/sampled_ggn.py",
         "weight = (len(rows) / curvature.count / probabilities[rows]).sqrt()",
         "weight = len(rows) / curvature.count / probabilities[rows]",
         (_DRAWN,),
     ),
     Mutant(
-        "drawn rows all equally likely",
+        "uniform sampling instead of importance sampling",
         "fastif/curvature/sampled_ggn.py",
         "remaining = sizes.masked_fill(certain, 0)",
         "remaining = (squared_norms > 0).to(squared_norms).masked_fill(certain, 0)",

@@ -27,7 +27,7 @@ SCORING = (
         (_ENSEMBLE,),
     ),
     Mutant(
-        "a score that resembles the gradient product is not told",
+        "a score that resembles the gradient product is not reported",
         "fastif/attribution/certificate.py",
         "return self.score_correlation.abs() > MAX_PRODUCT_CORRELATION",
         "return self.score_correlation.abs() > 1.0",

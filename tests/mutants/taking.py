@@ -69,7 +69,7 @@ TAKING = (
         (_ROUTES,),
     ),
     Mutant(
-        "what is computed in single precision is judged by weights in double",
+        "single-precision outputs are compared at the tolerance of double-precision weights",
         "fastif/models/same_outputs.py",
         "max(dtypes, key=_eps, default=objective.like.dtype)",
         "objective.like.dtype",

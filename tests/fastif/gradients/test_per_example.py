@@ -22,7 +22,7 @@ def test_gradients_equal_a_loop_of_backward_passes(made):
 
 
 WAYS = [(name, True) for name in NAMES]
-WAYS += [(name, False) for name in NAMES if case(name).listens]
+WAYS += [(name, False) for name in NAMES if case(name).uses_hooks]
 
 
 @pytest.mark.parametrize(("name", "one_by_one"), WAYS)
@@ -49,7 +49,7 @@ def test_separate_backward_passes_are_used_only_if_hooks_are_wrong(made, first):
     """For a first tile of one example, two or more."""
     gradients = Gradients(made.objective)
     gradients.compute_loss_tile(made.train.take(torch.arange(first)))
-    assert gradients.per_example_backward is not made.listens
+    assert gradients.per_example_backward is not made.uses_hooks
 
 
 def test_outer_products_of_factor_rows_sum_to_the_gauss_newton_matrix(made):

@@ -67,7 +67,7 @@ def test_a_measure_may_be_any_function_of_the_outputs(name, one_by_one):
     made = case(name)
     objective = ModuleObjective(made.objective.module, made.objective.loss, measure=Margin())
     gradients = Gradients(objective)
-    if made.listens:
+    if made.uses_hooks:
         gradients.per_example_backward = one_by_one
     problem = reference.Problem(**{**vars(made.problem), "loss": margin})
     actual = compute_measure_gradients(gradients, made.train.with_batch_size(4))
