@@ -1,17 +1,17 @@
-"""Flows: when things happen. Prefect's settings are made before Prefect is imported."""
+"""Prefect flows and the command line. Prefect's settings are set before it is imported."""
 
 import os
 
-import tasks  # noqa: F401  (it sees to the path)
+import tasks  # noqa: F401  (it sets up the import path)
 
-# A first start makes Prefect's database, which takes 15-23 s on two cores; its own limit is 20 s.
+# The first start creates Prefect's database, which takes 15-23 s on two cores; the default is 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-# No data leaves the machine unless the user says so.
+# No data leaves the machine unless the user opts in.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# OpenMP threads that spin for long while they wait take the cores from Prefect's server and from
-# each other. On two cores a training row took 1.8 ms alone and 29 ms beside one busy process with
-# the default; a short spin takes 1.8 and about 4.5, no spin at all 2.4 and 3.4.
+# Waiting OpenMP threads spin for long by default, which takes cores from Prefect's server and from
+# each other. On two cores a training row took 1.8 ms alone and 29 ms beside one busy process; with
+# a short spin 1.8 and about 4.5 ms, without spinning 2.4 and 3.4 ms.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,4 +1,4 @@
-"""Flow: the influence audit, from a study file to committed answers."""
+"""Flow of the influence audit, from a study file to committed scores."""
 
 import time
 from collections.abc import Sequence
@@ -47,11 +47,11 @@ PREPARATIONS = (
     ("curvature", factor_curvature),
     ("recall", choose_candidates),
 )
-"""What all shards share, in this order; the stage as the forecast names it."""
+"""Tasks before the first shard, in order, by the name of their stage in the forecast."""
 
 PROGRESS = "influence-audit-progress"
 UPDATE_SECONDS = 5.0
-"""Seconds between updates of the progress that Prefect shows; one takes about 40 ms."""
+"""Seconds between updates of the progress artifact; an update takes about 40 ms."""
 
 Minutes = Annotated[float, Field(gt=0)]
 
@@ -70,19 +70,20 @@ def audit(
     engine: AnyExecutorConfig = ThreadsConfig(),  # noqa: B008
     within_minutes: Minutes | None = None,
 ) -> str:
-    """Attribute every query of a study that has no committed answer yet.
+    """Compute removal effects of training rows on all queries that have no committed scores yet.
 
     Args:
-        study: path of the study file.
-        run: name of the run; by default the study's name and a digest of all its contents.
-        engine: where tasks run; answers do not depend on it.
-        within_minutes: no shard begins that would not end in time; the next start goes on.
+        study: Path of the study file.
+        run: Name of the run; by default the study's name and a digest of all its contents.
+        engine: Executor of the tasks; results do not depend on it.
+        within_minutes: Time budget in minutes. Shards that would not finish in time are not
+            started; the next start continues.
 
     Returns:
-        The name of the run.
+        Name of the run.
 
     Raises:
-        UnfinishedError: the time is over, or a signal asked to stop, before the last shard.
+        UnfinishedError: the time budget or a signal ended the audit before the last shard.
     """
     start, deadline = time.monotonic(), Deadline(60 * within_minutes if within_minutes else None)
     plan = plan_run(Path(study), run)
@@ -94,7 +95,7 @@ def audit(
         print_line(f"{line}")
     problem = find_webhook_problem(context.study.notify)
     if problem:
-        get_run_logger().warning(f"Nobody will be notified: {problem}.")
+        get_run_logger().warning(f"No alerts will be sent: {problem}.")
     shards = list_missing_shards(store, ref.run)
     with start_executor(engine, devices, len(shards)) as executor:
         missing = _prepare(executor, store, ref)
@@ -121,7 +122,7 @@ def audit(
 
 
 def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:
-    """Word of what is beyond the study's limits."""
+    """Send an alert if a limit of `[notify]` is exceeded."""
     alerts = list(find_breaches(store, ref.run, study.notify))
     if alerts:
         text = f"{ref.run}: {'; '.join(map(str, alerts))}"
@@ -130,7 +131,7 @@ def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:
 
 
 def _prepare(executor: Executor, store: Store, ref: RunRef) -> Sequence[Shard]:
-    """Make all that the shards share; those that are missing."""
+    """Run the tasks that all shards depend on; return the missing shards."""
     with time_stage("predictions"):
         executor.call(describe_train, ref=ref)
     missing = list_missing_shards(store, ref.run)
@@ -144,7 +145,7 @@ def _prepare(executor: Executor, store: Store, ref: RunRef) -> Sequence[Shard]:
 def _attribute(
     executor: Executor, store: Store, missing: Sequence[Shard], ref: RunRef, deadline: Deadline
 ) -> None:
-    """A task for each shard; each that can be committed is, before a failure is raised."""
+    """Run one task per shard; a failure is raised after all other shards are committed."""
     progress, last_update = create_progress_artifact(0.0, key=PROGRESS, description=ref.run), 0.0
     scheduler = ShardScheduler(
         lambda shard: executor.submit(attribute_shard, shard=shard, ref=ref),
@@ -168,6 +169,6 @@ def _attribute(
 
 
 def _count_shards(store: Store, ref: RunRef) -> tuple[int, int]:
-    """Shards of the run that are committed, and all."""
+    """Numbers of committed shards and of all shards of the run."""
     shards = store.read_record(ref.run).list_shards()
     return len(shards) - len(store.find_missing(ref.run, shards)), len(shards)

@@ -1,6 +1,6 @@
-"""Where an audit's tasks may run; the study is the same, and so are the answers.
+"""Configuration records of the executors that run the tasks of an audit.
 
-Only records: what starts them is in `flows.executors`, and Prefect is not imported for it.
+They are started in `flows.executors`, so that this module does not import Prefect.
 """
 
 from pathlib import Path
@@ -12,41 +12,41 @@ from fastif import InputError
 
 
 class ExecutorConfig(BaseModel):
-    """An engine's record: the flow's parameter, and the form in Prefect's pages."""
+    """Base class of executor configurations, which Prefect shows as a form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ThreadsConfig(ExecutorConfig):
-    """Threads of the flow's own process, each with a device leased for a shard."""
+    """Threads of the flow's process; each leases a device for every shard."""
 
     kind: Literal["threads"] = "threads"
 
 
 class LocalDaskConfig(ExecutorConfig):
-    """Processes of this machine under Dask, each with one device and the model resident."""
+    """Dask worker processes on this machine, each with one device and the model in memory."""
 
     kind: Literal["dask"] = "dask"
     workers: Annotated[int, Field(ge=1)] | None = None
-    """processes; without it one a device"""
+    """number of worker processes; one per device if left out"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """of a worker, which is ended beyond it and its shard computed by another; without it any"""
+    """memory limit per worker; a worker above it is restarted and its shard computed again"""
 
 
 class RemoteDaskConfig(ExecutorConfig):
-    """A Dask cluster that is there already; its workers see the study's files and the store."""
+    """Existing Dask cluster; its workers need access to the study's files and the store."""
 
     kind: Literal["dask-address"] = "dask-address"
     address: Annotated[str, Field(pattern=r"^(tcp|tls)://.+:\d+$")]
-    """of the scheduler, such as tcp://10.0.0.5:8786; tls:// with the three files below"""
+    """address of the scheduler, such as tcp://10.0.0.5:8786; tls:// uses the three files below"""
     resource: Literal["CPU", "GPU"] = "CPU"
-    """what a worker must offer to be given a shard: dask worker ... --resources GPU=1"""
+    """resource that a worker must have to receive shards: dask worker ... --resources GPU=1"""
     tls_ca_file: Path | None = None
-    """the authority that signed the cluster's certificates"""
+    """certificate authority of the cluster's certificates"""
     tls_cert: Path | None = None
-    """this client's certificate"""
+    """certificate of this client"""
     tls_key: Path | None = None
-    """its key"""
+    """private key of this client"""
 
 
 AnyExecutorConfig = Annotated[
@@ -55,10 +55,10 @@ AnyExecutorConfig = Annotated[
 
 
 def parse_executor(text: str) -> ThreadsConfig | LocalDaskConfig | RemoteDaskConfig:
-    """An engine as the command line names it: threads, dask, dask:WORKERS, or an address.
+    """Parse the option `--engine`: threads, dask, dask:WORKERS, or a scheduler's address.
 
     Raises:
-        InputError: none of these.
+        InputError: another value.
 
     >>> parse_executor("dask:2")
     LocalDaskConfig(kind='dask', workers=2, memory_gb=None)
@@ -74,5 +74,5 @@ def parse_executor(text: str) -> ThreadsConfig | LocalDaskConfig | RemoteDaskCon
         "--engine",
         "threads, dask, dask:WORKERS, or the address of a Dask scheduler",
         text,
-        "Write, say, --engine dask:2, or --engine tcp://10.0.0.5:8786.",
+        "For example: --engine dask:2, or --engine tcp://10.0.0.5:8786.",
     )

@@ -1,4 +1,4 @@
-"""Engines started: task runners at work, and what they are refused for."""
+"""Executors: Prefect task runners on threads, a local Dask cluster or an existing one."""
 
 import logging
 import os
@@ -25,21 +25,21 @@ from flows.presence import WorkerPresence
 from tasks.runtime.devices import DEVICES_VARIABLE, Device, split_threads
 
 REQUIRED_MODULE = "tasks.audit.attribute"
-"""What workers import for the first shard."""
+"""Module that workers must be able to import for the first shard."""
 CONNECT_TIMEOUT = 30
-"""Seconds that a cluster at an address may take to answer."""
+"""Timeout in seconds of the connection to an existing cluster."""
 MAX_WORKER_DEATHS = 2
-"""Workers that a shard may take with it before it is given up: one that kills them always does."""
+"""Number of workers that may die during a shard before the shard fails."""
 
 
 class Executor:
-    """A task runner at work.
+    """A running task runner.
 
     Args:
-        runner: Prefect's.
-        count: tells how many tasks work at once; a cluster may grow.
-        annotate: a context around every submission, for engines that place tasks by resources.
-        remote: whether a task that is alone runs on a worker too, or here.
+        runner: Task runner of Prefect.
+        count: Function that returns the number of tasks that can run at once; a cluster can grow.
+        annotate: Context manager around every submission, for resource annotations.
+        remote: Whether single tasks also run on a worker, instead of in this process.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Executor:
         self._runner, self._annotate, self._remote = runner, annotate, remote
 
     def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
-        """Give a task away."""
+        """Submit a task to a worker."""
         with self._annotate():
             return self._runner.submit(task, parameters=parameters)
 
     def call(self, task: Task, **parameters: Any) -> Any:
-        """Run one task and wait for it.
+        """Run a single task and wait for its result.
 
         Raises:
-            InputError: every worker is gone.
+            InputError: no worker is left.
         """
         if not self._remote:
             return task(**parameters)
@@ -74,16 +74,16 @@ class Executor:
 def start_executor(
     engine: AnyExecutorConfig, devices: Sequence[Device], shards: int
 ) -> Iterator[Executor]:
-    """The engine at work for as long as the block lasts.
+    """Start an executor for the duration of the block.
 
     Args:
-        engine: which.
-        devices: of this machine, one for each worker.
-        shards: how many there are to compute; more workers than these would be idle.
+        engine: Configuration of the executor.
+        devices: Devices of this machine, one per worker.
+        shards: Number of shards to compute, an upper limit of the useful workers.
 
     Raises:
-        InputError: Dask without a Prefect server or its packages; a cluster that does not answer,
-            or of which no worker offers what is asked for.
+        InputError: Dask without a Prefect server or without its packages; a cluster that does not
+            respond, or has no worker with the required resource.
     """
     starter = {
         ThreadsConfig: _start_threads,
@@ -96,7 +96,7 @@ def start_executor(
 
 @contextmanager
 def _start_threads(_: ThreadsConfig, devices: Sequence[Device], shards: int) -> Iterator[Executor]:
-    """A thread for each device; they share torch's threads."""
+    """Start one thread per device; they divide torch's threads."""
     count = min(len(devices), shards)
     with split_threads(count), ThreadPoolTaskRunner(max_workers=count) as runner:
         yield Executor(runner, lambda: count)
@@ -106,7 +106,7 @@ def _start_threads(_: ThreadsConfig, devices: Sequence[Device], shards: int) -> 
 def _start_local_dask(
     engine: LocalDaskConfig, devices: Sequence[Device], shards: int
 ) -> Iterator[Executor]:
-    """A cluster on loopback, a worker with one device each."""
+    """Start a cluster on the loopback interface, with one device per worker."""
     _check_server()
     dask, distributed, runner_class = _import_dask()
     kind = "GPU" if devices[0].torch.type == "cuda" else "CPU"
@@ -136,7 +136,7 @@ def _start_local_dask(
 def _connect_dask(
     engine: RemoteDaskConfig, devices: Sequence[Device], shards: int
 ) -> Iterator[Executor]:
-    """A cluster that is there; one on which every task would wait for ever is refused."""
+    """Connect to an existing cluster; refuse one on which tasks would wait forever."""
     _check_server()
     dask, distributed, runner_class = _import_dask()
     security = _make_security(engine, distributed)
@@ -156,7 +156,7 @@ def _make_security(engine: RemoteDaskConfig, distributed: Any) -> Any:
         "tls_client_cert": engine.tls_cert,
         "tls_client_key": engine.tls_key,
     }
-    # What is left out comes from Dask's own configuration; None would stand for no file at all.
+    # Omitted files come from Dask's own configuration; None would disable them.
     given = {name: str(path) for name, path in files.items() if path is not None}
     return distributed.Security(require_encryption=True, **given)
 
@@ -172,7 +172,7 @@ def _check_workers(engine: RemoteDaskConfig, distributed: Any, security: Any) ->
     except (OSError, ValueError, TypeError, TimeoutError) as error:
         raise InputError(
             "engine address",
-            f"a Dask scheduler that answers within {CONNECT_TIMEOUT} s",
+            f"a Dask scheduler that responds within {CONNECT_TIMEOUT} s",
             f"{type(error).__name__}: {error}",
             "Start one (`dask scheduler`), or correct the address and its certificates.",
         ) from error
@@ -180,17 +180,17 @@ def _check_workers(engine: RemoteDaskConfig, distributed: Any, security: Any) ->
         resources = sorted({name for worker in workers for name in worker["resources"]})
         raise InputError(
             "engine resource",
-            f"a worker that offers {engine.resource}",
-            f"{len(workers)} workers, which offer {', '.join(resources) or 'nothing'}",
+            f"a worker with the resource {engine.resource}",
+            f"{len(workers)} workers with the resources {', '.join(resources) or 'none'}",
             f"Start workers with `dask worker {engine.address} --resources {engine.resource}=1`.",
         )
 
 
 def _check_imports(client: Any, resource: str) -> None:
-    """Refuse workers that lack this package: one dies of the first task that it cannot read.
+    """Refuse workers without this package, which die when they unpickle their first task.
 
     Raises:
-        InputError: naming them.
+        InputError: workers that cannot import it, with their addresses.
     """
     workers = client.scheduler_info(n_workers=-1).get("workers", {})
     addresses = [
@@ -207,40 +207,40 @@ def _check_imports(client: Any, resource: str) -> None:
             f"workers that can import {REQUIRED_MODULE}",
             f"{len(failed)} of {len(addresses)} that cannot, such as {name}: "
             f"{type(error).__name__}: {error}",
-            "Install the same fastif for them (pip install -e . again, if it is an older "
-            "installation of a checkout) and start them anew.",
+            "Install the same fastif there (run pip install -e . again for an older checkout) and "
+            "restart the workers.",
         )
 
 
 def _count_slots(client: Any, resource: str) -> int:
-    """Tasks that a cluster can do at once."""
+    """Number of tasks that a cluster can run at once."""
     return sum(int(worker["resources"].get(resource, 0)) for worker in _list_workers(client))
 
 
 def _list_workers(client: Any) -> list[dict[str, Any]]:
-    """None where the scheduler is gone; what was given to them says so when it is asked for."""
+    """Workers of a cluster; empty if the scheduler is gone, which submitted tasks report."""
     return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
 
 
 def _make_environment(device: Device, count: int) -> dict[str, str]:
-    """Of a worker: it sees one device and has its part of the cores."""
+    """Environment of a worker: it sees one device and uses its share of the cores."""
     cores, index = os.cpu_count() or 1, device.torch.index
     visible = {} if index is None else {"CUDA_VISIBLE_DEVICES": f"{index}"}
     return {**visible, DEVICES_VARIABLE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
 
 
 def _check_server() -> None:
-    """Refuse Dask without a server: every worker would start one of its own and lose its history.
+    """Refuse Dask without a Prefect server: every worker would start a temporary one.
 
     Raises:
-        InputError: none is configured.
+        InputError: no server is configured.
     """
     if not PREFECT_API_URL.value():
         raise InputError(
             "engine",
-            "a Prefect server for workers to report to",
+            "a Prefect server that workers can reach",
             "none (PREFECT_API_URL is not set)",
-            "Run `fastif up`, or set PREFECT_API_URL; engine threads needs none.",
+            "Run `fastif up`, or set PREFECT_API_URL; --engine threads needs no server.",
         )
 
 
@@ -253,6 +253,6 @@ def _import_dask() -> tuple[Any, Any, Any]:
         raise InputError(
             "engine", "the packages of Dask", f"{error}", "Run pip install 'fastif[dask]'."
         ) from None
-    for name in ("distributed", "bokeh"):  # a cluster that starts well is no news
+    for name in ("distributed", "bokeh"):  # hide messages of a normal start
         logging.getLogger(name).setLevel(logging.WARNING)
     return dask, distributed, DaskTaskRunner

@@ -1,7 +1,7 @@
-"""The automation that marks killed runs crashed: `python -m flows.heartbeat`, once a server.
+"""Automation that marks killed runs as crashed: `python -m flows.heartbeat`, once per server.
 
-A process that is killed cannot say so. Flow runs of deployments show a sign of life every 30 s; one
-that shows none for 90 s, and has not ended, is taken for dead.
+A killed process cannot report its end. Flow runs of deployments send a heartbeat every 30 s; a run
+without one for 90 s that has not ended is marked as crashed.
 """
 
 from datetime import timedelta
@@ -17,10 +17,10 @@ END_STATES = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
 def make_automation() -> Automation:
-    """For each flow run: after a sign of life another one, or an end."""
+    """Make the automation: after each heartbeat of a flow run expect another one, or its end."""
     return Automation(  # type: ignore[call-arg]  # its other fields have defaults
         name=NAME,
-        description="A run that shows no sign of life for 90 s was killed.",
+        description="A run without a heartbeat for 90 s was killed.",
         trigger=EventTrigger(
             after={HEARTBEAT_EVENT},
             expect={HEARTBEAT_EVENT, *(f"prefect.flow-run.{state}" for state in END_STATES)},
@@ -33,18 +33,18 @@ def make_automation() -> Automation:
         actions=[  # type: ignore[arg-type]
             ChangeFlowRunState(  # type: ignore[call-arg]
                 state=StateType.CRASHED,
-                message="It showed no sign of life for 90 s. Run it again: it goes on from there.",
+                message="No heartbeat for 90 s. Run it again: it continues from there.",
             )
         ],
     )
 
 
 def main() -> None:
-    """Put it in place, unless it is."""
+    """Create the automation unless it exists."""
     try:
         Automation.read(name=NAME)  # pyright: ignore[reportUnusedCoroutine]
     except ValueError:
-        make_automation().create()  # pyright: ignore[reportUnusedCoroutine]  # no loop: done at once
+        make_automation().create()  # pyright: ignore[reportUnusedCoroutine]  # without an event loop it runs synchronously
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a single machine needs to audit every night: a Prefect server, a worker, the deployments.
+"""Local service for nightly audits on one machine: a Prefect server, a worker, the deployments.
 
-`start_service` starts what is not there, `stop_service` stops what it started and nothing else.
-What was started is written down in a file of the service's folder, each process with the time it
-began, so that a number that the system has given to another process since is never killed.
+`start_service` starts what is not running, `stop_service` stops only what it started. A file in the
+service's folder records each process with its start time, so that a process that got the same
+number later is never killed.
 """
 
 import json
@@ -22,7 +22,7 @@ from fastif import InputError
 POOL = "fastif"
 PORT = 4200
 START_TIMEOUT = 120
-"""Seconds: a first start makes the database, which takes 15 to 25 on two cores."""
+"""Timeout in seconds; the first start creates the database, which takes 15 to 25 s on two cores."""
 STOP_TIMEOUT = 20
 
 RECORDER_SETTINGS = {
@@ -33,20 +33,20 @@ RECORDER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "200",
 }
-"""Without these a server falls behind some thousand task runs and drops what it has no room for."""
+"""Server settings without which it falls behind after some thousand task runs and drops events."""
 
 NO_TELEMETRY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 HEARTBEAT_SETTINGS = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-"""Seconds between signs of life of a flow run; see `flows.heartbeat`."""
+"""Interval of the heartbeats of a flow run in seconds; see `flows.heartbeat`."""
 
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """A process that `start_service` started.
+    """Process started by `start_service`.
 
     Attributes:
-        pid: its number.
-        began: as the system tells it; another process of that number began at another time.
+        pid: Process id.
+        began: Start time as the system reports it, which distinguishes processes of equal id.
     """
 
     pid: int
@@ -54,11 +54,11 @@ class ServiceProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether this very process is still there."""
+        """Whether this process is still running."""
         return _read_start_time(self.pid) == self.began
 
     def stop(self) -> None:
-        """End it and what it started, politely at first."""
+        """Stop its process group by SIGTERM, then by SIGKILL after a timeout."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.is_alive:
                 return
@@ -70,11 +70,11 @@ class ServiceProcess:
 
 @dataclass(frozen=True)
 class Service:
-    """The processes of this machine, and where their logs lie.
+    """Processes of the local service.
 
     Attributes:
-        folder: of the service.
-        url: of the server's API.
+        folder: Folder of the service, with its logs.
+        url: URL of the server's API.
     """
 
     folder: Path
@@ -82,11 +82,11 @@ class Service:
 
     @property
     def dashboard_url(self) -> str:
-        """Where a browser finds it."""
+        """URL of the server's web page."""
         return self.url.removesuffix("/api")
 
     def read_processes(self) -> dict[str, ServiceProcess]:
-        """What was started and is still there, by name."""
+        """Running processes that were started here, by name."""
         try:
             content = json.loads((self.folder / "service.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -95,7 +95,7 @@ class Service:
         return {name: process for name, process in processes.items() if process.is_alive}
 
     def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        """Start a process of its own group, unless it is there."""
+        """Start a process in a new group, unless it is running."""
         running = self.read_processes()
         if name in running:
             return
@@ -112,7 +112,7 @@ class Service:
         self._write({**running, name: ServiceProcess(process.pid, _read_start_time(process.pid))})
 
     def stop(self) -> list[str]:
-        """Stop what was started, the worker first; the names."""
+        """Stop all processes, the worker first; return their names."""
         running = self.read_processes()
         for name in reversed(running):
             running[name].stop()
@@ -127,15 +127,15 @@ class Service:
 
 
 def service_folder() -> Path:
-    """FASTIF_HOME, or ~/.fastif."""
+    """Folder of the local service: FASTIF_HOME, or ~/.fastif."""
     return Path(os.environ.get("FASTIF_HOME") or Path.home() / ".fastif").absolute()
 
 
 def start_service(study: Path, port: int = PORT) -> Iterator[str]:
-    """Start what is missing and apply the deployments; says what was done, step by step.
+    """Start server and worker if needed, apply the deployments, and yield a message per step.
 
-    With PREFECT_API_URL set, to a server of yours or Prefect Cloud, nothing is started: only the
-    deployments are applied there, for a worker of yours.
+    With PREFECT_API_URL set, to your own server or Prefect Cloud, nothing is started: only the
+    deployments are applied, for your own worker.
 
     Raises:
         InputError: the server does not start, or a deployment is refused.
@@ -144,27 +144,27 @@ def start_service(study: Path, port: int = PORT) -> Iterator[str]:
     service = Service(service_folder(), given_url or f"http://127.0.0.1:{port}/api")
     environment = {"PREFECT_API_URL": service.url, "FASTIF_STUDY": str(study.absolute())}
     if given_url:
-        yield f"Using the Prefect server at {given_url}; nothing is started here."
+        yield f"Using the Prefect server at {given_url}; nothing is started on this machine."
     else:
         yield from _start_server(service, port, environment)
     _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
-    yield f"Work pool {POOL}: runs are processes of the worker's machine."
+    yield f"Work pool {POOL} created: runs are processes on the worker's machine."
     if not given_url:
         service.start(
             "worker", ["worker", "start", "--pool", POOL], {**environment, **HEARTBEAT_SETTINGS}
         )
-        yield f"Worker at work; its log is {service.folder / 'worker.log'}."
+        yield f"Worker is running; its log is {service.folder / 'worker.log'}."
     _run_prefect(
         ["--no-prompt", "deploy", "--all", "--prefect-file", str(_find_prefect_file())], environment
     )
-    yield f"Deployments applied from {_find_prefect_file().name}; they run {study}."
+    yield f"Deployments of {_find_prefect_file().name} applied for {study}."
     _apply_heartbeat(environment)
-    yield "Runs that show no sign of life for 90 s are marked crashed."
-    yield f"Look at {service.dashboard_url}"
+    yield "Runs without a heartbeat for 90 s will be marked as crashed."
+    yield f"Web page: {service.dashboard_url}"
 
 
 def stop_service() -> list[str]:
-    """Stop what `start_service` started; the names of the processes."""
+    """Stop the processes of `start_service`; return their names."""
     return Service(service_folder(), "").stop()
 
 
@@ -173,9 +173,9 @@ def _start_server(service: Service, port: int, environment: dict[str, str]) -> I
     if not is_running and _is_healthy(service.url):
         raise InputError(
             "--port",
-            "a port that is free, or a server that `fastif up` started",
+            "a free port, or a server that `fastif up` started",
             f"another server at {service.url}",
-            f"Set PREFECT_API_URL={service.url} to use it, or take another --port.",
+            f"Set PREFECT_API_URL={service.url} to use that server, or choose another --port.",
         )
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     service.start("server", command, {**environment, **RECORDER_SETTINGS})
@@ -185,12 +185,12 @@ def _start_server(service: Service, port: int, environment: dict[str, str]) -> I
             raise InputError(
                 "fastif up",
                 f"a Prefect server at {service.url} within {START_TIMEOUT} s",
-                "none",
-                f"Read {service.folder / 'server.log'}.",
+                "no response",
+                f"See its log, {service.folder / 'server.log'}.",
             )
         time.sleep(0.5)
-    state = "is there" if is_running else "started"
-    yield f"Prefect server {state} at {service.dashboard_url}, on loopback only."
+    state = "is running" if is_running else "started"
+    yield f"Prefect server {state} at {service.dashboard_url}, on the loopback interface only."
 
 
 def _is_healthy(url: str) -> bool:
@@ -215,43 +215,46 @@ def _run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
         output = (completed.stdout + completed.stderr).strip().splitlines()
         raise InputError(
             f"prefect {' '.join(arguments[:3])}",
-            "to be done",
-            output[-1].strip() if output else f"code {completed.returncode}",
-            "Look at the server's log, and at PREFECT_API_URL if it is yours.",
+            "success",
+            output[-1].strip() if output else f"exit code {completed.returncode}",
+            "Check the server's log, and PREFECT_API_URL if you have set it.",
         )
 
 
 def _apply_heartbeat(environment: dict[str, str]) -> None:
-    """Put the automation in place, in a process that has the server's address from its start."""
+    """Create the heartbeat automation, in a new process that knows the server's address."""
     command = [sys.executable, "-m", "flows.heartbeat"]
     settings = {**os.environ, **NO_TELEMETRY, **environment}
     completed = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if completed.returncode:
         output = completed.stderr.strip().splitlines()
         raise InputError(
-            "the automation for killed runs",
-            "to be made",
-            output[-1] if output else "nothing",
-            "Look at the server's log.",
+            "the automation that marks killed runs",
+            "success",
+            output[-1] if output else "a failure without a message",
+            "Check the server's log.",
         )
 
 
 def _find_prefect_file() -> Path:
-    """The deployments; they belong to a checkout.
+    """Path of `prefect.yaml`, which only a checkout has.
 
     Raises:
-        InputError: fastif is installed without it.
+        InputError: fastif is installed without the file.
     """
     file = Path(__file__).parents[1] / "prefect.yaml"
     if not file.is_file():
         raise InputError(
-            "fastif up", "a checkout of fastif with prefect.yaml", f"no {file}", "Clone it."
+            "fastif up",
+            "a checkout of fastif with prefect.yaml",
+            f"no {file}",
+            "Clone the repository and install it with pip install -e .",
         )
     return file
 
 
 def _read_start_time(pid: int) -> str:
-    """When a process began; empty if there is none of that number."""
+    """Start time of a process; empty if there is no such process."""
     command = ["ps", "-o", "lstart=", "-o", "stat=", "-p", str(pid)]
     fields = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return "" if not fields or fields[-1].startswith("Z") else " ".join(fields[:-1])

@@ -1,4 +1,4 @@
-"""What happens when a flow fails or is found dead."""
+"""Prefect hooks that send an alert when a flow run fails or crashes."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from tasks.study.study import StudyError, load_study
 
 
 def notify_failure(flow: Flow, flow_run: FlowRun, state: State) -> None:
-    """Post it to the study's webhook, if it has one."""
+    """Send an alert of a failed flow run to the study's webhook, if it has one."""
     parameters: dict[str, Any] = flow_run.parameters
     try:
         study = load_study(Path(str(parameters["study"])))
     except (StudyError, KeyError):
-        return  # the failure is that the study cannot be read
+        return  # the study itself is invalid
     text = f"{flow_run.name}: {state.name}. {state.message or ''}".strip()
     send_alert(study.notify, study.name, str(parameters.get("run") or ""), text)

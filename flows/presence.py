@@ -1,4 +1,4 @@
-"""Waiting for tasks of workers that may all be gone: an audit never waits for nobody."""
+"""Waiting for results of workers, with a timeout if no worker is left."""
 
 import time
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from tasks.runtime.progress import print_line
 T = TypeVar("T")
 
 POLL_SECONDS = 2.0
-"""Seconds between looks at who is left."""
+"""Seconds between checks of the number of workers."""
 GONE_SECONDS = 20.0
-"""Seconds without any worker after which an audit ends; one that died may be starting anew."""
+"""Seconds without any worker after which an audit ends; until then one may be restarting."""
 
 
 class WorkerPresence:
-    """Whether there is anybody to wait for.
+    """Waits for results as long as there are workers.
 
     Args:
-        count: tells how many tasks can be worked on at once.
+        count: Function that returns the number of tasks that can run at once.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:
@@ -28,10 +28,10 @@ class WorkerPresence:
         self._gone_since: float | None = None
 
     def wait(self, results: "SimpleQueue[T]") -> T:
-        """The next that ends.
+        """Return the next result.
 
         Raises:
-            InputError: no worker has been there for `GONE_SECONDS` seconds.
+            InputError: there was no worker for `GONE_SECONDS` seconds.
         """
         while True:
             try:
@@ -54,8 +54,7 @@ class WorkerPresence:
             raise InputError(
                 "engine",
                 "a worker that takes tasks",
-                f"none for {GONE_SECONDS:.0f} s: those that were there have died, as their log "
-                "says",
-                "Start workers, or take --engine threads. What was committed is kept; the same "
-                "command goes on from there.",
+                f"none for {GONE_SECONDS:.0f} s: all workers have died, see their logs",
+                "Start workers, or use --engine threads. Committed shards are kept; the same "
+                "command continues from there.",
             )

@@ -1,4 +1,4 @@
-"""Flow: the data-quality report of a run."""
+"""Flow of the data-quality report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,22 +33,22 @@ def report(
     against: str | None = None,
     price_per_hour: Price | None = None,
 ) -> str:
-    """Build the page of a run from the store alone.
+    """Build the report page of a run from the store alone.
 
     Args:
-        study: path of the study file.
-        run: by name; the newest finished one if left out.
-        against: the run to compare with; the newest earlier one that can be if left out.
-        price_per_hour: of the machine, for the section on cost.
+        study: Path of the study file.
+        run: Name of the run; the newest finished one if left out.
+        against: Run to compare with; the newest comparable earlier one if left out.
+        price_per_hour: Price of one machine hour, for the section on cost.
 
     Returns:
-        The path of the page.
+        Path of the page.
     """
     page = build_report(ReportRequest(study, run, against, None, price_per_hour))
     sentences = "\n".join(f"- {sentence}" for sentence in page.headline)
     link = Path(page.path).as_uri()
     create_markdown_artifact(
-        f"# Data quality, run {page.run}\n\n{sentences}\n\n[The page]({link})\n",
+        f"# Data quality, run {page.run}\n\n{sentences}\n\n[Report page]({link})\n",
         key="data-quality", description=page.run,
     )  # fmt: skip
     create_table_artifact(page.reliability, key="data-quality-trust", description=page.run)

@@ -1,4 +1,4 @@
-"""Flow: one experiment of the sources, done again."""
+"""Flow that reproduces one published experiment."""
 
 import json
 from pathlib import Path
@@ -25,16 +25,16 @@ def reproduce(
     out: str = "reproductions",
     data: str | None = None,
 ) -> str:
-    """Do an experiment of the sources again, with their numbers beside.
+    """Reproduce a published experiment and compare with the published numbers.
 
     Args:
-        name: of the experiment.
-        scale: its size; small takes minutes on two cores.
-        out: folder of all experiments; steps that are there are not done again.
-        data: folder of the public data sets; FASTIF_DATA if left out.
+        name: Name of the experiment.
+        scale: Size of the experiment; small takes minutes on two cores.
+        out: Folder of all experiments; existing steps are not repeated.
+        data: Folder of the public data sets; FASTIF_DATA if left out.
 
     Returns:
-        The folder of the result.
+        Folder of the result.
     """
     folder = Path(reproduce_experiment(name, scale, out, data))
     result = json.loads((folder / RESULT).read_text("utf-8"))

@@ -1,7 +1,7 @@
-"""Shards given to workers a few at a time, until none is left or no more are to begin.
+"""Scheduler that submits shards to workers a few at a time, until a deadline or a signal.
 
-So a deadline, or a polite signal, ends an audit between shards: what is in work is finished and
-committed, the rest is left for the next start.
+A deadline or SIGTERM ends an audit between shards: running shards finish and are committed, the
+others are left for the next start.
 """
 
 import signal
@@ -21,14 +21,14 @@ from storage import Shard
 from tasks.runtime.progress import print_line
 
 QUEUE_AHEAD = 1
-"""Shards given out beyond one for each worker, so that none has to wait for the flow."""
+"""Number of queued shards beyond one per worker, so that workers never wait for the flow."""
 
 
 class UnfinishedError(RuntimeError):
-    """An audit that ended before its last shard. Everything committed is kept and can be read.
+    """An audit ended before its last shard; committed shards are kept and can be read.
 
     Attributes:
-        signal: the number of the signal that asked for it; None for a deadline.
+        signal: Number of the signal that stopped it; None for a deadline.
     """
 
     def __init__(
@@ -36,19 +36,19 @@ class UnfinishedError(RuntimeError):
     ) -> None:
         super().__init__(
             f"{reason}: {done} of {planned} shards are committed and can be read. "
-            "The same command goes on with the rest."
+            "The same command continues with the rest."
         )
         self.signal = signal_number
 
 
 @dataclass
 class Deadline:
-    """Until when shards may begin.
+    """Time budget for starting shards.
 
     Attributes:
-        seconds: from now; None for ever.
-        start: when.
-        stop_signal: number of the signal that asked to stop; None if none did.
+        seconds: Budget in seconds from `start`; None for no limit.
+        start: Monotonic time of the start.
+        stop_signal: Number of the signal that requested a stop; None without one.
     """
 
     seconds: float | None = None
@@ -56,28 +56,28 @@ class Deadline:
     stop_signal: int | None = None
 
     def find_stop_reason(self, expected: float) -> str:
-        """Why a shard that is expected to take so many seconds is not to begin; empty if it is."""
+        """Reason not to start a shard of `expected` seconds; empty if it can start."""
         if self.stop_signal is not None:
             return f"Stopped by {signal.Signals(self.stop_signal).name}"
         remaining = None if self.seconds is None else self.start + self.seconds - time.monotonic()
         if remaining is None or expected < remaining:
             return ""
-        return f"No other shard would end within {self.seconds / 60:g} minutes"  # type: ignore[operator]
+        return f"No further shard would finish within {self.seconds / 60:g} minutes"  # type: ignore[operator]
 
 
 @dataclass
 class ShardScheduler:
-    """A pass over shards.
+    """Runs shards on workers within a time budget.
 
     Args:
-        submit: gives one to a worker.
-        count_workers: how many there are, asked before each shard: a cluster may grow.
-        deadline: until when.
+        submit: Function that submits a shard to a worker.
+        count_workers: Function that returns the number of workers, called before each shard.
+        deadline: Time budget, and the signal to stop.
 
     Attributes:
-        failed: what could not be done, in the order in which it failed.
-        remaining: shards that were not begun.
-        stop_reason: they were not; empty if all were.
+        failed: Failed shards with their exceptions, in the order of failure.
+        remaining: Shards that were not started.
+        stop_reason: Reason why they were not; empty if all were started.
     """
 
     submit: Callable[[Shard], PrefectFuture]
@@ -88,7 +88,7 @@ class ShardScheduler:
     stop_reason: str = ""
 
     def run(self, shards: Sequence[Shard]) -> Iterator[Shard]:
-        """Each shard that is committed, as soon as it is; a failure does not end the others."""
+        """Yield each shard as soon as it is committed; a failure does not stop the others."""
         self.remaining = deque(shards)
         completed: SimpleQueue[tuple[Shard, PrefectFuture]] = SimpleQueue()
         start = time.monotonic()
@@ -120,9 +120,9 @@ class ShardScheduler:
         shard = self.remaining.popleft()
         try:
             future = self.submit(shard)
-        except Exception as error:  # whoever gives work to workers is gone, and takes no more
+        except Exception as error:  # the scheduler of the cluster is gone
             self.failed.append((shard, error))
-            self.stop_reason = "No more shards could be given out"
+            self.stop_reason = "No more shards could be submitted"
             return False
         future.add_done_callback(lambda finished: completed.put((shard, finished)))
         return True
@@ -130,7 +130,7 @@ class ShardScheduler:
     def _check_result(self, shard: Shard, future: PrefectFuture) -> bool:
         try:
             future.result()
-        except Exception as error:  # whatever a task or its worker died of; raised at the end
+        except Exception as error:  # of the task or its worker; raised at the end
             self.failed.append((shard, error))
             return False
         return True
@@ -138,9 +138,9 @@ class ShardScheduler:
 
 @contextmanager
 def graceful_shutdown(deadline: Deadline) -> Iterator[None]:
-    """For the length of the block the first SIGTERM or SIGINT only asks to stop.
+    """Turn the first SIGTERM or SIGINT in the block into a request to stop between shards.
 
-    The second does what either did before. Elsewhere than in the main thread, where Python has no
+    The second one has its previous effect. Outside the main thread, where Python allows no
     handlers, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -152,7 +152,7 @@ def graceful_shutdown(deadline: Deadline) -> Iterator[None]:
         deadline.stop_signal = number
         for other, handler in handlers.items():
             signal.signal(other, handler)
-        print_line("Stopping: shards in work are finished first. Once more to stop at once.")
+        print_line("Stopping after the running shards. Press Ctrl-C again to stop at once.")
 
     for number in handlers:
         signal.signal(number, request_stop)

@@ -1,4 +1,4 @@
-"""Flow: one urgent query, its repeats split over the workers of an engine."""
+"""Flow of a single query, with the LiSSA repeats distributed over workers."""
 
 from pathlib import Path
 
@@ -33,17 +33,17 @@ def urgent(
     k: int = 5,
     engine: AnyExecutorConfig = ThreadsConfig(),  # noqa: B008
 ) -> ExplainedQuery:
-    """Explain one query now: each repeat of its LiSSA solve on a worker of its own, averaged.
+    """Explain one query now: the mean of several LiSSA repeats, each on its own worker.
 
-    What the solve needs (the damping, the curvature's factor) is what an audit of the study would
-    prepare, and is kept for it.
+    The damping and the curvature's factor are prepared as in an audit of the study, and stored for
+    it.
 
     Args:
-        study: path of the study file; its solver is lissa.
-        query: id of the query.
-        repeats: how many are averaged; the study's if left out.
-        k: training rows at each end.
-        engine: where tasks run.
+        study: Path of the study file, with the solver lissa.
+        query: Id of the query.
+        repeats: Number of repeats to average; the study's if left out.
+        k: Number of most harmful rows, and of most helpful rows.
+        engine: Executor of the tasks.
     """
     plan = plan_run(Path(study), None)
     request = make_request(plan.inputs, query, repeats, k)

@@ -1,4 +1,4 @@
-"""The terminal as a place that prints, and never obeys, what a table holds."""
+"""Console that escapes control characters of the data, which could control the terminal."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ _INERT = {
     0x7F: 0x2421,
     **dict.fromkeys((*range(0x80, 0xA0), *_BIDIRECTIONAL), 0xFFFD),
 }
-"""Control characters by their pictures; those of eight bits and of direction have none."""
+"""Replacements of control characters: their Unicode pictures, or the replacement character."""
 
 
 def inert_text(text: str) -> str:
-    r"""A text whose control characters are shown instead of carried out.
+    r"""Replace control characters of a text by visible ones.
 
     >>> inert_text("a\x1b[2Jb\tc")
     'a␛[2Jb\tc'
@@ -25,15 +25,15 @@ def inert_text(text: str) -> str:
 
 
 class InertConsole(Console):
-    """A console on which ids, labels and texts of a user's table move no cursor and ring no bell.
+    """Console that escapes control characters in ids, labels and texts of the user's tables.
 
-    Rich's own styles and controls are added after rendering and stay as they are.
+    Rich adds its own styles and controls after rendering; they are unaffected.
     """
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Segments whose text is inert."""
+        """Render segments with escaped text."""
         for segment in super().render(renderable, options):
             safe = segment.text if segment.control else inert_text(segment.text)
             yield segment if safe == segment.text else segment._replace(text=safe)

@@ -1,4 +1,4 @@
-"""Flow: train the classifier of a study."""
+"""Flow that trains the classifier of a study."""
 
 from prefect import flow
 
@@ -9,9 +9,9 @@ from tasks.runtime.foreign_errors import wrap_library_errors
 @flow(name="train-classifier", flow_run_name="train {study}", persist_result=False)
 @wrap_library_errors
 def train(study: str) -> TrainingResult:
-    """Fine-tune the model that `study` describes, unless the same checkpoint exists.
+    """Fine-tune the model of a study, unless the same checkpoint exists.
 
     Args:
-        study: path of the study file.
+        study: Path of the study file.
     """
     return train_model(study)

@@ -1,1 +1,1 @@
-"""The command line: `python -m flows.cli`, or `fastif`."""
+"""The command line `fastif`, also `python -m flows.cli`."""

@@ -1,4 +1,4 @@
-"""`python -m flows.cli`."""
+"""Entry point of `python -m flows.cli`."""
 
 from flows.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The command line: `fastif`. Heavy imports wait until a command needs them."""
+"""The command line `fastif`. Heavy imports are made inside the commands."""
 
 import os
 import sys
@@ -37,12 +37,14 @@ from flows.cli.common import (
     resolve_run,
 )
 
-if TYPE_CHECKING:  # heavy imports wait until a command needs them
+if TYPE_CHECKING:  # heavy imports are made inside the commands
     from storage import RunStatus
 
 app = typer.Typer(
-    help="Which training examples helped or harmed each prediction of your classifier, "
-    "and by how many nats. Start with `fastif init`, or with examples/nli.",
+    help="Training-data influence for classifiers: which training examples helped or harmed each "
+    "prediction, and by how many nats; and which labels are probably wrong. Start with "
+    "`fastif init`, or with examples/nli. Terms and names in files are explained in the glossary, "
+    "docs/reference/glossary.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,43 +60,43 @@ app.add_typer(single_query_commands.app)
 
 @app.callback()
 def start() -> None:
-    """Keep Prefect's own log out of the progress bars; nothing has imported Prefect yet."""
+    """Silence Prefect's log, which would interrupt progress bars, before Prefect is imported."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    for name in ("FLOW_RUNS", "TASK_RUNS"):  # a failure reaches us as an exception: told once
+    for name in ("FLOW_RUNS", "TASK_RUNS"):  # failures are raised too and would be printed twice
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{name}_LEVEL", "CRITICAL")
 
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="A new file, or a folder for study.toml.")] = Path(
+    path: Annotated[Path, typer.Argument(help="New file, or a folder for study.toml.")] = Path(
         "study.toml"
     ),
     labels: Annotated[
-        bool, typer.Option("--labels", help="For a search for wrong labels alone, without a model.")
+        bool, typer.Option("--labels", help="Labels-only study: find wrong labels without a model.")
     ] = False,
 ) -> None:
-    """Write a commented study file for your own model and tables."""
+    """Write a commented template of a study file."""
     from tasks.study.study import init_study
 
     with report_errors():
         written = init_study(path, *(["labels_template.toml"] if labels else []))
         command = "mislabels" if labels else "doctor --study"
-        next_step = f"Fill in the names, then: fastif {command} {written}"
+        next_step = f"Fill in the places marked <-, then: fastif {command} {written}"
         out.print(f"Wrote {written}. {next_step}", markup=False)
 
 
 @app.command()
 def train(study: StudyFile) -> None:
-    """Fine-tune the classifier of a study (section [training]); skipped when it exists."""
+    """Fine-tune the classifier of a study by its section [training]; skipped if it exists."""
     with report_errors():
         from tasks.models.finetune import train_model
 
-        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        # The plain function: a single step does not need Prefect.
         trained = train_model.fn(str(study.resolve()))
-        state = "is there already" if trained.skipped else "trained"
+        state = "exists already" if trained.skipped else "trained"
         out.print(
             f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "
-            f"accuracy on its own training rows {trained.accuracy:.1%})",
+            f"accuracy on the training rows {trained.accuracy:.1%})",
             highlight=False,
             markup=False,
         )
@@ -105,7 +107,7 @@ app.command()(audit)
 
 @app.command()
 def runs(study: StudyOption = Path("study.toml")) -> None:
-    """List the runs in a study's store and how far they came."""
+    """List the runs in a study's store with their state."""
     with report_errors():
         _, store = open_study(study)
         table = Table("run", "state", "shards", "queries", "training rows", "opened")
@@ -133,13 +135,15 @@ def top(
     query_id: Annotated[str, typer.Argument(help="Id of the query.")],
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="Number of most harmful, and of most helpful rows.")
+    ] = 5,
     layers: Annotated[
         bool,
-        typer.Option("--layers", help="Also by layers of the model; solves it again."),
+        typer.Option("--layers", help="Also split effects by layer; solves the query again."),
     ] = False,
 ) -> None:
-    """Show the training examples that harmed and helped one query most."""
+    """Show the most harmful and most helpful training examples of one query."""
     with report_errors():
         from tasks.results.summary import explain_query
         from tasks.run.lookup import find_position
@@ -161,9 +165,9 @@ def show(
     train_id: Annotated[str, typer.Argument(help="Id of the training example.")],
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Queries to show.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of queries.")] = 10,
 ) -> None:
-    """Show one training example and the queries it moved most."""
+    """Show one training example and the queries that it affects most."""
     with report_errors():
         from tasks.results.summary import trace_example
         from tasks.run.lookup import find_position
@@ -183,11 +187,11 @@ def doctor(
     study: Annotated[
         Path | None,
         typer.Option(
-            "--study", "-s", help="Also probe this study's model and rows.", envvar="FASTIF_STUDY"
+            "--study", "-s", help="Also check this study's model and rows.", envvar="FASTIF_STUDY"
         ),
     ] = None,
 ) -> None:
-    """Check versions, FAISS, threads and device, and probe a study's model."""
+    """Check the installation (versions, FAISS, threads, devices) and a study's model."""
     failed = False
     with report_errors():
         from tasks.terminal.doctor import run_checks
@@ -201,7 +205,7 @@ def doctor(
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line; entry point of `fastif`."""
     app()
 
 

@@ -1,4 +1,4 @@
-"""The command that attributes every query: `fastif audit`."""
+"""The command `fastif audit`."""
 
 import os
 import signal
@@ -15,18 +15,19 @@ from flows.cli.common import (
     report_errors,
 )
 
-if TYPE_CHECKING:  # heavy imports wait until a command needs them
+if TYPE_CHECKING:  # heavy imports are made inside the commands
     from flows.executor_config import AnyExecutorConfig
     from tasks.run.spec import RunPlan
 
 UNFINISHED = 3
-"""Exit code of an audit that a deadline ended; a mistake's is 2, of a failure 1."""
+"""Exit code of an audit that the time budget ended; 2 is a user error, 1 a failure."""
 
 
 def audit(
     study: StudyFile,
     run: Annotated[
-        str | None, typer.Option("--run", "-r", help="Name of the run; by content if not given.")
+        str | None,
+        typer.Option("--run", "-r", help="Name of the run; a hash of all inputs by default."),
     ] = None,
     engine: Annotated[
         str,
@@ -34,16 +35,18 @@ def audit(
     ] = "threads",
     within: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Minutes; no shard begins that would not end in time."),
+        typer.Option(
+            min=0.1, help="Time budget in minutes; shards that would not finish are not started."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and forecast the cost; no writing.")
+        bool, typer.Option("--dry-run", help="Validate and forecast the cost; writes nothing.")
     ] = False,
 ) -> None:
-    """Attribute every query to the training examples that helped or harmed it.
+    """Compute the removal effects of training examples on every query.
 
-    Kill it and run it again: everything committed is kept, only the rest is computed. Ends with
-    code 3 if --within left shards for the next start.
+    Results are committed shard by shard: after an interruption the same command continues. The
+    exit code is 3 if --within left shards for the next start.
     """
     with report_errors():
         from flows.executor_config import parse_executor
@@ -75,10 +78,10 @@ def _run_flow(
     executor: "AnyExecutorConfig",
     within: float | None,
 ) -> None:
-    """Compute what is missing of a run; ends the process where a deadline or a signal did."""
+    """Compute the missing shards of a run; exit if a time budget or a signal stopped it."""
     from tasks.planning.open_run import validate_run
 
-    validate_run(plan)  # what can be refused at once need not wait for Prefect
+    validate_run(plan)  # report errors before the slow start of Prefect
     _announce_prefect()
     from flows.audit import audit as flow
     from flows.shard_scheduler import UnfinishedError
@@ -91,7 +94,7 @@ def _run_flow(
 
 
 def _print_summary(study: Path, plan: "RunPlan") -> None:
-    """What a finished run says, which is the current one from here on."""
+    """Print the summary of a finished run and make it the current one."""
     from storage import StoreError
     from tasks.results.summary import read_summary
     from tasks.run.spec import find_finished_run
@@ -99,27 +102,29 @@ def _print_summary(study: Path, plan: "RunPlan") -> None:
 
     store = find_finished_run(plan)
     assert store is not None
-    with suppress(StoreError):  # a store that this user may only read
+    with suppress(StoreError):  # the store may be read-only
         store.make_current(plan.record.run)
     out.print(render_summary(read_summary(store, plan.record.run, study)))
 
 
 def _announce_prefect() -> None:
-    """Say what the pause is, and let Ctrl-C and a polite kill end it at once."""
+    """Announce the start of Prefect, and let SIGINT and SIGTERM end it at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_now)
     if not os.environ.get("PREFECT_API_URL"):
-        err.print("Starting Prefect (no server is configured, so a temporary one) ...", style="dim")
+        err.print(
+            "Starting Prefect (a temporary server, since none is configured) ...", style="dim"
+        )
 
 
 def _exit_now(number: int, _frame: object) -> NoReturn:
-    """End now: what is committed is whole, and Prefect would wait for the shard in work."""
+    """Exit at once: commits are atomic, while Prefect would wait for the running shard."""
     from prefect.server.api.server import SubprocessASGIServer
 
     for server in list(SubprocessASGIServer._instances.values()):
         if server.server_process:
             server.server_process.terminate()
-    err.print("\nStopped. What was committed is kept; run the same command to go on.")
+    err.print("\nStopped. Committed shards are kept; the same command continues from there.")
     os._exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: where they print, how they refuse, and the options of every one."""
+"""Shared parts of the commands: consoles, error handling and common options."""
 
 import os
 import traceback
@@ -11,7 +11,7 @@ import typer
 
 from flows.terminal import InertConsole
 
-if TYPE_CHECKING:  # heavy imports wait until a command needs them
+if TYPE_CHECKING:  # heavy imports are made inside the commands
     from storage import Store
     from tasks.study.study import Study
 
@@ -28,9 +28,9 @@ RunOption = Annotated[
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """A user's mistake is a message and exit code 2, and so is what a library says of an input.
+    """Print errors as messages: exit code 2 for user errors, also from libraries, else 1.
 
-    What is neither is a message and exit code 1. A traceback is printed where it is asked for.
+    The environment variable FASTIF_TRACEBACK adds the traceback.
     """
     from tasks.runtime.foreign_errors import (
         LIBRARY_ERRORS,
@@ -54,7 +54,7 @@ def report_errors() -> Iterator[None]:
 
 
 def open_study(study: Path) -> "tuple[Study, Store]":
-    """A study and its store, for reading."""
+    """Load a study and open its store for reading."""
     from tasks.run.spec import open_existing_store
     from tasks.study.study import load_study
 
@@ -63,12 +63,12 @@ def open_study(study: Path) -> "tuple[Study, Store]":
 
 
 def resolve_run(store: "Store", run: str | None) -> str:
-    """The run that was named, or the newest; whether it is not finished is said."""
+    """Name of the given run, or of the newest one; print a note if it is not finished."""
     from tasks.run.lookup import check_undamaged, find_latest_run
 
     name = check_undamaged(store, run) if run else find_latest_run(store)
     status = store.read_status(name)
     if not status.finished:
-        note = f"Run {name} is not finished: {status.done} of {status.planned} shards are here."
+        note = f"Run {name} is not finished: {status.done} of {status.planned} shards exist."
         err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     return name

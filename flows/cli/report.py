@@ -1,4 +1,4 @@
-"""The commands that give results away: `fastif report`, `fastif export`."""
+"""The commands `fastif report` and `fastif export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,50 +19,55 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(help="The run; the newest by default.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of the run; the newest by default.")
+    ] = None,
     study: StudyOption = Path("study.toml"),
     against: Annotated[
         str | None,
-        typer.Option(help="The run to compare with; the newest earlier one that can be."),
+        typer.Option(help="Run to compare with; the newest comparable earlier run by default."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The page; beside the store by default.")
+        Path | None,
+        typer.Option("--out", "-o", help="File of the page; next to the store by default."),
     ] = None,
     price: Annotated[
-        float | None, typer.Option(min=0, help="Of an hour of the machine, for the cost.")
+        float | None, typer.Option(min=0, help="Price of one machine hour, to show the cost.")
     ] = None,
 ) -> None:
-    """Build the data-quality report of a run: one HTML page that needs no server and no network.
+    """Build the data-quality report of a run: one self-contained HTML page.
 
-    It is made from the store alone. Suspected mislabels are in it once `fastif mislabels` has run.
+    It is built from the store alone. It lists labels that are probably wrong if `fastif mislabels`
+    has run before.
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report
 
         request = ReportRequest(str(study.resolve()), run, against, str(to) if to else None, price)
-        # The task's own function: one step on one machine gains nothing from Prefect's start.
+        # The plain function: a single step does not need Prefect.
         page = build_report.fn(request)
         for sentence in page.headline:
             out.print(f"  {sentence}", highlight=False, markup=False)
-        out.print(f"The page: {page.path}", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"Report: {page.path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
 def export(
     table: Annotated[
-        str, typer.Argument(help="scores, solves, queries, train, totals or mislabels.")
+        str, typer.Argument(help="Table: scores, solves, queries, train, totals or mislabels.")
     ],
-    to: Annotated[Path, typer.Option("--out", "-o", help="A .parquet, .csv or .ndjson file.")],
+    to: Annotated[Path, typer.Option("--out", "-o", help="New .parquet, .csv or .ndjson file.")],
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
     only: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet file whose column id names the rows to write."),
+        typer.Option(help="Only rows with an id in the column id of this .csv or .parquet file."),
     ] = None,
 ) -> None:
-    """Write a table of a run as one file, for Polars, pandas or a spreadsheet.
+    """Export a table of a run as one file, for Polars, pandas or a spreadsheet.
 
-    Scores come with the ids and labels of both sides. Mislabels as .json are for Label Studio.
+    Scores include ids and labels of queries and training rows. Mislabels as .json are tasks for
+    Label Studio.
     """
     with report_errors():
         from tasks.results.export import write_export
@@ -77,9 +82,10 @@ def export(
             inputs = read_inputs(study)
             result = read_current_or_latest(store, inputs)
             if result.table["text"].to_list() != inputs.train.texts:
-                words = "Note: the training table has changed since; these are the rows before."
+                words = "Note: the training table has changed since the search; old rows are given."
                 out.print(words, highlight=False)
         written = write_export(store, name, table, to, only, result)
         for note in written.notes:
             out.print(f"Note: {note}.", highlight=False, markup=False, soft_wrap=True)
-        out.print(f"{written.rows:,} rows in {to}.", highlight=False, markup=False, soft_wrap=True)
+        note = f"Wrote {written.rows:,} rows to {to}."
+        out.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command for researchers: `fastif reproduce`."""
+"""The command `fastif reproduce`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,10 +15,10 @@ app = typer.Typer()
 @app.command()
 def reproduce(
     name: Annotated[
-        str | None, typer.Argument(help="The experiment; all are listed without.")
+        str | None, typer.Argument(help="Name of the experiment; without it all are listed.")
     ] = None,
     scale: Annotated[
-        Literal["small", "full"], typer.Option(help="small (minutes) or full.")
+        Literal["small", "full"], typer.Option(help="small (minutes) or full (as published).")
     ] = "small",
     to: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and steps.")] = Path(
         "reproductions"
@@ -28,16 +28,16 @@ def reproduce(
         typer.Option(help="Folder of the public data sets.", envvar="FASTIF_DATA"),
     ] = None,
 ) -> None:
-    """Do an experiment of the sources again: a table with their numbers beside ours, and plots.
+    """Reproduce a published experiment: plots, and a table beside the published numbers.
 
-    What was stopped goes on with its steps.
+    An interrupted experiment continues with its next step.
     """
     with report_errors():
         from tasks.experiments.registry import ALIASES, EXPERIMENTS, resolve_name
         from tasks.experiments.run import check_experiment
 
         if name is None:
-            table = Table("experiment", "what", "source", "needs")
+            table = Table("experiment", "title", "paper", "data sets")
             for key, experiment in EXPERIMENTS.items():
                 aliases = [alias for alias, target in ALIASES.items() if target == key]
                 names = f"{key} ({', '.join(aliases)})" if aliases else key
@@ -50,7 +50,7 @@ def reproduce(
             out.print(table)
             return
         name = resolve_name(name)
-        check_experiment(name, scale, to, data)  # refused before Prefect starts
+        check_experiment(name, scale, to, data)  # report errors before Prefect starts
         from flows.reproduce import reproduce as flow
 
         folder = Path(flow(name, scale, str(to), str(data) if data else None))

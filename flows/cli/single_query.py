@@ -1,4 +1,4 @@
-"""The command for the one query that somebody waits for: `fastif urgent`."""
+"""The command `fastif urgent`, for a single query."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,17 +15,20 @@ def urgent(
     query_id: Annotated[str, typer.Argument(help="Id of the query.")],
     study: StudyOption = Path("study.toml"),
     repeats: Annotated[
-        int | None, typer.Option(min=1, help="LiSSA runs to average; the study's by default.")
+        int | None,
+        typer.Option(min=1, help="Number of LiSSA repeats to average; the study's by default."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Training examples at each end.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="Number of most harmful, and of most helpful rows.")
+    ] = 5,
     engine: Annotated[
         str,
         typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
     ] = "threads",
 ) -> None:
-    """Explain one query now, its LiSSA repeats split over the workers and averaged.
+    """Explain a single query now: the mean of LiSSA repeats that run in parallel.
 
-    For a query of the table that no audit has answered yet. Every training row is scored.
+    For a query of the table without scores from an audit. All training rows are scored.
     """
     with report_errors():
         from flows.executor_config import parse_executor
@@ -34,7 +37,9 @@ def urgent(
         from tasks.terminal.audit import render_explained_query
 
         executor = parse_executor(engine)
-        make_request(read_inputs(study), query_id, repeats, k)  # refused before Prefect starts
+        make_request(
+            read_inputs(study), query_id, repeats, k
+        )  # report errors before Prefect starts
         from flows.single_query import urgent as flow
 
         out.print(

@@ -1,4 +1,4 @@
-"""The commands that look after a store: `fastif diff`, `verify`, `gc`."""
+"""The commands `fastif diff`, `up`, `down`, `verify` and `gc`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,19 +17,21 @@ from flows.cli.common import (
 app = typer.Typer()
 
 UNFINISHED = 3
-"""Exit code of a store that is sound but not finished, as of an audit that a deadline ended."""
+"""Exit code of an intact store with an unfinished run, as for an audit ended by its time budget."""
 
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="The earlier run.")],
-    after: Annotated[str, typer.Argument(help="The later run.")],
+    before: Annotated[str, typer.Argument(help="Name of the earlier run.")],
+    after: Annotated[str, typer.Argument(help="Name of the later run.")],
     study: StudyOption = Path("study.toml"),
-    k: Annotated[int, typer.Option("-k", min=1, help="Worst rows of a run that count.")] = 100,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="Number of most harmful rows of a run to compare.")
+    ] = 100,
 ) -> None:
-    """Show what became harmful from one run to another, and what stopped being so.
+    """Compare two runs: accuracy, and training rows that are newly or no longer harmful.
 
-    Also by slice and source, and whether the two runs may be compared at all.
+    Also by slice and source. Effects are compared only as far as the settings of the runs allow.
     """
     with report_errors():
         from tasks.results.compare_runs import diff_runs
@@ -42,9 +44,9 @@ def diff(
 @app.command()
 def up(
     study: StudyOption = Path("study.toml"),
-    port: Annotated[int, typer.Option(help="Of the Prefect server, on loopback.")] = 4200,
+    port: Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")] = 4200,
 ) -> None:
-    """Start what nightly audits need: a Prefect server, a worker, the deployments.
+    """Start a Prefect server and a worker for nightly audits, and apply the deployments.
 
     With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
     """
@@ -59,24 +61,26 @@ def up(
 
 @app.command()
 def down() -> None:
-    """Stop what `fastif up` started, and nothing else."""
+    """Stop the server and the worker that `fastif up` started."""
     from flows.local_service import stop_service as stop
 
     stopped = stop()
-    names = ", ".join(stopped) if stopped else "nothing that `fastif up` started is at work"
-    out.print(f"Stopped: {names}." if stopped else f"There is {names}.", highlight=False)
+    text = f"Stopped: {', '.join(stopped)}." if stopped else "Nothing is running from `fastif up`."
+    out.print(text, highlight=False)
 
 
 @app.command()
 def verify(
     study: StudyOption = Path("study.toml"),
     run: RunOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Take damaged commits back.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Withdraw damaged commits, to compute them again.")
+    ] = False,
 ) -> None:
-    """Read every byte of the store again: sizes, digests, row counts, runs that lack a shard.
+    """Verify the integrity of a store: checksums of all files, row counts, missing shards.
 
-    Ends with code 1 if anything is wrong, with 3 if all is sound but a run is not finished. With
-    --repair the next audit computes again what is damaged; verdicts of people are never removed.
+    The exit code is 1 if anything is damaged, 3 if all is intact but a run is not finished. With
+    --repair the next audit recomputes what is damaged; annotations are never removed.
     """
     with report_errors():
         from tasks.results.integrity import check_integrity, repair_artifacts, repair_run
@@ -99,24 +103,24 @@ def verify(
 def gc(
     study: StudyOption = Path("study.toml"),
     keep_runs: Annotated[
-        int | None, typer.Option(min=1, help="Forget runs but for so many of the newest.")
+        int | None, typer.Option(min=1, help="Delete all runs but this number of newest ones.")
     ] = None,
     older_than: Annotated[
-        float | None, typer.Option(min=0, help="Forget only runs that are so many days old.")
+        float | None, typer.Option(min=0, help="Delete only runs older than this number of days.")
     ] = None,
     parts_unused: Annotated[
         float | None,
-        typer.Option(min=0, help="Remove indices, factors and the like unused for so many days."),
+        typer.Option(min=0, help="Delete artifacts (indices, factors) unused for so many days."),
     ] = None,
     compact: Annotated[
-        bool, typer.Option("--compact", help="First make one file a table of finished runs.")
+        bool, typer.Option("--compact", help="First merge the files of each finished run's tables.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what is deleted.")] = False,
 ) -> None:
-    """Remove what a store needs no more.
+    """Delete orphaned files and, on request, old runs and unused artifacts.
 
-    Without options these are leftovers of killed processes and files that were replaced, a day old
-    or more. No run is forgotten unless you say which; the newest finished one never is.
+    Orphaned files are leftovers of killed processes and replaced files, one day old or older. Runs
+    are deleted only by the options; the newest finished run never is.
     """
     with report_errors():
         from tasks.results.retention import RetentionPolicy, compact_finished, plan_gc

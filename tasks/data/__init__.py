@@ -1,1 +1,1 @@
-"""Tables of a study: readers, columns, images, digests of rows, near duplicates."""
+"""Tables of a study: file readers, column checks, images, row hashes, near duplicates."""

@@ -1,4 +1,4 @@
-"""Where a text format breaks, found by a slow reader once the fast one has failed."""
+"""Location of a syntax error in a CSV or JSON Lines file, by a slow second pass."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def find_broken_line(path: Path) -> str:
-    """The place a text format breaks at, found by a slow reader once the fast one has failed."""
+    """Return line and reason of the first syntax error of a file; empty if none is recognised."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".jsonl":
@@ -19,7 +19,7 @@ def find_broken_line(path: Path) -> str:
     except (OSError, csv.Error):
         pass
     except RecursionError:
-        return "a value that is nested too deep"
+        return "a value that is nested too deeply"
     return ""
 
 
@@ -29,10 +29,10 @@ def _find_broken_json(lines: Any) -> str:
         blank = blank and not line.strip()
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
-                return f"line {number}: no JSON object"
+                return f"line {number}: not a JSON object"
         except json.JSONDecodeError as error:
             return f"line {number}, column {error.colno}: {error.msg}"
-    return "no rows in it" if blank else ""
+    return "a file without rows" if blank else ""
 
 
 def _find_broken_csv(lines: Any) -> str:

@@ -1,4 +1,4 @@
-"""Texts in a file that a spreadsheet will open."""
+"""Protection against formula injection in CSV files for spreadsheets."""
 
 import re
 
@@ -8,9 +8,9 @@ FORMULA = r"^[=+\-@\t\r]"
 
 
 def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """With an apostrophe before what a spreadsheet would take for a formula, in columns of text.
+    """Prefix an apostrophe to texts that a spreadsheet would evaluate as a formula.
 
-    Numbers stay: "-1" is one, "-1+cmd" is none.
+    Numbers are unchanged: "-1" is a number, "-1+cmd" is not.
 
     >>> escape_formulas(pl.DataFrame({"text": ["=1+1", "-1", "fine"]}))["text"].to_list()
     ["'=1+1", '-1', 'fine']
@@ -20,7 +20,7 @@ def escape_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def unescape_formula(text: str) -> str:
-    """Without the apostrophe of `escape_formulas`.
+    """Remove the apostrophe of `escape_formulas`.
 
     >>> unescape_formula("'=1+1"), unescape_formula("'tis fine")
     ('=1+1', "'tis fine")

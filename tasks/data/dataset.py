@@ -1,4 +1,4 @@
-"""The labelled texts of a study, checked before anything is computed."""
+"""Labelled tables of a study, validated before anything is computed."""
 
 import hashlib
 import json
@@ -22,19 +22,23 @@ from tasks.study.errors import (
 )
 from tasks.study.sections import TableSource
 
-if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
+if TYPE_CHECKING:  # a run-time import would load torch for every reader of a table
     from tasks.study.study import Study
 
 
 @dataclass(frozen=True)
 class Table:
-    """Labelled texts in the order of their source; all lists have one entry a row.
+    """Labelled rows in the order of their source; all lists have one entry per row.
 
-    `labels` are positions in the study's label names. `text_pairs` is None for single texts.
-    `measurements` is None for texts; else it holds the rows, and `texts` tells them in words.
-    `groups` has one list for each column that reports group by. `digest` is the SHA-256 of ids,
-    texts, labels and groups in their order: equal content has an equal digest whatever the file
-    format. `place` is for messages.
+    Attributes:
+        ids: Ids of the rows.
+        texts: First texts; descriptions of the values for features and images.
+        text_pairs: Second texts of pairs; None for single texts.
+        labels: Positions of the labels in the study's label names.
+        groups: Values of each group column.
+        digest: SHA-256 of ids, texts, labels and groups in order, independent of the file format.
+        place: Name of the source for messages.
+        measurements: Values of features or pixels of images; None for texts.
     """
 
     ids: list[str]
@@ -51,7 +55,7 @@ class Table:
         return len(self.ids)
 
     def take(self, rows: Sequence[int]) -> "Table":
-        """Some rows, in this order."""
+        """Select rows by position, in this order."""
         groups = {name: [values[i] for i in rows] for name, values in self.groups.items()}
         pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in rows]
         ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
@@ -62,20 +66,20 @@ class Table:
 
 
 def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
-    """Read and check the table of a section.
+    """Read and validate the table of a section.
 
-    A label is compared as text: a column of whole numbers fits the names "0", "1", ..., never
-    positions, which would turn silently wrong with another order of the names. A data set whose
-    label column carries names for its numbers is read by these names.
+    Labels are compared as text: a column of whole numbers matches the names "0", "1", ..., never
+    positions, which would silently be wrong under another order of the names. A `datasets` column
+    with class names is read as these names.
 
     Args:
-        source: the section of the study.
-        labels: the study's label names; a label becomes its position among them.
-        folder: where relative paths start.
-        role: the section's name, train or queries, for messages.
+        source: Section of the study.
+        labels: Label names of the study.
+        folder: Folder from which relative paths start.
+        role: Name of the section, train or queries, for messages.
 
     Raises:
-        StudyError: every problem found: rows count from 1 without a header line.
+        StudyError: all problems of the table; rows are counted from 1, without the header line.
     """
     columns = [
         *source.content_columns,
@@ -103,21 +107,21 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
 
 
 def check_tables(study: "Study", train: Table, queries: Table) -> None:
-    """Refuse a study that its own tables contradict.
+    """Refuse settings that contradict the tables.
 
-    A `keep` above the number of rows is no mistake: all rows are kept then.
+    A `keep` above the number of rows is allowed: all rows are kept then.
 
     Raises:
         StudyError: k or rows above the number of training rows, or training rows of one class.
     """
     problems, n = [], len(train)
-    allowed = f"1 to {n}, the rows of {train.place}"
+    allowed = f"1 to {n}, the number of rows of {train.place}"
     for where, method in study.candidates.methods_in_file:
         if method.k is not None and method.k > n:
-            change = 'lower k, or set kind = "full" to score every row'
+            change = 'lower k, or set kind = "full" to score all rows'
             problems.append(Problem(f"{where} k", allowed, str(method.k), change))
     if study.curvature.rows is not None and study.curvature.rows > n:
-        change = "leave rows out to use all of them"
+        change = "remove the key to use all rows"
         problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))
     problems += check_label_variety(study.labels, train)
     widths = [
@@ -130,22 +134,23 @@ def check_tables(study: "Study", train: Table, queries: Table) -> None:
             if train.measurements and train.measurements.image
             else "[queries] features"
         )
-        expected, change = f"{widths[0]} numbers a row, as in [train]", "give both tables the same"
+        expected, change = f"{widths[0]} numbers per row, as in [train]", "use the same columns"
         problems.append(Problem(where, expected, f"{widths[1]}", change))
     if (train.text_pairs is None) != (queries.text_pairs is None) and len(queries):
-        change = "give both tables one text column, or both a pair"
-        problems.append(Problem("[queries] text", "as many columns as in [train]", "not", change))
+        expected, got = "as many columns as in [train]", "another number"
+        change = "use one text column in both tables, or two in both"
+        problems.append(Problem("[queries] text", expected, got, change))
     if problems:
         raise StudyError(study.path, problems)
 
 
 def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:
-    """That all training rows have the same label, from which nothing can be learned."""
+    """Return a problem if all training rows have the same label."""
     if len(set(train.labels)) > 1:
         return []
     got = f"{format_value(labels[train.labels[0]])} in all {len(train)} rows"
-    change = "name the table the model was trained on"
-    return [Problem("[train] label", "rows of 2 or more labels", got, change)]
+    change = "use the table that the model was trained on"
+    return [Problem("[train] label", "2 or more different labels", got, change)]
 
 
 def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
@@ -169,10 +174,10 @@ def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
 
 
 def _cast_to_text(source: TableSource, opened: RawTable) -> pl.DataFrame:
-    """The frame with every column as text; columns that are none are refused.
+    """Cast every column to text; columns of unsupported types are refused.
 
-    Whole numbers and true/false are taken as they are written, except in a text column. Groups may
-    also be fractions or dates.
+    Whole numbers and true/false are allowed except in a text column, and groups can also be
+    fractions or dates.
     """
     frame, problems = opened.frame, []
     roles = dict.fromkeys(source.groups, "text, numbers or dates")
@@ -184,11 +189,11 @@ def _cast_to_text(source: TableSource, opened: RawTable) -> pl.DataFrame:
             names = dict(enumerate(opened.class_names[name]))
             column = column.replace_strict(names, default=None, return_dtype=pl.String)
         if not _is_readable(column.dtype, expected):
-            change = "name another column, or save this one as text"
+            change = "use another column, or save this one as text"
             problems.append(Problem(f"column {name}", expected, str(column.dtype), change))
             continue
         words = column.cast(pl.String)
-        # Texts are read by a tokenizer as they are; names are compared.
+        # Names are normalized for comparison; texts are passed to the tokenizer unchanged.
         words = words if name in source.text else words.str.normalize("NFC")
         frame = frame.with_columns(words.alias(name))
     if problems:
@@ -230,7 +235,7 @@ def _compute_digest(
     labels: list[int],
     groups: dict[str, list[str | None]],
 ) -> str:
-    """SHA-256 of one JSON array a row, after one with the names of the groups."""
+    """SHA-256 of one JSON array per row, preceded by one with the names of the groups."""
     names = sorted(groups)
     hasher = hashlib.sha256(json.dumps(["table 1", pairs is not None, *names]).encode())
     second_texts: Sequence[str | None] = pairs if pairs is not None else [None] * len(ids)

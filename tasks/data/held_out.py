@@ -1,4 +1,4 @@
-"""Halves of a table: rows that are used, and rows by which the use is judged."""
+"""Random split of a table into used and held-out rows, without duplicates across the split."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,15 @@ from tasks.data.row_hashes import content_digests
 
 
 def split_held_out(table: Table, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions of rows that are used, and of those held out, by chance.
+    """Split rows at random into used and held-out ones; return their positions.
 
-    Rows of one content go to one side, whatever their ids: a copy of a used row judges nothing.
+    Rows of equal content are on the same side, whatever their ids: a held-out copy of a used row
+    would bias the evaluation.
 
     Args:
-        table: rows.
-        share: of the different rows, that is held out.
-        seed: of the chance.
+        table: Table to split.
+        share: Share of the distinct rows to hold out, from 0 to 1.
+        seed: Random seed.
     """
     numbers: dict[bytes, int] = {}
     rows = torch.tensor([numbers.setdefault(c, len(numbers)) for c in content_digests(table)])
@@ -25,5 +26,5 @@ def split_held_out(table: Table, share: float, seed: int) -> tuple[Tensor, Tenso
 
 
 def count_distinct_rows(table: Table) -> int:
-    """How many rows of different content there are."""
+    """Number of rows with distinct content."""
     return len(set(content_digests(table)))

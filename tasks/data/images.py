@@ -1,4 +1,4 @@
-"""Columns of images as pixels: files in memory such as PNG, or one byte a pixel."""
+"""Pixels of an image column: encoded files such as PNG, or one byte per pixel."""
 
 import io
 import itertools
@@ -10,21 +10,21 @@ import polars as pl
 from tasks.study.errors import Problem, StudyError
 
 MAX_SIDE = 32
-"""Pixels along each side of images that are of unequal size, or larger."""
+"""Side length in pixels to which images are resized if their sizes differ or are large."""
 MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 """First bytes of image files: PNG, JPEG, GIF, BMP, WebP, TIFF."""
 
 
 def read_pixels(column: pl.Series, place: str) -> np.ndarray:
-    """Every image as numbers from 0 to 1, [n d].
+    """Decode images to pixel values from 0 to 1, [n, d].
 
     Args:
-        column: bytes, `{bytes, path}` as the `datasets` library has it, or lists of whole numbers
-            from 0 to 255.
-        place: the table, for messages.
+        column: Column of bytes, of `{bytes, path}` structs (the `datasets` library), or of lists
+            of whole numbers from 0 to 255.
+        place: Name of the table for messages.
 
     Raises:
-        StudyError: it is none of these, or a row cannot be read.
+        StudyError: another type of column, or a row that cannot be decoded.
     """
     where = f"column {column.name}"
     if isinstance(column.dtype, pl.Struct) and "bytes" in [f.name for f in column.dtype.fields]:
@@ -43,42 +43,43 @@ def read_pixels(column: pl.Series, place: str) -> np.ndarray:
             for number, row in enumerate(column.to_list(), 1)
         ]
     else:
-        expected = "bytes of image files, or a byte a pixel"
-        change = "save images as bytes; numbers of another kind belong into features"
+        expected = "bytes of image files, or one byte per pixel"
+        change = "save images as bytes; use features for other numbers"
         raise _make_error(place, where, expected, f"{column.dtype}", change)
     sizes = [len(row) for row in rows]
     if len(set(sizes)) > 1:
         odd = next(i for i, size in enumerate(sizes) if size != sizes[0])
         got = f"{sizes[0]} in row 1, {sizes[odd]} in row {odd + 1}"
-        change = "save images of one size, or the files of images, such as PNG"
-        raise _make_error(place, where, "as many pixels in every row", got, change)
+        change = "save images of equal size, or encoded image files such as PNG"
+        raise _make_error(place, where, "the same number of pixels in every row", got, change)
     return np.stack(rows).astype(np.float32) / 255
 
 
 def _parse_pixels(row: Any, number: int, place: str, where: str) -> np.ndarray:
     pixels = np.asarray(row)
     if pixels.dtype.kind not in "iu" or pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255:
-        expected, change = "whole numbers from 0 to 255", "scale them, or name them as features"
+        expected, change = "whole numbers from 0 to 255", "scale them, or use features instead"
         raise _make_error(place, where, expected, f"others in row {number}", change)
     return pixels.ravel().astype(np.uint8)
 
 
 def _decode_images(files: list[bytes], place: str, where: str) -> np.ndarray:
-    """Images of one size as they are, if small; else all of them made so."""
+    """Decode image files; resize them if their sizes differ or are large."""
     try:
         from PIL import Image
     except ImportError:
-        change = "pip install 'fastif[images]', or save a byte a pixel"
-        raise _make_error(place, where, "the library Pillow", "it is not there", change) from None
+        change = "pip install 'fastif[images]', or save one byte per pixel"
+        got = "it is not installed"
+        raise _make_error(place, where, "the library Pillow", got, change) from None
     images = []
     for number, file in enumerate(files, 1):
         try:
             image = Image.open(io.BytesIO(file))
             images.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-        except Exception as error:  # a foreign library at hostile input: any class may come
+        except Exception as error:  # Pillow can raise any exception on a corrupt file
             got = f"row {number}: {type(error).__name__}"
             change = "correct or remove this row"
-            expected = "a whole image file"
+            expected = "an intact image file"
             raise _make_error(place, where, expected, got, change) from None
     is_grey = all(image.mode == "L" for image in images)
     sizes = {image.size for image in images}

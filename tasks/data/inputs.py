@@ -1,4 +1,4 @@
-"""A study file with its two tables: what every command starts from. Each file is read once."""
+"""The study file and its two tables, the inputs of every command; each file is read once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _tables: FileCache[Table] = FileCache(4)
 
 @dataclass(frozen=True)
 class Inputs:
-    """The study and its two tables, read and checked."""
+    """A study and its two tables, read and validated."""
 
     study: Study
     train: Table
@@ -23,19 +23,19 @@ class Inputs:
 
 
 def read_study(path: Path) -> Study:
-    """The study of a file; parsed once by this process, and again when the file is another.
+    """Load a study, cached in this process until the file changes.
 
     Raises:
-        StudyError: as `load_study`.
+        StudyError: see `load_study`.
     """
     return _studies.read(path, str(path), lambda: load_study(path))
 
 
 def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
-    """`read_table`, and a file is read and hashed once by this process; a data set each time.
+    """Read a table, cached in this process until the file changes; `dataset` is never cached.
 
     Raises:
-        StudyError: as `read_table`.
+        StudyError: see `read_table`.
     """
     if source.table is None:
         return read_table(source, labels, folder, role)
@@ -45,10 +45,10 @@ def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, ro
 
 
 def read_tables(study: Study) -> Inputs:
-    """A study with its tables.
+    """Read and check the tables of a study.
 
     Raises:
-        StudyError: everything that is wrong with one of them.
+        StudyError: all problems of the first table that has any.
     """
     train = read_table_once(study.train, study.labels, study.folder, "train")
     queries = train.take([])
@@ -62,6 +62,6 @@ def read_inputs(path: Path) -> Inputs:
     """Read a study file and its tables.
 
     Raises:
-        StudyError: everything that is wrong with one of them.
+        StudyError: all problems of the first file that has any.
     """
     return read_tables(read_study(path))

@@ -1,4 +1,4 @@
-"""Which rows are one row, or nearly: the same words in the same order but for one in ten."""
+"""Groups of exact and near duplicates: normalized texts, and word sequences 90 % equal."""
 
 import re
 import sys
@@ -15,25 +15,25 @@ from tasks.data.dataset import Table
 from tasks.data.normalize_text import normalize_text
 
 MIN_SIMILARITY, MIN_WORDS = 0.9, 10
-"""Share of the words that near-duplicates have in common, in their order; and how many words a text
-needs for it: of short ones a single word, such as "not", may turn the label."""
+"""Least share of words that near duplicates have in common, in order, and least number of words of
+a text: in shorter ones a single word, such as "not", can change the label."""
 WORDS = re.compile(r"\w+")
 
 TextColumns = Sequence[Sequence[str]]
-"""Texts of rows; a second column where rows are pairs of texts."""
+"""Texts of the rows, one list per column; two columns for pairs of texts."""
 Words = tuple[list[str], ...]
-"""The words of each text of a row, in their order."""
+"""Words of each text of a row, in order."""
 
 
 def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
-    """Equal numbers for rows that are alike, whatever their labels, [n].
+    """Number of the duplicate group of each row, [n], whatever the labels.
 
-    Texts of the same letters and digits are, and of the pairs among `neighbours` those that nearly
-    have the same words. Rows that are no texts are alike if they are equal.
+    Exact duplicates have equal normalized texts. Near duplicates are pairs of `neighbours` with
+    nearly equal word sequences. Rows of features or images are duplicates if they are equal.
 
     Args:
-        table: rows, in an order that depends on their contents alone.
-        neighbours: of each row the positions of others that are like it.
+        table: Rows, in an order that depends on their contents alone.
+        neighbours: Positions of similar rows for each row, [n, k].
     """
     groups = group_exact_duplicates(table)
     if table.measurements is not None or len(groups.unique()) < 2:
@@ -43,28 +43,28 @@ def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
 
 
 def group_exact_duplicates(table: Table) -> Tensor:
-    """Equal numbers, from 0, for rows of the same letters and digits, or of equal measurements."""
+    """Group number of each row, from 0: equal for equal normalized texts or equal values, [n]."""
     is_text = table.measurements is None
     return torch.tensor(_number(table.texts) if not is_text else number_texts(_list_texts(table)))
 
 
 def number_texts(columns: TextColumns) -> list[int]:
-    """Equal numbers, from 0, for rows of the same letters and digits.
+    """Group number of each row, from 0: equal for rows with equal normalized texts.
 
     Args:
-        columns: the texts.
+        columns: Texts of the rows, one list per column.
     """
     normalized = [[normalize_text(text) for text in column] for column in columns]
     return _number(list(zip(*normalized, strict=True)))
 
 
 def split_words(columns: TextColumns) -> list[Words]:
-    """The words of each text of a row, in lower case.
+    """Split each text of each row into lower-case words.
 
     Args:
-        columns: the texts.
+        columns: Texts of the rows, one list per column.
     """
-    # Interned: a word that stands in many rows takes memory once.
+    # Interned, so that a word of many rows takes memory once.
     words = [[[*map(sys.intern, WORDS.findall(text.casefold()))] for text in c] for c in columns]
     return list(zip(*words, strict=True))
 
@@ -74,12 +74,12 @@ def merge_near_texts(
     words: Sequence[Words],
     neighbours: Iterable[Iterable[int]],
 ) -> list[int]:
-    """Numbers of groups that hold near-duplicates made one, as connected components.
+    """Merge groups that contain near duplicates of each other, as connected components.
 
     Args:
-        groups: number of each row's group, as `number_texts` gives them.
-        words: of each row.
-        neighbours: of each row the positions of others that it is compared with.
+        groups: Group number of each row, from `number_texts`.
+        words: Words of each row.
+        neighbours: Positions of the rows that each row is compared with.
     """
     near_pairs: set[tuple[int, int]] = set()
     for row, others in enumerate(neighbours):
@@ -93,11 +93,11 @@ def merge_near_texts(
 
 
 def is_near_duplicate(left: Words, right: Words) -> bool:
-    """Whether two rows nearly have the same words in the same order; of pairs of texts, both.
+    """Whether two rows have nearly equal word sequences, in both texts of a pair.
 
     Args:
-        left: words of a row.
-        right: of another.
+        left: Words of the first row.
+        right: Words of the second row.
     """
     return all(a == b or _has_similar_words(a, b) for a, b in zip(left, right, strict=True))
 
@@ -107,14 +107,14 @@ def _list_texts(table: Table) -> TextColumns:
 
 
 def _number(keys: Sequence) -> list[int]:
-    """Positions among the distinct keys in order."""
+    """Position of each key among the sorted distinct keys."""
     number = {key: i for i, key in enumerate(sorted(set(keys)))}
     return [number[key] for key in keys]
 
 
 def _has_similar_words(a: list[str], b: list[str]) -> bool:
     shorter, longer = sorted((len(a), len(b)))
-    # Cheap, as what follows; both rule out nearly all.
+    # Cheap bounds on the ratio come first and exclude nearly all pairs.
     if shorter < MIN_WORDS or 2 * shorter / (shorter + longer) < MIN_SIMILARITY:
         return False
     common = len(set(a) & set(b)) / max(len(set(a)), len(set(b)))
@@ -124,7 +124,7 @@ def _has_similar_words(a: list[str], b: list[str]) -> bool:
 
 
 def _merge_pairs(groups: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[int]:
-    """The number of each row's component; the components in the order of their first member."""
+    """Number of the connected component of each row, by its first member."""
     if not pairs:
         return list(groups)
     count = max(groups) + 1

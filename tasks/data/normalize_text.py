@@ -1,8 +1,8 @@
-"""When two texts are the same to a reader."""
+"""Normalization of texts for the detection of exact duplicates."""
 
 
 def normalize_text(text: str) -> str:
-    """The letters and digits of a text, in lower case; the text itself if it has none.
+    """Keep the alphanumeric characters of a text, casefolded; the text itself if it has none.
 
     >>> normalize_text("It's 5 o'clock!") == normalize_text("its 5 OCLOCK")
     True

@@ -1,6 +1,6 @@
-"""Opening the table a study names: a Parquet, CSV or JSON Lines file, or a data set by name.
+"""Reading of a study's table from a Parquet, CSV or JSON Lines file, or by the `datasets` library.
 
-Nothing here looks at the content; `tasks.data.dataset` does.
+The content is validated in `tasks.data.dataset`.
 """
 
 import codecs
@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RawTable:
-    """What was read, and the name by which messages call it.
+    """Columns that were read from a source.
 
-    `frame` has the wanted columns that exist, and ROW. `class_names` holds, for columns in which a
-    data set keeps labels as numbers with names, those names in the order of the numbers.
+    Attributes:
+        place: Name of the source for messages.
+        available: Names of all columns of the source.
+        frame: Wanted columns that exist, and ROW.
+        class_names: Names of the classes, by column, for `datasets` columns with class labels.
     """
 
     place: str
@@ -47,10 +50,16 @@ class RawTable:
 
 
 def read_source(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:
-    """Read the wanted columns of a source; `role` is its section, train or queries.
+    """Read columns of a source.
+
+    Args:
+        source: Section of the study.
+        wanted: Names of the columns to read.
+        folder: Folder from which relative paths start.
+        role: Name of the section, train or queries, for messages.
 
     Raises:
-        StudyError: the file or data set is not there or cannot be read.
+        StudyError: the file or data set does not exist or cannot be read.
     """
     if source.table is not None:
         return _read_file(folder / source.table, wanted, f"[{role}] table")
@@ -60,7 +69,7 @@ def read_source(source: TableSource, wanted: Sequence[str], folder: Path, role: 
 _READERS: dict[str, tuple[str, Callable[[Path], pl.LazyFrame]]] = {
     ".parquet": ("a Parquet file", scan_parquet),
     ".csv": ("a CSV file in UTF-8, with a header line", scan_csv),
-    ".jsonl": ("JSON Lines in UTF-8, one object a line", scan_json_lines),
+    ".jsonl": ("JSON Lines in UTF-8, one object per line", scan_json_lines),
 }
 
 
@@ -73,7 +82,7 @@ def _read_file(path: Path, wanted: Sequence[str], key: str) -> RawTable:
     expected, reader = _READERS[path.suffix.lower()]
     if path.stat().st_size == 0:
         got = "an empty file (0 bytes)"
-        raise StudyError(path, [Problem(key, expected, got, "write the rows into it")])
+        raise StudyError(path, [Problem(key, expected, got, "write the rows to the file")])
     if _is_utf_16(path):
         raise StudyError(path, [Problem(key, expected, "UTF-16", "save the file as UTF-8")])
     try:
@@ -91,19 +100,19 @@ def _read_file(path: Path, wanted: Sequence[str], key: str) -> RawTable:
 
 
 def _normalize_columns(names: Sequence[str]) -> dict[str, str]:
-    """Each column's name -> as it is compared.
+    """Names of the columns mapped to their Unicode form NFC.
 
     Raises:
-        ValueError: two are the same name in two Unicode forms.
+        ValueError: two columns have the same name in this form.
     """
     normalized = {name: normalize_nfc(name) for name in names}
     if len(set(normalized.values())) < len(normalized):
-        raise ValueError(f"columns that are one in Unicode's form NFC: {join_some(normalized)}")
+        raise ValueError(f"columns with equal names in Unicode form NFC: {join_some(normalized)}")
     return normalized
 
 
 def _is_utf_16(path: Path) -> bool:
-    """Whether a file of text begins as UTF-16 does: with its mark, or every other byte zero."""
+    """Whether a text file starts like UTF-16: with its byte order mark, or alternate zero bytes."""
     with path.open("rb") as file:
         head = file.read(64)
     if path.suffix.lower() == ".parquet" or len(head) < 4:
@@ -117,8 +126,8 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def _check_readable(path: Path, key: str) -> None:
     try:
         is_readable = path.is_file() and os.access(path, os.R_OK)
-        got = "a file that may not be read" if path.is_file() else ""
-    except OSError as error:  # a name that is too long, say
+        got = "a file without read permission" if path.is_file() else ""
+    except OSError as error:  # such as a name that is too long
         is_readable, got = False, error.strerror or str(error)
     if not is_readable:
         problem = Problem(key, "a file", got, "correct the path, or its permissions")
@@ -139,23 +148,22 @@ def _explain_missing_file(key: str, path: Path) -> Problem:
 
 
 def _read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:
-    """A data set of the `datasets` library: saved to a folder, a folder of files, or of the hub.
+    """Read a data set by the `datasets` library: saved to a folder, a folder of files, or a hub.
 
-    Only a name after `hub:` is looked up there: a path that is mistyped is refused.
-
-    Code that comes with a data set is never run.
+    Only names with the prefix `hub:` are looked up on the hub, so that a mistyped path is refused.
+    Code of a data set is never executed.
     """
     name, key = str(source.dataset), f"[{role}] dataset"
     try:
         import datasets
     except ImportError:
-        change = "pip install datasets, or save the table as .parquet and name it as table"
+        change = "pip install datasets, or save the rows as .parquet and use the key table"
         got = "it is not installed"
         problem = Problem(key, "the `datasets` library", got, change)
         raise StudyError(name, [problem]) from None
     local = folder / name
     if not local.is_dir() and not name.startswith(HUB):
-        change = f'correct the path; a data set of the Hugging Face hub is written "{HUB}{name}"'
+        change = f'correct the path; for a data set of the Hugging Face hub write "{HUB}{name}"'
         problem = Problem(key, "a folder with a data set", f"no folder {local}", change)
         raise StudyError(name, [problem])
     try:
@@ -165,13 +173,13 @@ def _read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role
             place = str(local) if local.is_dir() else name.removeprefix(HUB)
             dataset = datasets.load_dataset(place, source.config)
         rows = _select_split(dataset, source, role)
-        # Only columns that are asked for are read: others may hold images or sound.
+        # Only the wanted columns are read, since others can hold images or sound.
         present = [column for column in rows.column_names if normalize_nfc(column) in wanted]
         frame = pl.DataFrame(rows.select_columns(present).with_format("arrow")[:])
         frame = frame.rename(_normalize_columns(frame.columns))
     except StudyError:
         raise
-    except Exception as error:  # a foreign library at its network edge: any class may come
+    except Exception as error:  # the library can raise any exception, also of the network
         raise StudyError(name, [_explain_load_error(key, error)]) from None
     names = {
         normalize_nfc(column): list(feature.names)
@@ -188,9 +196,9 @@ def _is_saved_dataset(folder: Path) -> bool:
 
 
 def _select_split(dataset: Any, source: TableSource, role: str) -> "Dataset":
-    """The split that is asked for; without a question the only one."""
+    """Select the split of the study, or the only one."""
     if not isinstance(dataset, dict):
-        if dataset.split is None:  # made without a split, so it has only itself to offer
+        if dataset.split is None:  # it was created without splits
             return dataset
         dataset = {str(dataset.split): dataset}
     if source.split is None and len(dataset) == 1:
@@ -204,9 +212,9 @@ def _select_split(dataset: Any, source: TableSource, role: str) -> "Dataset":
 
 
 def _explain_load_error(key: str, error: Exception) -> Problem:
-    got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason'}"
+    got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     change = (
-        "check the name and the network; offline, name a folder made by save_to_disk, "
-        "or save the rows as .parquet and name them as table"
+        "check the name and the network; offline, use a folder written by save_to_disk, "
+        "or save the rows as .parquet and use the key table"
     )
     return Problem(key, "a data set that can be loaded", got, change)

@@ -1,4 +1,4 @@
-"""Rows by their content: what of a row an answer depends on beside the model."""
+"""Hashes of rows by content, by which rows are matched across runs and scores are reused."""
 
 import hashlib
 import json
@@ -8,35 +8,35 @@ from storage import Store
 from tasks.data.dataset import Table
 
 EXTRA_LEGACY_LABELS = 16
-"""Positions beyond the labels there are that a label may have had when there were more."""
+"""Number of further label positions to try, since earlier tables may have had more labels."""
 
 
 def row_digests(table: Table, labels: Sequence[str]) -> list[bytes]:
-    """Digest of each row's text or texts, and the name of its label.
+    """Digest of text(s) and label name of each row.
 
-    The name and not its position, which another list of labels would move.
+    The name is hashed instead of the position, which changes with the list of labels.
 
     Args:
-        table: rows; their labels are positions in `labels`.
-        labels: the study's label names.
+        table: Rows of the study.
+        labels: Label names of the study.
     """
     names = (labels[label] for label in table.labels)
     return [row_digest(*row) for row in zip(content_digests(table), names, strict=True)]
 
 
 def content_digests(table: Table) -> list[bytes]:
-    """Digest of each row's text or texts alone."""
+    """Digest of the text(s) of each row, without the label."""
     pairs = table.text_pairs or [None] * len(table)
     return [content_digest(*row) for row in zip(table.texts, pairs, strict=True)]
 
 
 def read_row_digests(store: Store, run: str, table: str) -> list[bytes]:
-    """Row digests of a run's table `queries` or `train`, in the order of its positions.
+    """Row digests of a table of a run, by position.
 
     Args:
-        store: has the run.
-        run: its name.
-        table: which.
+        store: Store with the run.
+        run: Name of the run.
+        table: Name of the table, `queries` or `train`.
     """
     key = "query" if table == "queries" else "train"
     rows = store.scan(table, run).sort(key).select("text", "text_pair", "label").collect()
@@ -44,24 +44,24 @@ def read_row_digests(store: Store, run: str, table: str) -> list[bytes]:
 
 
 def content_digest(text: str, pair: str | None) -> bytes:
-    """SHA-256 of one or two texts, cut to 16 bytes."""
+    """SHA-256 of one or two texts, truncated to 16 bytes."""
     return _short_sha256(json.dumps([text, pair]).encode())
 
 
 def row_digest(content: bytes, label: str) -> bytes:
-    """SHA-256 of the digest of the texts and the name of the label, cut to 16 bytes."""
+    """SHA-256 of content digest and label name, truncated to 16 bytes."""
     return _short_sha256(content + label.encode())
 
 
 def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, str], bytes]:
-    """Content digests by the row digests of before and the label's name.
+    """Map row digests of earlier versions, with the label's name, to content digests.
 
-    Those of before had the position of the label for its name; it is not known, so of all that the
-    label may have had.
+    Earlier versions hashed the position of the label, which is unknown, so every possible position
+    is mapped.
 
     Args:
-        table: rows; their labels are positions in `labels`.
-        labels: the study's label names.
+        table: Rows of the study.
+        labels: Label names of the study.
     """
     pairs = table.text_pairs or [None] * len(table)
     contents = {}
@@ -73,7 +73,7 @@ def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes,
 
 
 def legacy_row_digests(table: Table) -> list[bytes]:
-    """Row digests of before: with the position of the label for its name."""
+    """Row digests of earlier versions, which hash the position of the label."""
     pairs = table.text_pairs or [None] * len(table)
     return [_legacy_digest(*row) for row in zip(table.texts, pairs, table.labels, strict=True)]
 

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of a table: each column checked, rows named."""
+"""Validation of the rows of a table: texts, labels and ids; problems quote the row numbers."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,15 +15,15 @@ from tasks.study.errors import (
 )
 from tasks.study.spelling import BLANK_CHARACTERS
 
-if TYPE_CHECKING:  # at run time it would bring torch into everything that reads a table
+if TYPE_CHECKING:  # a run-time import would load torch for every reader of a table
     pass
 
 MAX_SHOWN = 5
-"""How many rows with one mistake a message names."""
+"""Largest number of rows that a message quotes for one problem."""
 
 
 def find_text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
-    """Rows without a text."""
+    """Yield problems: null and empty texts."""
     missing = frame.filter(pl.col(name).is_null())
     blank = frame.filter(_is_blank(name))
     change = "fill these rows, or remove them from the table"
@@ -37,14 +37,14 @@ def find_text_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
 
 
 def _is_blank(name: str) -> pl.Expr:
-    """Whether there is nothing in it that a person or a tokenizer could read."""
+    """Expression for texts that consist of invisible characters only."""
     return pl.col(name).str.replace_all(BLANK_CHARACTERS, "") == ""
 
 
 def find_label_problems(
     frame: pl.DataFrame, name: str, labels: Sequence[str], opened: RawTable
 ) -> Iterator[Problem]:
-    """Rows without a label, or with one that the study does not name."""
+    """Yield problems: null labels, and labels that are not in the study."""
     missing = frame.filter(pl.col(name).is_null())
     if len(missing):
         change = "label these rows, or remove them from the table"
@@ -56,30 +56,30 @@ def find_label_problems(
         return
     are_numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
     if are_numbers:
-        change = 'write labels as these numbers, such as ["0", "1"], or replace them by the names'
+        change = 'set labels to these numbers, such as ["0", "1"], or write names into the column'
     else:
         hint = suggest(unknown[name][0], labels)
-        change = hint or "correct these rows, or add the label to labels if the model has it"
+        change = hint or "correct these rows, or add the name to labels if the model has it"
     got = _format_rows(unknown, name)
     yield Problem(f"column {name}", f"one of {join_some(map(format_value, labels))}", got, change)
 
 
 def find_id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
-    """Rows without an id, or with that of another."""
+    """Yield problems: null, empty and duplicate ids."""
     missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
     if len(missing):
-        change = "fill these rows, or leave id out to use row numbers"
+        change = "fill these rows, or remove the key id to use row numbers"
         got = f"null or empty in {_format_rows(missing)}"
         yield Problem(f"column {name}", "an id in every row", got, change)
     repeated = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
     if len(repeated):
-        change = "make the ids unique, or leave id out to use row numbers"
-        got = f"the same again in {_format_rows(repeated, name)}"
-        yield Problem(f"column {name}", "each id once", got, change)
+        change = "make the ids unique, or remove the key id to use row numbers"
+        got = f"duplicates in {_format_rows(repeated, name)}"
+        yield Problem(f"column {name}", "unique ids", got, change)
 
 
 def _format_rows(bad: pl.DataFrame, name: str | None = None) -> str:
-    """`row 3`, `rows 3, 8 and 9 more`, or with the values of a column: `row 3: "x"`."""
+    """Format row numbers as `rows 3, 8 and 9 more`, or with the values of a column."""
     numbers = bad[ROW].to_list()
     if name is None:
         return f"row{'s' if len(numbers) > 1 else ''} {join_some(map(str, numbers), MAX_SHOWN)}"

@@ -1,4 +1,4 @@
-"""Rows that are no text: columns of numbers and of kinds, or images, as the numbers they are."""
+"""Rows of features or images: numeric columns, categorical columns, pixels."""
 
 import hashlib
 import json
@@ -20,24 +20,24 @@ from tasks.study.errors import (
 from tasks.study.sections import TableSource
 
 MAX_SHOWN = 5
-EXPECTED = "numbers, lists of as many numbers in every row, or text for kinds"
+EXPECTED = "numbers, lists of numbers of equal length, or text for categories"
 MAX_EXACT_INTEGER = 2**53
-"""Beyond it whole numbers that differ by one are one number in double precision."""
+"""Largest whole number below which all whole numbers are exact in double precision."""
 MIN_DISTINCT_ROWS = 30
-"""Different rows, below which little can be said of each by the others."""
+"""Number of distinct rows below which out-of-fold probabilities are unreliable."""
 MAX_KINDS = 100
-"""Kinds of a column that features have room for; see `fastif.mislabels.make_tabular_features`."""
+"""Largest number of one-hot categories per column; see `fastif.mislabels.make_tabular_features`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """What rows are.
+    """Values of rows without text.
 
     Attributes:
-        numbers: a column each, [n d]; NaN where a table has none.
-        categories: columns of words of which only the equality counts; None where a table has none.
-        image: whether the numbers are the pixels of images.
-        notes: of columns that were read otherwise than their name may lead one to expect.
+        numbers: Numeric columns, [n, d]; NaN for missing values.
+        categories: Categorical columns; None for missing values.
+        image: Whether the numbers are pixels of images.
+        notes: Sentences on columns that may have been read in an unexpected way.
     """
 
     numbers: np.ndarray
@@ -50,16 +50,18 @@ class Measurements:
         return len(self.numbers)
 
     def take(self, rows: Sequence[int]) -> "Measurements":
-        """Some rows, in this order."""
+        """Select rows by position, in this order."""
         categories = [[column[i] for i in rows] for column in self.categories]
         return Measurements(self.numbers[list(rows)], categories, self.image, self.notes)
 
 
 def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measurements, list[str]]:
-    """The rows of a table, and each in words: what a person is shown, and what names its content.
+    """Read the features or images of a table; return values, and a text description of each row.
+
+    The description is displayed, and hashed as the content of the row.
 
     Raises:
-        StudyError: a column is neither numbers nor kinds, or an image cannot be read.
+        StudyError: a column of an unsupported type, or an image that cannot be decoded.
     """
     if source.image is not None:
         column = opened.frame[source.image]
@@ -71,7 +73,7 @@ def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measuremen
         try:
             column = _parse_column(opened.frame, name, is_typed=not opened.place.endswith(".csv"))
         except _UnreadableError as error:
-            change = "correct these rows, or leave the column out of features"
+            change = "correct these rows, or remove the column from features"
             problems.append(Problem(f"column {name}", EXPECTED, error.args[0], change))
             continue
         if isinstance(column, np.ndarray):
@@ -89,50 +91,50 @@ def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measuremen
 
 
 def _describe_column(name: str, column: np.ndarray | list[str | None]) -> list[str]:
-    """What may not have been meant: a column of one value, numbers that are text, many kinds."""
+    """Notes on a constant column, numbers or dates that were read as text, and many categories."""
     if isinstance(column, np.ndarray):
         is_varied = ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any()
-        return [] if is_varied else [f"{name} holds one value in every row: it tells nothing"]
+        return [] if is_varied else [f"{name} is constant and carries no information"]
     categories = {word for word in column if word is not None}
     if len({*column}) < 2:
-        return [f"{name} holds one value in every row: it tells nothing"]
+        return [f"{name} is constant and carries no information"]
     with_points = pl.Series(sorted(categories), dtype=pl.String).str.replace(",", ".", literal=True)
     numbers = with_points.cast(pl.Float64, strict=False).is_not_null()
     if 2 * numbers.sum() > len(categories):
         odd = [word for word, number in zip(sorted(categories), numbers, strict=True) if not number]
-        reason = f"such as {format_value(odd[0], 20)}" if odd else "numbers with a comma"
+        reason = format_value(odd[0], 20) if odd else "numbers with a decimal comma"
         return [
-            f"{name} is read as {len(categories)} kinds, not as numbers, since it holds {reason}"
+            f"{name} is read as {len(categories)} categories, not as numbers, since it contains "
+            f"{reason}"
         ]
     dates = (
         pl.Series(sorted(categories), dtype=pl.String).str.slice(0, 10).str.to_date(strict=False)
     )
     if 2 * dates.is_not_null().sum() > len(categories):
         return [
-            f"{name} is read as {len(categories)} kinds, though it holds dates: nothing of their "
-            "order"
+            f"{name} is read as {len(categories)} categories: the order of its dates is not used"
         ]
-    note = f"{name} has {len(categories)} kinds, of which the {MAX_KINDS} commonest are told apart"
+    note = f"{name} has {len(categories)} categories: only the {MAX_KINDS} most frequent are used"
     return [note] if len(categories) > MAX_KINDS else []
 
 
 def _warn_few_distinct(rows: Sequence[str]) -> list[str]:
-    """Rows that are alike never judge each other, so that few different ones hardly judge any."""
+    """Warn of few distinct rows: duplicates share a fold, so cross-fitting has little data."""
     distinct = len(set(rows))
     if not 1 < distinct < MIN_DISTINCT_ROWS <= len(rows):
         return []
     return [
-        f"only {distinct} of {len(rows):,} rows are different, and each is judged by those unlike "
-        "it: probabilities mean little; look at the labels of equal rows"
+        f"only {distinct} of {len(rows):,} rows are distinct, and duplicates share a fold: "
+        "probabilities are unreliable; review the labels of equal rows"
     ]
 
 
 class _UnreadableError(ValueError):
-    """Says what was got in place of numbers or kinds."""
+    """Error for an unsupported value; its message is the part `got` of a problem."""
 
 
 def _parse_column(frame: pl.DataFrame, name: str, is_typed: bool) -> np.ndarray | list[str | None]:
-    """Numbers [n w], or kinds; text of a CSV file is numbers if all of it can be read as such."""
+    """Parse a column to numbers [n, w] or categories; CSV text is numeric if all of it parses."""
     column = frame[name]
     if isinstance(column.dtype, pl.List | pl.Array):
         return _require_finite(frame, _parse_lists(frame, column))
@@ -154,7 +156,7 @@ def _check_whole(frame: pl.DataFrame, column: pl.Series) -> None:
     size = column.cast(pl.Int128).abs() > MAX_EXACT_INTEGER
     if size.any():
         got = f"a whole number beyond 2^53 in {_format_rows(frame.filter(size.fill_null(False)))}"
-        raise _UnreadableError(f"{got}, which would be rounded; an id? As text it is a kind")
+        raise _UnreadableError(f"{got}, which would be rounded; save an id as text")
 
 
 def _parse_lists(frame: pl.DataFrame, column: pl.Series) -> np.ndarray:
@@ -166,7 +168,7 @@ def _parse_lists(frame: pl.DataFrame, column: pl.Series) -> np.ndarray:
         got = (
             f"{lists.dtype}"
             if odd.is_empty()
-            else f"another length than {usual} in {_format_rows(odd)}"
+            else f"a length other than {usual} in {_format_rows(odd)}"
         )
         raise _UnreadableError(got)
     return lists.explode().cast(pl.Float64).to_numpy().reshape(len(column), usual)
@@ -187,7 +189,7 @@ def _format_rows(bad: pl.DataFrame) -> str:
 def _describe_values(
     name: str, column: pl.Series, values: np.ndarray | list[str | None]
 ) -> list[str]:
-    """`age=39`; of a list how long it is and a digest, since a row's words name its content."""
+    """Describe values as `age=39`, lists by length and digest, since the text is hashed."""
     if isinstance(values, np.ndarray) and values.shape[1] != 1:
         digests = (hashlib.sha256(row.tobytes()).hexdigest()[:12] for row in values)
         return [f"{name}=[{values.shape[1]} numbers, {digest}]" for digest in digests]
@@ -196,5 +198,5 @@ def _describe_values(
 
 
 def _quote_category(category: str) -> str:
-    """A kind as it is; in quotes where it would be taken for more than one."""
+    """Return a category as it is; in quotes if it contains a separator."""
     return json.dumps(category, ensure_ascii=False) if set(category) & set(',="') else category

@@ -124,7 +124,7 @@ def test_a_cluster_over_tls_refuses_clients_without_a_certificate(
         )
         plain = start_audit(study, server.environment, "--engine", address.replace("tls:", "tcp:"))
         assert plain.wait(240) == 2, read_log(study)
-        assert "a Dask scheduler that answers" in read_log(study)
+        assert "a Dask scheduler that responds" in read_log(study)
         prefix = "DASK_DISTRIBUTED__COMM__TLS__"
         keys = {
             f"{prefix}CA_FILE": str(files["ca"]),

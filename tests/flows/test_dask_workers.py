@@ -162,7 +162,9 @@ def test_an_audit_of_which_the_only_worker_is_killed_says_so_and_ends(
 
         killed: list[float] = []
         threading.Thread(target=kill_once_it_works, daemon=True).start()
-        with pytest.raises(InputError, match=r"a worker that takes tasks|a worker that offers"):
+        with pytest.raises(
+            InputError, match=r"a worker that takes tasks|a worker with the resource"
+        ):
             audited(world / "study.toml", RemoteDaskConfig(address=scheduler))
         assert time.monotonic() - killed[0] < 45
     finally:

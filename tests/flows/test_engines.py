@@ -98,7 +98,9 @@ def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
             client.wait_for_workers(1, timeout=60)
         assert_same(*audited(world / "study.toml", RemoteDaskConfig(address=address)), expected)
         other = tiny.write_study(world, "other.toml", store={"path": "other"})
-        with pytest.raises(InputError, match=r"a worker that offers GPU.*which offer CPU"):
+        with pytest.raises(
+            InputError, match=r"a worker with the resource GPU.*with the resources CPU"
+        ):
             audited(other, RemoteDaskConfig(address=address, resource="GPU"))
     finally:
         for process in (worker, scheduler):
@@ -119,7 +121,7 @@ def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
     ):
         pass
     monkeypatch.setattr(workers, "_check_server", lambda: None)
-    with pytest.raises(InputError, match="a Dask scheduler that answers"):  # noqa: SIM117
+    with pytest.raises(InputError, match="a Dask scheduler that responds"):  # noqa: SIM117
         with workers.start_executor(RemoteDaskConfig(address="tcp://127.0.0.1:9"), devices, 1):
             pass
 

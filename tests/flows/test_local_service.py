@@ -51,13 +51,13 @@ def test_up_starts_what_a_night_needs_and_down_stops_it(world, home):
     url = f"http://127.0.0.1:{port}/api"
     try:
         output = fastif(home, "up", "--study", study, "--port", port).stdout
-        assert "on loopback only" in output
-        assert "Worker at work" in output
+        assert "on the loopback interface only" in output
+        assert "Worker is running" in output
         service = Service(service_folder_of(home), url)
         there = service.read_processes()
         assert set(there) == {"server", "worker"}
         again = fastif(home, "up", "--study", study, "--port", port).stdout
-        assert "is there" in again
+        assert "is running" in again
         assert service.read_processes() == there, "what is there is not started twice"
         listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
         assert f"127.0.0.1:{port}" in listening or not listening

@@ -68,7 +68,7 @@ def test_no_shard_begins_that_would_not_end_in_time(pool):
     assert time.monotonic() - start < 0.5 + 0.1 * (1 + QUEUE_AHEAD)
     assert 0 < len(done) < len(SHARDS)
     assert len(done) + len(dispatch.remaining) == len(SHARDS)
-    assert "No other shard would end within" in dispatch.stop_reason
+    assert "No further shard would finish within" in dispatch.stop_reason
 
 
 def test_the_first_signal_finishes_what_is_out_and_handlers_are_put_back(pool):

@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "duplicate ids": (
         rows("train", set_cell(9, "id", "train-0")),
-        ["train.csv", "each id once", 'row 9: "train-0"'],
+        ["train.csv", "unique ids", 'row 9: "train-0"'],
     ),
     "k of 0": (
         study(candidates={"kind": "knn", "k": 0}),

@@ -57,7 +57,7 @@ def test_questions_about_what_is_not_there(finished):
 def test_help_says_what_each_command_needs():
     code, out, _ = run("--help")
     assert code == 0
-    assert "Which training examples helped or harmed" in out
+    assert "which training examples helped or harmed" in out
     for command in COMMANDS:
         assert command in out
         code, own, _ = run(command, "--help")

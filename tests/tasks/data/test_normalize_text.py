@@ -39,7 +39,7 @@ def test_names_are_the_same_in_either_unicode_form(tmp_path, suffix, study, file
 
 def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
     source = save_table(tmp_path, "csv", {**ROWS, "id": [COMPOSED, DECOMPOSED, "x", "y"]})
-    assert single_problem(refusal(source, tmp_path)).expected == "each id once"
+    assert single_problem(refusal(source, tmp_path)).expected == "unique ids"
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_numbers_are_never_positions(tmp_path, suffix):
     problem = single_problem(refusal(source, tmp_path))
     assert '"neg", "pos"' in problem.expected
     assert 'row 1: "1"' in problem.got
-    assert "labels as these numbers" in problem.remedy
+    assert "labels to these numbers" in problem.remedy
 
 
 def test_numbers_as_ids_and_groups(tmp_path):

@@ -49,7 +49,7 @@ def test_columns_without_rows(tmp_path, suffix):
 
 def test_json_lines_that_are_blank(tmp_path):
     (tmp_path / "rows.jsonl").write_text("\n\n")
-    assert single_problem(refusal(make_source("rows.jsonl"), tmp_path)).got == "no rows in it"
+    assert single_problem(refusal(make_source("rows.jsonl"), tmp_path)).got == "a file without rows"
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -75,7 +75,7 @@ def test_missing_columns(tmp_path, suffix):
         ("label", "possitive", 'row 3: "possitive"'),
         ("id", None, "null or empty in row 3"),
         ("id", "", "null or empty in row 3"),
-        ("id", "a", 'the same again in row 3: "a"'),
+        ("id", "a", 'duplicates in row 3: "a"'),
     ],
 )
 def test_a_bad_cell(tmp_path, suffix, column, bad, got):
@@ -156,11 +156,11 @@ def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
         ("rows.csv", "id,text,label\n1,caf\u00e9,pos\n".encode("latin-1"), "not UTF-8"),
         ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16"), "UTF-16"),
         ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16-be"), "UTF-16"),
-        ("rows.csv", b"id,text,text,label\n1,a,b,pos\n", 'more than one column "text"'),
-        ("rows.jsonl", b'{"id": "1", "text": ' + 9999 * b"[" + 9999 * b"]" + b"}", "too deep"),
-        ("rows.jsonl", b'{"text": "\\ud83d", "label": "pos"}', "line 1: half of a character"),
+        ("rows.csv", b"id,text,text,label\n1,a,b,pos\n", 'several columns named "text"'),
+        ("rows.jsonl", b'{"id": "1", "text": ' + 9999 * b"[" + 9999 * b"]" + b"}", "too deeply"),
+        ("rows.jsonl", b'{"text": "\\ud83d", "label": "pos"}', "line 1: a lone surrogate"),
         ("rows.jsonl", b'{"id": "1"}\n{"id": \n', "line 2, column"),
-        ("rows.jsonl", b'{"id": "1"}\n[1, 2]\n', "line 2: no JSON object"),
+        ("rows.jsonl", b'{"id": "1"}\n[1, 2]\n', "line 2: not a JSON object"),
     ],
 )
 def test_files_that_do_not_hold_what_they_say(tmp_path, name, content, got):

@@ -98,7 +98,7 @@ def test_rows_are_named_by_all_of_their_content(tmp_path):
     ("column", "words"),
     [
         ([1.0, float("inf"), 2.0, 3.0], "infinity in row 2"),
-        ([[1, 2], [3], [4, 5], None], "another length than 2 in row 2, 4"),
+        ([[1, 2], [3], [4, 5], None], "a length other than 2 in row 2, 4"),
         ([["a"], ["b"], ["c"], ["d"]], "List(String)"),
         ([b"a", b"b", b"c", b"d"], "Binary"),
     ],
@@ -212,11 +212,11 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_pat
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        (["5", "5", "5", "5"], "a holds one value in every row"),
-        (["", "", "", ""], "a holds one value in every row"),
-        (["1", "NA", "3", "4"], '4 kinds, not as numbers, since it holds such as "NA"'),
-        (["1,5", "2,25", "3,1", "4,0"], "4 kinds, not as numbers, since it holds numbers with"),
-        (["2024-01-02", "2024-01-03", "2023-05-06", "x"], "4 kinds, though it holds dates"),
+        (["5", "5", "5", "5"], "a is constant"),
+        (["", "", "", ""], "a is constant"),
+        (["1", "NA", "3", "4"], '4 categories, not as numbers, since it contains "NA"'),
+        (["1,5", "2,25", "3,1", "4,0"], "4 categories, not as numbers, since it contains numbers"),
+        (["2024-01-02", "2024-01-03", "2023-05-06", "x"], "4 categories: the order of its dates"),
         (["1", "2", "3", ""], None),
         (["x", "y", "x", "y"], None),
     ],
@@ -234,6 +234,6 @@ def test_few_different_rows_are_noted(tmp_path, different, rows, noted):
         {"a": [i % different for i in range(rows)], "y": [LABELS[i % 2] for i in range(rows)]}
     )
     notes = read_rows(write_study(tmp_path, frame, "t.csv", features=["a"])).measurements.notes
-    assert [f"only {different} of {rows} rows are different" in note for note in notes] == [
+    assert [f"only {different} of {rows} rows are distinct" in note for note in notes] == [
         True
     ] * noted

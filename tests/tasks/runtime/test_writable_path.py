@@ -114,5 +114,5 @@ def test_a_key_that_a_row_has_twice_is_refused(tmp_path, above):
     twice = '{"id": "a", "text": "x", "label": "neg", "label": "pos"}\n'
     (tmp_path / "t.jsonl").write_text(good * above + twice + good)
     source = TableSource(table="t.jsonl", text=("text",), label="label")
-    with pytest.raises(StudyError, match=f'line {above + 1}: more than one key "label"'):
+    with pytest.raises(StudyError, match=f'line {above + 1}: duplicate key "label"'):
         read_source(source, ["text", "label"], tmp_path, "train")

@@ -104,7 +104,7 @@ AUDITS = {
         lambda w: tiny.write_study(w, store={"path": "/proc/store"}),
         "[store] path",
     ),
-    "one class": (lambda w: change_rows(w, label_all_negative), "rows of 2 or more labels"),
+    "one class": (lambda w: change_rows(w, label_all_negative), "2 or more different labels"),
     "a length of no token": (
         lambda w: tiny.write_study(w, model={"path": "model", "max_length": 2}),
         "at least 3",
@@ -194,8 +194,8 @@ TRAININGS = {
         lambda w: change_weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
         "finite weights",
     ),
-    "one class": (lambda w: change_rows(w, label_all_negative), "rows of 2 or more labels"),
-    "one row": (lambda w: change_rows(w, lambda table: table[:1]), "rows of 2 or more labels"),
+    "one class": (lambda w: change_rows(w, label_all_negative), "2 or more different labels"),
+    "one row": (lambda w: change_rows(w, lambda table: table[:1]), "2 or more different labels"),
     "a file for a model": (lambda w: write_file_at(w / "out" / "m"), "a folder; got a file"),
     "no room for a model": (
         lambda w: study(w, model={"path": "/proc/m", "max_length": 10}),
