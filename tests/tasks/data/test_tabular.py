@@ -174,7 +174,7 @@ def test_what_is_missing_is_named_with_its_key(tmp_path):
     ("more", "where", "words"),
     [
         ('[model]\npath = "m"\n[queries]\ntable = "t.parquet"\nfeatures = ["age"]\nlabel = "y"\n'
-         '[curvature]\ndamping = 1.0\n[candidates]\nkind = "full"\n', "[train] features", "leave"),
+         '[curvature]\ndamping = 1.0\n[candidates]\nkind = "full"\n', "[train] features", "remove"),
         ("[mislabels]\nfolds = 3\n", "[mislabels]", "no training and no judge"),
         ('[mislabels]\nencoder = "e"\n', "[mislabels] encoder", "used as they are"),
         ('[queries]\ntable = "t.parquet"\ntext = "age"\nlabel = "y"\n', "[queries] features",
