@@ -33,15 +33,37 @@ class ArtifactStore:
     layout: Layout
 
     def find_artifact(self, kind: str, digest: str) -> Path | None:
-        """Return the local folder of an artifact, or None if it is missing or damaged."""
+        """Return the local folder of an artifact, or None if it is missing or damaged.
+
+        Args:
+            kind: Kind of the artifact, such as "index".
+            digest: Cache key, 64 hexadecimal digits.
+
+        Raises:
+            StoreError: The bucket does not respond, or the local disk is full.
+        """
         return find_artifact(self.layout, kind, digest)
 
     def find_artifacts(self, kind: str) -> dict[str, Path]:
-        """Return the local folders of all intact artifacts of a kind, by ascending digest."""
+        """Return the local folders of all intact artifacts of a kind.
+
+        Args:
+            kind: Kind of the artifacts, such as "index".
+
+        Returns:
+            Folders by digest, in ascending order.
+
+        Raises:
+            StoreError: A folder is not readable, or the bucket does not respond.
+        """
         return find_artifacts(self.layout, kind)
 
     def list_artifact_digests(self, kind: str) -> list[str]:
-        """Return the digests of all artifacts of a kind in ascending order, intact or not."""
+        """Return the digests of all artifacts of a kind in ascending order, intact or not.
+
+        Args:
+            kind: Kind of the artifacts, such as "index".
+        """
         names = {name.split("/")[0] for name in list_sizes(self.layout.artifacts(kind))}
         return sorted(name for name in names if not is_temp_path(Path(name)))
 
@@ -49,6 +71,12 @@ class ArtifactStore:
         """Return all artifacts of a kind after comparing every byte with the stored digests.
 
         Meant for kinds that cannot be recomputed, such as annotations.
+
+        Args:
+            kind: Kind of the artifacts, such as "index".
+
+        Returns:
+            Folders by digest, in ascending order.
 
         Raises:
             StoreError: An artifact of this kind is damaged.
@@ -68,6 +96,10 @@ class ArtifactStore:
 
         The artifact counts as missing as soon as `part.json` is gone, so a removal that is
         interrupted leaves no damaged artifact.
+
+        Args:
+            kind: Kind of the artifact, such as "index".
+            digest: Cache key, 64 hexadecimal digits.
         """
         entries = sorted(
             list_entries(self.layout.artifact(kind, digest)), key=lambda name: name != LISTING
@@ -92,7 +124,12 @@ class ArtifactStore:
         return write_artifact(self.layout, kind, digest, writer)
 
     def retain_artifacts(self, kind: str, digests: Collection[str]) -> None:
-        """Remove all artifacts of a kind from the local disk, except those with these digests."""
+        """Remove all artifacts of a kind from the local disk, except those with these digests.
+
+        Args:
+            kind: Kind of the artifacts, such as "index".
+            digests: Cache keys of the artifacts to keep.
+        """
         retain_artifacts(self.layout, kind, digests)
 
     def find_unused_artifacts(

@@ -40,7 +40,15 @@ class RunTables:
 
     @classmethod
     def scan(cls, store: Store, run: str) -> Self:
-        """Scan the committed tables of a run."""
+        """Scan the committed tables of a run.
+
+        Args:
+            store: Store of the study.
+            run: Name of the run.
+
+        Raises:
+            StoreError: The run does not exist, or a file is missing or changed.
+        """
         return cls(*(store.scan(table, run) for table in ("scores", "queries", "train")))
 
 
@@ -59,6 +67,10 @@ class RunMatching:
     @classmethod
     def match(cls, before: RunTables, after: RunTables) -> Self:
         """Match the rows of both tables.
+
+        Args:
+            before: Tables of the earlier run.
+            after: Tables of the later run.
 
         Raises:
             StoreError: Rows cannot be matched; see `match_rows`.

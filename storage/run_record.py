@@ -79,6 +79,9 @@ class RunRecord:
     def from_json(cls, text: str) -> Self:
         """Parse the JSON of `to_json`.
 
+        Args:
+            text: JSON with a checksum.
+
         Raises:
             ValueError: The text is not a record, or its checksum does not match.
         """
@@ -89,6 +92,12 @@ class RunRecord:
 
     def find_differences(self, other: RunRecord) -> list[str]:
         """List the settings in which `other` differs, as `name: here -> there`.
+
+        Args:
+            other: Record to compare with.
+
+        Returns:
+            One line a setting; nested settings have dotted names.
 
         Examples:
             >>> a = RunRecord("r", "s", "f", "", {"solver": {"kind": "cg"}}, 4, 9, 2)

@@ -60,7 +60,14 @@ class RunStore(ArtifactStore):
             ) from error
 
     def read_sequence(self, run: str) -> int:
-        """Return the sequence number of a run; see `storage.order`."""
+        """Return the sequence number of a run, 0 or more; see `storage.order`.
+
+        Args:
+            run: Name of the run.
+
+        Raises:
+            StoreError: The file `order.json` is damaged.
+        """
         return read_sequence(self.layout, run)
 
     def list_names(self) -> tuple[list[str], list[str]]:
@@ -94,6 +101,9 @@ class RunStore(ArtifactStore):
     def read_status(self, run: str) -> RunStatus:
         """Return the state of a run's commits.
 
+        Args:
+            run: Name of the run.
+
         Raises:
             StoreError: The run does not exist, or its record is damaged.
         """
@@ -105,7 +115,15 @@ class RunStore(ArtifactStore):
         return RunStatus(record, done, len(planned), self.is_committed(run, FINISH), closed)
 
     def is_committed(self, run: str, key: str) -> bool:
-        """Return whether a key of a run is committed and all its files are there."""
+        """Return whether a key of a run is committed and all its files are there.
+
+        Args:
+            run: Name of the run.
+            key: Key of a shard ("00003"), "train", "finish" or "compact".
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
+        """
         return self._find_commit(self.read_record(run), key) is not None
 
     def find_missing(self, run: str, shards: Iterable[Shard]) -> list[Shard]:
@@ -116,12 +134,19 @@ class RunStore(ArtifactStore):
         Args:
             run: Name of the run.
             shards: Shards to check.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
         """
         record = self.read_record(run)
         return [shard for shard in shards if self._find_commit(record, shard.key) is None]
 
     def count_run_bytes(self, run: str) -> int:
-        """Return the size in bytes of all files of a run, without the shared artifacts."""
+        """Return the size in bytes of all files of a run, without the shared artifacts.
+
+        Args:
+            run: Name of the run.
+        """
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
         return sum(map(count_bytes_below, folders))

@@ -17,21 +17,12 @@ from storage.atomic import create_bytes
 from storage.commits import Commit, FileEntry, write_commit
 from storage.compaction import COMPACT, compact
 from storage.errors import StoreError
-from storage.garbage_collection import (
-    Leftover,
-    find_leftovers,
-    list_run_files,
-    remove_files,
-)
+from storage.garbage_collection import Leftover, find_leftovers, list_run_files, remove_files
 from storage.object_store import translate_s3_errors
 from storage.order import make_current
 from storage.ownership import check_ownership, claim_ownership
 from storage.paths import Layout
-from storage.readable import (
-    find_damaged_commits,
-    list_readable_files,
-    read_commits,
-)
+from storage.readable import find_damaged_commits, list_readable_files, read_commits
 from storage.run_record import RunRecord
 from storage.run_store import FINISH, RunStore
 from storage.schemas import TABLES, polars_schema, table_schema
@@ -88,6 +79,9 @@ class Store(RunStore):
     def open_run(self, record: RunRecord) -> None:
         """Start a run, or resume it; the first record of a run is kept.
 
+        Args:
+            record: Record of the run.
+
         Raises:
             StoreError: The record is of another study, or a run of this name has another
                 fingerprint or other shards.
@@ -107,6 +101,9 @@ class Store(RunStore):
 
     def make_current(self, run: str) -> None:
         """Make a run the current one: the run of the study's present tables and settings.
+
+        Args:
+            run: Name of the run.
 
         Raises:
             StoreError: The order of the runs cannot be written.
@@ -212,6 +209,9 @@ class Store(RunStore):
     def verify(self, run: str) -> list[str]:
         """Compare every committed byte of a run with its digests.
 
+        Args:
+            run: Name of the run.
+
         Returns:
             One message a problem; empty if the run is intact.
 
@@ -223,8 +223,14 @@ class Store(RunStore):
     def find_damaged(self, run: str) -> dict[str, list[str]]:
         """Compare every committed byte of a run with its digests, commit by commit.
 
+        Args:
+            run: Name of the run.
+
         Returns:
             Messages by key of the commit; intact commits are left out.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
         """
         return dict(find_damaged_commits(self.layout, self.read_record(run), self._list_keys(run)))
 
@@ -236,6 +242,9 @@ class Store(RunStore):
         Args:
             run: Name of the run.
             keys: Keys of the commits.
+
+        Raises:
+            StoreError: The run does not exist, or its record is damaged.
         """
         self.read_record(run)
         manifests = [self.layout.manifest(run, key) for key in (FINISH, *keys)] if keys else []
@@ -244,7 +253,12 @@ class Store(RunStore):
         )
 
     def find_leftovers(self) -> list[Leftover]:
-        """Return files of interrupted writers and replaced files, which no reader needs."""
+        """Return files of interrupted writers and replaced files, which no reader needs.
+
+        Returns:
+            Files that can be removed, all older than a day
+            (`storage.garbage_collection.GRACE_SECONDS`).
+        """
         runs = self._list_names()
         records = map(self.read_record, runs)
         commits_by_run = (
@@ -258,6 +272,9 @@ class Store(RunStore):
     def list_run_files(self, run: str) -> list[Leftover]:
         """Return all files of a run; removing them deletes the run.
 
+        Args:
+            run: Name of the run.
+
         Raises:
             StoreError: The run does not exist, or its record is damaged.
         """
@@ -266,6 +283,9 @@ class Store(RunStore):
 
     def remove(self, files: Iterable[Leftover]) -> None:
         """Remove files found by `find_leftovers`, `find_unused_artifacts` or `list_run_files`.
+
+        Args:
+            files: Files, removed in this order.
 
         Raises:
             StoreError: The bucket does not respond.

@@ -97,7 +97,7 @@ def factor_curvature(ref: RunRef) -> list[str]:
 
 
 def _write_factor(store: Store, member: RunContext) -> None:
-    with progress_stage("curvature: factor once", count_factor_examples(member)) as track:
+    with progress_stage("curvature: factorization", count_factor_examples(member)) as track:
         operator = make_curvature(member, track(get_train_examples(member)), member.damping)
         factor = add_min_eigenvalue(operator, member.study.solver.factor(operator))
         require_positive_definite(operator, factor)  # refused before the first shard

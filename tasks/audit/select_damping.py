@@ -83,7 +83,7 @@ def _retrain_on_halves(
         for texts in (context.train_texts, context.query_texts.subset(query_ids))
     )
     half_margins = []
-    with progress_bar("damping: training on halves", len(halves)) as advance:
+    with progress_bar("damping: retraining on half-subsets", len(halves)) as advance:
         for number, half in enumerate(halves):
             objective = make_objective(study, base, table, FIRST_SEED + number, device)
             objective.params = fastif.fit(

@@ -40,17 +40,18 @@ class LabelReordering:
         Examples:
             >>> print(LabelReordering(0.08, ("pos", "neg"), ("neg", "pos"), 0.92))
             labels: the order seems to differ from that of the model's outputs. Accuracy on the
-            training rows is 8.0 %; it would be 92.0 % if "neg" were "pos", "pos" were "neg".
+            training rows is 8.0 %; it would be 92.0 % with these labels exchanged: "neg" -> "pos",
+            "pos" -> "neg".
         """
         moved = [
-            f'"{before}" were "{after}"'
+            f'"{before}" -> "{after}"'
             for before, after in zip(self.current, self.labels, strict=True)
             if before != after
         ]
         return (
             "labels: the order seems to differ from that of the model's outputs. Accuracy on the "
             f"training rows is {100 * self.accuracy:.1f} %; it would be "
-            f"{100 * self.better_accuracy:.1f} % if {join_some(moved)}."
+            f"{100 * self.better_accuracy:.1f} % with these labels exchanged: {join_some(moved)}."
         )
 
 

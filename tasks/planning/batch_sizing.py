@@ -155,9 +155,8 @@ def _describe_sizes(run: Run, sizes: Sizes, begun_shard_size: int | None) -> str
 def _make_nothing_fits_error(run: Run, sizes: Sizes, memory: int) -> InputError:
     return InputError(
         "[run] memory_gb",
-        f"at least {memory / GIGABYTE / MEMORY_FRACTION:.2f}, as needed for shard_size "
-        f"{sizes.shard_size}, batch_size {sizes.batch_size}, prefix_cache_mb "
-        f"{sizes.prefix_cache_mb}",
+        f"at least {memory / GIGABYTE / MEMORY_FRACTION:.2f} for shard_size {sizes.shard_size}, "
+        f"batch_size {sizes.batch_size}, prefix_cache_mb {sizes.prefix_cache_mb}",
         f"{run.memory_gb:g}",
         "Raise it, remove sizes set in [run], attribute fewer parameters, or use a solver that "
         "needs less memory. A resumed run keeps its shard_size; a run with another name does not.",

@@ -109,7 +109,7 @@ def render_forecast(
     table.add_row("run", record.run)
     table.add_row("training rows", f"{record.train_rows:,}")
     table.add_row(
-        "shards to compute", f"{forecast.shards} of {len(record.list_shards())} ({done} kept)"
+        "shards to compute", f"{forecast.shards} of {len(record.list_shards())} ({done} committed)"
     )
     table.add_row("queries to attribute", f"{forecast.queries:,}")
     if plan.sizes:
@@ -118,12 +118,10 @@ def render_forecast(
     for name, text in describe_method_selection(plan.method) if plan.method else ():
         table.add_row(name, Text(text, justify="left"))
     if forecast.guessed_k is not None:
-        table.add_row(
-            "candidates", f"k is not selected yet; forecast for k = {forecast.guessed_k:,}"
-        )
+        table.add_row("candidates", f"k is not chosen yet; forecast for k = {forecast.guessed_k:,}")
     for name, seconds in forecast.stages.items():
         table.add_row(f"  {name}", f"{seconds:.0f} s")
-    table.add_row("time", f"about {forecast.seconds:.0f} s, and up to 20 s for Prefect to start")
+    table.add_row("time", f"about {forecast.seconds:.0f} s, plus up to 20 s to start Prefect")
     for note in forecast.notes:
         table.add_row("model", Text(note, justify="left"))
     table.add_row("peak memory", f"about {forecast.memory / 2**30:.1f} GB")

@@ -73,7 +73,7 @@ class EmbeddingIndex(IndexKind[KnnSection]):
         if context.store.find_artifact("index", digest) is not None:
             return
         train = get_train_examples(context)
-        with progress_stage("training rows: representations", len(train)) as track:
+        with progress_stage("training rows: embeddings", len(train)) as track:
             embeddings = fastif.compute_embeddings(
                 context.objective, track(train), fastif.all_ids(train)
             )

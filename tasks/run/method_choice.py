@@ -110,7 +110,7 @@ def select_method(
 
 def describe_method_selection(choice: MethodSelection) -> Iterator[tuple[str, str]]:
     """Yield the selected method with its reason, then the forecast of each method."""
-    yield "method selected", f"{choice.name}. {choice.reason}"
+    yield "method chosen", f"{choice.name}. {choice.reason}"
     for offer in choice.offers:
         yield f"  {offer.name}", f"{offer}"
 

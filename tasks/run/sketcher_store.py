@@ -131,7 +131,7 @@ def _compute_row_overlap(folder: Path, rows: Sequence[bytes]) -> float:
 
 
 def _fit_sketcher(context: RunContext, method: SketchSection) -> GradientSketcher:
-    with progress_stage("sketches: directions of curvature", None) as watch:
+    with progress_stage("sketches: principal directions of the curvature", None) as watch:
         return GradientSketcher.fit(
             make_gauss_newton(context, watch(get_train_examples(context))),
             context.damping,

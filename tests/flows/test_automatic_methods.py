@@ -180,9 +180,9 @@ def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
     )
     summary = read_summary(store, run, study)
     evidence = dict(summary.evidence)
-    assert evidence["method selected"] == f"full. {choice.reason}"
+    assert evidence["method chosen"] == f"full. {choice.reason}"
     assert evidence["  full"] == str(choice.offers[0])
-    assert f"| method selected | full. {choice.reason} |" in render_summary_markdown(summary)
+    assert f"| method chosen | full. {choice.reason} |" in render_summary_markdown(summary)
 
 
 def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
@@ -190,7 +190,7 @@ def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0, done.output
     text = " ".join(done.output.split())
-    for part in ("method selected", " full ", " sketch ", " knn ", "GB of memory", "MB written"):
+    for part in ("method chosen", " full ", " sketch ", " knn ", "GB of memory", "MB written"):
         assert part in text
     assert not (world / "store").exists()
 

@@ -149,7 +149,7 @@ def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0
-    assert "k is not selected yet; forecast for k = 6" in done.output
+    assert "k is not chosen yet; forecast for k = 6" in done.output
 
 
 @pytest.mark.long

@@ -78,7 +78,7 @@ def test_the_rendered_forecast_counts_committed_shards(world):
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render_forecast(forecast_run(context, plan.record.list_shards()[:3]), plan))
     text = console.export_text()
-    assert "3 of 4 (1 kept)" in text
+    assert "3 of 4 (1 committed)" in text
     assert plan.record.run in text
     assert str(plan.store_path) in text
 
