@@ -61,7 +61,7 @@ def test_effects_with_leverage_equal_those_of_the_dense_curvature_without_the_ro
     assert (plain - expected).abs().max() > 1e-2 * expected.abs().max(), "or there is no leverage"
     assert store.scan("solves", run).collect()["leverage"].unique().to_list() == ["on"]
     description = dict(read_summary(store, run, study).evidence)["leverage of rows"]
-    assert description == "on: effects of one Newton step after the removal"
+    assert description == "on: effects of one Newton step after the removal of a row"
 
 
 def test_leverage_off_is_reported_and_impossible_leverage_refused(world):
@@ -69,7 +69,7 @@ def test_leverage_off_is_reported_and_impossible_leverage_refused(world):
     study = _study(world, curvature=sampled)
     store, run = tiny.run_directly(study)
     description = dict(read_summary(store, run, study).evidence)["leverage of rows"]
-    assert description.startswith("off: the curvature is not that of all training rows")
+    assert description.startswith("off: the curvature does not cover the full training set")
     demanded = _study(world, curvature={**sampled, "leverage": "on"}, store={"path": "other"})
     with pytest.raises(InputError, match=r"\[curvature\] leverage"):
         validate_run(plan_run(demanded))
@@ -85,5 +85,5 @@ def test_runs_with_and_without_leverage_are_not_compared_by_number(world, monkey
     assert before != after
     verdict = diff_runs(store, before, after).comparability
     assert verdict.level == "order"
-    assert "leverage of rows: on became off" in str(verdict)
+    assert "leverage: on became off" in str(verdict)
     assert diff_runs(store, before, before).comparability.level == "numbers"
