@@ -16,6 +16,8 @@ GENERATED = {"docs/reference/cli.md", "docs/development/modules.md"}
 """Pages written from help and docstrings, with placeholders in their commands."""
 SHELL = {"export", "source", ".", "git", "prefect"}
 """Commands of the shell and of other programs, which are not checked."""
+OTHER_OPTIONS = {"--protocol", "--resources", "--port", "--scale", "--data"}
+"""Options of other programs, and of benchmarks, that sentences name."""
 COMMANDS = typer.main.get_command(app)
 UsageError = typer.BadParameter.__base__
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
@@ -78,6 +80,19 @@ def test_commands_in_sentences_exist(page):
     text = FENCE.sub("", (ROOT / page).read_text("utf-8"))
     for quoted in re.findall(r"`(fastif [a-z][^`\n]*)`", text):
         check_command(shlex.split(quoted)[1:], is_complete=False)
+
+
+def list_options(command: object) -> set[str]:
+    """Return the options of a command and of all below it."""
+    names = {name for parameter in command.params for name in parameter.opts}
+    below = command.commands.values() if isinstance(command, TyperGroup) else ()
+    return names.union(*map(list_options, below))
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_options_in_sentences_exist(page):
+    text = FENCE.sub("", (ROOT / page).read_text("utf-8"))
+    assert set(re.findall(r"`(--[a-z][a-z-]+)", text)) <= list_options(COMMANDS) | OTHER_OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every block of TOML in the documentation is a study, or a part that completes one."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import tiny
 
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
-from tests.docs.blocks import ROOT, Block, list_blocks
+from tests.docs.blocks import PAGES, ROOT, Block, list_blocks
 
 NO_STUDY: dict[str, str] = {}
 """Places of TOML blocks that are no study, each with the reason."""
 
+CONFIGURATION = ROOT / "docs" / "reference" / "configuration.md"
 TRAINING = {"base": "base", "trainable": "last:1"}
 BLOCKS = [block for block in list_blocks("toml") if block.place not in NO_STUDY]
 
@@ -40,6 +42,24 @@ def test_a_wrong_key_is_found(tmp_path):
     block = Block("page.md", 1, "toml", "[curvature]\ndampign = 1.0\n")
     with pytest.raises(StudyError, match="dampign"):
         load_study(complete(block, tmp_path))
+
+
+def list_known_keys() -> dict[str, set[str]]:
+    """Return the keys of every section, from the page that is generated from the models."""
+    keys, section = {}, ""
+    for line in CONFIGURATION.read_text("utf-8").splitlines():
+        if line.startswith("## `["):
+            section = line.strip("#` []")
+        elif match := re.match(r"(?:\| |### )`?(\w+)", line):
+            keys.setdefault(section, set()).add(match[1])
+    return keys
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_keys_in_sentences_exist(page):
+    named = re.findall(r"`\[([a-z]+)\] ([a-z_]+)", page.read_text("utf-8"))
+    known = list_known_keys()
+    assert [(name, key) for name, key in named if key not in known.get(name, set())] == []
 
 
 def test_the_refusal_on_the_page_is_what_is_printed(tmp_path, monkeypatch):
