@@ -1,4 +1,4 @@
-"""Do both sides compute the same where they should, and what is the published setting worth?"""
+"""Agreement of the scores of both sides, and of the published setting with a converged solve."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,17 +19,18 @@ from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 
 SMALL_DAMPING_SCALE = 1e3
-"""Step scale with which the published recursion is also run at the study's own damping."""
+"""Scale of the published recursion when it runs at the damping of the study."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The queries of all rounds, one row each.
+    """The queries of all rounds, one vector each.
 
     Attributes:
-        gradient: v = ∇L(query).
-        exact: our s_test, at the study's curvature and damping.
-        published: the s_test of the published setting.
+        ids: Positions of the queries, [r].
+        gradient: Gradients v = ∇L(query), [r p].
+        exact: s_test of fastif, with the curvature and damping of the study, [r p].
+        published: s_test of the published setting, [r p].
     """
 
     ids: Tensor
@@ -39,7 +40,7 @@ class Rows:
 
 
 def agreement(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
-    """Compare the sides on the queries whose published s_test the rounds left in `folder`."""
+    """Compare the sides on the queries with a published s_test in `folder`."""
     rows = _rows(context, sizes, folder)
     setting = reference.Setting(depth=sizes.depth)
     return {
@@ -62,7 +63,7 @@ def agreement(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dic
 
 
 def compare_scores(context: RunContext, s_test: Tensor, count: int) -> dict:
-    """The candidate loop of the reference against ours, for the same rows of s_test."""
+    """Compare the scores of the published method with those of fastif, for equal s_test."""
     n = len(context.train_texts)
     sampled_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
     candidates = Candidates(sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count))
@@ -105,13 +106,13 @@ def _rows(context: RunContext, sizes: Sizes, folder: Path) -> Rows:
 
 
 def _cosine(left: Tensor, right: Tensor) -> list[float]:
-    """Row by row and in double precision: a sum of millions of floats loses three digits."""
+    """Cosines of pairs of rows, in double precision: a sum of millions of floats loses digits."""
     rows = zip(left, right, strict=True)
     return [float(F.cosine_similarity(a.double(), b.double(), dim=0)) for a, b in rows]
 
 
 def _rank_correlations(context: RunContext, rows: Rows) -> dict[str, list[float]]:
-    """Spearman's correlation over the whole training set, query by query."""
+    """Return Spearman's correlation over the whole training set for each query."""
     stacked = torch.cat([rows.gradient, rows.exact, rows.published])
     influences = fastif.influence(
         fastif.Gradients(context.objective), get_train_examples(context), stacked
@@ -131,7 +132,7 @@ def _rank_correlations(context: RunContext, rows: Rows) -> dict[str, list[float]
 
 
 def _small_damping(context: RunContext, rows: Rows, sizes: Sizes) -> dict:
-    """The same recursion with λ = the study's damping, for the first query."""
+    """Run the published recursion at the damping of the study, for the first query."""
     model, params = published_model(context)
     damping = make_operator(context).damping
     setting = replace(

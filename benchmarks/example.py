@@ -1,4 +1,4 @@
-"""The example both sides are measured on: one study, opened once a process."""
+"""The study on which both sides are measured, opened once a process."""
 
 import resource
 import sys
@@ -17,18 +17,18 @@ from tasks.run.spec import plan_run
 
 STUDY = Path("examples/nli/study.toml")
 SHARD = 64
-"""Queries that our side takes together, whatever the study's own shards."""
+"""Queries that fastif attributes together, independent of the shards of the study."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of the measurement.
 
     Attributes:
-        rounds: times that both sides take turns.
-        depth: J of the published LiSSA; every step is run.
-        scored: candidates that the published side scores in a round.
-        compared: pairs a query whose scores are compared between the sides.
+        rounds: Number of rounds, each with both sides.
+        depth: Steps J of the published LiSSA; all of them are run.
+        scored: Number of candidates that the published method scores in a round.
+        compared: Number of pairs a query for which the scores of both sides are compared.
     """
 
     rounds: int = 3
@@ -55,18 +55,18 @@ class Singles(Sequence[reference.Example]):
 
 
 def open_example(study: Path) -> RunContext:
-    """The study with its model and tokens; nothing is computed yet."""
+    """Return the study with its model and tokens; nothing is computed yet."""
     return load_run(plan_run(study))
 
 
 def published_model(context: RunContext) -> tuple[nn.Module, list[nn.Parameter]]:
-    """The same weights as the paper's way sees them, and the same attributed parameters."""
+    """Return the model and its attributed parameters for the published method."""
     model = context.objective.full_model
     return model, reference.attribute(model, context.objective.space.names)
 
 
 def shard(context: RunContext, turn: int, rounds: int) -> Tensor:
-    """The queries of a round: shards in the order of the study, spread evenly over its queries."""
+    """Return the queries of a round: a shard, at evenly spaced positions over the rounds."""
     size = min(SHARD, len(context.query_texts))
     last = len(context.query_texts) // size - 1
     index = round(turn * last / max(1, rounds - 1))
@@ -74,17 +74,17 @@ def shard(context: RunContext, turn: int, rounds: int) -> Tensor:
 
 
 def timed_query(context: RunContext, turn: int, rounds: int) -> int:
-    """The query of a round's shard whose s_test is computed in the published way."""
+    """Return the query of a round whose s_test the published method computes."""
     ids = shard(context, turn, rounds)
     return int(ids[len(ids) // 2])
 
 
 def candidate_count(context: RunContext) -> int:
-    """The k of the kNN measurement: 5 % of the training set."""
+    """Return the k of the kNN measurement: 5 % of the training set."""
     return max(1, round(0.05 * len(context.train_texts)))
 
 
 def peak_megabytes() -> float:
-    """The largest resident set of this process so far."""
+    """Return the peak resident memory of this process in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

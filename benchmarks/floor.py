@@ -1,4 +1,4 @@
-"""The physical floor: multiply-adds that exact scores need, at the rate the machine multiplies."""
+"""Arithmetic lower bound: multiply-adds of exact scores at the measured rate of the machine."""
 
 import time
 from pathlib import Path
@@ -11,11 +11,11 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 
 SAMPLE = 64
-"""Training examples whose multiply-adds are counted."""
+"""Number of training examples whose multiply-adds are counted."""
 
 
 def floor(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
-    """Multiply-adds a pair and a gradient, and the measured rates of matrix products."""
+    """Return the multiply-adds a pair and a gradient, and the rates of matrix products."""
     p, tile = context.objective.space.size, context.study.run.batch_size
     q = min(SHARD, len(context.query_texts))
     return {
@@ -30,7 +30,7 @@ def floor(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
 
 
 def rate(rows: int, inner: int, columns: int, like: Tensor, repeats: int = 10) -> float:
-    """Multiply-adds a second of [rows inner] @ [inner columns], the best of some repeats."""
+    """Return the multiply-adds a second of [rows inner] @ [inner columns], best of `repeats`."""
     left, right = like.new_ones(rows, inner), like.new_ones(columns, inner)
     seconds = []
     for _ in range(repeats):
@@ -42,10 +42,11 @@ def rate(rows: int, inner: int, columns: int, like: Tensor, repeats: int = 10) -
 
 
 def gradient_multiply_adds(context: RunContext) -> float:
-    """Of the linear layers for one training example, its frozen part being cached.
+    """Return the multiply-adds of the linear layers for the gradient of one training example.
 
-    Forward, then the weight's gradient where it is attributed, then the input's gradient where
-    something below needs it. Attention products, norms and activations are left out: a lower bound.
+    The output of the frozen layers is cached. Counted are the forward pass, the gradients of
+    attributed weights, and the gradients of inputs that a lower layer needs. Attention products,
+    norms and activations are left out, so this is a lower bound.
     """
     n = len(context.train_texts)
     picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SAMPLE]

@@ -1,4 +1,4 @@
-"""What the numbers were measured on: enough to judge them by, nothing that names the machine."""
+"""Hardware and versions of a measurement, without anything that identifies the machine."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from tasks.runtime.versions import read_processor_name, read_versions
 
 
 def describe() -> dict:
-    """Processor, cores, memory, threads, versions and the date."""
+    """Return processor, cores, memory, threads, versions and the date."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": read_processor_name(),

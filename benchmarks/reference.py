@@ -1,11 +1,11 @@
-"""The paper's way: one query at a time, one example at a time, through the whole model.
+"""The published method FastIF (Guo, Rajani, Hase, Bansal and Xiong, EMNLP 2021), as a baseline.
 
-FastIF (Guo, Rajani, Hase, Bansal and Xiong, EMNLP 2021), written plainly from its description for
-any Hugging Face classifier. This is what we are measured against: nothing of the library is used,
-and no example is batched, cached or shared between queries. Where the paper's code spends time that
-its result does not need, we do not, so that the comparison errs in its favour: first-order
-gradients keep no graph for a second derivative, and texts are not padded. Its L2 penalty is left
-out of all losses, so that both sides differentiate the same function.
+Written from its description for any Hugging Face classifier. One query and one example at a time
+pass through the whole model: nothing of the library is used, and no example is batched, cached or
+shared between queries. Time that the published code spends without need is saved, so that the
+comparison errs in its favour: first-order gradients keep no graph for a second derivative, and
+texts are not padded. The L2 penalty is left out of all losses, so that both sides differentiate
+an equal function.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Example = Mapping[str, Tensor]
-"""Keyword arguments of the model for a batch of one, and its "labels"."""
+"""Keyword arguments of the model for a batch of one, with its "labels"."""
 
 Pieces = tuple[Tensor, ...]
 """One tensor for each attributed parameter."""
@@ -24,13 +24,13 @@ Pieces = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """LiSSA's hyper-parameters, as published for models trained on MultiNLI; B = 1 throughout.
+    """Hyper-parameters of LiSSA as published for MultiNLI, with batch size B = 1.
 
     Attributes:
-        damp: enters the recursion as it is; the effective damping is `damp * scale`.
-        scale: divides the curvature so that the series converges.
-        depth: J, steps of the recursion.
-        repeats: T, independent recursions that are averaged.
+        damp: Damping term of the recursion; the effective damping is `damp * scale`.
+        scale: Divisor of the curvature, so that the series converges.
+        depth: Number J of steps of the recursion.
+        repeats: Number T of independent recursions that are averaged.
     """
 
     damp: float = 5e-3
@@ -40,19 +40,19 @@ class Setting:
 
     @property
     def damping(self) -> float:
-        """λ of the (H + λI)⁻¹ that the recursion tends to."""
+        """Effective damping λ: the recursion converges to (H + λI)⁻¹ v."""
         return self.damp * self.scale
 
 
 def attribute(model: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
-    """Let only the named parameters require gradients, as the paper freezes its lower layers."""
+    """Freeze all but the named parameters, and return these."""
     model.eval().requires_grad_(False)
     parameters = dict(model.named_parameters())
     return [parameters[name].requires_grad_() for name in names]
 
 
 def loss(model: nn.Module, example: Example) -> Tensor:
-    """The cross-entropy of one example."""
+    """Return the cross-entropy of one example."""
     inputs = {name: tensor for name, tensor in example.items() if name != "labels"}
     return F.cross_entropy(model(**inputs).logits, example["labels"])
 
@@ -60,7 +60,7 @@ def loss(model: nn.Module, example: Example) -> Tensor:
 def gradient(
     model: nn.Module, params: Sequence[Tensor], example: Example, graph: bool = False
 ) -> Pieces:
-    """∇L of one example."""
+    """Return the gradient ∇L of one example."""
     return torch.autograd.grad(
         loss(model, example), params, create_graph=graph, materialize_grads=True
     )
@@ -69,7 +69,7 @@ def gradient(
 def hessian_vector(
     model: nn.Module, params: Sequence[Tensor], example: Example, vector: Pieces
 ) -> Pieces:
-    """∇²L of one example times a vector: the gradient of ∇L · vector (reverse over reverse)."""
+    """Return the Hessian-vector product ∇²L v of one example, by reverse over reverse mode."""
     first = gradient(model, params, example, graph=True)
     return torch.autograd.grad(inner(first, vector), params, materialize_grads=True)
 
@@ -81,9 +81,10 @@ def s_test(
     draws: Iterator[Example],
     setting: Setting = Setting(),
 ) -> Pieces:
-    """LiSSA: e ← v + (1 - damp) e - ∇²L(drawn example) e / scale, J times, starting at e = v.
+    """LiSSA: e ← v + (1 - damp) e - ∇²L(sampled example) e / scale, J times from e = v.
 
-    With v = ∇L(query), e / scale tends to (H + λI)⁻¹ v, λ = damp · scale. The mean of T repeats.
+    With v = ∇L(query), e / scale converges to (H + λI)⁻¹ v, λ = damp · scale. Returns the mean of
+    T repeats.
     """
     v = gradient(model, params, query)
     total = [torch.zeros_like(piece) for piece in v]
@@ -103,32 +104,33 @@ def s_test(
 def removal_effect(
     model: nn.Module, params: Sequence[Tensor], solved: Pieces, candidate: Example, count: int
 ) -> float:
-    """1/n · s_test · ∇L(candidate), by a backward pass of its own; n = `count` training examples.
+    """Return 1/n · s_test · ∇L(candidate) by a separate backward pass; n = `count`.
 
-    The paper's score is -s_test · ∇L(candidate): negative = helpful. Ours has the other sign.
+    The score of the paper is -s_test · ∇L(candidate), negative if helpful. Removal effects have
+    the opposite sign.
     """
     influence = -inner(solved, gradient(model, params, candidate))
     return -float(influence) / count
 
 
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
-    """The inner product of two vectors that are held in pieces."""
+    """Return the inner product of two vectors, each a tensor for each parameter."""
     return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
 
 
 def row(pieces: Sequence[Tensor]) -> Tensor:
-    """The pieces as one row of p numbers."""
+    """Return the tensors as one vector of p numbers."""
     return torch.cat([piece.detach().flatten() for piece in pieces])
 
 
 def pieces(flat: Tensor, params: Sequence[Tensor]) -> Pieces:
-    """The row as one tensor for each parameter."""
+    """Return the vector as one tensor for each parameter."""
     parts = flat.split([param.numel() for param in params])
     return tuple(part.view_as(param) for part, param in zip(parts, params, strict=True))
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> Iterator[Example]:
-    """The examples in a random order, again and again, as a shuffling data loader gives them."""
+    """Yield the examples in random order, epoch after epoch, like a shuffling data loader."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         for index in torch.randperm(len(examples), generator=generator).tolist():

@@ -1,8 +1,8 @@
-"""One side in one round, in a process of its own, so that its peak memory is its own.
+"""Run one side for one round in a separate process, so that its peak memory is measured alone.
 
     python -m benchmarks.sides published|ours|agreement|floor STUDY SIZES TURN FOLDER
 
-writes FOLDER/<side>-<turn>.json; SIZES is the JSON of a `Sizes` record.
+It writes FOLDER/<side>-<turn>.json; SIZES is the JSON of a `Sizes` record.
 """
 
 import json
@@ -36,13 +36,13 @@ from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.study.candidates import FullScanSection
 
 KEEP = 100
-"""Rows kept at each end of a full scan, unless the study says otherwise."""
+"""Top-k and bottom-k rows of a full scan, unless the study sets another number."""
 WARM_UP = 10
-"""Steps of the published recursion before any is counted."""
+"""Steps of the published recursion before the timing starts."""
 
 
 def run_published(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
-    """A whole s_test and some candidates, as the paper does them; seconds."""
+    """Return the seconds of a whole s_test and of some candidates by the published method."""
     loaded = peak_megabytes()
     model, params = published_model(context)
     train, queries = Singles(context.train_texts), Singles(context.query_texts)
@@ -77,7 +77,7 @@ def run_published(context: RunContext, sizes: Sizes, turn: int, folder: Path) ->
 
 
 def run_ours(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
-    """The once-a-study work, then a shard of queries: part by part, and as the library's call."""
+    """Time the once-a-study work and a shard of queries, by parts and as one call of fastif."""
     loaded, k = peak_megabytes(), candidate_count(context)
     _, prefix = time_call(lambda: (get_train_examples(context), get_query_examples(context)))
     factor, factoring = time_call(lambda: context.study.solver.factor(make_operator(context)))
@@ -124,7 +124,7 @@ def _attributor(
 
 
 def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> dict[str, float]:
-    """Seconds of what an attributor does, each part by itself: gradients, solve, scoring."""
+    """Return the seconds of the parts of an attributor: gradients, solve, scoring."""
     train = get_train_examples(context)
     gradients = getattr(make_operator(context).operator, "gradients", None) or fastif.Gradients(
         context.objective

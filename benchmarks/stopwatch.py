@@ -1,4 +1,4 @@
-"""Seconds of a piece of work, and the number of threads that does it faster."""
+"""Timing of a call, and the faster number of threads for it."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +10,17 @@ T = TypeVar("T")
 
 
 def time_call(work: Callable[[], T]) -> tuple[T, float]:
-    """The result of the work, and the seconds it took."""
+    """Return the result of a call and its wall seconds."""
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
 
 
 def faster_threads(work: Callable[[], object]) -> int:
-    """Set one thread or all, whichever does the work faster: a batch of one may not fill a core."""
+    """Set and return one thread or all, whichever is faster: small batches may not use a core."""
     everything = torch.get_num_threads()
     seconds = {}
-    for threads in (everything, 1, everything, 1):  # the first turns warm up
+    for threads in (everything, 1, everything, 1):  # the first two warm up
         torch.set_num_threads(threads)
         seconds[threads] = time_call(work)[1]
     best = min(seconds, key=seconds.__getitem__)

@@ -1,20 +1,21 @@
-"""From the raw seconds of both sides to what is reported. No measurement is made here."""
+"""Summary of the raw seconds of both sides for the page. Nothing is measured here."""
 
 from dataclasses import dataclass
 from statistics import median
 
 LEAST_RATIO = 40
-"""The ratio per scored pair that the project set itself."""
+"""Goal for the speed-up a scored pair."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One quantity, round by round.
+    """One quantity in all rounds.
 
     Attributes:
-        label: what it is, for a reader.
-        published, ours: seconds, or megabytes; one a round.
-        multiplied_up: whether the published number is extrapolated from a timed sample.
+        label: Name in the table.
+        published: Seconds, or megabytes, of the published method, one a round.
+        ours: Seconds, or megabytes, of fastif, one a round.
+        multiplied_up: Whether the published number is extrapolated from a timed sample.
     """
 
     label: str
@@ -23,7 +24,7 @@ class Line:
     multiplied_up: bool = False
 
     def record(self) -> dict:
-        """Medians, and the ratio with its spread over the rounds."""
+        """Return the medians, and the ratio with its range over the rounds."""
         ratios = [a / b for a, b in zip(self.published, self.ours, strict=True)]
         return {
             "label": self.label,
@@ -37,7 +38,7 @@ class Line:
 
 
 def summarise(raw: dict, train_rows: int, query_rows: int) -> dict:
-    """The lines of the table and the distance to the physical floor."""
+    """Return the rows of the table and the ratios to the arithmetic lower bound."""
     turns = list(zip(raw["published"], raw["ours"], strict=True))
     k = raw["ours"][0]["candidates"]
     scans = {"full": train_rows, "knn": k}
@@ -99,11 +100,11 @@ def _query_once(
 
 
 def _floor(raw: dict, scans: dict[str, int]) -> dict:
-    """Seconds a shard that the linear algebra alone takes at the rate of a large matrix product.
+    """Return the seconds a shard of the linear algebra alone, at the rate of a large product.
 
-    A full scan takes one gradient a training example and one product of length p a pair; kNN one
-    gradient a distinct candidate. An exact solve in the dual takes every root row twice, and
-    multiplies it with every query's row each time.
+    A full scan takes one gradient a training example and one product of length p a pair; kNN takes
+    one gradient a distinct candidate. An exact dual solve takes each factor row twice, and
+    multiplies it with the gradient of each query each time.
     """
     costs, first = raw["floor"], raw["ours"][0]
     queries, n = first["queries"], scans["full"]

@@ -1,1 +1,1 @@
-"""Whole data sets at once: what cheap tiers find of a full scan, what it costs, how it grows."""
+"""Benchmarks on whole data sets: recall of candidates, full scans, scaling, audits."""

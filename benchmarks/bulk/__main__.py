@@ -1,8 +1,8 @@
-"""How much cheap tiers find of what a full scan finds; see docs/results.md.
+"""Recall of candidate methods against a full scan.
 
-`python -m benchmarks.bulk retrieval` reads the data sets under FASTIF_DATA, trains what is to be
-explained, scans it in full, and writes benchmarks/results/bulk.json and the section of
-docs/results.md with its plots. What is finished is kept under benchmarks/.work and not done again.
+`python -m benchmarks.bulk retrieval` reads the data sets under FASTIF_DATA, trains the explained
+models, runs a full scan, and writes benchmarks/results/bulk.json and docs/results/retrieval.md with
+its plots. Finished parts are kept under benchmarks/.work and reused.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk")
     parser.add_argument("part", choices=list(PARTS))
     names = ", ".join(corpus.name for corpus in CORPORA)
-    parser.add_argument("corpora", nargs="*", default=[], help=f"{names}; all if left out")
+    parser.add_argument("corpora", nargs="*", default=[], help=f"{names}; default all")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
     arguments = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))

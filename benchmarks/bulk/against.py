@@ -1,11 +1,11 @@
-"""A full scan against the paper's way and other packages: `python -m benchmarks.bulk.against`.
+"""Time of a full scan against the published method and other packages.
 
-Every side answers the same queries about the same model with the same threads, each in a process
-of its own; where a side takes part in every round, they take turns. Needs the extra bench-peers and
-FASTIF_DATA. Numbers go to benchmarks/results/bulk-against.json and from there into docs/results.md;
---quick prints and writes nothing. What is finished is kept under benchmarks/.work, so that an
-interrupted run goes on: --anew forgets it, for the sides that are named or for all, and --finished
-runs nothing and reports what there is.
+`python -m benchmarks.bulk.against` attributes equal queries of one model with equal threads, each
+side in a separate process; sides that run in each round alternate. It needs the extra bench-peers
+and FASTIF_DATA, and writes benchmarks/results/bulk-against.json and docs/results/full-scan.md; with
+--quick it prints the page and writes nothing. Finished rounds are kept under benchmarks/.work, so
+that an interrupted run resumes. --anew deletes them, for the named sides or for all; --finished
+runs nothing and reports the finished rounds.
 """
 
 import argparse
@@ -46,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(sizes: Sizes, folder: Path, finished: bool = False) -> dict:
-    """Every side in its turns, then what their answers have in common.
+    """Run all sides and compare their scores.
 
     Args:
-        sizes: how much.
-        folder: keeps what is finished.
-        finished: run nothing, and leave out what is not there.
+        sizes: Sizes of the measurement.
+        folder: Folder of finished rounds.
+        finished: Whether to run nothing and leave out missing rounds.
     """
     if not finished:
         _run("prepare", sizes, 0, folder)
@@ -73,14 +73,14 @@ def measure(sizes: Sizes, folder: Path, finished: bool = False) -> dict:
 
 
 def forget(folder: Path, names: list[str]) -> None:
-    """Remove what these sides have left, and what was measured on it."""
+    """Delete the finished rounds of these sides, and the measurements made from them."""
     for name in [*names, "residuals"]:
         for path in folder.glob(f"{name}-[0-9]*"):
             path.unlink()
 
 
 def _turn(name: str, sizes: Sizes, turn: int, folder: Path) -> dict:
-    """What a side took in one round; run unless that is known."""
+    """Return the timing of a side in one round; it runs unless the round is finished."""
     path = folder / f"{name}-{turn}.json"
     if name in SIDES and SIDES[name].version is None:
         return {"failure": f"{SIDES[name].package} is not installed: the extra bench-peers"}
@@ -105,7 +105,7 @@ def _run(name: str, sizes: Sizes, turn: int, folder: Path) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """As the flows set it: threads that wait asleep, no network."""
+    """Return the environment of the flows: waiting threads sleep, no network."""
     settings = {"GOMP_SPINCOUNT": "10000", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     count = str(threads)
     return {**settings, **os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": count}
@@ -114,9 +114,11 @@ def _environment(threads: int) -> dict[str, str]:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.against")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes nothing")
-    parser.add_argument("--finished", action="store_true", help="run nothing; report what is there")
     parser.add_argument(
-        "--anew", nargs="*", choices=list(SIDES), help="sides to measure again; all if none named"
+        "--finished", action="store_true", help="run nothing; report finished rounds"
+    )
+    parser.add_argument(
+        "--anew", nargs="*", choices=list(SIDES), help="sides to measure again; default all"
     )
     return parser.parse_args(arguments)
 

@@ -1,4 +1,4 @@
-"""Do sides that compute the same thing give the same scores, and what do coarser scores lose?"""
+"""Correlation of the scores of sides with equal methods, and of scores in bfloat16."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PAIRS = (
 
 
 def agreement(folder: Path) -> list[dict]:
-    """Correlations of the first round's scores, pair by pair; none for what is not there."""
+    """Return the correlations of the scores of the first round for each pair of sides."""
     return [correlations for pair in PAIRS if (correlations := _agreement(folder, pair))]
 
 
@@ -34,7 +34,7 @@ def _agreement(folder: Path, pair: tuple[str, str]) -> dict:
 
 
 def correlation(left: Float[Tensor, "q n"], right: Float[Tensor, "q n"]) -> Float[Tensor, " q"]:
-    """Pearson's correlation of each query's scores.
+    """Return Pearson's correlation of the scores of each query.
 
     >>> rows = torch.tensor([[1.0, 2.0, 4.0]])
     >>> correlation(rows, 3 * rows + 1)

@@ -1,4 +1,4 @@
-"""The texts searched: film reviews with wrong labels among them, and pairs of sentences."""
+"""Text corpora of the retrieval benchmark: SST-2 with flipped labels, and MultiNLI."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +13,10 @@ from benchmarks.fidelity.workload import read_random_rows
 
 @dataclass(frozen=True, eq=False)
 class Corpus(Texts):
-    """Texts without retrained halves to be judged by: the judge is a full scan.
+    """Corpus whose reference is a full scan, without retrained halves.
 
     Attributes:
-        flipped: the share of the training labels that are made wrong.
+        flipped: Share of the training labels that are flipped.
     """
 
     queries: int = 64
@@ -36,7 +36,7 @@ class Corpus(Texts):
 
 @dataclass(frozen=True, eq=False)
 class FlippedSst2(Corpus):
-    """All film reviews; a tenth of the labels are wrong."""
+    """SST-2 with a tenth of the training labels flipped."""
 
     rows: int = 6_920
     flipped: ClassVar[float] = 0.1
@@ -48,7 +48,7 @@ class FlippedSst2(Corpus):
 
 @dataclass(frozen=True, eq=False)
 class MultiNli(Corpus):
-    """Pairs of sentences of which one may follow from the other; three classes."""
+    """MultiNLI: sentence pairs with three classes."""
 
     rows: int = 20_000
     name: ClassVar[str] = "multinli"
@@ -64,7 +64,7 @@ class MultiNli(Corpus):
 def with_flips(
     frame: pl.DataFrame, labels: tuple[str, ...], share: float, seed: int = 0
 ) -> pl.DataFrame:
-    """The table with a share of its labels moved on to the next class.
+    """Return the table with a share of its labels moved to the next class.
 
     >>> table = pl.DataFrame({"label": ["a", "b", "a", "b"]})
     >>> flipped = with_flips(table, ("a", "b"), 0.5)["label"]

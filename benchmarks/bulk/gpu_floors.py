@@ -1,4 +1,4 @@
-"""The least that a sweep over the training rows could take: its arithmetic, and its bytes."""
+"""Lower bounds of a sweep over the training rows, by arithmetic and by memory traffic."""
 
 import time
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import torch
 from benchmarks.bulk.gpu_workload import Work
 
 NOMINAL = {"H200": (989e12, 494e12, 4.8e12), "H100": (989e12, 494e12, 3.35e12)}
-"""Of the maker, dense: operations a second in bfloat16 and in TF32, bytes a second (SXM)."""
+"""Nominal dense peaks (SXM): operations a second in bfloat16 and in TF32, bytes a second."""
 
 HALF, SINGLE = 2, 4
 ATTRIBUTED = 2
-"""Encoder layers whose parameters are attributed."""
+"""Number of encoder layers with attributed parameters."""
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """What the device can do at most.
+    """Peak rates of a device.
 
     Attributes:
-        half: operations a second of a product in bfloat16.
-        single: the same of tensors in single precision, as the sweep multiplies them.
-        bytes: read or written a second.
+        half: Operations a second of matrix products in bfloat16.
+        single: Operations a second of matrix products in single precision, or in TF32.
+        bytes: Bytes read or written a second.
         source: "nominal", or "measured" on a device that is not listed.
     """
 
@@ -33,7 +33,7 @@ class Peaks:
 
     @classmethod
     def of(cls, device: torch.device) -> "Peaks":
-        """Those of the maker, or what a large product and a large copy reach."""
+        """Return the nominal peaks, or those measured by a large product and a large copy."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         for known, numbers in NOMINAL.items():
             if known in name:
@@ -45,11 +45,11 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds below which no sweep of this kind can be.
+    """Lower bounds of a sweep in seconds.
 
     Attributes:
-        arithmetic: by operations.
-        bytes: by what has to be read and written.
+        arithmetic: Bound by the number of operations.
+        bytes: Bound by the bytes to be read and written.
     """
 
     arithmetic: float
@@ -57,7 +57,7 @@ class Floor:
 
 
 def scan_floor(work: Work, peaks: Peaks) -> Floor:
-    """Of a full scan.
+    """Return the lower bounds of a full scan.
 
     Arithmetic: the passes through the model, and 2 n q p for the products. Bytes: n p numbers of
     gradients are written once and read once, and all of s_test, q p numbers, is read once a tile.
@@ -69,10 +69,10 @@ def scan_floor(work: Work, peaks: Peaks) -> Floor:
 
 
 def sketch_floor(work: Work, peaks: Peaks, dimensions: int) -> Floor:
-    """Of sketching all rows; what narrows and folds a gradient is not counted.
+    """Return the lower bounds of sketching all rows, without projection and count sketch.
 
     Arithmetic: the passes through the model, without whole gradients, and the product with the
-    basis. Bytes: the weights once a batch, and the folded gradients written and read once.
+    basis. Bytes: the weights once a batch, and the count sketches written and read once.
     """
     scale, n = work.scale, len(work.train)
     weights = sum(tensor.numel() for tensor in work.objective.full_model.parameters())
@@ -82,7 +82,7 @@ def sketch_floor(work: Work, peaks: Peaks, dimensions: int) -> Floor:
 
 
 def passes(work: Work, gradients: bool = True) -> float:
-    """Operations of one forward pass, and of the backward pass through the attributed layers.
+    """Return the operations of a forward pass and of the backward pass of attributed layers.
 
     A token costs 2 operations for each weight of a layer going forward, as many going back, and as
     many for the gradient; attention over T tokens adds 4 T d a token, twice that going back. The
@@ -109,7 +109,7 @@ def _copy(count: int, device: torch.device) -> float:
 
 
 def _best(work, device: torch.device, rounds: int = 5) -> float:
-    """The least seconds of some rounds."""
+    """Return the minimum seconds of some rounds."""
     seconds = []
     for _ in range(rounds):
         settle(device)
@@ -121,6 +121,6 @@ def _best(work, device: torch.device, rounds: int = 5) -> float:
 
 
 def settle(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all submitted work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

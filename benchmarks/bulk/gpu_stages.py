@@ -22,7 +22,7 @@ from fastif.numerics.correlation import spearman
 
 DAMPING = 0.1
 COMPARED = 16
-"""Queries whose scores are taken in single precision as well."""
+"""Number of queries that are also scored in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Stages:
     """Seconds and peak memory of each stage.
 
     Attributes:
-        device: that is waited for, and whose memory is told; 0 on the CPU.
+        device: Device to synchronize; its peak memory is recorded, 0 on the CPU.
     """
 
     device: torch.device
@@ -39,7 +39,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The block is this stage."""
+        """Record the block as this stage."""
         gpu = self.device.type == "cuda"
         if gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -53,7 +53,7 @@ class Stages:
 
 @contextmanager
 def tensor_cores() -> Iterator[None]:
-    """Products of single precision in TF32 on a GPU, 10 bits of 23, until the block ends."""
+    """Use TF32 for single-precision products on a GPU (10 of 23 bits) within the block."""
     before = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     try:
@@ -64,14 +64,14 @@ def tensor_cores() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class ScanResult:
-    """A full scan.
+    """Result of a full scan.
 
     Attributes:
-        stages: what it took.
-        s_test: of all queries, in half precision.
-        exact: of the first few, as they were solved.
-        residual: of every query's solve, on the sampled Gauss-Newton matrix.
-        influences: both ends of every query's scores.
+        stages: Seconds and peak memory of its stages.
+        s_test: s_test of all queries in half precision, [q p].
+        exact: s_test of the first few queries in single precision.
+        residual: Relative residual of each solve on the sampled Gauss-Newton matrix, [q].
+        influences: Top-k and bottom-k scores of each query.
     """
 
     stages: Stages
@@ -82,7 +82,7 @@ class ScanResult:
 
 
 def full_scan(work: Work) -> ScanResult:
-    """Solve all queries, then let every training row pass by."""
+    """Solve all queries, then score all training rows in one pass."""
     stages, scale = Stages(work.device), work.scale
     solver = fastif.Spectral()
     with stages.stage("curvature"):
@@ -100,7 +100,7 @@ def full_scan(work: Work) -> ScanResult:
 
 
 def curvature(work: Work) -> fastif.GaussNewton:
-    """The Gauss-Newton matrix of a fixed random sample of the rows."""
+    """Return the Gauss-Newton matrix of a fixed random sample of the rows."""
     scale, generator = work.scale, torch.Generator().manual_seed(0)
     ids = torch.randperm(scale.rows, generator=generator)[: scale.curvature_rows]
     return fastif.GaussNewton(work.objective, work.train.with_batch_size(scale.batch), ids)
@@ -109,7 +109,7 @@ def curvature(work: Work) -> fastif.GaussNewton:
 def solve_query_batches(
     work: Work, operator: DampedOperator, solve
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """S_test of all queries in half precision, of the first few in single, and the residuals."""
+    """Return s_test of all queries in half precision, of some in single, and the residuals."""
     scale, like = work.scale, work.objective.like
     s_test = aligned_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
     exact, residuals = [], []
@@ -127,16 +127,14 @@ def solve_query_batches(
 def make_half_precision_scorer(
     work: Work, gradients: fastif.Gradients, s_test: torch.Tensor
 ) -> Scorer:
-    """What multiplies training gradients in half precision with s_test."""
+    """Return the scorer that multiplies training gradients in half precision with s_test."""
     low = fastif.Gradients(work.objective, torch.bfloat16)
-    low.per_example_backward = (
-        gradients.per_example_backward
-    )  # as was found out in single precision
+    low.per_example_backward = gradients.per_example_backward  # as was verified in single precision
     return GradientScorer(low, work.train.with_batch_size(work.scale.tile), s_test)
 
 
 def agreement(work: Work, scanned: ScanResult) -> dict:
-    """Scores of a sample of rows as they were taken, against single precision all the way."""
+    """Compare the scores of a sample of rows with those in single precision throughout."""
     whole = fastif.Gradients(work.objective)
     exact = _effects(work, GradientScorer(whole, work.train, scanned.exact))
     with tensor_cores():
@@ -153,13 +151,13 @@ def _effects(work: Work, scorer: Scorer) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class SketchResult:
-    """Sketches of all rows, searched.
+    """Result of a search by sketches.
 
     Attributes:
-        stages: what it took.
-        sketcher: that made them.
-        narrowed: numbers of a gradient before it is folded.
-        top_bottom: ids and products of both ends of every query.
+        stages: Seconds and peak memory of its stages.
+        sketcher: Sketcher of the gradients.
+        narrowed: Size of a projected gradient before the count sketch.
+        top_bottom: Ids and scores of the top-k and bottom-k rows of each query.
     """
 
     stages: Stages
@@ -169,7 +167,7 @@ class SketchResult:
 
 
 def search_sketches(work: Work) -> SketchResult:
-    """Sketch every training row and every query, and search both ends."""
+    """Sketch all training rows and queries, and search the top-k and bottom-k."""
     stages, scale, device = Stages(work.device), work.scale, work.device
     with stages.stage("directions"):
         matrix = curvature(work)

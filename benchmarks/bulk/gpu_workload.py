@@ -1,4 +1,4 @@
-"""A BERT of random weights and random texts as long as those of MultiNLI; nothing is downloaded."""
+"""BERT with random weights, and random texts with the lengths of MultiNLI; no download."""
 
 from dataclasses import dataclass, field
 
@@ -10,24 +10,26 @@ import fastif
 LABELS = 3
 LENGTH_LOG_MEAN, LENGTH_LOG_DEVIATION = 3.557, 0.479
 SHORTEST, LONGEST = 6, 128
-"""Pairs of MultiNLI have 39.2 ± 19.2 tokens (9,815 pairs of its development set, BERT's uncased
-vocabulary): the logarithm of their number has this mean and deviation, 6 is the least, and a
-classifier cuts them at 128, which concerns 0.3 % of them."""
+"""Mean and standard deviation of the logarithm of the number of tokens, and its limits. Pairs of
+MultiNLI have 39.2 ± 19.2 tokens (9,815 pairs of its development set, BERT's uncased vocabulary), at
+least 6; truncation at 128 concerns 0.3 % of them."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is.
+    """Sizes of the workload.
 
     Attributes:
-        rows, queries: training examples and what is asked about.
-        tile: training gradients that stand in the workspace of the scan.
-        batch: examples a batch of everything in single precision.
-        together: queries solved at a time.
-        curvature_rows: training examples that the curvature is taken over.
-        dimensions, width: of sketches and of the folding before them.
-        keep: rows kept at either end of a query's scores.
-        model: of the BERT; its base dimensions if left out.
+        rows: Number of training rows.
+        queries: Number of queries.
+        tile: Number of training gradients in the workspace of the scan.
+        batch: Batch size of the stages in single precision.
+        together: Number of queries solved at a time.
+        curvature_rows: Number of training rows of the curvature.
+        dimensions: Size of a sketch.
+        width: Size of the count sketch before the final projection.
+        keep: Number k of top-k and of bottom-k rows a query.
+        model: Configuration of the BERT; its base dimensions by default.
     """
 
     rows: int
@@ -56,12 +58,13 @@ SCALES = {"full": FULL, "smoke": SMOKE}
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What is measured, on one device.
+    """Workload on one device.
 
     Attributes:
-        scale: of everything.
-        objective: the classifier; its last two layers, pooler and head are attributed.
-        train, queries: texts.
+        scale: Sizes of the workload.
+        objective: Classifier; its last two layers, pooler and head are attributed.
+        train: Training texts.
+        queries: Query texts.
     """
 
     scale: Scale
@@ -71,7 +74,7 @@ class Work:
 
     @classmethod
     def of(cls, scale: Scale, device: torch.device) -> "Work":
-        """The same work for the same scale, whatever the device."""
+        """Return the workload of a scale; it does not depend on the device."""
         config = BertConfig(num_labels=LABELS, **scale.model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -88,12 +91,12 @@ class Work:
 
     @property
     def device(self) -> torch.device:
-        """Where it is done."""
+        """Device of the workload."""
         return self.objective.like.device
 
 
 def texts(count: int, vocabulary: int, seed: int, device: torch.device) -> fastif.TextExamples:
-    """Random tokens and labels; lengths are log-normal, rounded and cut, like MultiNLI's."""
+    """Return random tokens and labels; lengths are log-normal, rounded and clipped."""
     generator = torch.Generator().manual_seed(seed)
     log_lengths = torch.randn(count, generator=generator) * LENGTH_LOG_DEVIATION + LENGTH_LOG_MEAN
     lengths = log_lengths.exp().round().long().clamp(SHORTEST, LONGEST)

@@ -1,10 +1,10 @@
 """Audits of 2,000 queries against 25,000 training pairs, from the command line to the store.
 
 `python -m benchmarks.bulk.night` reads MultiNLI under FASTIF_DATA, trains a model with `fastif
-train`, and runs `fastif audit` with 4 GB of memory to keep to, once for each way to find and score
-candidates. Numbers, forecasts beside what came of them among these, go to
-benchmarks/results/bulk-night.json and the section of docs/results.md. What is finished is kept
-under benchmarks/.work; --anew forgets the audits, --quick does few rows and only prints.
+train`, and runs `fastif audit` with a memory limit of 4 GB, once for each candidate method. It
+writes benchmarks/results/bulk-night.json and docs/results/audit.md, with forecasts beside the
+measured numbers. Finished audits are kept under benchmarks/.work; --anew deletes them, --quick uses
+few rows and only prints.
 """
 
 import argparse
@@ -80,16 +80,16 @@ epochs = 2
 
 @dataclass(frozen=True)
 class Night:
-    """One audit.
+    """Measurements of one audit.
 
     Attributes:
-        wall: seconds of the command, Prefect's start and the summary among them.
-        outcome: seconds, memory and bytes, each as forecast and as measured.
-        recall: of candidates, as the run measured it.
-        chosen_k: candidates a query, where they were chosen.
-        method: what was chosen and what each would have been forecast to take, for "auto".
-        pairs: scores in the store.
-        residual: the largest of all solves; None where nothing was solved.
+        wall: Seconds of the command, from the start of Prefect to the summary.
+        outcome: Seconds, memory and bytes, each as forecast and as measured.
+        recall: Recall of the candidates as measured by the run.
+        chosen_k: Number of candidates a query, if it was selected.
+        method: Selected method and the forecasts of all methods, for "auto".
+        pairs: Number of scores in the store.
+        residual: Largest residual of all solves; None without a solve.
     """
 
     wall: float
@@ -103,7 +103,7 @@ class Night:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.night")
-    parser.add_argument("ways", nargs="*", help=f"{'; '.join(CANDIDATES)}. All if none")
+    parser.add_argument("ways", nargs="*", help=f"{'; '.join(CANDIDATES)}. Default: all")
     parser.add_argument("--anew", action="store_true", help="audit again; the model stays")
     parser.add_argument("--quick", action="store_true", help="a smoke test; writes no result")
     options = parser.parse_args()
@@ -120,7 +120,7 @@ def main() -> int:
         if name in wanted and (options.anew or not done.is_file()):
             shutil.rmtree(study.with_suffix(".store"), ignore_errors=True)
             done.write_text(json.dumps(asdict(audit_study(study)), indent=1), "utf-8")
-        if done.is_file():  # others that were finished earlier stay in the result
+        if done.is_file():  # finished audits stay in the result
             results[name] = json.loads(done.read_text("utf-8"))
     result = {"rows": rows, "queries": queries, "audits": results, "machine": describe()}
     if not options.quick:
@@ -130,7 +130,7 @@ def main() -> int:
 
 
 def prepare_studies(data: Path, rows: int, queries: int) -> dict[str, Path]:
-    """The tables, a study for each way, and the model that they share."""
+    """Write the tables and a study file for each method; train the model that they share."""
     folder = WORK / f"night-{rows}"
     folder.mkdir(parents=True, exist_ok=True)
     counts = (rows, queries)
@@ -149,7 +149,7 @@ def prepare_studies(data: Path, rows: int, queries: int) -> dict[str, Path]:
 
 
 def audit_study(study: Path) -> Night:
-    """Audit by the command line, and read what it left."""
+    """Run an audit by the command line and read its results from the store."""
     start = time.perf_counter()
     _fastif("audit", study)
     wall = time.perf_counter() - start

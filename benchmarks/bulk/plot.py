@@ -1,4 +1,4 @@
-"""Recall curves as an SVG: one panel for each size of the set that is to be found."""
+"""Recall curves as SVG, one panel a number of most influential rows."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ Curve = Sequence[float]
 
 
 def svg(title: str, shares: Curve, panels: Mapping[str, Mapping[str, Curve]]) -> str:
-    """Panels side by side, by title, each with a curve a method; the legend is below."""
+    """Return panels side by side, by title, each with a curve a method; the legend is below."""
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     colours = colours_of(names)
     width = WIDTH * len(panels)
@@ -38,7 +38,7 @@ def svg(title: str, shares: Curve, panels: Mapping[str, Mapping[str, Curve]]) ->
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """A colour a method; sketches get the darker blue the later they come."""
+    """Return a colour a method; later sketches have a darker blue."""
     blues = iter(COLOURS["sketch"])
     return {
         name: next(blues) if name.startswith("sketch") else str(COLOURS[name]) for name in names
@@ -46,7 +46,7 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def _across(share: float, shares: Curve) -> float:
-    """On a logarithmic axis."""
+    """Return the x coordinate of a share on a logarithmic axis."""
     part = math.log(share / shares[0]) / math.log(shares[-1] / shares[0])
     return LEFT + part * (WIDTH - LEFT - RIGHT)
 

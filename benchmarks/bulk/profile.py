@@ -1,10 +1,9 @@
-"""Where the time of an audit goes, before this kind of work was made fast and after.
+"""Time of an audit by kind of work, with an earlier version of the project and with this one.
 
 `python -m benchmarks.bulk.profile` audits the built-in example three times: with an earlier version
-of the project (a commit, checked out aside), with this one, and with this one by the curvature of
-all rows and a full scan. A version trains its own model first, which is not counted. Numbers go to
-benchmarks/results/bulk-profile.json and its section of docs/results.md. It needs the project's git
-history.
+(a commit in a separate checkout), with this version, and with this version, the curvature of all
+rows and a full scan. Each version trains its model first, which is not counted. It writes
+benchmarks/results/bulk-profile.json and docs/results/profile.md, and needs the git history.
 """
 
 import argparse
@@ -22,10 +21,10 @@ from benchmarks.page import ROOT, publish
 
 WORK = ROOT / "benchmarks" / ".work" / "profile"
 BEFORE = "5689ac081150651c9b1b3e86f74377c803b18289"
-"""The last commit before sketches were narrowed, gradients shared and everything forecast."""
+"""Last commit before low-rank projection of sketches, shared gradients and forecasts."""
 
 WHOLE = ((r"^rows = .*$", ""), (r"(?s)\[candidates\].*?\n\n", '[candidates]\nkind = "full"\n\n'))
-"""What makes of the example's study one of all rows and a full scan."""
+"""Changes of the study file for the curvature of all rows and a full scan."""
 
 
 def main() -> int:
@@ -44,7 +43,7 @@ def main() -> int:
 
 
 def check_out(commit: str) -> Path:
-    """The files of a commit, beside the work of this benchmark."""
+    """Check out the files of a commit into the work folder."""
     folder = WORK / "checkout"
     if not folder.is_dir():
         command = ["git", "worktree", "add", "--detach", str(folder), commit]
@@ -62,7 +61,7 @@ def run_profile(version: Path, name: str, edits: tuple[tuple[str, str], ...] = (
     for pattern, new in edits:
         text = re.sub(pattern, new, text, count=1, flags=re.MULTILINE)
     study.write_text(text, "utf-8")
-    if edits:  # the same model, so it need not be trained again
+    if edits:  # equal model, no training needed
         shutil.copytree(WORK / "after" / "out" / "model", study.parent / "out" / "model")
     out = WORK / f"{name}.json"
     for command in (["train"], ["audit"]):

@@ -1,4 +1,4 @@
-"""From what the sides took to seconds a query and ratios."""
+"""Seconds of all queries by side, and their ratios."""
 
 from statistics import median
 
@@ -9,10 +9,10 @@ KINDS = ("wall", "cpu")
 
 
 def seconds(name: str, turn: dict, sizes: Sizes, kind: str) -> float:
-    """All queries' seconds of a side in one round, multiplied up where it did fewer.
+    """Return the seconds of all queries of a side in one round, extrapolated if it ran fewer.
 
-    Other packages are handed what the frozen layers make of the rows, so that part of ours is left
-    out when they are compared; the paper's way runs through the whole model, so it is counted then.
+    Other packages are given the output of the frozen layers, so that part of fastif is left out in
+    comparisons with them. The published method runs the whole model, so there it is counted.
     """
     parts = {part: took[kind] for part, took in turn["parts"].items()}
     if name == "published":
@@ -25,12 +25,12 @@ def seconds(name: str, turn: dict, sizes: Sizes, kind: str) -> float:
 
 
 def multiplied_up(name: str) -> bool:
-    """Whether the side's seconds are not those of a run to the end."""
+    """Return whether the seconds of a side are extrapolated."""
     return name in ("published", "dattri-cg")
 
 
 def summarise(raw: dict[str, list[dict]], sizes: Sizes) -> dict:
-    """Medians of every side, and its ratios to the sides of ours that it is compared with."""
+    """Return the medians of each side, and its ratios to the fastif sides."""
     done = {name: turns for name, turns in raw.items() if _whole(turns)}
     return {
         "sides": {name: _side(name, turns, sizes) for name, turns in done.items()},
@@ -67,7 +67,7 @@ def _side(name: str, turns: list[dict], sizes: Sizes) -> dict:
 
 
 def _ratio(name: str, ours: str, done: dict[str, list[dict]], sizes: Sizes) -> dict:
-    """Least, median and most over the rounds that both sides took part in."""
+    """Return minimum, median and maximum over the common rounds of both sides."""
     ratios = {}
     for kind in KINDS:
         each = sorted(

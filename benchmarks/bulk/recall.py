@@ -1,4 +1,4 @@
-"""Recall curves: the share of the truly influential rows among ever more candidates."""
+"""Recall curves: share of the most influential rows among k candidates, by k."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,24 @@ from torch import Tensor
 
 AT = (10, 100)
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-"""Candidates as a part of the training rows."""
+"""Candidates as a share of the training rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Scores of the training rows and where their candidates are taken.
+    """Scores of the training rows, and the side from which candidates are taken.
 
     Attributes:
-        scores: one row a query, or one for all of them.
-        both_ends: half of the candidates at either end; otherwise the highest scores.
+        scores: Scores, [q n] or [n] for all queries.
+        both_ends: Whether half of the candidates are top-k and half bottom-k; otherwise all are
+            top-k.
     """
 
     scores: Float[Tensor, "q n"]
     both_ends: bool
 
     def candidates(self, k: int) -> Int[Tensor, "q k"]:
-        """The positions of k training rows."""
+        """Return the positions of k candidates a query."""
         order = self.scores.argsort(dim=1, descending=True, stable=True)
         high = k - k // 2 if self.both_ends else k
         return torch.cat([order[:, :high], order[:, order.shape[1] - (k - high) :]], 1)
@@ -34,7 +35,7 @@ class Ranking:
 def recall(
     candidates: Int[Tensor, "q k"], exact: Float[Tensor, "q n"], at: int
 ) -> Float[Tensor, " q"]:
-    """The share of each query's `at` largest effects by size that are among its candidates.
+    """Return the share of the `at` largest absolute effects of each query among its candidates.
 
     >>> recall(torch.tensor([[0, 1]]), torch.tensor([[0.1, -0.9, 0.5]]), 2)
     tensor([0.5000])
@@ -46,7 +47,7 @@ def recall(
 def curve(
     ranking: Ranking, exact: Float[Tensor, "q n"], at: int, shares: Sequence[float] = SHARES
 ) -> list[dict]:
-    """Mean recall over the queries, with its standard error, for each number of candidates."""
+    """Return the mean recall with its standard error for each number of candidates."""
     points = []
     for share in shares:
         recalls = recall(ranking.candidates(count_of(share, exact.shape[1])), exact, at)
@@ -55,16 +56,16 @@ def curve(
 
 
 def chance(shares: Sequence[float], rows: int) -> list[dict]:
-    """What candidates drawn blindly hold, on average."""
+    """Return the expected recall of randomly sampled candidates."""
     return [{"mean": count_of(share, rows) / rows, "error": 0.0} for share in shares]
 
 
 def count_of(share: float, rows: int) -> int:
-    """So many candidates are this part of the rows."""
+    """Return the number of candidates for a share of the rows."""
     return round(share * rows)
 
 
 def mean_and_error(values: Float[Tensor, " q"]) -> dict[str, float]:
-    """The mean and its standard error."""
+    """Return the mean and its standard error."""
     values = values.double()
     return {"mean": float(values.mean()), "error": float(values.std() / len(values) ** 0.5)}

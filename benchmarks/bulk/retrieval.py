@@ -1,4 +1,4 @@
-"""Which rows are worth scoring exactly: recall of cheap rankings against a full scan."""
+"""Recall of candidate methods against a full scan."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ GOAL_SHARE = 0.05
 
 
 def retrieval(data: Path, work: Path, known: dict, only: Sequence[str] = ()) -> dict:
-    """Recall curves of every corpus.
+    """Return the recall curves of each corpus.
 
     Args:
-        data: the folder with the data sets.
-        work: where what has been made is kept.
-        known: what an earlier run found out.
-        only: names of corpora; all if there are none.
+        data: Folder of the data sets.
+        work: Folder of cached parts.
+        known: Result of an earlier run.
+        only: Names of corpora; all if empty.
     """
     results = dict(known)
     for make in CORPORA:
@@ -39,7 +39,7 @@ def retrieval(data: Path, work: Path, known: dict, only: Sequence[str] = ()) -> 
 
 
 def measure_retrieval(study: Study) -> dict:
-    """Everything about one corpus, ready for JSON."""
+    """Return the measurements of one corpus for JSON."""
     scan, corpus = read_scan(study), study.corpus
     sizes = {size.name: read_sketch_scores(study, size) for size in SIZES}
     methods = {
@@ -74,7 +74,7 @@ def measure_retrieval(study: Study) -> dict:
 
 
 def rankings(scan: dict[str, Tensor]) -> dict[str, Ranking]:
-    """The methods that are no sketches, by name."""
+    """Return the methods that are not sketches, by name."""
     return {
         "last-layer influence": Ranking(scan["head"], both_ends=True),
         "gradient product": Ranking(scan["product"], both_ends=True),
@@ -84,7 +84,7 @@ def rankings(scan: dict[str, Tensor]) -> dict[str, Ranking]:
 
 
 def verdict(methods: dict[str, dict]) -> dict:
-    """The sketch within the bytes that finds most of the 100, beside what is asked of it."""
+    """Return the best sketch within the size limit, with the goals for its recall."""
     place = SHARES.index(GOAL_SHARE)
     within = {
         name: method["recall"]

@@ -1,7 +1,7 @@
-"""Runs the command line and looks, a hundred times a second, at what it is doing.
+"""Sampling profiler of the command line, a hundred samples a second.
 
-`python benchmarks/bulk/sampler.py OUT.json audit study.toml` writes seconds by kind of work. Only
-the standard library and the package that is found first are imported, so that it can also watch an
+`python benchmarks/bulk/sampler.py OUT.json audit study.toml` writes seconds by kind of work. It
+imports only the standard library and the first package on the path, so that it can also profile an
 older version of the project.
 """
 
@@ -38,7 +38,7 @@ IMPORTS, REST = "imports", "Prefect, and waiting"
 
 
 def kind_of(frame: FrameType | None) -> str | None:
-    """The kind of work of the innermost frame that belongs to one."""
+    """Return the kind of work of the innermost frame with a kind."""
     while frame is not None:
         path, name = frame.f_code.co_filename, frame.f_code.co_name
         if "importlib" in path:
@@ -51,7 +51,7 @@ def kind_of(frame: FrameType | None) -> str | None:
 
 
 def watch(counts: Counter[str], stop: threading.Event, main: int) -> None:
-    """Count kinds until told to stop; a thread at work goes before the main one, which waits."""
+    """Count samples by kind until the event is set; busy threads count before the main one."""
     me = threading.get_ident()
     while not stop.wait(EVERY):
         frames = sys._current_frames()
@@ -61,7 +61,7 @@ def watch(counts: Counter[str], stop: threading.Event, main: int) -> None:
 
 
 def run(out: Path, arguments: list[str]) -> None:
-    """Watch one command to its end."""
+    """Profile one command."""
     counts: Counter[str] = Counter()
     stop, begun = threading.Event(), time.monotonic()
     watcher = threading.Thread(target=watch, args=(counts, stop, threading.get_ident()))

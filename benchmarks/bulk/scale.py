@@ -1,13 +1,13 @@
-"""How time and memory of sketches grow with training rows and queries; see docs/results.md.
+"""Time and memory of sketches by number of training rows and queries.
 
-`python -m benchmarks.bulk.scale` reads the phrases of SST-2 under FASTIF_DATA, does each number of
-rows in a process of its own, and writes benchmarks/results/bulk-scale.json and its section of
-docs/results.md. Nothing is kept of the frozen layers: every row goes through the whole model once,
-is sketched, written, and searched from its file. Rows beyond the 67,349 phrases are the same ones
-again, taken anew. A million rows take more than an hour on two cores.
+`python -m benchmarks.bulk.scale` reads the phrases of SST-2 under FASTIF_DATA, runs each number of
+rows in a separate process, and writes benchmarks/results/bulk-scale.json and
+docs/results/sketch-scaling.md. The output of the frozen layers is not cached: each row passes once
+through the whole model, is sketched, written, and searched from its file. Rows beyond the 67,349
+phrases repeat them and are computed again. A million rows take more than an hour on two cores.
 
-`--search` measures the search alone, in minutes, of random numbers in files of the same kind: what
-a product and its ends take does not depend on what the numbers are.
+`--search` measures the search alone, in minutes, on random numbers in files of equal format: the
+time of products, top-k and bottom-k does not depend on the numbers.
 """
 
 import argparse
@@ -48,7 +48,7 @@ DAMPING, CURVATURE_ROWS, DIMENSIONS = 0.4, 2_000, 1_000
 
 
 class Phrases(Sst2):
-    """The phrases of the treebank; the queries are whole sentences, again and again."""
+    """SST-2 phrases; the queries are whole sentences, repeated."""
 
     tables: ClassVar[tuple[str, str]] = ("sst2/train_phrases.parquet", "sst2/dev.parquet")
 
@@ -56,7 +56,7 @@ class Phrases(Sst2):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.scale")
     parser.add_argument("--rows", type=int, nargs="*", default=SIZES, help="numbers of rows")
-    parser.add_argument("--one", type=int, help="a number of rows, for the process that does it")
+    parser.add_argument("--one", type=int, help="number of rows, for the child process")
     parser.add_argument("--search", action="store_true", help="the search alone; needs no data")
     arguments = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
@@ -79,21 +79,21 @@ def main() -> None:
 
 
 def _publish(**parts: object) -> None:
-    """Renew these parts of the result; what the other mode measured stays."""
+    """Replace these parts of the result and keep the parts of the other mode."""
     result = {**read_result("bulk-scale"), **parts}
     publish("bulk-scale", result, build_pages(result))
 
 
 @dataclass
 class Stages:
-    """Seconds of every stage, and the process's peak memory at its end."""
+    """Seconds of each stage, and the peak memory of the process at its end."""
 
     seconds: dict[str, float]
     peak: dict[str, int]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure a block."""
+        """Measure the block as a stage."""
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -101,7 +101,7 @@ class Stages:
 
 
 def measure_scale(data: Path, rows: int) -> dict:
-    """Sketch so many rows, and search them for each number of queries."""
+    """Sketch this many rows, and search them for each number of queries."""
     stages = Stages({}, {})
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
@@ -122,7 +122,7 @@ def measure_scale(data: Path, rows: int) -> dict:
             stored = _write_sketches(Path(folder), sketcher, curvature.gradients, train)
         with stages.stage("query sketches"):
             queries = compute_query_sketches(sketcher, curvature.gradients, query_examples)
-        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
+        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before the timing
         for number in QUERIES:
             with stages.stage(f"search, {number:,} queries"):
                 for some in queries[:number].split(TOGETHER):
@@ -138,7 +138,7 @@ def measure_scale(data: Path, rows: int) -> dict:
 
 
 def time_search(rows: int) -> dict:
-    """Seconds of the search of so many sketches for each number of queries; least of three."""
+    """Return the seconds of a search by number of queries, minimum of three rounds."""
     generator = torch.Generator().manual_seed(0)
     WORK.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
@@ -150,7 +150,7 @@ def time_search(rows: int) -> dict:
             blocks.append(_block(path, ids))
         stored = SketchIndex(blocks)
         queries = torch.randn(max(QUERIES), DIMENSIONS, generator=generator)
-        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before
+        stored.find_top_bottom(queries[:1], KEEP)  # the files are read once before the timing
         stages = Stages({}, {})
         for number in QUERIES:
             seconds_taken = []
@@ -165,7 +165,7 @@ def time_search(rows: int) -> dict:
 
 
 def _repeat_rows(examples: fastif.Examples, count: int) -> fastif.Examples:
-    """So many, from the first on again and again."""
+    """Return this many rows, repeated from the first."""
     return examples.subset(torch.arange(count) % len(examples))
 
 
@@ -175,7 +175,7 @@ def _write_sketches(
     gradients: fastif.Gradients,
     train: fastif.Examples,
 ) -> SketchIndex:
-    """The sketches in files of as many rows as an audit's, one of them in memory at a time."""
+    """Write the sketches to files with as many rows as in an audit, one in memory at a time."""
     blocks = []
     for number, ids in enumerate(torch.arange(len(train)).split(ROWS_PER_CHUNK)):
         path = folder / f"{number}-{SKETCHES}"

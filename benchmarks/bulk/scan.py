@@ -1,4 +1,4 @@
-"""The full scan: exact effects, and what needs no curvature, in one pass over the training rows."""
+"""Full scan: exact effects and scores without curvature, in one pass over the training rows."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,18 +15,18 @@ from fastif.models.parameter_subset import ParameterSubset
 from fastif.solvers import Solver
 
 LARGE = 7_000
-"""Root rows from which on the kernel of some of them stands before conjugate gradients."""
+"""Number of factor rows above which a sampled kernel preconditions conjugate gradients."""
 
 DRAWN = 2_000
 
 Take = Callable[[GradientTile], Tensor]
-"""From the gradients of b training rows to b rows of numbers."""
+"""Function from the gradients of b training rows to b rows of scores."""
 
 
 def read_scan(study: Study) -> dict[str, Tensor]:
-    """Scores of every training row by every method that is not a sketch, [q n] or [n].
+    """Return the scores of all training rows by each method that is not a sketch, [q n] or [n].
 
-    "exact" holds removal effects, "residual" that of each query's solve.
+    "exact" are removal effects, "residual" is the residual of each solve.
     """
     return study.cached_tensors("scan", lambda: _run_scan(study))
 
@@ -51,7 +51,7 @@ def _run_scan(study: Study) -> dict[str, Tensor]:
 
 
 def solver_for(matrix: fastif.GaussNewton) -> Solver:
-    """The exact dual; where its kernel is large, conjugate gradients to 1e-3."""
+    """Return the exact dual solver, or for a large kernel conjugate gradients to 1e-3."""
     if matrix.count * matrix.rows_per_example <= LARGE:
         return fastif.Dual(block_rows=384 // matrix.rows_per_example, memory_mb=4_000)
     return fastif.ConjugateGradient(1e-3, preconditioner="drawn", rank=DRAWN)
@@ -60,7 +60,7 @@ def solver_for(matrix: fastif.GaussNewton) -> Solver:
 def one_pass(
     gradients: fastif.Gradients, train: fastif.Examples, reducers: Mapping[str, Take]
 ) -> dict[str, Float[Tensor, "n _"]]:
-    """What each of the takers makes of every training gradient; each gradient is taken once."""
+    """Apply several functions to all training gradients; each gradient is computed once."""
     results: dict[str, Tensor] = {}
     for places, batch in train.batches(size=BATCH):
         tile = gradients.compute_loss_tile(batch)
@@ -73,9 +73,9 @@ def one_pass(
 
 
 def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Tensor, Tensor]:
-    """Where the classifier's own parameters stand in a row, and the queries solved for them alone.
+    """Return the slice of the classifier parameters, and s_test for these parameters alone.
 
-    The curvature is that of these parameters over the same rows, with the same λ.
+    The curvature is that of these parameters, with equal rows and λ.
     """
     whole = study.objective
     names = [name for name in whole.space.names if name.startswith("classifier.")]
@@ -87,7 +87,7 @@ def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Ten
 
 
 def distances(study: Study) -> Float[Tensor, "q n"]:
-    """Between the last representations, as the paper's nearest neighbours have it."""
+    """Return the distances between final representations, as in the kNN search of the paper."""
     query_embeddings, rows = (
         fastif.compute_embeddings(study.objective, examples, fastif.all_ids(examples))
         for examples in (study.corpus.query_examples, study.corpus.train)

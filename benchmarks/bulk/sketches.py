@@ -1,4 +1,4 @@
-"""Sketches of several sizes: what they find, what they hold, and what they cost."""
+"""Scores, size and cost of sketches of several sizes."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from fastif.candidates.layer_projection import ENERGY
 
 @dataclass(frozen=True)
 class Size:
-    """Numbers a sketch, the width that gradients are folded to before, and what of them is kept."""
+    """Size of a sketch, width of the count sketch before it, and explained variance ratio kept."""
 
     dimensions: int
     width: int
@@ -27,7 +27,7 @@ class Size:
 
     @property
     def key(self) -> str:
-        """Names the files."""
+        """Return the name of the cached files."""
         return f"sketch-{self.dimensions}-{self.width}-{self.energy:g}"
 
 
@@ -39,19 +39,19 @@ SIZES = (
     Size(4_096, 16_384, energy=1.0),
 )
 MOST_BYTES = 8_192
-"""A training row may take so many."""
+"""Limit of the bytes of a training row."""
 
 
 @dataclass(frozen=True, eq=False)
 class SketchScores:
-    """Scores by sketches and their price.
+    """Scores by sketches and their cost.
 
     Attributes:
-        scores: removal effects as the sketches have them.
-        bytes_a_row: of a training row's sketch, in half precision.
-        fit_seconds: once, to find the basis.
-        row_seconds: to take a training row's gradient and sketch it.
-        score_milliseconds: a query against all rows, 64 queries together.
+        scores: Removal effects estimated from the sketches, [q n].
+        bytes_a_row: Bytes of the sketch of a training row in half precision.
+        fit_seconds: Seconds of the fit of the basis, once.
+        row_seconds: Seconds of the gradient and the sketch of a training row.
+        score_milliseconds: Milliseconds to score all rows for a query, 64 queries together.
     """
 
     scores: Float[Tensor, "q n"]
@@ -61,12 +61,12 @@ class SketchScores:
     score_milliseconds: float
 
     def cost(self) -> dict[str, float]:
-        """Everything but the scores."""
+        """Return all fields but the scores."""
         return {name: value for name, value in asdict(self).items() if name != "scores"}
 
 
 def read_sketch_scores(study: Study, size: Size) -> SketchScores:
-    """By sketches of this size; kept once they have been taken."""
+    """Return the scores by sketches of this size; cached."""
     path = study.folder / f"{size.key}.json"
     if not path.is_file():
         scores = _compute_sketch_scores(study, size)
@@ -98,9 +98,9 @@ def _compute_sketch_scores(study: Study, size: Size) -> SketchScores:
 def products(
     queries: Float[Tensor, "q d"], rows: Float[Tensor, "n d"], rounds: int = 5
 ) -> tuple[Float[Tensor, "q n"], float]:
-    """Inner products of all pairs, and the least seconds of some rounds.
+    """Return the inner products of all pairs, and the minimum seconds of some rounds.
 
-    The rows are made single again before: that is how an index holds them.
+    The rows are converted to single precision before, as in an index.
     """
     single, seconds, scores = rows.float(), [], queries
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""A trained model, its damping and its curvature; what has been made is kept in a folder."""
+"""Trained model with its damping and curvature, cached in a folder."""
 
 import json
 from collections.abc import Callable
@@ -20,17 +20,17 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What is asked about: everything that all methods of retrieval share."""
+    """Model, rows, queries and curvature that all candidate methods share."""
 
     corpus: Corpus
     folder: Path
 
     @cached_property
     def objective(self) -> fastif.TransformerObjective:
-        """The model trained on all rows."""
+        """Model trained on all rows."""
         start = self.corpus.start(0)
         tensors = self.cached_tensors("model", lambda: dict(self.corpus.train_model(0).params))
-        # A file has its tensors by name; rows have them in the model's order.
+        # A file has its tensors by name; gradients have the order of the model.
         params = {name: tensors[name] for name in start.params}
         start.full_model.load_state_dict(params, strict=False)
         start.params = params
@@ -38,12 +38,12 @@ class Study:
 
     @cached_property
     def matrix(self) -> fastif.GaussNewton:
-        """The curvature of all training rows."""
+        """Curvature of all training rows."""
         return fastif.GaussNewton(self.objective, self.corpus.train.with_batch_size(BATCH))
 
     @cached_property
     def choice(self) -> DampingSelection:
-        """The λ whose effects agree best with retraining on a few random halves."""
+        """Damping λ with the best agreement with retraining on a few random halves."""
         path = self.folder / "damping.json"
         if not path.is_file():
             retrained = self.cached_tensors("halves", lambda: {"margins": outcomes(self.corpus)})
@@ -53,11 +53,11 @@ class Study:
 
     @property
     def operator(self) -> DampedOperator:
-        """The damped curvature."""
+        """Damped curvature."""
         return DampedOperator(self.matrix, self.choice.effective_damping)
 
     def cached_tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Tensors that were made before, or are made and kept now."""
+        """Return cached tensors, or compute and cache them."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)

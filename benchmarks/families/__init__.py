@@ -1,1 +1,1 @@
-"""Every family of sequence classifiers that transformers has: exact, uncut only, or refused."""
+"""Support of all sequence classifier families of transformers, tested on tiny models."""

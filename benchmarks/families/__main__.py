@@ -1,4 +1,4 @@
-"""python -m benchmarks.families: examine every family and write docs/reference/families.md."""
+"""`python -m benchmarks.families` tests each family and writes docs/reference/families.md."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ FOUND, PAGE = Path("benchmarks/results/families.json"), Path("docs/reference/fam
 
 
 def main(chosen: list[str]) -> None:
-    """Examine these families, all if none is named, and write what is known of every one."""
+    """Test these families, by default all, and write the page with the results of all."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()

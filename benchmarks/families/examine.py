@@ -1,4 +1,4 @@
-"""One family, `last:1` and `all`: against the model run on each row alone, in double precision."""
+"""Test of one family with `last:1` and `all`, against the model on each row alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,19 +18,21 @@ LENGTHS = (9, 4, 6, 9, 3, 13)
 FIRST_WORD, LAST_WORD, END = 8, 60, 3
 LABELS = 3
 LONGER = {"canine": 8, "funnel": 5}
-"""Tokens more, for families that cannot read a shorter text."""
+"""Further tokens, for families with a minimum length."""
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
-"""Of the largest loss or gradient entry; some families compute parts in single precision."""
+"""Tolerance relative to the largest entry; some families use single precision in parts."""
 ATTRIBUTED = ("last:1", "all")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a family comes out.
+    """Result of one family.
 
     Attributes:
+        family: Name of the family in transformers.
+        attributed: Attributed parameters, `last:1` or `all`.
         word: "exact", "uncut only", "refused", "not tried" or "wrong".
-        why: a reason, for all but the first.
+        why: Reason, for all but "exact".
     """
 
     family: str
@@ -40,7 +42,7 @@ class Verdict:
 
 
 def examine(family: str, attributed: str) -> Verdict:
-    """Losses of padded batches and gradients of examples, against each row by itself."""
+    """Compare losses of padded batches and gradients of examples with those of single rows."""
 
     def verdict(word: str, why: object = "") -> Verdict:
         return Verdict(family, attributed, word, _line(why))
@@ -70,7 +72,7 @@ def examine(family: str, attributed: str) -> Verdict:
 def _differences(
     model: PreTrainedModel, objective: TransformerObjective, rows: TextExamples, losses: Tensor
 ) -> Iterator[str]:
-    """What is not as it is alone: losses by tokens and from the cache, then gradients."""
+    """Yield differences to single rows: losses from tokens and from the cache, gradients."""
     some = rows.with_equal_lengths() if objective.padding.side is None else rows
     cached = PrefixCache(objective, some, 10**9, 4)
     for name, examples in (("tokens", rows), ("batches", some), ("cache", cached)):
@@ -87,7 +89,7 @@ def _differences(
 
 
 def _rows(model: PreTrainedModel, longer: int) -> TextExamples:
-    """Random words, the end of the text last; a second segment where the family knows one."""
+    """Return random tokens with an end token, and a second segment if the family has one."""
     generator = torch.Generator().manual_seed(5)
     tokens = []
     lengths = [length + longer for length in LENGTHS]
@@ -103,7 +105,7 @@ def _rows(model: PreTrainedModel, longer: int) -> TextExamples:
 
 
 def _loss(model: PreTrainedModel, rows: TextExamples, i: int) -> Tensor:
-    """By the model itself, without padding, mask or company."""
+    """Return the loss of one row by the model itself, without padding, mask or batch."""
     given = {"input_ids": rows.tokens[i][None]}
     if rows.segments is not None:
         given["token_type_ids"] = rows.segments[i][None]

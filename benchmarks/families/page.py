@@ -1,4 +1,4 @@
-"""docs/reference/families.md, from verdicts."""
+"""Page docs/reference/families.md, written from the results of all families."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,20 +10,21 @@ from benchmarks.families.examine import ATTRIBUTED, Verdict
 
 HEAD = """# Families of sequence classifiers
 
-Every family that transformers {transformers} has a sequence classifier of, with tiny random
+All families with a sequence classifier in transformers {transformers}, tested with tiny random
 weights in double precision (torch {torch}): {counts}.
-`python -m benchmarks.families` does it again.
+`python -m benchmarks.families` repeats the test.
 
-Six rows of 3 to 13 tokens, padded, one, four and six at once, as tokens and from the cache of
-hidden states, against the model itself run on each row alone without padding; and the gradient of
-each example against plain autograd on that row. `last:1` is cut where that is exact.
+Six rows of 3 to 13 tokens, padded, in batches of one, four and six, from tokens and from the cache
+of hidden states, are compared with the model on each row alone without padding. The gradient of
+each example is compared with plain autograd on that row. With `last:1` the frozen layers are cached
+where that is exact.
 
-| word | means |
+| result | meaning |
 | --- | --- |
-| exact | losses and gradients are those of the row alone; frozen layers are run once |
-| uncut only | the same, but frozen layers are run each time |
+| exact | losses and gradients equal those of the row alone; frozen layers are run once |
+| uncut only | losses and gradients equal those of the row alone; frozen layers are run each time |
 | refused | an audit refuses the model, with this reason |
-| not tried | no tiny model of this family could be made here |
+| not tried | no tiny model of this family could be built |
 
 | family | `last:1` | `all` | notes |
 | --- | --- | --- | --- |
@@ -31,7 +32,7 @@ each example against plain autograd on that row. `last:1` is cut where that is e
 
 
 def page(verdicts: Sequence[Verdict]) -> str:
-    """The page: a line a family."""
+    """Return the page, one row a family."""
     by_family: dict[str, dict[str, Verdict]] = {}
     for verdict in verdicts:
         by_family.setdefault(verdict.family, {})[verdict.attributed] = verdict

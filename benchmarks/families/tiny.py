@@ -1,4 +1,4 @@
-"""Tiny random classifiers of any family: its default configuration with every size made small."""
+"""Tiny random classifiers of any family: the default configuration with small sizes."""
 
 import re
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ SIZES: tuple[tuple[str, object], ...] = (
     (r"num_self_attends_per_block|num_latents", 4),
     (r"relative_attention_num_buckets|prompt_length", 8),
 )
-"""Keys of configurations, and what is put there."""
+"""Values of configuration keys, by pattern."""
 DERIVED = ("layer_types", "mlp_layer_types", "layers_block_type", "no_rope_layers", "dtype")
-"""Keys that a configuration derives from others where they are left out."""
+"""Keys that a configuration derives from others if they are left out."""
 HYBRID = ["linear_attention", "full_attention", "linear_attention"]
 MAMBA = ["linear_attention", "hybrid", "linear_attention", "hybrid", "linear_attention"]
 ROTARY = {"rope_theta": 10000.0, "rope_type": "default"}
@@ -86,24 +86,24 @@ OWN: dict[str, dict[str, object]] = {
         "use_mem_eff_path": False,
     },
 }
-"""What a family needs beside the sizes."""
+"""Further settings of a family."""
 
 
 def dtype_of(family: str) -> torch.dtype:
-    """Double precision, unless the family's own code knows single precision alone."""
+    """Return double precision, or single precision for families that support nothing else."""
     return torch.float32 if family in ("canine", "mra") else torch.float64
 
 
 def tiny_classifier(family: str) -> PreTrainedModel:
-    """A random classifier of this family, its weights drawn wide.
+    """Return a random classifier of this family, with large weights.
 
     Raises:
-        Exception: whatever the family's code raises for such sizes.
+        Exception: Any exception of the code of the family for such sizes.
     """
     torch.manual_seed(3)
     config = tiny_config(family)
     for part in (config, config.get_text_config()):
-        part._experts_implementation = "eager"  # the others know no double precision
+        part._experts_implementation = "eager"  # the others do not support double precision
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     for weight in model.parameters():
         if weight.is_floating_point():
@@ -112,7 +112,7 @@ def tiny_classifier(family: str) -> PreTrainedModel:
 
 
 def tiny_config(family: str) -> PreTrainedConfig:
-    """The default configuration of a family, made small."""
+    """Return the default configuration of a family with small sizes."""
     kind = CONFIG_MAPPING[family]
     common = {"num_labels": 3, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
     common |= {"decoder_start_token_id": 2, "sep_token_id": 4}

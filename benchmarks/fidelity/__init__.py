@@ -1,1 +1,1 @@
-"""How well predicted effects agree with retraining, for fastif and for its peers."""
+"""Agreement of predicted effects with retraining, for fastif and other packages."""

@@ -1,4 +1,4 @@
-"""Scores that need no curvature: gradients, embeddings, words."""
+"""Baseline scores without curvature: gradients, embeddings, BM25."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ def gradient_product(
 def gradient_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
-    """The cosine of the two gradients; 0 where one of them is zero."""
+    """Return the cosine of the two gradients; 0 if one of them is zero."""
     products, query_norms, train_norms = _products(objective, train, queries)
     return products / (query_norms[:, None] * train_norms[None]).clamp_min(
         torch.finfo(query_norms.dtype).tiny
@@ -34,7 +34,7 @@ def gradient_cosine(
 def embedding_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
-    """The cosine of the final representations: how alike two examples look to the model."""
+    """Return the cosine of the final representations."""
     rows = [
         F.normalize(fastif.compute_embeddings(objective, e, fastif.all_ids(e)))
         for e in (queries, train)
@@ -45,20 +45,20 @@ def embedding_cosine(
 def signed_embedding_cosine(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> Float[Tensor, "q n"]:
-    """The same where the labels are equal, and its negative where they are not."""
+    """Return the embedding cosine, negated where the labels differ."""
     query_labels, train_labels = (e.take(fastif.all_ids(e))["labels"] for e in (queries, train))
     sign = (query_labels[:, None] == train_labels[None]).float() * 2 - 1
     return embedding_cosine(objective, train, queries) * sign
 
 
 def bm25(train: Sequence[str], queries: Sequence[str]) -> Float[Tensor, "q n"]:
-    """BM25 of the words that two texts share (Lucene's variant, as bm25s ships it).
+    """Return the BM25 similarity of two texts (the variant of Lucene, by bm25s).
 
     >>> scores = bm25(["a good film", "a bad cake"], ["good film!", "cake"])
     >>> scores.argmax(1)
     tensor([0, 1])
     """
-    import bm25s  # of the extra bench-peers, which the other baselines do not need
+    import bm25s  # in the extra bench-peers, not needed by the other baselines
 
     index = bm25s.BM25()
     index.index([_words(text) for text in train], show_progress=False)
@@ -75,13 +75,13 @@ BASELINES: dict[str, Baseline] = {
     "embedding cosine": embedding_cosine,
     "embedding cosine, signed by label": signed_embedding_cosine,
 }
-"""Every baseline of a model by name; positive as elsewhere means that the row helps."""
+"""Return all baseline scores of a model by name; positive if the row helps."""
 
 
 def _products(
     objective: fastif.Objective, train: fastif.Examples, queries: fastif.Examples
 ) -> tuple[Float[Tensor, "q n"], Float[Tensor, " q"], Float[Tensor, " n"]]:
-    """Products of all pairs of gradients, and the gradients' lengths, in one pass over the rows."""
+    """Return the products of all pairs of gradients, and their norms, in one pass."""
     gradients = fastif.Gradients(objective)
     query_gradients = compute_loss_gradients(gradients, queries.with_batch_size(BATCH))
     products = query_gradients.new_empty(len(queries), len(train))

@@ -1,7 +1,7 @@
-"""Every solver on a convex problem, against the dense inverse and against training again.
+"""Accuracy of all solvers on a convex problem, against the dense inverse and retraining.
 
-MNIST's digits 1 and 7 and softmax regression, trained to convergence in double precision: the one
-workload small enough for the truth to be computed and not estimated.
+Softmax regression on the digits 1 and 7 of MNIST, trained to convergence in double precision: the
+only workload small enough for an exact reference.
 """
 
 import time
@@ -28,17 +28,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of the measurement.
 
     Attributes:
-        rows: training rows; None takes all.
-        queries: test rows that are asked about.
-        removed: rows that are removed, each alone; half the most influential, half random.
-        top: rows at each end of a ranking that are compared.
-        penalty: L2 of training, which is the damping of every solver.
-        rank: columns of the low-rank dual.
-        sampled: curvature rows of the exact dual, whose matrix is rows x rows.
-        lissa: steps of LiSSA at most.
+        rows: Number of training rows; None takes all.
+        queries: Number of queries.
+        removed: Number of leave-one-out retrainings; half of influential rows, half of random
+            ones.
+        top: Number k of the compared top-k and bottom-k rows.
+        penalty: L2 penalty of training, which is the damping of all solvers.
+        rank: Rank of the low-rank dual.
+        sampled: Number of curvature rows of the exact dual, whose kernel is rows x rows.
+        lissa: Maximum number of steps of LiSSA.
     """
 
     rows: int | None = None
@@ -57,7 +58,7 @@ QUICK = Sizes(rows=600, queries=8, removed=10, top=20, rank=120, sampled=200, li
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """The trained model, its queries, and what is true of them."""
+    """Trained model, its queries, and their exact effects."""
 
     model: Softmax
     points: Float[Tensor, "q d"]
@@ -69,7 +70,7 @@ class Problem:
         return fastif.TensorExamples(self.model.points, self.model.labels)
 
     def objective(self) -> fastif.ModuleObjective:
-        """The same model for fastif: its rows have the order of the closed form's."""
+        """Model as an objective of fastif; parameters in the order of the closed form."""
         classes, width = self.model.weights.shape
         module = torch.nn.Linear(width, classes, bias=False).double()
         module.weight.data.copy_(self.model.weights)
@@ -77,11 +78,11 @@ class Problem:
 
 
 def convex(data: Path, sizes: Sizes = FULL) -> dict:
-    """Errors, rankings, seconds, and effects against training again, of every solver on MNIST.
+    """Return errors, rankings, seconds and agreement with retraining of all solvers on MNIST.
 
     Args:
-        data: the folder with mnist/train.parquet and mnist/test.parquet.
-        sizes: how much is measured.
+        data: Folder with mnist/train.parquet and mnist/test.parquet.
+        sizes: Sizes of the measurement.
     """
     points, labels = _images(data / "mnist" / "train.parquet", sizes.rows)
     query_points, query_labels = _images(data / "mnist" / "test.parquet", sizes.queries)
@@ -91,7 +92,7 @@ def convex(data: Path, sizes: Sizes = FULL) -> dict:
 def measure_convex(
     model: Softmax, points: Float[Tensor, "q d"], labels: Int[Tensor, " q"], sizes: Sizes
 ) -> dict:
-    """The same of any softmax regression and its queries."""
+    """Return the measurements for any softmax regression and its queries."""
     training, _ = _time(lambda: model.weights)
     problem = Problem(model, points, labels, sizes)
     queries = model.gradients(points, labels)
@@ -119,7 +120,7 @@ def measure_convex(
 
 @dataclass(frozen=True)
 class Trial:
-    """One solver; with `rows`, on the curvature of so many training rows."""
+    """One solver; with `rows`, on the curvature of that many training rows."""
 
     name: str
     solver: Solver
@@ -127,7 +128,7 @@ class Trial:
 
 
 def trials(sizes: Sizes) -> list[Trial]:
-    """The solvers in the order of the table."""
+    """Return the solvers in the order of the table."""
     cg, lissa = fastif.ConjugateGradient, fastif.Lissa
     return [
         Trial("Direct", fastif.Direct()),
@@ -145,7 +146,7 @@ def trials(sizes: Sizes) -> list[Trial]:
 def overlap(
     estimated: Float[Tensor, "q n"], exact: Float[Tensor, "q n"], top: int
 ) -> Float[Tensor, " q"]:
-    """The share of the `top` most harmful and the `top` most helpful rows that are the true ones.
+    """Return the share of the top-k and bottom-k rows, k = `top`, that are the exact ones.
 
     >>> overlap(torch.tensor([[0.1, 0.9, 0.2, 0.3]]), torch.tensor([[0.0, 0.9, 0.4, 0.3]]), 1)
     tensor([1.])
@@ -158,7 +159,7 @@ def overlap(
 
 
 def agreement(predicted: Float[Tensor, "q r"], real: Float[Tensor, "q r"]) -> dict:
-    """Pearson's correlation, and the slope of the line through zero (1 is right), a query each.
+    """Return Pearson's correlation and the slope through zero (1 is right) over the queries.
 
     >>> found = agreement(torch.tensor([[1.0, -2.0]]), torch.tensor([[2.0, -4.0]]))
     >>> round(found["pearson"]["mean"], 6), found["slope"]["mean"]
@@ -173,7 +174,7 @@ def agreement(predicted: Float[Tensor, "q r"], real: Float[Tensor, "q r"]) -> di
 
 
 def number(value: Tensor) -> float | None:
-    """What JSON can hold: None for NaN and infinity."""
+    """Return a number for JSON: None for NaN and infinity."""
     return float(value) if bool(torch.isfinite(value)) else None
 
 
@@ -214,7 +215,7 @@ def _line(
 def _scores(
     objective: fastif.Objective, train: fastif.Examples, value: Tensor
 ) -> Float[Tensor, "q n"]:
-    """By the library's own way, put back into the order of the training rows."""
+    """Return removal effects by fastif in the order of the training rows."""
     influences = fastif.influence(
         fastif.Gradients(objective), train.with_batch_size(len(train)), value
     )
@@ -228,7 +229,7 @@ def _sample(trial: Trial, train: fastif.Examples) -> Tensor | None:
 
 
 def _select_removed(effects: Float[Tensor, "q n"], count: int) -> Int[Tensor, " r"]:
-    """Half with the largest effects on all queries together, half drawn from the others."""
+    """Return rows to remove: half with the largest total effects, half sampled from the others."""
     order = effects.square().sum(0).argsort(descending=True, stable=True)
     head, rest = order[: count // 2], order[count // 2 :]
     sampled = torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))
@@ -236,7 +237,7 @@ def _select_removed(effects: Float[Tensor, "q n"], count: int) -> Int[Tensor, " 
 
 
 def _changes(problem: Problem, removed: Tensor) -> Float[Tensor, "q r"]:
-    """How the loss of each query really changes when it is trained again without a row."""
+    """Return the change of each query loss after retraining without a row."""
     weights = torch.cat([problem.model.weights[None], problem.model.without(removed)])
     query_losses = losses(weights, problem.points, problem.labels)
     return (query_losses[1:] - query_losses[0]).T
@@ -253,7 +254,7 @@ def _time(call: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def _images(path: Path, count: int | None) -> tuple[Float[Tensor, "n d"], Int[Tensor, " n"]]:
-    """Pixels of length one with a one appended, and which of the two digits it is."""
+    """Return pixels of norm one with an appended 1, and the class of the digit."""
     table = pl.read_parquet(path).filter(pl.col("label").is_in(DIGITS))
     table = table.sample(count or len(table), seed=0, shuffle=True)
     pixels = np.stack([np.frombuffer(image, np.uint8) for image in table["image"]])

@@ -1,4 +1,4 @@
-"""What every solver costs on an encoder, at the same residual: seconds, memory and sweeps."""
+"""Cost of all solvers on an encoder at an equal residual: seconds, memory and sweeps."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,27 +20,31 @@ from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import Solution, Solver
 
 FEW_SWEEPS, TIMES_MORE, MILLISECONDS = 20, 5, 10
-"""The goals: sweeps with a preconditioner, plain sweeps over these, EK-FAC's time a query."""
+"""Goals: sweeps with a preconditioner, ratio to plain sweeps, milliseconds of EK-FAC a query."""
 
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of the measurement.
 
     Attributes:
-        rows: training rows of the workload.
-        queries: right-hand sides that are solved together.
-        dual: curvature rows of the two dual solvers, whose matrix is rows x rows.
-        iterative: curvature rows of all others. A sample, and not all rows, bounds the seconds of a
-            sweep; if both numbers are the same, so is the matrix that is inverted.
-        damping, tolerance: λ, and the relative residual that is asked of every solver.
-        rank: columns of the low-rank dual; eigen, drawn: eigenpairs or root rows of the
-            preconditioner.
-        plain, preconditioned, lissa: steps at most.
-        repeats: of the timing of EK-FAC's inverse, the median of which counts.
-        threads: while EK-FAC's inverse is timed.
+        rows: Number of training rows.
+        queries: Number of right-hand sides solved together.
+        dual: Number of curvature rows of the two dual solvers, whose kernel is rows x rows.
+        iterative: Number of curvature rows of the other solvers. A sample bounds the seconds of a
+            sweep. If it equals `dual`, all solvers invert one matrix.
+        damping: Damping λ.
+        tolerance: Relative residual at which the solvers stop.
+        rank: Rank of the low-rank dual.
+        eigen: Number of eigenpairs of the preconditioner.
+        drawn: Number of sampled factor rows of the preconditioner.
+        plain: Maximum number of steps of CG without a preconditioner.
+        preconditioned: Maximum number of steps of preconditioned CG.
+        lissa: Maximum number of steps of LiSSA.
+        repeats: Number of timings of the EK-FAC inverse, whose median is reported.
+        threads: Number of threads during these timings.
     """
 
     rows: int = 2_000
@@ -61,7 +65,7 @@ class Sizes:
 
 FULL = Sizes()
 SMALL = Sizes(damping=0.01, plain=150)
-"""The same at a tenth of the damping, where the spectrum asks more of conjugate gradients."""
+"""Sizes at a tenth of the damping, where conjugate gradients need more steps."""
 
 QUICK = Sizes(
     rows=64, queries=2, dual=32, iterative=16, rank=16, eigen=8, drawn=8, plain=30,
@@ -71,7 +75,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True, eq=False)
 class CountedOperator(DampedOperator):
-    """A + λI that notes how many rows each product was taken of."""
+    """Damped operator A + λI that counts the vectors of each product."""
 
     products: list[int] = field(default_factory=list)
 
@@ -82,10 +86,10 @@ class CountedOperator(DampedOperator):
 
 @dataclass(frozen=True)
 class Trial:
-    """One solver on the curvature of so many rows.
+    """One solver with its number of curvature rows.
 
     Attributes:
-        examples: training rows that one of its steps takes; None if that is all of them.
+        examples: Training rows of one step; None for all.
     """
 
     name: str
@@ -95,11 +99,11 @@ class Trial:
 
 
 def cost(data: Path, sizes: Sizes = FULL) -> dict:
-    """Seconds, memory and sweeps of every solver on SST-2 and MiniLM, and the goals that were set.
+    """Return seconds, memory and sweeps of all solvers on SST-2 with MiniLM, and the goals.
 
     Args:
-        data: the folder with sst2/train.parquet and sst2/dev.parquet.
-        sizes: how much is measured.
+        data: Folder with sst2/train.parquet and sst2/dev.parquet.
+        sizes: Sizes of the measurement.
     """
     workload = Sst2(data, rows=sizes.rows, queries=sizes.queries)
     return measure_cost(workload.train_model(0), workload.train, workload.query_examples, sizes)
@@ -111,7 +115,7 @@ def measure_cost(
     query_examples: fastif.Examples,
     sizes: Sizes,
 ) -> dict:
-    """The same of any objective."""
+    """Return the measurements for any objective."""
     gradients = fastif.Gradients(objective)
     queries = compute_measure_gradients(gradients, query_examples.with_batch_size(BATCH))
     lines = {t.name: _line(t, objective, train, queries, sizes) for t in trials(sizes)}
@@ -198,10 +202,10 @@ def _line(
 
 
 def _sweeps(trial: Trial, operator: CountedOperator, solution: Solution, count: int) -> dict:
-    """Sweeps over the curvature's rows until all queries were done, and the median one.
+    """Return the sweeps over the curvature rows until all queries, and the median one, converged.
 
-    CG multiplies only the rows that are still moving, which tells when each of them stopped: the
-    median row after as many products as had more than half of them.
+    CG multiplies only the vectors that have not converged, so the counts of the products show when
+    each of them stopped: the median one after as many products as had more than half of them.
     """
     steps = solution.steps
     if isinstance(trial.solver, fastif.ConjugateGradient):
@@ -212,15 +216,15 @@ def _sweeps(trial: Trial, operator: CountedOperator, solution: Solution, count: 
 
 
 def _ekfac_seconds(operator: CountedOperator, queries: Tensor, sizes: Sizes) -> float:
-    """Of EK-FAC's inverse alone, a query."""
-    assert isinstance(operator.operator, fastif.GaussNewton)  # as _operator has made it
+    """Return the milliseconds of the EK-FAC inverse alone, a query."""
+    assert isinstance(operator.operator, fastif.GaussNewton)  # from _operator
     ekfac = fastif.Ekfac.fit(operator.operator)
     with _threads(sizes.threads):
         seconds = [
             _seconds(lambda: ekfac.apply_inverse(queries, operator.damping))
             for _ in range(sizes.repeats + 1)
         ]
-    return median(seconds[1:]) / len(queries)  # the first one also fetches memory
+    return median(seconds[1:]) / len(queries)  # the first one also allocates memory
 
 
 def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
@@ -243,9 +247,9 @@ def _goals(lines: dict[str, dict], alone: float, sizes: Sizes) -> dict:
 
 
 def _compare(plain: dict, other: dict, queries: int) -> dict:
-    """At most so few sweeps where plain CG takes so many times as many, for all queries.
+    """Return the goal for preconditioned sweeps and for their ratio to plain CG, over all queries.
 
-    Where plain CG gave up before all had reached the residual, its sweeps are a lower bound.
+    If plain CG stopped before all queries converged, its sweeps are a lower bound.
     """
     few, many = other["sweeps"]["all"], plain["sweeps"]["all"]
     there = other["reached"] == queries

@@ -1,4 +1,4 @@
-"""One workload judged: every method's score, the curve over λ, and the rules that choose it."""
+"""Fidelity of one workload: LDS of all methods, the curve over λ, and rules for λ."""
 
 import json
 import time
@@ -43,14 +43,14 @@ DECADES = [10.0 ** (exponent / 2) for exponent in range(-10, 5)]
 
 
 class FidelityEvaluation:
-    """Measures a workload; what has been measured lies in `folder`."""
+    """Measures a workload; finished measurements are cached in `folder`."""
 
     def __init__(self, workload: Workload, folder: Path, with_peers: bool) -> None:
         self.workload, self.folder, self.with_peers = workload, folder, with_peers
         self.few = isinstance(workload, Texts)
 
     def result(self) -> dict:
-        """Everything, ready for JSON."""
+        """Return all measurements for JSON."""
         print(f"== {self.workload.title}", flush=True)
         self.truth = self.workload.truth(self.folder.parent / "truth")
         results = {
@@ -73,7 +73,7 @@ class FidelityEvaluation:
         return results
 
     def objective(self, seed: int) -> fastif.Objective:
-        """The model of this seed, trained once a process."""
+        """Return the model of a seed, trained once a process."""
         objectives = self.__dict__.setdefault("_objectives", {})
         if seed not in objectives:
             objectives[seed] = self.workload.train_model(seed)
@@ -81,12 +81,12 @@ class FidelityEvaluation:
 
     @cached_property
     def matrix(self) -> fastif.GaussNewton:
-        """The curvature of the first model."""
+        """Curvature of the first model."""
         return curvature(self.objective(0), self.workload.train)
 
     @cached_property
     def factor(self) -> Factor:
-        """The dual solver's, made for the smallest λ that is asked of it."""
+        """Factor of the dual solver for the smallest λ in use."""
         path = self.folder / "factor.safetensors"
         if not path.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ class FidelityEvaluation:
 
     @cached_property
     def choices(self) -> dict[str, DampingSelection]:
-        """Damping = "auto" for the exact matrix and for EK-FAC."""
+        """Damping selected by `damping = "auto"` for the exact matrix and for EK-FAC."""
         path = self.folder / "choices.json"
         if not path.is_file():
             choices = {
@@ -113,7 +113,7 @@ class FidelityEvaluation:
 
     @cached_property
     def space(self) -> ExampleSpace:
-        """The exact answer for any λ."""
+        """Example space, from which exact effects follow for any λ."""
         if not self.few:
             return layered_space(
                 self.objective(0), self.workload.train, self.workload.query_examples
@@ -124,7 +124,7 @@ class FidelityEvaluation:
 
     @cached_property
     def curve(self) -> list[dict]:
-        """Agreement with retraining over λ, of the exact solve."""
+        """Return the LDS of the exact solve by λ."""
         dampings = sorted({*DECADES, PUBLISHED})
         return self._cached_json(
             "curve",
@@ -132,7 +132,7 @@ class FidelityEvaluation:
         )
 
     def _cached_json(self, name: str, make: Callable[[], Any]) -> Any:
-        """What was found out before, or is now."""
+        """Return a cached measurement, or compute and cache it."""
         path = self.folder / f"{name}.json"
         if not path.is_file():
             value = make()
@@ -151,7 +151,7 @@ class FidelityEvaluation:
         return {**asdict(choice), "best_of_curve": max(point["lds"] for point in self.curve)}
 
     def _rules(self) -> dict:
-        """λ by rules without retraining, and what the exact solve scores there."""
+        """Return λ by rules without retraining, and the LDS of the exact solve there."""
         grid = [10.0 ** (exponent / 4) for exponent in range(-20, 8)]
         start, end = self.workload.start(0), self.objective(0)
         training_path = end.space.flatten(end.params) - start.space.flatten(start.params)
@@ -173,7 +173,7 @@ class FidelityEvaluation:
         return results
 
     def _project_training_path(self, training_path: Tensor) -> Tensor:
-        """R times the way that training went, in the order of the space's root rows."""
+        """Return R (θ - θ₀), the training displacement in the factor rows of the space."""
         projected = apply_factor(self.matrix, training_path[None])[0]
         if self.few:
             return projected
@@ -237,16 +237,16 @@ class FidelityEvaluation:
 
     @cached_property
     def checkpoints(self) -> list[fastif.Objective]:
-        """Of the training of the first model, without its end."""
+        """Checkpoints of the training of the first model, without its end."""
         return self.workload.checkpoints()
 
     @cached_property
     def outcomes(self) -> Tensor:
-        """What the few retrainings for the choice of λ show; the same for every checkpoint."""
+        """Results of the few retrainings for the selection of λ, equal for all checkpoints."""
         return outcomes(self.workload)
 
     def _checkpoint(self, number: int) -> Answer:
-        """A checkpoint at the λ that the few retrainings choose for it."""
+        """Return the effects at a checkpoint, with the λ that the few retrainings select."""
         objective = self.checkpoints[number]
         matrix = curvature(objective, self.workload.train)
         damping = choose_workload_damping(
@@ -271,7 +271,7 @@ class FidelityEvaluation:
         return Answer(torch.stack(effects).mean(0), {}, damping)
 
     def _cached_record(self, name: str, make: Callable[[], Answer]) -> dict:
-        """Measure a method, or read what was measured."""
+        """Return the cached result of a method, or measure it."""
         path = self.folder / f"{make_slug(name)}.safetensors"
         record_path = path.with_suffix(".json")
         if not record_path.is_file():

@@ -1,9 +1,9 @@
-"""The space of examples of a model of linear layers: products of gradients layer by layer.
+"""Kernel of the factor rows of a model of linear layers, by products layer by layer.
 
-Where a layer sees one position an example, ∇W = δ aᵀ, so the product of two gradients is
-Σ_layers (δ·δ')(a·a' + 1): a few thousand numbers an example in place of all parameters. That makes
-the kernel of MNIST's 45,000 root rows affordable: a way to the exact answer that shares no gradient
-with the library's own.
+If a layer has one position an example, ∇W = δ aᵀ, so the product of two gradients is
+Σ_layers (δ·δ')(a·a' + 1): a few thousand numbers an example instead of all parameters. This makes
+the kernel of the 45,000 factor rows of MNIST affordable, an exact reference that shares no gradient
+code with the library.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ RANK, BLOCK, BATCH = 5_000, 250, 500
 
 @dataclass(frozen=True, eq=False)
 class Layered:
-    """Rows of gradients as inputs and output gradients of every layer.
+    """Factor rows as inputs and output gradients of each layer.
 
     Attributes:
-        inputs: of each layer, [n i], 1 appended for the bias.
-        deltas: of each layer, [n k o].
+        inputs: Inputs of each layer, [n i], with an appended 1 for the bias.
+        deltas: Output gradients of each layer, [n k o].
     """
 
     inputs: list[Float[Tensor, "n i"]]
@@ -37,7 +37,7 @@ class Layered:
     def of(
         cls, objective: fastif.Objective, examples: fastif.Examples, pulled: GradientOf
     ) -> "Layered":
-        """Of all examples, in their order."""
+        """Return the factor rows of all examples, in their order."""
         parts = [
             list(_capture_layers(objective, examples.take(ids), pulled))
             for ids in fastif.all_ids(examples).split(BATCH)
@@ -46,7 +46,7 @@ class Layered:
         return cls(*([torch.cat([p[at][side] for p in parts]) for at in layers] for side in (0, 1)))
 
     def times(self, other: "Layered") -> Float[Tensor, "nk ml"]:
-        """Products of all gradients of both."""
+        """Return the products of all pairs of gradients of both."""
         total = 0
         for a, d, b, e in zip(self.inputs, self.deltas, other.inputs, other.deltas, strict=True):
             deltas = d.flatten(0, 1) @ e.flatten(0, 1).T
@@ -56,13 +56,13 @@ class Layered:
         return total.flatten(2, 3).flatten(0, 1)
 
     def select(self, rows: Int[Tensor, " m"]) -> "Layered":
-        """Some single gradients, counted over examples and their columns."""
+        """Return single gradients by their positions over examples and columns."""
         count = self.deltas[0].shape[1]
         at, column = rows // count, rows % count
         return Layered([a[at] for a in self.inputs], [d[at, column][:, None] for d in self.deltas])
 
     def squares(self) -> Float[Tensor, " nk"]:
-        """Squared lengths of all gradients."""
+        """Return the squared norms of all gradients."""
         pairs = zip(self.inputs, self.deltas, strict=True)
         return sum(a.square().sum(1)[:, None] * d.square().sum(2) for a, d in pairs).flatten()  # type: ignore[union-attr]
 
@@ -79,7 +79,7 @@ def _capture_layers(
 def layered_space(
     objective: fastif.Objective, train: fastif.Examples, query_examples: fastif.Examples
 ) -> ExampleSpace:
-    """By a randomly pivoted Cholesky factor of the kernel (Chen and others, 2023)."""
+    """Return the example space by randomly pivoted Cholesky of the kernel (Chen et al., 2023)."""
     rows = Layered.of(objective, train, "roots")
     factor = _factor(rows)
     values, inner = torch.linalg.eigh(factor.T @ factor)

@@ -1,4 +1,4 @@
-"""The seconds of a piece of work, and the most memory it takes beyond what is held before it."""
+"""Seconds and peak additional memory of a block."""
 
 import ctypes
 import os
@@ -9,17 +9,17 @@ from typing import Self
 
 STATM = Path("/proc/self/statm")
 EVERY = 0.01
-"""Seconds between two looks."""
+"""Seconds between two samples."""
 
 
 class MemoryMonitor:
-    """Looks at the resident memory of this process while a block runs.
+    """Samples the resident memory of this process while a block runs.
 
-    What was freed before is given back first, so that the block does not live on it unseen. Linux
-    only: elsewhere `megabytes` is None. The seconds are those of the block alone.
+    Freed memory is first returned to the system, so that the block cannot reuse it unmeasured.
+    Linux only: elsewhere `megabytes` is None. The seconds are those of the block alone.
 
-    >>> with Watch() as watch:
-    ...     held = bytearray(10)
+    >>> with MemoryMonitor() as watch:
+    ...     block = bytearray(10)
     >>> watch.megabytes is None or watch.megabytes >= 0
     True
     """
@@ -41,7 +41,7 @@ class MemoryMonitor:
 
     @property
     def megabytes(self) -> float | None:
-        """The most there was, less what there was before."""
+        """Peak memory within the block beyond that before it."""
         return (self._most - self._before) / 10**6 if STATM.is_file() else None
 
     def _look(self) -> None:
@@ -56,7 +56,7 @@ def _resident() -> int:
 
 
 def _give_back() -> None:
-    """Freed memory to the system; a settled allocator would use it again without a trace."""
+    """Return freed memory to the system, else the allocator reuses it unmeasured."""
     if STATM.is_file():
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -1,4 +1,4 @@
-"""Our answers on a workload: every training row's effect on every query, by named settings."""
+"""Removal effects of fastif on a workload, by named settings."""
 
 import re
 import time
@@ -23,23 +23,23 @@ from fastif.solvers import Factor, Solver
 
 BATCH = 64
 LARGE = 10_000
-"""Root rows from which on the kernel of some of them stands before conjugate gradients."""
+"""Number of factor rows above which a sampled kernel preconditions conjugate gradients."""
 
 DRAWN = 4_000
 PUBLISHED = 50.0
-"""λ of the paper's experiments on MultiNLI: its damping of 0.005 times its scale of 10,000."""
+"""Effective λ of the paper on MultiNLI: damping 0.005 times scale 10,000."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Scores and what is known of them.
+    """Scores of a method with their cost and diagnostics.
 
     Attributes:
-        effect: removal effect of every row on every query.
-        seconds: of processor time, to factor, and to solve and score all queries.
-        damping: the effective λ.
-        residual: median measured relative residual; None where it was not measured.
-        cosine: median cosine of s_test with the plain gradient.
+        effect: Removal effects, [q n].
+        seconds: CPU seconds of the factor, and of solving and scoring all queries.
+        damping: Effective λ.
+        residual: Median relative residual; None if it was not measured.
+        cosine: Median cosine of s_test with the plain gradient.
     """
 
     effect: Float[Tensor, "q n"]
@@ -50,12 +50,12 @@ class Answer:
 
 
 def curvature(objective: fastif.Objective, train: fastif.Examples) -> fastif.GaussNewton:
-    """The Gauss-Newton matrix over all training rows."""
+    """Return the Gauss-Newton matrix over all training rows."""
     return fastif.GaussNewton(objective, train.with_batch_size(BATCH))
 
 
 def exact(matrix: fastif.GaussNewton) -> Solver:
-    """The dual solver; where its kernel would be large, conjugate gradients to 1e-2."""
+    """Return the dual solver, or for a large kernel conjugate gradients to 1e-2."""
     if matrix.count * matrix.rows_per_example <= LARGE:
         return fastif.Dual(block_rows=512 // matrix.rows_per_example, memory_mb=8_000)
     return fastif.ConjugateGradient(1e-2, preconditioner="drawn", rank=DRAWN)
@@ -67,7 +67,7 @@ def choose_workload_damping(
     outcomes: Tensor,
     approximate: fastif.Spectral | None,
 ) -> DampingSelection:
-    """Damping = "auto": from other halves and other queries than those that judge."""
+    """Return λ of `damping = "auto"`, from other halves and queries than those of the LDS."""
     halves = sample_halves(workload.rows, HALVES, seed=7)
     return select_damping_by_retraining(
         matrix,
@@ -79,7 +79,7 @@ def choose_workload_damping(
 
 
 def outcomes(workload: Workload) -> Float[Tensor, "m e"]:
-    """What retraining on the few halves for `choose_workload_damping` shows."""
+    """Return the results of the few retrainings for `choose_workload_damping`."""
     halves = sample_halves(workload.rows, HALVES, seed=7)
     return workload.train_on_subsets(halves, [500], workload.tuning_examples)
 
@@ -109,7 +109,7 @@ def answer(
 def scores(
     gradients: fastif.Gradients, train: fastif.Examples, s_test: Float[Tensor, "q p"]
 ) -> Float[Tensor, "q n"]:
-    """1/n s_testᵀ ∇L of every pair."""
+    """Return 1/n s_testᵀ ∇L of all pairs, [q n]."""
     effect = s_test.new_empty(len(s_test), len(train))
     for places, batch in train.batches(size=BATCH):
         effect[:, places] = gradients.compute_loss_tile(batch).dot(s_test) / len(train)
@@ -117,14 +117,14 @@ def scores(
 
 
 def average_answers(answers: Sequence[Answer]) -> Answer:
-    """The mean over models, as an ensemble gives it."""
+    """Return the mean effects over models."""
     effect = torch.stack([member.effect for member in answers]).mean(0)
     seconds = {key: sum(a.seconds[key] for a in answers) for key in answers[0].seconds}
     return Answer(effect, seconds, answers[0].damping)
 
 
 def make_slug(name: str) -> str:
-    """A method's name as that of a file.
+    """Return the name of a method as a file name.
 
     >>> make_slug("EK-FAC, mean of 5 models")
     'ek-fac-mean-of-5-models'

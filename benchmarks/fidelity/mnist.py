@@ -1,4 +1,4 @@
-"""MNIST digits and a network of three layers, many of which are trained at once."""
+"""MNIST with a multilayer perceptron; many networks are trained in one batch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from benchmarks.fidelity.workload import PARTS, TUNED, Subset, Workload, margins
 WIDTHS = (784, 256, 128, 10)
 EPOCHS, BATCH, RATE, DECAY = 10, 64, 1e-3, 1e-2
 TOGETHER = 30
-"""Models that are trained in one batch of matrix products."""
+"""Number of models trained in one batch of matrix products."""
 
 
 @dataclass(frozen=True, eq=False)
 class MnistMlp(Workload):
-    """784-256-128-10 with ReLU; AdamW, 10 epochs, linear decay; all parameters attributed."""
+    """MNIST with a network 784-256-128-10, ReLU, AdamW, 10 epochs; all parameters attributed."""
 
     rows: int = 5_000
     queries: int = 150
@@ -57,7 +57,7 @@ class MnistMlp(Workload):
         return objectives
 
     def _objective(self, weights: list[Tensor]) -> fastif.ModuleObjective:
-        """The first network of those whose weights these are."""
+        """Return the first network of a batch of weights."""
         linear = [nn.Linear(a, b) for a, b in pairwise(WIDTHS)]
         for layer, weight, bias in zip(linear, weights[0::2], weights[1::2], strict=True):
             layer.weight.data, layer.bias.data = weight[0].T.contiguous(), bias[0, 0]
@@ -83,9 +83,9 @@ class MnistMlp(Workload):
         seeds: Sequence[int],
         keep: Callable[[list[Tensor]], None] = lambda weights: None,
     ) -> list[Tensor]:
-        """Weights of one network a part, all trained together; each has its own seed.
+        """Train one network a subset in a batch, each with its own seed, and return the weights.
 
-        `keep` is given those that they had at `PARTS` of the training.
+        `keep` receives the weights at `PARTS` of the training.
         """
         weights = [w.requires_grad_() for w in _fresh(seeds)]
         optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
@@ -118,7 +118,7 @@ class MnistMlp(Workload):
 
 
 def _fresh(seeds: Sequence[int]) -> list[Tensor]:
-    """Newly drawn weights [m, in, out] and biases [m, 1, out], as nn.Linear draws them."""
+    """Return random weights [m in out] and biases [m 1 out], initialized as by nn.Linear."""
     weights = []
     for inside, out in pairwise(WIDTHS):
         layers = []

@@ -1,4 +1,4 @@
-"""Other packages' scores on a workload, and how far the exact solve is ahead of them."""
+"""Scores of other packages on a workload, and their difference to the exact solve."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from benchmarks.peers.run import run_peer
 
 LIMIT_SECONDS = 420
 ScoreQueries = Callable[[Tensor], Float[Tensor, " q"]]
-"""Agreement of effects with retraining, query by query."""
+"""Function from effects to the LDS of each query."""
 
 
 def measure_peers(
@@ -28,14 +28,14 @@ def measure_peers(
     run_new: bool,
     score: Callable[[Tensor], dict],
 ) -> dict:
-    """Every peer in a process of its own.
+    """Run each peer in a separate process and return its scores and cost.
 
     Args:
-        workload: what is judged.
-        objective: its first model.
-        folder: keeps what was measured.
-        run_new: run peers that were not measured; else they are left out.
-        score: agreement of effects with retraining, as numbers for JSON.
+        workload: Workload of the benchmark.
+        objective: First model of the workload.
+        folder: Cache of finished peers.
+        run_new: Whether to run peers without a cached result; otherwise they are left out.
+        score: Function from effects to LDS numbers for JSON.
     """
     saved = folder / "plain"
     if not (saved / "plain.json").is_file():
@@ -45,7 +45,7 @@ def measure_peers(
     for name in () if workload.only_damping else PEERS:
         path = folder / f"peer-{make_slug(name)}.json"
         if not path.is_file() and not run_new:
-            continue  # what was measured before is shown all the same
+            continue  # finished peers are shown all the same
         if not path.is_file():
             outcome = run_peer(name, saved, folder / "peers", limit_seconds=LIMIT_SECONDS)
             path.write_text(json.dumps(asdict(outcome), default=str))
@@ -58,7 +58,7 @@ def measure_peers(
 
 
 def compare_with_peers(results: dict, folder: Path, score: ScoreQueries) -> dict:
-    """Exact minus each peer, query by query, with its 95 % interval."""
+    """Return the LDS of the exact solve minus that of each peer, with its 95 % interval."""
     exact_scores = score(load_file(folder / results["methods"]["exact"]["scores"])["effect"])
     differences = {}
     for name, peer in results["peers"].items():

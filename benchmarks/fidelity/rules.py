@@ -1,7 +1,7 @@
-"""Rules for λ that need no retraining, for comparison with the one that does.
+"""Rules for λ without retraining, for comparison with the selection by retraining.
 
-All look at the model as it is linearised around its weights: the displacement from the weights that
-training began with is a ridge regression of z = R (θ - θ₀) - u on R with weight λ n.
+All use the model linearised around its weights: the displacement from the initial weights is a
+ridge regression of z = R (θ - θ₀) - u on the factor rows R with weight λ n.
 """
 
 import torch
@@ -15,7 +15,7 @@ from benchmarks.fidelity.space import ExampleSpace
 def by_evidence(
     space: ExampleSpace, projected_path: Float[Tensor, " m"], dampings: list[float]
 ) -> list[float]:
-    """Log marginal likelihood of z (MacKay, 1992), noise 1."""
+    """Return the log marginal likelihood of z by λ (MacKay, 1992), noise 1."""
     target = space.vectors.T @ (projected_path - space.pulls)
     unexplained = float((projected_path - space.pulls).square().sum() - target.square().sum())
     values = []
@@ -30,7 +30,7 @@ def by_evidence(
 def by_cross_validation(
     space: ExampleSpace, projected_path: Float[Tensor, " m"], dampings: list[float]
 ) -> list[float]:
-    """Minus the generalised cross-validation score (Golub, Heath and Wahba, 1979)."""
+    """Return minus the generalised cross-validation score by λ (Golub, Heath & Wahba, 1979)."""
     target = space.vectors.T @ (projected_path - space.pulls)
     count = len(projected_path)
     unexplained = float((projected_path - space.pulls).square().sum() - target.square().sum())
@@ -47,7 +47,7 @@ def by_cross_validation(
 
 
 def by_leave_one_out(space: ExampleSpace, dampings: list[float], held_out: float) -> list[float]:
-    """Minus the distance of the predicted leave-one-out loss from the loss of rows held out."""
+    """Return minus the gap between predicted leave-one-out loss and held-out loss by λ."""
     by_row = torch.argsort(space.owners, stable=True)
     vectors = space.vectors[by_row].view(space.rows, -1, space.vectors.shape[1])
     pulls = space.by_example(space.pulls)

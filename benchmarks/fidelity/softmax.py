@@ -1,4 +1,4 @@
-"""Softmax regression in closed form: trained, inverted and trained again without any of fastif."""
+"""Softmax regression with exact inverse and exact retraining, independent of fastif."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +10,7 @@ from torch import Tensor
 
 STEPS = 200
 SMALL = 1e-12
-"""Length of the gradient at which training has converged."""
+"""Norm of the gradient at which training has converged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +18,9 @@ class Softmax:
     """The minimum of 1/n Σ L_i + penalty/2 ‖weights‖², weights [c d], in double precision.
 
     Args:
-        points: [n d]; a column of ones makes an intercept.
-        labels: [n], from 0 to c - 1.
-        penalty: of all weights; it must be positive, or there may be no minimum.
+        points: Inputs, [n d]; a column of ones gives an intercept.
+        labels: Classes from 0 to c - 1, [n].
+        penalty: L2 penalty of all weights; positive, otherwise there may be no minimum.
 
     >>> model = Softmax(torch.eye(2).double(), torch.tensor([0, 1]), 0.1)
     >>> bool(model.gradient(model.compute_weights[None]).norm() < 1e-12)
@@ -37,7 +37,7 @@ class Softmax:
 
     @cached_property
     def weights(self) -> Float[Tensor, "c d"]:
-        """Newton's method from zero."""
+        """Return the weights at the minimum, by Newton's method from zero."""
         weights = self.points.new_zeros(self.classes, self.points.shape[1])
         for _ in range(STEPS):
             gradient = self.gradient(weights[None]).view(-1)
@@ -48,16 +48,16 @@ class Softmax:
 
     @cached_property
     def curvature(self) -> Float[Tensor, "p p"]:
-        """The Hessian at the minimum."""
+        """Hessian at the minimum."""
         return self.hessian(self.weights)
 
     @cached_property
     def factor(self) -> Float[Tensor, "p p"]:
-        """Cholesky's factor of that."""
+        """Cholesky factor of the Hessian."""
         return torch.linalg.cholesky(self.curvature)
 
     def hessian(self, weights: Float[Tensor, "c d"]) -> Float[Tensor, "p p"]:
-        """The penalty included."""
+        """Return the Hessian of the objective with the penalty."""
         chance, rows = torch.softmax(self.points @ weights.T, 1), []
         for a in range(self.classes):
             kept = F.one_hot(torch.tensor(a), self.classes).to(chance)
@@ -71,7 +71,7 @@ class Softmax:
     def gradient(
         self, weights: Float[Tensor, "r c d"], without: Int[Tensor, " r"] | None = None
     ) -> Float[Tensor, "r c d"]:
-        """Of the objective at r weights, the sum being without one row each; n stays as it is."""
+        """Return the gradients of the objective at r weights, without one row each; n is kept."""
         error = torch.softmax(torch.einsum("rcd,nd->rcn", weights, self.points), 1)
         error -= F.one_hot(self.labels, self.classes).T.to(error)
         if without is not None:
@@ -79,10 +79,10 @@ class Softmax:
         return error @ self.points / len(self.points) + self.penalty * weights
 
     def without(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "r c d"]:
-        """Trained again without each of these rows, from the full solution to convergence.
+        """Retrain without each of these rows, from the full solution to convergence.
 
-        Every step divides the gradient of the objective without the row by the one Hessian of all
-        rows (the chord method): where it ends the gradient is zero, whatever the steps were.
+        Each step solves the gradient of the objective without the row with the Hessian of all rows
+        (the chord method). At convergence the gradient is zero.
         """
         weights = self.weights.expand(len(rows), -1, -1).clone()
         for _ in range(STEPS):
@@ -90,12 +90,12 @@ class Softmax:
             if gradient.flatten(1).norm(dim=1).max() < SMALL:
                 return weights
             weights -= torch.cholesky_solve(gradient.flatten(1).T, self.factor).T.view_as(weights)
-        raise RuntimeError("training again did not converge; raise the penalty")
+        raise RuntimeError("retraining did not converge; raise the penalty")
 
     def gradients(
         self, points: Float[Tensor, "m d"], labels: Int[Tensor, " m"]
     ) -> Float[Tensor, "m p"]:
-        """∇L of each example, without the penalty."""
+        """Return ∇L of each example, without the penalty."""
         error = torch.softmax(points @ self.weights.T, 1) - F.one_hot(labels, self.classes)
         return torch.einsum("mc,md->mcd", error, points).flatten(1)
 
@@ -103,6 +103,6 @@ class Softmax:
 def losses(
     weights: Float[Tensor, "r c d"], points: Float[Tensor, "m d"], labels: Int[Tensor, " m"]
 ) -> Float[Tensor, "r m"]:
-    """The loss of each example under each of r weights."""
+    """Return the loss of each example under each of r weights."""
     logits = torch.einsum("rcd,md->rmc", weights, points)
     return -logits.log_softmax(2)[:, torch.arange(len(labels)), labels]

@@ -1,6 +1,6 @@
-"""Effects for any λ in the space of examples: a second way to the exact answer, and its curve.
+"""Exact effects for any λ in the example space, as an independent reference.
 
-With R the root rows, K = R Rᵀ and ∇L_i = R_iᵀ u_i (the gradient of cross-entropy in the outputs
+With R the factor rows, K = R Rᵀ and ∇L_i = R_iᵀ u_i (the gradient of cross-entropy in the outputs
 lies in the range of its curvature), the effect of row i on query z is
 
     1/n ∇L(z)ᵀ (RᵀR/n + λI)⁻¹ ∇L_i = ∇L(z)ᵀ Rᵀ (K + λ n I)⁻¹ [u_i in its places].
@@ -21,15 +21,17 @@ from fastif.solvers.gram import apply_factor
 
 @dataclass(frozen=True, eq=False)
 class ExampleSpace:
-    """K by its eigenvectors, and what training rows and queries are in it.
+    """Eigendecomposition of K, with training rows and queries in its coordinates.
 
     Attributes:
-        values, vectors: of K; or the largest of them, where it was taken in low rank.
-        queries: R ∇L(z).
-        pulls: u, one number a root row.
-        owners: the training row of each root row.
-        roots: S of each training row, S Sᵀ its curvature in the outputs.
-        logits, labels: of the training rows.
+        values: Eigenvalues of K, or the largest of them for a low rank.
+        vectors: Eigenvectors of K, one a column.
+        queries: R ∇L(z) of the queries.
+        pulls: Coefficients u, one a factor row.
+        owners: Training row of each factor row.
+        roots: Square root S of the loss Hessian of each training row, S Sᵀ.
+        logits: Logits of the training rows.
+        labels: Labels of the training rows.
     """
 
     values: Float[Tensor, " r"]
@@ -43,16 +45,16 @@ class ExampleSpace:
 
     @property
     def rows(self) -> int:
-        """The number of training rows n."""
+        """Number n of training rows."""
         return len(self.labels)
 
     @cached_property
     def to_eigenbasis(self) -> Float[Tensor, "q r"]:
-        """The queries in the eigenbasis."""
+        """Queries in the eigenbasis."""
         return self.queries @ self.vectors
 
     def effect(self, damping: float) -> Float[Tensor, "q n"]:
-        """The removal effect of every training row."""
+        """Return the removal effects of all training rows for λ, [q n]."""
         weight = damping * self.rows
         coefficients = self.to_eigenbasis * (1 / (self.values + weight) - 1 / weight)
         solved = coefficients @ self.vectors.T + self.queries / weight
@@ -60,7 +62,7 @@ class ExampleSpace:
         return effect.index_add_(1, self.owners, solved * self.pulls).float()
 
     def by_example(self, rows: Float[Tensor, " m"]) -> Float[Tensor, "n k"]:
-        """Root rows as [training row, column]."""
+        """Return numbers of the factor rows as [training row, column]."""
         order = torch.argsort(self.owners, stable=True)
         return rows[order].view(self.rows, -1)
 
@@ -68,7 +70,7 @@ class ExampleSpace:
 def example_space(
     matrix: fastif.GaussNewton, factor: Factor, queries: Float[Tensor, "q p"]
 ) -> ExampleSpace:
-    """From the factor that the dual solver made."""
+    """Return the space from the factor of the dual solver."""
     if "kernel" in factor:
         values, vectors = torch.linalg.eigh(factor["kernel"].double())
         values = values.clamp_min(0)
@@ -80,7 +82,7 @@ def example_space(
     roots, pulls, logits, labels = outputs_of(matrix.objective, matrix.examples, matrix.ids)
     back = matrix.ids.argsort()
     batches = zip(pulls.split(matrix.batch_size), matrix.ids.split(matrix.batch_size), strict=True)
-    # root rows come column by column within a batch
+    # factor rows are ordered by column within a batch
     ordered = [(part.T.flatten(), ids.repeat(part.shape[1])) for part, ids in batches]
     return ExampleSpace(
         values,
@@ -95,7 +97,7 @@ def example_space(
 def outputs_of(
     objective: fastif.Objective, examples: fastif.Examples, ids: Int[Tensor, " n"]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """S, u, logits and labels of the examples, in the order of `ids`."""
+    """Return S, u, logits and labels of the examples, in the order of `ids`."""
     logits = fastif.predict(objective, examples, ids=ids)[0].double()
     labels = torch.cat([examples.take(part)["labels"] for part in ids.split(64)])
     roots = objective.loss.sqrt_hessian(logits, labels)

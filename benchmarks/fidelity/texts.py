@@ -1,4 +1,4 @@
-"""Sentences and a MiniLM encoder of which the last layer, pooler and classifier are trained."""
+"""Text workloads with MiniLM; the last layer, pooler and classifier are trained."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Texts(Workload):
     labels: ClassVar[tuple[str, ...]]
     tables: ClassVar[tuple[str, str]]
     columns: ClassVar[tuple[str, ...]] = ("text",)
-    """One column of texts, or two that are read as pairs."""
+    """Names of one text column, or of two for pairs."""
 
     @cached_property
     def train(self) -> fastif.Examples:
@@ -86,7 +86,7 @@ class Texts(Workload):
         return self._at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:
-        """The pretrained encoder with a new head drawn from the seed."""
+        """Return the pretrained encoder with a random head of the seed."""
         torch.manual_seed(seed)
         with quiet_loading():
             model = AutoModelForSequenceClassification.from_pretrained(
@@ -95,18 +95,18 @@ class Texts(Workload):
         return fastif.TransformerObjective(model.eval(), "last:1")
 
     def words(self, part: int) -> list[str]:
-        """The texts of the training rows (part 0) or of the queries (1)."""
+        """Return the texts of the training rows (part 0) or of the queries (1)."""
         count = (self.rows, self.queries)[part]
         return read_random_rows(self.data / self.tables[part], count)["text"].to_list()
 
     def tokens(self, part: int) -> fastif.TextExamples:
-        """Tokens and labels of the training rows (part 0) or of the queries (1)."""
+        """Return tokens and labels of the training rows (part 0) or of the queries (1)."""
         return self._tokens(
             read_random_rows(self.data / self.tables[part], (self.rows, self.queries)[part])
         )
 
     def encoded(self, frame: pl.DataFrame) -> PrefixCache:
-        """The rows of a table as examples whose frozen layers are computed once."""
+        """Return the rows of a table as examples with the frozen layers computed once."""
         return PrefixCache(self.start(0), self._tokens(frame), 4 * 2**30)
 
     def _cached(self, table: str, count: int, without: int = 0) -> PrefixCache:
@@ -123,7 +123,7 @@ class Texts(Workload):
 
 @dataclass(frozen=True, eq=False)
 class Sst2(Texts):
-    """Film reviews, two classes."""
+    """SST-2: film reviews, two classes."""
 
     seeds: int = 5
     name: ClassVar[str] = "sst2-minilm"
@@ -134,7 +134,7 @@ class Sst2(Texts):
 
 @dataclass(frozen=True, eq=False)
 class NoisyNews(Texts):
-    """News items of four topics; a fifth of the training labels are wrong, given by people."""
+    """NoisyAG-News: news of four topics; a fifth of the annotated training labels are wrong."""
 
     rows: int = 1_000
     subsets: int = 30

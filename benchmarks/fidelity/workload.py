@@ -1,4 +1,4 @@
-"""A workload: a model, its training rows and queries, and how to train it again on some of them."""
+"""Workload: a model, its training rows and queries, and retraining on random halves."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,23 +16,25 @@ from torch import Tensor
 import fastif
 
 FIRST_SEED = 1000
-"""Of the models that the truth is made of; others are below."""
+"""First seed of the retrained models; those of other models are smaller."""
 
 TUNED = 64
 PARTS = (1 / 8, 1 / 4, 1 / 2)
-"""Of the training that have passed at the checkpoints that are averaged with the end."""
+"""Shares of the training at the checkpoints that are averaged with the end."""
 
 Subset = Int[Tensor, " k"]
 
 
 @dataclass(frozen=True, eq=False)
 class Workload(ABC):
-    """What the fidelity of effects is measured on.
+    """Model and data on which the fidelity of effects is measured.
 
     Args:
-        data: the folder with the data sets.
-        rows: training rows; queries: questions; subsets: random half-subsets that the model is
-            trained on again; seeds: trainings of each subset, whose margins are averaged.
+        data: Folder of the data sets.
+        rows: Number of training rows.
+        queries: Number of queries.
+        subsets: Number of random halves for retraining.
+        seeds: Number of trainings of each half, whose margins are averaged.
     """
 
     data: Path
@@ -43,55 +45,55 @@ class Workload(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     only_damping: ClassVar[bool] = False
-    """A third workload shows only whether the damping is chosen well."""
+    """Whether the workload measures the selection of the damping alone."""
 
     @property
     @abstractmethod
     def train(self) -> fastif.Examples:
-        """The training rows."""
+        """Training rows."""
 
     @property
     @abstractmethod
     def query_examples(self) -> fastif.Examples:
-        """The queries: rows that were not trained on."""
+        """Queries, which are held out from training."""
 
     @property
     @abstractmethod
     def tuning_examples(self) -> fastif.Examples:
-        """Other such rows, for choosing a damping: no answer is judged on them."""
+        """Further held-out rows for the selection of the damping; the LDS does not use them."""
 
     @abstractmethod
     def start(self, seed: int) -> fastif.Objective:
-        """The model before training."""
+        """Return the model before training."""
 
     @abstractmethod
     def train_model(self, seed: int) -> fastif.Objective:
-        """The model trained on all rows."""
+        """Return the model trained on all rows."""
 
     @abstractmethod
     def checkpoints(self) -> list[fastif.Objective]:
-        """The model of seed 0 at `PARTS` of its training."""
+        """Return the model of seed 0 at `PARTS` of its training."""
 
     @abstractmethod
     def train_on_subsets(
         self, halves: Sequence[Subset], seeds: Sequence[int], queries: fastif.Examples
     ) -> Float[Tensor, "m q"]:
-        """Margins of the queries under models trained on each half, averaged over seeds."""
+        """Return the margins of the queries for models trained on each half, mean over seeds."""
 
     @property
     def key(self) -> str:
-        """Names the workload at these sizes."""
+        """Name of the workload with its sizes, for the cache."""
         return f"{self.name}-{self.rows}-{self.queries}-{self.subsets}x{self.seeds}"
 
     @cached_property
     def halves(self) -> list[Subset]:
-        """The random half-subsets, in ascending order each."""
+        """Random halves of the training rows, each in ascending order."""
         generator = torch.Generator().manual_seed(2021)
         draws = (torch.randperm(self.rows, generator=generator) for _ in range(self.subsets))
         return [draw[: self.rows // 2].sort().values for draw in draws]
 
     def truth(self, folder: Path) -> Float[Tensor, "m q"]:
-        """The margins of the retrained models, kept in `folder` once they are there."""
+        """Return the margins of the retrained models, cached in `folder`."""
         path = folder / f"{self.key}.safetensors"
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,12 +104,12 @@ class Workload(ABC):
         return load_file(path)["margins"]
 
     def answers(self, examples: fastif.Examples) -> Int[Tensor, " q"]:
-        """The labels of all of them."""
+        """Return the labels of all examples."""
         return examples.take(fastif.all_ids(examples))["labels"]
 
 
 def read_random_rows(table: Path, count: int, without: int = 0) -> pl.DataFrame:
-    """Random rows of a table, none of which is among the first `without` that are drawn so."""
+    """Return random rows of a table, in a fixed order, without the first `without` of it."""
     frame = pl.read_parquet(table)
     if without:
         frame = frame.join(frame.sample(without, seed=0, shuffle=True), on="id", how="anti")
@@ -115,7 +117,7 @@ def read_random_rows(table: Path, count: int, without: int = 0) -> pl.DataFrame:
 
 
 def margins(logits: Float[Tensor, "*m q c"], labels: Int[Tensor, " q"]) -> Float[Tensor, "*m q"]:
-    """Log p / (1 - p) of the label: the output that retraining is judged by."""
+    """Return the margin log p / (1 - p) of the label, the output of the LDS."""
     index = labels.expand(logits.shape[:-1])[..., None]
     right = logits.gather(-1, index)[..., 0]
     rest = logits.scatter(-1, index, -torch.inf).logsumexp(-1)

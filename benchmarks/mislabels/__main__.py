@@ -1,8 +1,8 @@
-"""How many wrong labels are found, on real and planted noise, and by whom.
+"""Detection of label errors, on real and injected label noise, here and with other methods.
 
-`python -m benchmarks.mislabels` reads the sets under FASTIF_DATA, asks the one fixed procedure with
-and without trusted rows, and its rivals; cleanlab among them where it is installed (AGPL, so it is
-no part of the project: pip install 'cleanlab>=2.9,<3'). True labels only score.
+`python -m benchmarks.mislabels` reads the sets under FASTIF_DATA and runs the fixed procedure with
+and without trusted rows, and other methods, cleanlab among them if it is installed (AGPL, so it is
+not a dependency: pip install 'cleanlab>=2.9,<3'). True labels are used for scoring only.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
 DRAWS = 200
-"""Of the bootstrap, and of rows to be looked at."""
+"""Number of bootstrap samples, and of simulated random audits."""
 LOOKED = 100
-"""Rows of such a draw."""
+"""Rows of a random audit sample."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.mislabels")
-    parser.add_argument("--only", default="", help="sets with this in their name")
+    parser.add_argument("--only", default="", help="sets with this text in their name")
     options = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "noisy_ag_news").is_dir():
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measure_corpus(corpus: Corpus) -> dict:
-    """The procedure with and without trusted rows, its signals, and its rivals."""
+    """Return the measurements of a set: procedure, trusted rows, single scores, other methods."""
     detector, start = MislabelDetector(), time.perf_counter()
     posterior = detector(corpus.rows)
     seconds = time.perf_counter() - start
@@ -90,12 +90,12 @@ def measure_corpus(corpus: Corpus) -> dict:
 
 
 def measure_ranking(score: Tensor, wrong: Tensor) -> float:
-    """Average precision."""
+    """Return the average precision of a score."""
     return float(average_precision_score(wrong.numpy(), score.double().numpy()))
 
 
 def measure_scores(score: Tensor, wrong: Tensor) -> dict:
-    """Average precision with its bootstrap interval, area under the curve, and precision on top."""
+    """Return average precision with its bootstrap interval, AUROC, and precision at the top."""
     s, w = score.double().numpy(), wrong.numpy()
     draw = np.random.default_rng(0)
     again = []
@@ -114,7 +114,7 @@ def measure_scores(score: Tensor, wrong: Tensor) -> dict:
 
 
 def measure_calibration(posterior: LabelPosterior, wrong: Tensor) -> dict:
-    """The calibration error in ten groups of like probability, and the expected number."""
+    """Return the calibration error, and the expected number of errors with its interval."""
     errors, p = posterior.estimate_modelled_errors(), posterior.probability
     return {
         "calibration_error": calibration_error(p, wrong),
@@ -125,14 +125,14 @@ def measure_calibration(posterior: LabelPosterior, wrong: Tensor) -> dict:
 
 
 def calibration_error(p: Tensor, wrong: Tensor) -> float:
-    """In ten groups of like probability."""
+    """Return the calibration error in ten groups of similar probability."""
     parts = p.argsort().chunk(10)
     gaps = [abs(float(p[part].mean() - wrong[part].float().mean())) for part in parts]
     return sum(len(part) / len(p) * gap for part, gap in zip(parts, gaps, strict=True))
 
 
 def simulate_audits(posterior: LabelPosterior, corpus: Corpus) -> dict:
-    """What a hundred rows drawn at random would say, were a person to look at them; over draws."""
+    """Return coverage, width and calibration of simulated random audits of a hundred rows."""
     wrong, labels, n = corpus.wrong, corpus.rows.labels, len(corpus.wrong)
     covered, width, error = [], [], []
     for trial in range(DRAWS):
@@ -163,14 +163,14 @@ def simulate_audits(posterior: LabelPosterior, corpus: Corpus) -> dict:
 
 
 def verified_digits(reader: Reader) -> dict:
-    """Ranks of MNIST's 15 verified test errors among its 10,000 digits."""
+    """Return the ranks of the 15 verified test errors of MNIST among its 10,000 digits."""
     frame = reader.frame("mnist/test")
     labels = torch.tensor([int(label) for label in frame["label"]])
     return _ranks(reader, "mnist", frame, LabeledData(concat_views([digits(frame)]), labels, 10))
 
 
 def verified_reviews(reader: Reader) -> dict:
-    """Ranks of IMDB's 725 verified test errors among its 25,000 film reviews."""
+    """Return the ranks of the 725 verified test errors of IMDB among its 25,000 reviews."""
     frame = reader.frame("imdb/test")
     texts = frame["text"].to_list()
     embeddings = reader.encode("imdb/test", texts)
@@ -193,7 +193,7 @@ def verified_reviews(reader: Reader) -> dict:
 
 
 def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: LabeledData) -> dict:
-    """Where the errors that people confirmed lie in the ranking."""
+    """Return the ranks of the verified errors."""
     posterior = MislabelDetector()(rows)
     order = posterior.probability.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
@@ -206,7 +206,7 @@ def _ranks(reader: Reader, name: str, frame: pl.DataFrame, rows: LabeledData) ->
 
 
 def measure_cleaning(corpus: Corpus) -> dict:
-    """Accuracy on clean rows of heads trained after dropping or relabelling the top 20 %."""
+    """Return the accuracy of heads trained after dropping or relabelling the top 20 %."""
     assert corpus.trusted is not None
     assert corpus.taught is not None
     rows, test = corpus.taught, corpus.trusted

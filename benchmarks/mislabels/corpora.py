@@ -1,4 +1,4 @@
-"""Labelled rows with errors that are known, as the procedure is given them."""
+"""Labelled data sets with known label errors."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,18 +26,18 @@ LENGTH = 128
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Rows of which some labels are wrong.
+    """Data set with some wrong labels.
 
     Attributes:
-        name: for the report.
-        rows: as the procedure sees them.
-        taught: the same, mixed so that most is told of the trusted rows.
-        wrong: which labels are; never shown to anything that is judged.
-        truth: the right labels.
-        trusted: rows of certain label, made together with them.
-        goals: average precision asked for, without and with trusted rows; None for none.
-        reference: average precision of the best of 45 detectors, chosen for the set.
-        embedded: what the encoder says alone, for rivals.
+        name: Name in tables.
+        rows: Rows with given labels, as input of the procedure.
+        taught: Rows with feature weights selected on the trusted rows; None without them.
+        wrong: Mask of the wrong labels, used for scoring only.
+        truth: Right labels.
+        trusted: Trusted rows, with features computed together with those of `rows`.
+        goals: Goals for average precision, without and with trusted rows; None for no goal.
+        reference: Average precision of the best of 45 detectors, chosen for the set.
+        embedded: Features of the encoder alone, for other methods.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Corpus:
 
 
 class Reader:
-    """Texts under FASTIF_DATA, each encoded once and kept under benchmarks/.work."""
+    """Reader of the tables under FASTIF_DATA; embeddings are cached under benchmarks/.work."""
 
     def __init__(self, data: Path, work: Path) -> None:
         self.data, self.work = data, work
@@ -60,16 +60,16 @@ class Reader:
         self._encoder = None
 
     def frame(self, name: str, rows: int | None = None) -> pl.DataFrame:
-        """A table, or its first rows."""
+        """Return a table, or its first rows."""
         frame = pl.read_parquet(self.data / f"{name}.parquet")
         return frame if rows is None else frame.head(rows)
 
     def tokens(self, texts: list[str]) -> fastif.TextExamples:
-        """Texts as tokens."""
+        """Return texts as tokens."""
         return fastif.encode(self.tokenizer, texts, None, [0] * len(texts), LENGTH)
 
     def encode(self, key: str, texts: list[str]) -> Tensor:
-        """The encoder's rows, [n 2 d]; `key` names the file that keeps them."""
+        """Return the embeddings of a middle and the last layer, [n 2 d], cached as `key`."""
         path = self.work / f"encoded-2-{key.replace('/', '-')}-{len(texts)}.pt"
         if path.is_file():
             return torch.load(path, weights_only=True)
@@ -83,7 +83,7 @@ class Reader:
 
 
 def corpora(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
-    """Every set by name, read when it is asked for; judged by whole classifiers where these are."""
+    """Return readers of the sets by name, those with a fine-tuned classifier if it exists."""
     plain = dict(_plain(reader))
     yield from plain.items()
     for of, with_, goal in (
@@ -129,14 +129,14 @@ def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
 
 
 def tuned_logits_path(name: str) -> Path:
-    """The file of what a whole classifier says of a set; `benchmarks.mislabels.tuned` makes it."""
+    """Return the file of classifier logits that `benchmarks.mislabels.tuned` writes."""
     return WORK / f"tuned-{name.replace(' ', '-')}.pt"
 
 
 def _add_classifier_logits(
     read: Callable[[], Corpus], name: str, of: str, goal: float | None
 ) -> Corpus:
-    """The same set with the say of a classifier that has not seen its rows."""
+    """Return the set with out-of-fold logits of a fine-tuned classifier."""
     corpus = read()
     rows = replace(
         corpus.rows, classifier_logits=torch.load(tuned_logits_path(of), weights_only=True)
@@ -187,7 +187,7 @@ def _make_flipped_corpus(
 
 
 def _stars(reader: Reader, name: str, share: float) -> Corpus:
-    """A set that features say little of; its labels are stars."""
+    """Return five-star reviews, whose classes the features hardly separate."""
     frame = reader.frame("amazon_reviews5/train")
     labels = sorted(frame["label"].unique().to_list())
     texts = frame["text"].to_list()
@@ -209,7 +209,7 @@ def _make_text_corpus(
     goals: tuple[float | None, float | None],
     reference: float | None,
 ) -> Corpus:
-    """Texts, or pairs of them, as the procedure sees them; rows of certain label come last."""
+    """Return texts or pairs as input of the procedure; trusted rows are last."""
     (y, truth, known), pair = labels, len(columns) > 1
     read = [
         reader.encode(f"{name}-{i}" if pair else name, list(column))
@@ -221,7 +221,7 @@ def _make_text_corpus(
     ]
     words = tf_idf([reader.tokens(list(column)).tokens for column in columns])
     terms = () if pair else (words, char_trigrams(columns[0]))
-    # Views of the trusted rows are there in either case; their labels are not.
+    # The features of the trusted rows are always included; their labels are not.
     views, n = FeatureViews.from_features([*embeddings, compute_lsa(words)], TEXT_WEIGHTS), len(y)
     features = views.concat_weighted(views.select_weights(torch.arange(n), y, classes))[:n]
     rows = LabeledData(
@@ -248,7 +248,7 @@ def _digits(reader: Reader, name: str, count: int, goal: float, reference: float
 
 
 def digits(frame: pl.DataFrame) -> Tensor:
-    """Images as rows of 784 numbers."""
+    """Return images as vectors of 784 numbers."""
     rows = [np.frombuffer(image, np.uint8) for image in frame["image"]]
     return torch.from_numpy(np.stack(rows)).float() / 255
 
@@ -256,9 +256,9 @@ def digits(frame: pl.DataFrame) -> Tensor:
 def inject_label_flips(
     truth: Tensor, classes: int, share: float, kind: str, embedded: Tensor
 ) -> Tensor:
-    """Labels of which a share is turned: to any other, to the next, or where classes are near.
+    """Flip a share of the labels: uniformly, to the next class, or confusable.
 
-    Confusable: rows are drawn by how near the mean of another class is, and get its label.
+    Confusable: rows are sampled by their distance to the mean of another class and get its label.
     """
     generator = torch.Generator().manual_seed({"uniform": 11, "pairs": 12, "confusable": 13}[kind])
     count, y = round(share * len(truth)), truth.clone()

@@ -1,4 +1,4 @@
-"""What others would rank by; each on the encoder's features alone, with a logistic head."""
+"""Label error scores of other methods, on the encoder features with a logistic head."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from benchmarks.mislabels.corpora import Corpus
 
 
 def rivals(corpus: Corpus) -> dict[str, Tensor]:
-    """Suspicion by name, the larger the more."""
+    """Return scores by name; larger for labels that are more likely wrong."""
     x, y = corpus.embedded.numpy(), corpus.rows.labels.numpy()
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     parts = StratifiedKFold(5, shuffle=True, random_state=0)

@@ -1,7 +1,7 @@
-"""Classifiers that were trained as a whole: what they say of rows that they have not seen.
+"""Out-of-fold logits of fine-tuned classifiers.
 
-`python -m benchmarks.mislabels.tuned` trains them (two hours on two cores) and keeps what they say
-under benchmarks/.work; `python -m benchmarks.mislabels` then asks the procedure with them as well.
+`python -m benchmarks.mislabels.tuned` trains them (two hours on two cores) and caches their logits
+under benchmarks/.work; `python -m benchmarks.mislabels` then also runs the procedure with them.
 """
 
 import argparse
@@ -23,9 +23,9 @@ PAIRS = fastif.TrainingConfig(learning_rate=1e-4, weight_decay=0.01, batch_size=
 SENTENCES = fastif.TrainingConfig(epochs=2, learning_rate=5e-5, weight_decay=0.01, batch_size=32)
 WHOLE = ["encoder.layer", "pooler", "classifier"]
 REPEATS = 2
-"""Partitions into folds that are averaged, as those of the heads are."""
+"""Number of averaged partitions into folds, as for the heads."""
 PASSES = (2, 4)
-"""Over the pairs, by two classifiers that are averaged: one knows less, the other is too sure."""
+"""Epochs of two averaged classifiers: one is less accurate, the other overconfident."""
 NLI = ("contradiction", "entailment", "neutral")
 OTHERS = (
     "lingnli/train",
@@ -33,15 +33,17 @@ OTHERS = (
     "multinli/dev_matched",
     "multinli/dev_mismatched_subset",
 )
-"""Pairs whose labels are believed as they are given."""
+"""Training pairs, with their labels as given."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, prog="python -m benchmarks.mislabels.tuned"
     )
-    parser.add_argument("--pairs", type=int, default=100_000, help="the most it is shown")
-    parser.add_argument("--only", default="", help="sets with this in their name")
+    parser.add_argument(
+        "--pairs", type=int, default=100_000, help="maximum number of training pairs"
+    )
+    parser.add_argument("--only", default="", help="sets with this text in their name")
     options = parser.parse_args()
     reader = Reader(Path(os.environ["FASTIF_DATA"]), WORK)
     if options.only in "lingnli":
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def pairs(reader: Reader, count: int) -> Tensor:
-    """Logits of LingNLI's validation pairs by classifiers of other pairs with given labels."""
+    """Return logits of the validation pairs of LingNLI by classifiers trained on other pairs."""
     columns = ("premise", "hypothesis", "label")
     frames = [reader.frame(name) for name in OTHERS]
     rows = [row for frame in frames for row in frame.select(columns).iter_rows()]
@@ -64,9 +66,9 @@ def pairs(reader: Reader, count: int) -> Tensor:
     for passes in PASSES:
         trained = classifier(3)
         recipe = replace(PAIRS, epochs=passes)
-        # Half precision where rounding does no harm: ninety minutes on one core, and it would be
+        # Half precision where rounding is harmless: ninety minutes on one core instead of
         # three hours.
-        # The cache would hold the rounded weights of the first step until the last.
+        # The cache would keep the rounded weights of the first step until the last.
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
             trained.params = fastif.fit(trained, training, recipe, print_progress)
         pass_logits.append(fastif.predict(trained, encode_pairs(reader, validation_rows, NLI))[0])
@@ -74,7 +76,7 @@ def pairs(reader: Reader, count: int) -> Tensor:
 
 
 def cross_fit_logits(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor:
-    """Logits of each sentence by a classifier of the other folds' labels, as they are given."""
+    """Return out-of-fold logits of each sentence, by classifiers of the given labels."""
     labels = corpus.rows.labels.tolist()
     rows = fastif.encode(reader.tokenizer, texts, None, labels, LENGTH)
     logits = torch.zeros(len(rows), 2)
@@ -93,10 +95,10 @@ def cross_fit_logits(reader: Reader, corpus: Corpus, texts: list[str]) -> Tensor
 
 
 def classifier(classes: int) -> fastif.TransformerObjective:
-    """MiniLM with a new head; all but its embeddings learn."""
+    """Return MiniLM with a new head; all but its embeddings are trained."""
     torch.manual_seed(0)
     with quiet_loading():
-        # In bfloat16 the fused attention's gradient takes as long as all else together.
+        # In bfloat16 the gradient of fused attention takes as long as all other work.
         model = AutoModelForSequenceClassification.from_pretrained(
             str(ENCODER), num_labels=classes, attn_implementation="eager"
         )
@@ -106,14 +108,14 @@ def classifier(classes: int) -> fastif.TransformerObjective:
 def encode_pairs(
     reader: Reader, rows: list[tuple[str, str, str]], labels: tuple[str, ...]
 ) -> fastif.TextExamples:
-    """Pairs of sentences as tokens."""
+    """Return sentence pairs as tokens."""
     first, second, names = (list(column) for column in zip(*rows, strict=True))
     numbers = [labels.index(name) for name in names]
     return fastif.encode(reader.tokenizer, first, second, numbers, LENGTH)
 
 
 def print_progress(step: int, steps: int, loss: float) -> None:
-    """A line now and then."""
+    """Print a progress line from time to time."""
     if step % 100 == 0 or step == steps:
         print(f"step {step} of {steps}: loss {loss:.3f}", flush=True)
 

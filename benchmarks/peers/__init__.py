@@ -1,4 +1,4 @@
-"""Other packages' methods on the same workloads, each with its own recommended settings."""
+"""Methods of other packages on the workloads, each with its recommended settings."""
 
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.registry import PEERS

@@ -1,9 +1,9 @@
-"""One peer in a process of its own, so that its failure and its peak memory are its own.
+"""Run one peer in a separate process, so that its failure and peak memory are isolated.
 
     python -m benchmarks.peers NAME FOLDER OUT SEED MEMORY_GB
 
-reads the workload that `save_plain` wrote into FOLDER, and writes OUT.safetensors with the scores
-and OUT.json with what they took, or why there are none.
+It reads the workload that `save_plain` wrote into FOLDER, and writes OUT.safetensors with the
+scores and OUT.json with their cost, or with the reason why there are none.
 """
 
 import json
@@ -22,7 +22,7 @@ from benchmarks.peers.rows import by_length, restore_order
 
 
 def measure_peer(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:
-    """Write the scores, and return what they took."""
+    """Write the scores and return their cost."""
     ordered, query, train = by_length(plain)
     loaded, wall, cpu = peak_megabytes(), time.perf_counter(), time.process_time()
     scores = peer.scores(ordered, seed)
@@ -40,8 +40,8 @@ def measure_peer(peer: Peer, plain: Plain, seed: int, out: Path) -> dict:
 
 
 def attempt(peer: Peer, plain: Plain, seed: int, out: Path, memory_gb: float) -> dict:
-    """The same within a limit of memory; whatever the peer raises is its result."""
-    _ = peer.function  # its package is imported before the clock starts
+    """Run the peer within a memory limit; an exception becomes its report."""
+    _ = peer.function  # its package is imported before the timing starts
     limit = int(memory_gb * 2**30)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:

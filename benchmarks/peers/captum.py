@@ -1,4 +1,4 @@
-"""captum: TracInCP with the final weights, its fast form on the last layer, and Arnoldi."""
+"""captum: TracInCP with the final weights, TracInCPFast on the last layer, and Arnoldi."""
 
 from captum.influence import TracInCP, TracInCPFast
 from captum.influence._core.arnoldi_influence_function import (  # it has no public name
@@ -11,14 +11,14 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import last_linear, query_loader, some_rows, train_loader
 
 ROWS = 100
-"""Rows of a batch."""
+"""Batch size."""
 FEW = 4
-"""The same where it walks back through the whole batch for each of its rows."""
+"""Batch size where it runs a backward pass of the whole batch for each row."""
 _WEIGHTS = "those of the model"
 
 
 def tracin_fast(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
-    """The gradient product over the last linear layer."""
+    """Return gradient products over the last linear layer."""
     tracer = TracInCPFast(
         plain.model,
         last_linear(plain.model),
@@ -27,12 +27,12 @@ def tracin_fast(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
         _loaded,
         nn.CrossEntropyLoss(reduction="sum"),
     )
-    # of all its classes this one takes no loader of queries
+    # unlike its other classes, this one takes no loader of queries
     return tracer.influence((*plain.query_inputs, plain.query_labels)).detach()
 
 
 def tracin(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
-    """The gradient product over all attributed parameters."""
+    """Return gradient products over all attributed parameters."""
     by_batch = _only_linear(plain.model)
     size = ROWS if by_batch else FEW
     tracer = TracInCP(
@@ -50,7 +50,7 @@ def tracin(plain: Plain, seed: int) -> Float[Tensor, "q n"]:
 def arnoldi(
     plain: Plain, seed: int, rows: int | None, krylov: int, rank: int, damping: float
 ) -> Float[Tensor, "q n"]:
-    """The inverse Hessian of `rows` training rows on its `rank` largest eigenvalues."""
+    """Return scores by the inverse Hessian of `rows` rows on its `rank` largest eigenvalues."""
     by_batch = _only_linear(plain.model)
     size = ROWS if by_batch else FEW
     influence_function = ArnoldiInfluenceFunction(
@@ -71,17 +71,17 @@ def arnoldi(
 
 
 def _loaded(model: nn.Module, checkpoint: str) -> float:
-    """The model has its weights already; the answer is the learning rate that weighs them."""
+    """Return the learning rate of a checkpoint; the model already has its weights."""
     return 1.0
 
 
 def _loss(by_batch: bool) -> nn.CrossEntropyLoss:
-    """It wants a sum where it takes the gradients of a batch together, else one loss a row."""
+    """Return the loss: a sum where captum batches gradients, otherwise one loss a row."""
     return nn.CrossEntropyLoss(reduction="sum" if by_batch else "none")
 
 
 def _find_attributed_layers(model: nn.Module) -> list[str]:
-    """Names of layers with attributed parameters; it would want gradients of frozen ones too."""
+    """Return the layers with attributed parameters; by default captum includes frozen ones."""
     return [
         name
         for name, layer in model.named_modules()
@@ -90,6 +90,6 @@ def _find_attributed_layers(model: nn.Module) -> list[str]:
 
 
 def _only_linear(model: nn.Module) -> bool:
-    """Whether gradients of a batch can be taken together; LayerNorm is not among its layers."""
+    """Return whether captum can batch gradients; it does not support LayerNorm."""
     owners = [layer for layer in model.modules() if list(layer.parameters(recurse=False))]
     return all(isinstance(layer, nn.Linear) for layer in owners)

@@ -1,7 +1,7 @@
 """dattri: conjugate gradients, Arnoldi, LiSSA, DataInf, EK-FAC, TRAK, TracIn and gradient cosine.
 
-Its influence attributors solve every query again for each batch of training rows; here their
-public steps are called so that each query is solved once. The scores are the same.
+Its influence attributors solve each query again for each batch of training rows. Here their public
+steps are called so that each query is solved once. The scores are equal.
 """
 
 import torch
@@ -26,13 +26,13 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import loader, query_loader, some_rows, train_loader
 
 QUERIES, ROWS = 50, 250
-"""Queries solved at once, and rows of a batch; no score depends on them."""
+"""Queries of a solve, and rows of a batch; scores do not depend on them."""
 HELD = 2**24
-"""Numbers of gradients taken at once: its backward pass slows down when they leave the cache."""
+"""Numbers of gradients of a batch: its backward pass slows down beyond the cache."""
 
 
 def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[Tensor, "q n"]:
-    """Conjugate gradients on the Hessian of `rows` training rows."""
+    """Return scores by conjugate gradients on the Hessian of `rows` training rows."""
     attributor = IFAttributorCG(_task(plain), max_iter=steps, regularization=damping)
     attributor.cache(_one_batch(some_rows(plain, rows, seed)))
     return _scores(attributor, plain)
@@ -41,7 +41,7 @@ def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[
 def arnoldi(
     plain: Plain, seed: int, rows: int, krylov: int, damping: float
 ) -> Float[Tensor, "q n"]:
-    """The Hessian of `rows` training rows on all eigenvalues of `krylov` Arnoldi steps."""
+    """Return scores by the eigenvalues of `krylov` Arnoldi steps on the Hessian of `rows` rows."""
     attributor = IFAttributorArnoldi(
         _task(plain), proj_dim=krylov, max_iter=krylov, regularization=damping, seed=seed
     )
@@ -51,7 +51,7 @@ def arnoldi(
 
 
 def lissa(plain: Plain, seed: int, depth: int, batch: int, scale: float) -> Float[Tensor, "q n"]:
-    """LiSSA over all training rows."""
+    """Return scores by LiSSA over all training rows."""
     torch.manual_seed(seed)
     attributor = IFAttributorLiSSA(
         _task(plain), batch_size=batch, recursion_depth=depth, scaling=scale
@@ -61,14 +61,14 @@ def lissa(plain: Plain, seed: int, depth: int, batch: int, scale: float) -> Floa
 
 
 def datainf(plain: Plain, seed: int, rows: int, damping: float) -> Float[Tensor, "q n"]:
-    """DataInf with the gradients of `rows` training rows."""
+    """Return scores by DataInf with the gradients of `rows` training rows."""
     attributor = IFAttributorDataInf(_task(plain), regularization=damping)
     attributor.cache(train_loader(some_rows(plain, rows, seed), _size(plain)))
     return _scores(attributor, plain, queries=5)  # it holds queries x queries x p
 
 
 def ekfac(plain: Plain, seed: int, damping: float) -> Float[Tensor, "q n"]:
-    """EK-FAC of the empirical Fisher; a mean loss would divide its eigenvalues by batch²."""
+    """Return scores by EK-FAC of the empirical Fisher; a mean loss would scale by 1 / batch²."""
     torch.manual_seed(seed)
     attributor = IFAttributorEKFAC(_task(plain, reduction="sum"), damping=damping)
     attributor.cache(train_loader(plain, ROWS))
@@ -76,7 +76,7 @@ def ekfac(plain: Plain, seed: int, damping: float) -> Float[Tensor, "q n"]:
 
 
 def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
-    """TRAK with one model and `width` random projections of the margin's gradient."""
+    """Return scores by TRAK with one model and `width` random projections."""
 
     def margin(params: dict[str, Tensor], row: tuple[Tensor, ...]) -> Tensor:
         logits, label = _logits(plain, params, row)
@@ -91,13 +91,13 @@ def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
     task = AttributionTask(margin, plain.model, plain.model.state_dict())
     projection = {"proj_dim": width, "proj_seed": seed, "device": "cpu", "proj_type": "normal"}
     attributor = TRAKAttributor(task, probability, projector_kwargs=projection)
-    with torch.no_grad():  # each batch draws the whole projection anew: few and large ones
+    with torch.no_grad():  # each batch samples the whole projection again: few large batches
         attributor.cache(train_loader(plain, 2 * ROWS))
         return attributor.attribute(query_loader(plain, 2 * ROWS)).T
 
 
 def tracin(plain: Plain, seed: int, normalized: bool) -> Float[Tensor, "q n"]:
-    """TracIn with the final weights (the gradient product), or the gradient cosine."""
+    """Return scores by TracIn with the final weights (gradient products), or gradient cosines."""
 
     def loss(params: dict[str, Tensor], row: tuple[Tensor, ...]) -> Tensor:
         return F.cross_entropy(*_logits(plain, params, row))
@@ -115,7 +115,7 @@ def tracin(plain: Plain, seed: int, normalized: bool) -> Float[Tensor, "q n"]:
 def _logits(
     plain: Plain, params: dict[str, Tensor], row: tuple[Tensor, ...]
 ) -> tuple[Float[Tensor, "1 c"], Tensor]:
-    """Logits and label of one row without its first axis, with that axis."""
+    """Return logits and label of one row, with the batch axis added."""
     *inputs, label = (tensor[None] for tensor in row)
     return functional_call(plain.model, params, tuple(inputs)), label
 
@@ -124,13 +124,15 @@ def _task(plain: Plain, reduction: str = "mean") -> AttributionTask:
     def loss(params: dict[str, Tensor], batch: tuple[Tensor, ...]) -> Tensor:
         *inputs, labels = batch
         logits = functional_call(plain.model, params, tuple(inputs))
-        return F.cross_entropy(logits, labels.long(), reduction=reduction)  # LiSSA makes floats
+        return F.cross_entropy(
+            logits, labels.long(), reduction=reduction
+        )  # LiSSA converts to float
 
     return AttributionTask(loss, plain.model, plain.model.state_dict())
 
 
 def _one_batch(plain: Plain) -> DataLoader:
-    """It adds up the inverses of every batch it is given, so it must be given one."""
+    """Return a loader of one batch: dattri adds up the inverses of all batches."""
     return train_loader(plain, len(plain.train_labels))
 
 
@@ -138,7 +140,7 @@ def _one_batch(plain: Plain) -> DataLoader:
 def _scores(
     attributor: BaseInnerProductAttributor, plain: Plain, queries: int = QUERIES
 ) -> Float[Tensor, "q n"]:
-    """Every query solved once, then multiplied with the gradient of every training row."""
+    """Solve each query once, and return its products with all training gradients."""
     query_ihvps = []
     for batch in loader(plain.query_inputs, plain.query_labels, queries):
         gradients = attributor.generate_test_rep(0, _apart(batch))
@@ -156,5 +158,5 @@ def _size(plain: Plain) -> int:
 
 
 def _apart(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Each example as a batch of one along the second axis, as its gradients want it."""
+    """Return each example as a batch of one along the second axis, as its gradients need."""
     return tuple(tensor[None] for tensor in batch)

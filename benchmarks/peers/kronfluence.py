@@ -1,4 +1,4 @@
-"""kronfluence: EK-FAC over the linear layers; LayerNorm and embeddings are left out by it."""
+"""kronfluence: EK-FAC over the linear layers, without LayerNorm and embeddings."""
 
 import copy
 from tempfile import TemporaryDirectory
@@ -17,11 +17,11 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import crop, has_mask
 
 NAME = "ekfac"
-TRAIN_BATCH, QUERY_BATCH = 128, 100  # of its own example for GLUE
+TRAIN_BATCH, QUERY_BATCH = 128, 100  # from its example for GLUE
 
 
 class Classification(Task):
-    """Cross-entropy, summed over a batch as it asks, and over labels drawn from the model."""
+    """Cross-entropy task: losses summed over a batch, labels sampled from the model."""
 
     def __init__(self, tracked: list[str]) -> None:
         self.tracked = tracked
@@ -46,7 +46,7 @@ class Classification(Task):
 
 
 def ekfac(plain: Plain, seed: int, damping: float | None) -> Float[Tensor, "q n"]:
-    """Scores; without a damping its own rule, a tenth of the mean eigenvalue of each layer."""
+    """Return scores; by default the damping is a tenth of the mean eigenvalue of each layer."""
     torch.manual_seed(seed)
     with TemporaryDirectory() as folder:
         analyzer = make_analyzer(plain, folder)
@@ -57,7 +57,7 @@ def ekfac(plain: Plain, seed: int, damping: float | None) -> Float[Tensor, "q n"
 
 
 def make_analyzer(plain: Plain, folder: str) -> Analyzer:
-    """Its analyzer of the linear layers of a copy of the model; it keeps its files in `folder`."""
+    """Return its analyzer for the linear layers of a copy of the model, with files in `folder`."""
     layers = plain.model.named_modules()
     task = Classification(
         [n for n, m in layers if isinstance(m, nn.Linear) and m.weight.requires_grad]
@@ -69,7 +69,7 @@ def make_analyzer(plain: Plain, folder: str) -> Analyzer:
 
 
 def fit_factors(analyzer: Analyzer, plain: Plain, batch: int) -> None:
-    """EK-FAC of all training rows, in batches of so many."""
+    """Fit EK-FAC on all training rows, in batches of `batch`."""
     settings = FactorArguments(strategy="ekfac")
     rows = TensorDataset(*plain.train_inputs, plain.train_labels)
     analyzer.fit_all_factors(NAME, rows, per_device_batch_size=batch, factor_args=settings)
@@ -78,7 +78,7 @@ def fit_factors(analyzer: Analyzer, plain: Plain, batch: int) -> None:
 def score_pairs(
     analyzer: Analyzer, plain: Plain, settings: ScoreArguments, query_batch: int, train_batch: int
 ) -> None:
-    """Scores of all pairs by the factors that were fitted, into its files."""
+    """Compute the scores of all pairs from the fitted factors into its files."""
     analyzer.compute_pairwise_scores(
         NAME,
         NAME,
@@ -91,7 +91,7 @@ def score_pairs(
 
 
 def load_scores(analyzer: Analyzer) -> Float[Tensor, "q n"]:
-    """Scores from its files."""
+    """Return the scores from its files."""
     scores = analyzer.load_pairwise_scores(NAME)
-    assert scores is not None  # as it has just computed them
+    assert scores is not None  # just computed
     return scores["all_modules"]

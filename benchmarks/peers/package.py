@@ -1,4 +1,4 @@
-"""Packages by name: which version is installed, and functions that need one, imported late."""
+"""Versions of other packages, and late import of functions that need them."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def find_version(package: str) -> str | None:
-    """The installed version; None if it is not installed."""
+    """Return the installed version; None if the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -15,11 +15,11 @@ def find_version(package: str) -> str | None:
 
 
 def load_function(folder: str, call: str) -> Callable[..., Any]:
-    """A function by "file:name" in a folder of modules; from here on its package is imported.
+    """Import a module and return a function of it.
 
     Args:
-        folder: such as "benchmarks.peers".
-        call: such as "captum:tracin".
+        folder: Package of the module, such as "benchmarks.peers".
+        call: Module and function, such as "captum:tracin".
     """
     file, _, name = call.partition(":")
     return getattr(import_module(f"{folder}.{file}"), name)

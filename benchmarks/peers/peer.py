@@ -1,4 +1,4 @@
-"""What is said of a peer: its package, the call, its settings, and where it refuses."""
+"""Description of a peer: package, function, settings, and unsupported workloads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,13 +20,14 @@ class Peer:
     """A method of another package with one setting.
 
     Attributes:
-        name: as in tables.
-        package: as in the package index.
-        call: "file:function" beside this file, so that listing peers imports no package.
-        settings: in words; {names} stand for options.
-        options: the function's arguments; rows = None stands for all.
-        text: other arguments for encoders, or the reason why it cannot do them.
-        grid: the peer's name whose setting this one varies; "" for a peer's own setting.
+        name: Name in tables.
+        package: Name in the package index.
+        call: Entry point "file:function" in this folder; a string, so that listing peers imports
+            no package.
+        settings: Settings in words; {names} are filled with options.
+        options: Arguments of the function; rows = None stands for all rows.
+        text: Other arguments for encoders, or the reason why they are not supported.
+        grid: Name of the peer with recommended settings that this one varies; "" for that peer.
     """
 
     name: str
@@ -39,30 +40,30 @@ class Peer:
 
     @property
     def version(self) -> str | None:
-        """The installed version; None if it is not installed."""
+        """Installed version; None if the package is not installed."""
         return find_version(self.package)
 
     def explain_refusal(self, plain: Plain) -> str | None:
-        """Why it cannot do this workload; None if it can."""
+        """Return the reason why it does not support a workload; None if it does."""
         is_refused = has_mask(plain.train_inputs) and isinstance(self.text, str)
         return str(self.text) if is_refused else None
 
     def select_options(self, plain: Plain) -> Options:
-        """The arguments for this workload."""
+        """Return the arguments for a workload."""
         text = self.text if has_mask(plain.train_inputs) and not isinstance(self.text, str) else {}
         return {**self.options, **text}
 
     def describe(self, plain: Plain) -> str:
-        """The settings in words, for this workload."""
+        """Return the settings in words for a workload."""
         chosen, count = self.select_options(plain), len(plain.train_labels)
         return self.settings.format(**{**chosen, "rows": min(chosen.get("rows") or count, count)})
 
     @property
     def function(self) -> Scores:
-        """Its function; from here on its package is imported."""
+        """Import its package and return its function."""
         return load_function("benchmarks.peers", self.call)
 
     def scores(self, plain: Plain, seed: int = 0) -> Float[Tensor, "q n"]:
-        """Positive: the training row helps the query; without it the query's loss would rise."""
+        """Scores, positive if the row helps: without it the loss of the query would rise."""
         torch.manual_seed(seed)
         return self.function(plain, seed, **self.select_options(plain))

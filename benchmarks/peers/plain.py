@@ -1,7 +1,7 @@
-"""A workload as a plain torch program, for peers that know nothing of fastif.
+"""Workload as a plain torch program, independent of fastif, for other packages.
 
-It travels to another process as files: weights and tensors as safetensors, and the name and
-settings of the class that builds the model again. Nothing is pickled.
+It is passed to another process as files: weights and tensors as safetensors, and the name and
+settings of the class that builds the model. Nothing is pickled.
 """
 
 import json
@@ -23,12 +23,12 @@ class Plain:
     """A trained classifier, its training rows and its queries.
 
     Attributes:
-        model: forward(*inputs) gives logits [b, c]; only the attributed parameters require a
-            gradient; in evaluation mode.
-        train_inputs: tensors [n, ...], fully padded; the last of several is the attention mask.
-        train_labels: classes [n].
-        query_inputs: tensors [q, ...].
-        query_labels: classes [q].
+        model: Model in evaluation mode; forward(*inputs) returns logits [b c]; only the attributed
+            parameters require a gradient.
+        train_inputs: Tensors [n ...], fully padded; the last of several is the attention mask.
+        train_labels: Classes, [n].
+        query_inputs: Tensors [q ...].
+        query_labels: Classes, [q].
     """
 
     model: nn.Module
@@ -39,7 +39,7 @@ class Plain:
 
 
 class Mlp(nn.Sequential):
-    """Linear layers with ReLU between them; of two widths a linear model.
+    """Linear layers with ReLU between them; a linear model for two widths.
 
     >>> Mlp([4, 3])(torch.zeros(2, 4)).shape
     torch.Size([2, 3])
@@ -54,7 +54,7 @@ class Mlp(nn.Sequential):
 
     @classmethod
     def of(cls, objective: fastif.ModuleObjective) -> "Mlp":
-        """The same network as the objective's."""
+        """Return the network of an objective."""
         layers = [layer for layer in objective.module.children() if isinstance(layer, nn.Linear)]
         model = cls([layers[0].in_features, *(layer.out_features for layer in layers)])
         model.load_state_dict({**objective.module.state_dict(), **objective.params})
@@ -62,11 +62,11 @@ class Mlp(nn.Sequential):
 
 
 class Tail(nn.Module):
-    """The layers of an encoder above the frozen ones, with the head: hidden states to logits.
+    """Layers of an encoder above the frozen ones, with the head: hidden states to logits.
 
     Args:
-        config: of the whole Hugging Face model.
-        attributed: names of the parameters that require a gradient.
+        config: Configuration of the whole Hugging Face model.
+        attributed: Names of the parameters that require a gradient.
     """
 
     def __init__(self, config: dict, attributed: list[str]) -> None:
@@ -82,7 +82,7 @@ class Tail(nn.Module):
 
     @classmethod
     def of(cls, objective: fastif.TransformerObjective) -> "Tail":
-        """The same layers as the objective's."""
+        """Return the layers of an objective."""
         config = json.loads(objective.full_model.config.to_json_string(use_diff=False))
         model = cls(config, list(objective.space.names))
         model.module.load_state_dict({**objective.module.state_dict(), **objective.params})
@@ -91,11 +91,11 @@ class Tail(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "b t d"], mask: Int[Tensor, "b t"]
     ) -> Float[Tensor, "b c"]:
-        """The mask is given to the encoder ready to add: how it would prepare one fails in vmap."""
+        """Return logits; the mask is additive already, since its preparation fails in vmap."""
         length = mask.shape[1]
         added = (1 - mask.to(hidden.dtype)) * torch.finfo(hidden.dtype).min
         added = added[:, None, None].expand(-1, 1, length, length)
-        # What the embeddings make of them is not looked at: the first layer is given them as well.
+        # The output of the embeddings is ignored: the first layer receives the hidden states.
         with self._cut.inject_hidden(hidden):
             return self.module(inputs_embeds=hidden, attention_mask=added).logits
 
@@ -104,12 +104,12 @@ BUILDERS: dict[str, type[Mlp] | type[Tail]] = {"Mlp": Mlp, "Tail": Tail}
 
 
 def make_plain(model: Mlp | Tail, train: fastif.Examples, queries: fastif.Examples) -> Plain:
-    """The model with all its rows as tensors; examples whose frozen part is computed already."""
+    """Return the model with its rows as tensors; the frozen part of the examples is computed."""
     return Plain(model, *_tensors(train), *_tensors(queries))
 
 
 def save_plain(plain: Plain, folder: Path) -> None:
-    """Write what `load_plain` needs."""
+    """Write the files that `load_plain` reads."""
     if not isinstance(plain.model, (Mlp, Tail)):
         raise TypeError(f"no builder makes a {type(plain.model).__name__} again")
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def save_plain(plain: Plain, folder: Path) -> None:
 
 
 def load_plain(folder: Path) -> Plain:
-    """The workload that was saved there; the model is built anew and given its weights."""
+    """Return a saved workload; the model is built and given its weights."""
     made = json.loads((folder / "plain.json").read_text())
     model = BUILDERS[made["builder"]](**made["settings"])
     tensors = load_file(folder / "plain.safetensors")
@@ -139,7 +139,7 @@ def load_plain(folder: Path) -> Plain:
 
 
 def _tensors(examples: fastif.Examples) -> tuple[tuple[Tensor, ...], Tensor]:
-    """All inputs and labels; the mask comes last."""
+    """Return all inputs and labels; the mask is last."""
     batch = examples.take(fastif.all_ids(examples))
     names = [name for name in ("inputs", "hidden", "attention_mask") if name in batch]
     return tuple(batch[name] for name in names), batch["labels"]

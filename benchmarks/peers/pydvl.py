@@ -15,12 +15,12 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import crop, has_mask, some_rows
 
 ROWS, SEQUENCES = 100, 8
-"""Rows of a batch. Batches weigh the same in its curvature, so the last should not be shorter; a
-sketch holds the activations of rank x rows at once."""
+"""Batch size. Batches have equal weights in its curvature, so the last should not be shorter; a
+sketch holds the activations of rank x rows in memory."""
 
 
 class OneInput(nn.Module):
-    """A model of one tensor, as pyDVL wants it: the mask is one more column of the hidden."""
+    """Model of one tensor, as pyDVL needs: the mask is a further column of the hidden states."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class OneInput(nn.Module):
 def nystroem(
     plain: Plain, seed: int, rows: int | None, rank: int, damping: float
 ) -> Float[Tensor, "q n"]:
-    """A random low-rank sketch of the Hessian of `rows` training rows."""
+    """Return scores by a Nyström sketch of the Hessian of `rows` training rows."""
     torch.manual_seed(seed)
     model = NystroemSketchInfluence(
         _model(plain), F.cross_entropy, regularization=damping, rank=rank
@@ -42,7 +42,7 @@ def nystroem(
 
 
 def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[Tensor, "q n"]:
-    """Conjugate gradients on the Hessian of `rows` training rows."""
+    """Return scores by conjugate gradients on the Hessian of `rows` training rows."""
     model = CgInfluence(
         _model(plain),
         F.cross_entropy,
@@ -54,7 +54,7 @@ def cg(plain: Plain, seed: int, rows: int, damping: float, steps: int) -> Float[
 
 
 def ekfac(plain: Plain, seed: int, damping: float) -> Float[Tensor, "q n"]:
-    """EK-FAC with refitted eigenvalues."""
+    """Return scores by EK-FAC with refitted eigenvalues."""
     model = EkfacInfluence(_model(plain), update_diagonal=True, hessian_regularization=damping)
     return _scores(model.fit(_train(plain)), plain)
 
@@ -65,7 +65,7 @@ def _model(plain: Plain) -> nn.Module:
 
 
 def _packed(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor]:
-    """A batch of one tensor and labels: the mask becomes one more column of the hidden states."""
+    """Return a batch of one tensor and labels; the mask is a further column."""
     *inputs, labels = crop(rows)
     if not has_mask(inputs):
         return inputs[0], labels
@@ -84,7 +84,7 @@ def _train(plain: Plain) -> DataLoader:
 
 
 def _scores(model: InfluenceFunctionModel, plain: Plain) -> Float[Tensor, "q n"]:
-    """Every query solved once, then multiplied with the training rows batch by batch."""
+    """Solve each query once, and return its products with the training gradients by batch."""
     queries = _loader(plain.query_inputs, plain.query_labels)
     factors = torch.cat([model.influence_factors(x, y) for x, y in queries])
     columns = [model.influences_from_factors(factors, x, y) for x, y in _train(plain)]

@@ -1,4 +1,4 @@
-"""The peers and their settings."""
+"""Registry of the peers and their settings."""
 
 from dataclasses import replace
 
@@ -134,7 +134,7 @@ _OWN = [
 
 
 def _make_variant(name: str, option: str, *values: float) -> list[Peer]:
-    """The peer with other values of one option, to show the best of its grid as well."""
+    """Return a peer with other values of one option, so that the best of a grid is shown."""
     peer = next(peer for peer in _OWN if peer.name == name)
     return [
         replace(
@@ -160,4 +160,4 @@ _GRID = [
 ]
 
 PEERS: dict[str, Peer] = {peer.name: peer for peer in (*_OWN, *_GRID)}
-"""Every peer by name: first each with its own setting, then the grid."""
+"""Peers by name: first with recommended settings, then the grid."""

@@ -1,4 +1,4 @@
-"""Rows of a workload as a peer's user would hand them over: loaders, subsets, short batches."""
+"""Rows of a workload as data loaders, subsets and truncated batches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,12 @@ from benchmarks.peers.plain import Plain
 
 
 def has_mask(inputs: Sequence[Tensor]) -> bool:
-    """Whether the last input is an attention mask."""
+    """Return whether the last input is an attention mask."""
     return len(inputs) > 1
 
 
 def crop(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """A batch (*inputs, labels), cut to its longest sequence: padding is work for every peer."""
+    """Return a batch (*inputs, labels), truncated to its longest sequence."""
     *inputs, labels = default_collate(list(rows))
     if has_mask(inputs):
         longest = int(inputs[-1].sum(1).max())
@@ -26,24 +26,24 @@ def crop(rows: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 
 
 def loader(inputs: Sequence[Tensor], labels: Tensor, size: int) -> DataLoader:
-    """Batches (*inputs, labels) of `size` in the order given."""
+    """Return a loader of batches (*inputs, labels) of `size`, in order."""
     return DataLoader(TensorDataset(*inputs, labels), batch_size=size, collate_fn=crop)
 
 
 def train_loader(plain: Plain, size: int) -> DataLoader:
-    """The training rows."""
+    """Return the loader of the training rows."""
     return loader(plain.train_inputs, plain.train_labels, size)
 
 
 def query_loader(plain: Plain, size: int) -> DataLoader:
-    """The queries."""
+    """Return the loader of the queries."""
     return loader(plain.query_inputs, plain.query_labels, size)
 
 
 def some_rows(plain: Plain, count: int | None, seed: int) -> Plain:
-    """The same with `count` random training rows; with all of them if None or more than there are.
+    """Return the workload with `count` random training rows, or all for None.
 
-    For peers whose curvature over all rows would take hours.
+    For peers that would take hours for the curvature of all rows.
     """
     n = len(plain.train_labels)
     if count is None or count >= n:
@@ -53,7 +53,7 @@ def some_rows(plain: Plain, count: int | None, seed: int) -> Plain:
 
 
 def by_length(plain: Plain) -> tuple[Plain, Int[Tensor, " q"], Int[Tensor, " n"]]:
-    """The same with the longest rows first, and the places that each query and row had."""
+    """Return the workload with the longest rows first, and the original positions."""
     if not has_mask(plain.train_inputs):
         return plain, torch.arange(len(plain.query_labels)), torch.arange(len(plain.train_labels))
     train = plain.train_inputs[-1].sum(1).argsort(descending=True, stable=True)
@@ -80,7 +80,7 @@ def restore_order(
 
 
 def last_linear(model: nn.Module) -> nn.Linear:
-    """The classifier's last layer."""
+    """Return the last linear layer."""
     return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
 
 

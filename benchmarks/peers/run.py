@@ -1,4 +1,4 @@
-"""Running a peer in a process of its own, from outside."""
+"""Run a peer in a separate process."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from benchmarks.peers.registry import PEERS
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a peer on a workload.
+    """Outcome of a peer on a workload.
 
     Attributes:
-        name: of the peer.
-        version: of its package; None if it is not installed.
-        settings: in words.
-        seconds: wall time from the trained model to the scores; None if there are none.
-        cpu_seconds: the same over all cores.
-        loaded_mb: peak memory before it began, with the workload and its package loaded.
-        peak_mb: peak memory of the process.
-        failure: why there are no scores: it refuses, failed, was killed or took too long.
-        path: of the scores.
+        name: Name of the peer.
+        version: Version of its package; None if it is not installed.
+        settings: Settings in words.
+        seconds: Wall seconds from the trained model to the scores; None without scores.
+        cpu_seconds: CPU seconds over all cores; None without scores.
+        loaded_mb: Peak memory in MB before its work, with workload and package loaded.
+        peak_mb: Peak memory of the process in MB.
+        failure: Reason why there are no scores: unsupported, failed, killed or too slow.
+        path: File of the scores.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Outcome:
     path: Path | None = None
 
     def scores(self) -> Float[Tensor, "q n"]:
-        """The scores; only where there is no failure."""
+        """Return the scores; only without a failure."""
         assert self.path is not None
         return load_file(self.path)["scores"]
 
@@ -57,16 +57,16 @@ def run_peer(
     memory_gb: float = 12,
     limit_seconds: float = 1800,
 ) -> Outcome:
-    """Run a peer on the workload saved in `folder`; whatever goes wrong in it is its outcome.
+    """Run a peer on the workload saved in `folder`; its failures become its outcome.
 
     Args:
-        name: a key of `PEERS`.
-        folder: what `save_plain` wrote.
-        results: where the scores go.
-        seed: of the peer's randomness.
-        threads: that torch may use.
-        memory_gb: that its data may take before it fails.
-        limit_seconds: after which it is ended.
+        name: Key of `PEERS`.
+        folder: Folder that `save_plain` wrote.
+        results: Folder of the scores.
+        seed: Random seed of the peer.
+        threads: Number of threads of torch.
+        memory_gb: Limit of its data in GB.
+        limit_seconds: Time limit, after which it is killed.
     """
     peer = PEERS[name]
     if peer.version is None:
@@ -96,7 +96,7 @@ def run_peer(
 
 
 def _last_words(code: int, errors: str) -> str:
-    """How a process ended that wrote no report."""
+    """Return the reason why a process wrote no report."""
     if code < 0:
         return f"ended by {signal.Signals(-code).name}" + (
             ", most likely out of memory" if -code == signal.SIGKILL else ""

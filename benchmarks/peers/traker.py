@@ -1,4 +1,4 @@
-"""traker: TRAK by its own authors, with one model."""
+"""traker: TRAK by its authors, with one model."""
 
 import logging
 from tempfile import TemporaryDirectory
@@ -15,15 +15,15 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import query_loader, train_loader
 
 ROWS, HELD = 500, 2**28
-"""Rows of a batch, and numbers of its gradients: each batch draws the whole projection anew, so few
-and large ones, but its memory is several times that of the gradients."""
+"""Batch size, and numbers of its gradients: each batch samples the whole projection again, so few
+large batches are best, but its memory is several times that of the gradients."""
 
 
 class Margin(AbstractModelOutput):
-    """log p / (1 - p) of the label: its own choice for classifiers, for any number of inputs."""
+    """Margin log p / (1 - p) of the label, the default of traker, for any number of inputs."""
 
     def __init__(self) -> None:
-        """Nothing to keep."""
+        """Cache nothing."""
 
     def get_output(
         self, model: nn.Module, weights: dict, buffers: dict, *row: Tensor
@@ -43,11 +43,11 @@ class Margin(AbstractModelOutput):
 
 
 def trak(plain: Plain, seed: int, width: int) -> Float[Tensor, "q n"]:
-    """TRAK with `width` random projections of the margin's gradient."""
+    """Return scores by TRAK with `width` random projections of the margin gradients."""
     state = plain.model.state_dict()
     names = [name for name, p in plain.model.named_parameters() if p.requires_grad]
     size = sum(plain.model.get_parameter(name).numel() for name in names)
-    # a projection of one block is forgotten between rows and queries, so at least two
+    # with one block the projection is lost between rows and queries, so at least two
     block, rows = min(100, -(-width // 2)), max(1, min(ROWS, HELD // size))
     projector = BasicProjector(size, width, seed, ProjectionType.normal, "cpu", block)
     with TemporaryDirectory() as folder:

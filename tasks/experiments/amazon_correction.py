@@ -18,7 +18,7 @@ from tasks.models.finetune import train_model
 
 EVALUATED, ANCHORS, SEED = 2_000, 400, 0
 POOL = {"small": 300, "full": 1000}
-TABLES = {TRAIN_SOURCE: "the training rows", "new": "reviews not seen in training"}
+TABLES = {TRAIN_SOURCE: "the training rows", "new": "unseen reviews"}
 ROWS_PER_STEP = 50
 STRATEGIES = [
     Strategy(TRAIN_SOURCE, by, rows=ROWS_PER_STEP)

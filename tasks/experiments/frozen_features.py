@@ -38,7 +38,7 @@ class FrozenFeatures:
 
     Attributes:
         train: Training rows.
-        queries: Queries.
+        queries: Selected queries.
     """
 
     def __init__(self, workspace: Workspace, rows: int, query_count: int) -> None:

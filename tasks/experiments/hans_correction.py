@@ -20,7 +20,7 @@ LARGE_RATE, LONG_TRAINING = 1e-3, {"rate": 3e-4, "steps": 40, "rows": 32}
 """A learning rate ten times that of the paper; rate, steps and batch size of the training."""
 TABLES = {
     TRAIN_SOURCE: "the training rows",
-    "hans": "HANS rows not seen in training",
+    "hans": "unseen HANS rows",
     "lingnli": "LingNLI",
 }
 STRATEGIES = [

@@ -1,6 +1,6 @@
-"""A process without the orchestration's packages: the GPU benchmark, and its scores taken again.
+"""Run the GPU benchmark in a process without the packages of the orchestration.
 
-Usage: python bare_host.py FILE; writes what was found and the dense truth to FILE.
+Usage: python bare_host.py FILE; writes the scores and dense reference scores to FILE.
 """
 
 import sys
@@ -16,7 +16,7 @@ BLOCKED = ("prefect", "polars", "pyarrow", "dask", "distributed", "pydantic", "t
 
 
 def dense_gradients(work: "Work") -> torch.Tensor:
-    """One ordinary backward pass for each training row, [n p]."""
+    """Return gradients by one backward pass for each training row, [n p]."""
     model, rows = work.objective.full_model, []
     params = [model.get_parameter(name).requires_grad_() for name in work.objective.space.names]
     for tokens, label in zip(work.train.tokens, work.train.labels, strict=True):

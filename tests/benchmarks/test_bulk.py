@@ -19,7 +19,7 @@ EXACT = torch.tensor(
         [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -0.9],
     ]
 )
-"""The 2 largest by size: rows 0 and 1 of the first query, 9 and 8 of the second."""
+"""The 2 largest absolute effects: rows 0 and 1 of the first query, 9 and 8 of the second."""
 
 
 def test_recall_counts_the_largest_by_size_whatever_their_sign():
@@ -28,14 +28,14 @@ def test_recall_counts_the_largest_by_size_whatever_their_sign():
     assert recall(ranking, EXACT, 1).tolist() == [1.0, 0.0]  # 9 is not among 8, 7, 6
 
 
-def test_candidates_lie_at_both_ends_or_at_the_top():
+def test_candidates_are_top_and_bottom_or_top_alone():
     both, top = (Ranking(EXACT[:1], both_ends=both) for both in (True, False))
     assert both.candidates(3).tolist() == [[0, 4, 1]]  # two highest, the lowest
     assert top.candidates(3).tolist() == [[0, 4, 2]]
     assert sorted(both.candidates(10)[0].tolist()) == list(range(10))  # none twice
 
 
-def test_a_ranking_without_queries_serves_all_of_them():
+def test_a_ranking_without_queries_applies_to_all_queries():
     norm = Ranking(torch.arange(10.0)[None], both_ends=False)
     points = curve(norm, EXACT, 2, shares=(0.2, 0.9))
     # k = 2 finds rows 9, 8: none and both; k = 9 all but row 0: half and both.
@@ -44,7 +44,7 @@ def test_a_ranking_without_queries_serves_all_of_them():
     assert points[1]["error"] == pytest.approx(0.25)
 
 
-def test_the_exact_scores_find_everything_there_is_room_for():
+def test_exact_scores_have_the_highest_possible_recall():
     exact = Ranking(EXACT, both_ends=True)
     # k = 1 takes the highest: row 0 is one of the first query's two, 8 of the second's.
     assert [p["mean"] for p in curve(exact, EXACT, 2, shares=(0.1, 0.2))] == [0.5, 1.0]
@@ -54,7 +54,7 @@ def test_chance_is_the_share_of_candidates():
     assert chance((0.25,), 10) == [{"mean": 0.2, "error": 0.0}]  # 2 of 10
 
 
-def test_flips_change_so_many_labels_and_no_more():
+def test_flips_change_exactly_the_given_share_of_labels():
     table = pl.DataFrame({"id": range(50), "label": ["a", "b"] * 25})
     flipped = with_flips(table, ("a", "b"), 0.1)
     assert int((flipped["label"] != table["label"]).sum()) == 5
@@ -85,7 +85,7 @@ METHODS = {
 }
 
 
-def test_the_verdict_is_on_the_best_that_is_small_enough():
+def test_the_goal_is_for_the_best_sketch_within_the_size_limit():
     goal = verdict(METHODS)
     assert goal["best"] == "sketch fits"
     assert goal["share"] == GOAL_SHARE

@@ -1,4 +1,4 @@
-"""What is made of the sides' seconds, and that a side's answer is told in the right order."""
+"""Summary of the seconds of the sides, and the order of their scores."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ BLANK = {"facts": {}, "loaded_mb": 1.0, "peak_mb": 2.0, "load": [0.1, 0.2]}
 
 
 def turn(**parts: float) -> dict:
-    """A side's report with these wall seconds and twice as many of the processor."""
+    """Report of a side with these wall seconds and twice as many CPU seconds."""
     return {"parts": {k: {"wall": s, "cpu": 2 * s} for k, s in parts.items()}, **BLANK}
 
 
@@ -35,17 +35,17 @@ def full_raw() -> dict[str, list[dict]]:
     }
 
 
-def test_the_papers_way_is_multiplied_up_to_all_queries_and_rows():
+def test_the_published_method_is_extrapolated_to_all_queries_and_rows():
     # A query: an s_test of 10 s and 10 candidates of 0.1 s.
     assert seconds("published", turn(s_test=20.0, score=0.5), SIZES, "wall") == pytest.approx(44)
     assert seconds("published", turn(s_test=20.0, score=0.5), SIZES, "cpu") == pytest.approx(88)
 
 
-def test_a_query_of_conjugate_gradients_is_what_few_take_more_than_one():
+def test_seconds_of_a_cg_query_are_the_difference_of_few_and_one():
     assert seconds("dattri-cg", turn(one=3.0, few=7.0), SIZES, "wall") == pytest.approx(3 + 3 * 2)
 
 
-def test_the_frozen_part_counts_against_the_paper_alone():
+def test_frozen_layers_count_against_the_published_method_alone():
     ratios = {ratio["side"]: ratio for ratio in summarise(full_raw(), SIZES)["ratios"]}
     assert ratios["published"]["wall"]["least"] == pytest.approx(44 / 4)
     assert ratios["published"]["wall"]["most"] == pytest.approx(84 / 2)
@@ -60,25 +60,25 @@ def test_a_failed_side_has_a_reason_and_no_ratio():
     assert "captum-arnoldi" not in {ratio["side"] for ratio in summary["ratios"]}
 
 
-def test_every_side_is_compared_with_one_of_ours():
+def test_every_side_is_compared_with_a_fastif_side():
     for side in SIDES.values():
         assert all(SIDES[ours].package == "fastif" for ours in side.against)
         assert side.description.format(**FULL.__dict__)
 
 
-def test_the_papers_way_solves_other_queries_in_every_round():
+def test_the_published_method_solves_other_queries_in_every_round():
     sizes = replace(FULL, rounds=3, solved=2)
     picked = [i for turn in range(3) for i in read_query_ids(sizes, turn)]
     assert len(set(picked)) == 6
     assert max(picked) < sizes.queries
 
 
-def test_scores_stand_by_position():
+def test_scores_are_in_row_order():
     influences = fastif.Influences(torch.tensor([[2, 0, 1]]), torch.tensor([[-1.0, 0.5, 3.0]]))
     assert in_order(influences).tolist() == [[0.5, 3.0, -1.0]]
 
 
-def test_correlation_is_pearsons():
+def test_correlation_is_that_of_pearson():
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(2, 3, 20, generator=generator)
     for row, (a, b) in enumerate(zip(left, right, strict=True)):

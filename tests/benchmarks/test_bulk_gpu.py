@@ -1,4 +1,4 @@
-"""The GPU benchmark on a host without the orchestration's packages; its floors by hand."""
+"""GPU benchmark on a host without the packages of the orchestration; its bounds by hand."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """What a process without those packages printed and found."""
+    """Output and scores of a process without those packages."""
     target = tmp_path_factory.mktemp("bare") / "found.safetensors"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).with_name("bare_host.py")), str(target)]
@@ -43,7 +43,7 @@ def test_it_runs_without_the_orchestration(bare):
 
 
 @pytest.mark.long
-def test_the_scan_finds_the_ends_of_the_dense_scores(bare):
+def test_the_scan_finds_top_and_bottom_of_the_dense_scores(bare):
     result, dense = bare[1], bare[1]["dense"]
     assert dense.shape == (SMOKE.queries, SMOKE.rows)
     noise = 0.01 * dense.abs().max()  # of gradients with 8 bits
@@ -57,7 +57,7 @@ def test_the_scan_finds_the_ends_of_the_dense_scores(bare):
 
 
 @pytest.mark.long
-def test_sketches_find_both_ends(bare):
+def test_sketches_find_top_and_bottom(bare):
     ids, products = bare[1]["sketch ids"], bare[1]["sketch products"]
     assert ids.shape == (SMOKE.queries, 2 * SMOKE.keep)
     assert (products.diff(dim=1) >= 0).all()
@@ -80,7 +80,7 @@ def test_lengths_are_those_of_multinli():
     assert (int(lengths.min()), int(lengths.max())) == (6, 128)
 
 
-def test_floors_are_what_the_sizes_say():
+def test_lower_bounds_follow_from_the_sizes():
     work = Work.of(SMOKE, CPU)
     n, q, p = SMOKE.rows, SMOKE.queries, work.objective.space.size
     tokens = int(work.train.lengths.sum())
@@ -96,5 +96,5 @@ def test_floors_are_what_the_sizes_say():
     assert folded.bytes > 4 * 2 * n * 256 / 1e3
 
 
-def test_the_full_scale_is_that_of_the_issue():
+def test_sizes_of_the_full_scale():
     assert (FULL.rows, FULL.queries, FULL.model) == (393_000, 1_000, {})

@@ -1,4 +1,4 @@
-"""The convex problem and the costs of solvers, at small sizes, and their tables."""
+"""Accuracy and cost of the solvers at small sizes, and their tables."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def data() -> Path:
 
 
 def load_digits_problem(count: int) -> tuple[Softmax, torch.Tensor, torch.Tensor]:
-    """scikit-learn's digits 1 and 7, a column of ones appended; and six of the rest."""
+    """Digits 1 and 7 of scikit-learn with a column of ones, and six held-out rows."""
     dataset = load_digits()
     chosen = np.isin(dataset.target, (1, 7))
     points = torch.nn.functional.normalize(torch.from_numpy(dataset.data[chosen]))
@@ -78,7 +78,7 @@ def test_the_closed_form_is_the_naive_one():
     torch.testing.assert_close(model.without(torch.tensor([3, 11])), expected)
 
 
-def test_overlap_counts_both_ends_of_each_query():
+def test_overlap_counts_top_and_bottom_of_each_query():
     exact = torch.tensor([[-3.0, -2.0, 0.0, 0.1, 2.0, 3.0]])
     assert convex.overlap(exact, exact, 2).tolist() == [1.0]
     assert convex.overlap(-exact, exact, 2).tolist() == [0.0]
@@ -88,7 +88,7 @@ def test_overlap_counts_both_ends_of_each_query():
     assert both.tolist() == [1.0, 0.75]
 
 
-def test_the_slope_is_that_of_what_is_real_over_what_was_predicted():
+def test_the_slope_is_measured_over_predicted():
     predicted = torch.tensor([[1.0, -2.0, 3.0], [1.0, -2.0, 3.0]])
     agreement = convex.agreement(predicted, predicted * torch.tensor([[2.0], [4.0]]))
     assert agreement["slope"] == {"mean": 3.0, "least": 2.0, "most": 4.0}
@@ -102,7 +102,7 @@ def test_direct_has_no_error(convex_result):
     assert direct["overlap"] == 1
 
 
-def test_solvers_that_converge_rank_as_the_inverse_does_and_say_their_residual(convex_result):
+def test_converged_solvers_rank_like_the_inverse_and_report_their_residual(convex_result):
     preconditioned = ("CG, EK-FAC preconditioner", "CG, eigenvector preconditioner")
     for name in ("Dual, rank 60", "CG", *preconditioned):
         solved = find_line(convex_result, name)
@@ -115,7 +115,7 @@ def test_solvers_that_converge_rank_as_the_inverse_does_and_say_their_residual(c
     assert sampled["residual_it_says"]["most"] < 1e-10 < 1e-3 < sampled["residual"]["median"]
 
 
-def test_effects_are_those_of_training_again(convex_result):
+def test_effects_are_those_of_retraining(convex_result):
     assert convex_result["leave_one_out"]["pearson"]["least"] > 0.99
     assert convex_result["leave_one_out"]["slope"]["mean"] == pytest.approx(1, abs=0.1)
     assert len(set(convex_result["leave_one_out"]["rows"])) == SMALL.removed
@@ -133,7 +133,7 @@ def test_a_table_has_a_line_a_solver(convex_result, costs):
             assert f"\n| {solver['name']} |" in table
 
 
-def test_what_is_not_finite_is_said(convex_result):
+def test_nonfinite_errors_are_shown_as_diverged(convex_result):
     broken = json.loads(json.dumps(convex_result))
     broken["solvers"][0]["relative_error"] = {"median": convex.number(torch.tensor(torch.nan))}
     broken["solvers"][0]["relative_error"]["most"] = None
@@ -150,7 +150,7 @@ def test_costs_count_sweeps_and_hold_the_residual(costs):
     assert not costs["goals"]["ekfac"]["plain_is_a_lower_bound"]
 
 
-def test_a_solver_that_gives_up_says_what_it_reached():
+def test_an_unconverged_solver_reports_its_residual():
     operator = cost.CountedOperator(DenseOperator(torch.diag(torch.logspace(-3, 0, 20))), 1e-4)
     trial = cost.Trial("CG", fastif.ConjugateGradient(1e-6, max_steps=3), 20)
     rows = torch.cat([torch.ones(1, 20), torch.eye(20)[:1], torch.eye(20)[1:2]])
@@ -159,7 +159,7 @@ def test_a_solver_that_gives_up_says_what_it_reached():
     assert (solution.residual <= 1e-6).tolist() == [False, True, True]
 
 
-def test_a_watch_sees_what_is_held():
+def test_the_memory_monitor_measures_allocations():
     with MemoryMonitor() as watch:
         held = torch.ones(25_000_000)
         time.sleep(0.1)  # memory is sampled every hundredth of a second

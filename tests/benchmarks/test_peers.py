@@ -1,6 +1,6 @@
-"""Peers see the same problem as fastif does: their scores against a dense influence, and signs.
+"""Scores of other packages against dense influence on a convex problem, and their signs.
 
-A convex problem, on which every method means the same thing. No score of a real workload is asked.
+On a convex problem all methods agree. Scores on a real workload are not tested.
 """
 
 import copy
@@ -22,16 +22,16 @@ from benchmarks.peers.run import run_peer
 from fastif.models.prefix_cache import PrefixCache
 
 SMALL = {"width": 10, "rank": 12, "batch": 20, "krylov": 30}
-"""Sizes that fit a problem of 15 parameters."""
+"""Options for a problem of 15 parameters."""
 SOLVERS = ("dattri CG", "pyDVL CG", "pyDVL Nystroem")
-"""Peers that at these sizes leave nothing out."""
+"""Peers that are exact at these sizes."""
 PRODUCTS = ("dattri TracIn", "captum TracInCP")
-"""Peers whose scores are the gradient product."""
+"""Peers whose scores are gradient products."""
 each_peer = pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)
 
 
 def prepare_peer(peer: Peer) -> Peer:
-    """The peer at sizes that fit, or the test is skipped."""
+    """Return the peer with these options, or skip the test."""
     if peer.version is None:
         pytest.skip(f"{peer.package} is not installed: the extra bench-peers")
     small = {k: v for k, v in SMALL.items() if k in peer.options}
@@ -93,13 +93,13 @@ def test_scores_follow_the_dense_influence_with_its_sign(peer, convex):
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_a_gradient_product_is_one(name, convex):
+def test_gradient_product_scores_are_gradient_products(name, convex):
     peer = prepare_peer(PEERS[name])
     queries, train, _ = compute_dense(convex)
     torch.testing.assert_close(peer.scores(convex), (queries @ train.T).float())
 
 
-def test_baselines_are_what_they_say(convex):
+def test_baselines_match_their_definitions(convex):
     queries, train, _ = compute_dense(convex)
     objective = fastif.ModuleObjective(convex.model, fastif.CrossEntropy())
     rows = fastif.TensorExamples(convex.train_inputs[0], convex.train_labels)
@@ -117,7 +117,7 @@ def test_baselines_are_what_they_say(convex):
     torch.testing.assert_close(actual["embedding cosine, signed by label"], signed)
 
 
-def test_words_are_matched():
+def test_bm25_ranks_texts_with_common_words_first():
     pytest.importorskip("bm25s", reason="the extra bench-peers")
     scores = bm25(["a good film", "a bad cake", "a cake"], ["Good film!", "the cake"])
     assert scores.argmax(1).tolist() == [0, 2]
@@ -126,7 +126,7 @@ def test_words_are_matched():
 
 @pytest.fixture(scope="module")
 def texts() -> tuple[Plain, truth.Problem, truth.Problem]:
-    """A tiny encoder cut below its last layer, texts of unequal length; and the whole model."""
+    """Tiny encoder with frozen layers below the last, texts of unequal length, whole model."""
     model = transformer("bert", dtype=torch.float32)
     objective = fastif.TransformerObjective(model, "last:1")
     train, queries = token_examples(12), token_examples(5, seed=6)
@@ -147,14 +147,14 @@ def test_a_plain_encoder_has_the_logits_of_the_whole_one(texts):
 
 
 @each_peer
-def test_an_encoder_is_done_or_refused_for_a_reason(peer, texts):
+def test_an_encoder_has_scores_or_a_reason(peer, texts):
     plain, queries, train = texts
     refusal = peer.explain_refusal(plain)
     peer = prepare_peer(peer)
     if refusal is not None and "EK-FAC" not in refusal:
         pytest.skip(f"works, but {refusal}")
     if refusal is not None:
-        spare = replace(plain, model=copy.deepcopy(plain.model))  # its hooks stay behind
+        spare = replace(plain, model=copy.deepcopy(plain.model))  # its hooks are not removed
         with pytest.raises(Exception, match=r"LayerNorm|a_prev"):
             peer.scores(spare)
         return
@@ -168,14 +168,14 @@ def test_an_encoder_is_done_or_refused_for_a_reason(peer, texts):
     assert correlation(actual, product) > 0.1
 
 
-def test_settings_are_told_in_words(convex, texts):
+def test_settings_are_described_in_words(convex, texts):
     for peer in PEERS.values():
         for plain in (convex, texts[0]):
             assert "{" not in peer.describe(plain)
     assert "of 50 rows" in PEERS["dattri CG"].describe(convex)
 
 
-def test_a_saved_workload_comes_back(texts, convex, tmp_path):
+def test_a_saved_workload_is_loaded_unchanged(texts, convex, tmp_path):
     for number, plain in enumerate((convex, texts[0])):
         save_plain(plain, tmp_path / str(number))
         back = load_plain(tmp_path / str(number))
@@ -190,7 +190,7 @@ def test_a_saved_workload_comes_back(texts, convex, tmp_path):
         assert [p.requires_grad for p in back.model.parameters()] == kept
 
 
-def test_a_process_of_its_own_gives_the_same_scores(texts, tmp_path):
+def test_a_separate_process_gives_equal_scores(texts, tmp_path):
     peer = PEERS["captum TracInCPFast"]
     save_plain(texts[0], tmp_path)
     outcome = run_peer(peer.name, tmp_path, tmp_path / "results", threads=1)

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: both sides compute the same. No time is asserted."""
+"""Both sides of the speed benchmark compute equal scores. No time is asserted."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ from fastif.models.transformer import select_attributed_names
 
 @pytest.fixture
 def tiny():
-    """A tiny BERT, six texts, its attributed names, and the same as the truth sees it."""
+    """Tiny BERT, six texts, its attributed names, and the problem of the dense reference."""
     model = transformer("bert", hidden_size=4, intermediate_size=2, num_hidden_layers=2)
     names = select_attributed_names(model, "last:1")
     examples = token_examples(6, segments=True)
@@ -34,7 +34,7 @@ def tiny():
 
 def test_lissa_reaches_the_closed_fixed_point(tiny):
     model, names, examples, problem = tiny
-    H = truth.hessian(problem, [1])  # one example drawn again and again: no noise
+    H = truth.hessian(problem, [1])  # one example sampled in each step: no noise
     v = truth.gradients(problem)[0]
     curvature = torch.linalg.eigvalsh(H)
     damping = float(0.5 * curvature[-1] - curvature[0])
@@ -50,10 +50,10 @@ def test_lissa_reaches_the_closed_fixed_point(tiny):
 
     expected = torch.linalg.solve(H + damping * torch.eye(len(H), dtype=H.dtype), v)
     torch.testing.assert_close(solved, expected, rtol=1e-8, atol=1e-10)
-    assert torch.cosine_similarity(solved, v, dim=0) < 0.999  # the curvature did matter
+    assert torch.cosine_similarity(solved, v, dim=0) < 0.999  # the curvature matters
 
 
-def test_every_step_takes_one_freshly_drawn_example(tiny):
+def test_every_step_samples_one_example(tiny):
     model, names, examples, problem = tiny
     matrices = [truth.hessian(problem, [i]) for i in range(len(examples))]
     v = truth.gradients(problem)[2]
@@ -129,7 +129,7 @@ WORDS = ("good", "bad", "film", "plot", "actor", "great", "awful", "fine", "dull
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """A study of 40 training texts and 9 queries, with its model saved beside it."""
+    """Study of 40 training texts and 9 queries, with its model saved beside it."""
     folder = tmp_path_factory.mktemp("study")
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -152,7 +152,7 @@ def study(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def result(study) -> dict:
-    """All of a quick measurement, in this process."""
+    """Result of a quick measurement in this process."""
     raw = {side: SIDES[side](open_example(study), QUICK, 0, study.parent) for side in SIDES}
     raw |= {side: [{**raw[side], "load": 1.0}] for side in ("published", "ours")}
     machine = {

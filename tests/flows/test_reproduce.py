@@ -1,4 +1,4 @@
-"""`fastif reproduce`: refused before it starts, resumed with its steps, written as it is."""
+"""`fastif reproduce`: early refusals, resumption from cached steps, and results."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_all_experiments_are_listed_with_what_they_need():
 
 
 @pytest.mark.parametrize(("name", "of"), ALIASES.items())
-def test_an_experiment_goes_by_the_name_of_its_source_too(tmp_path, name, of):
+def test_an_experiment_has_the_name_of_its_publication_as_alias(tmp_path, name, of):
     done = run("reproduce", name, "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert f"the public data set {EXPERIMENTS[of].datasets[0]}" in " ".join(done.output.split())
 
@@ -53,20 +53,20 @@ def test_the_line_with_two_outliers_reproduces(tmp_path):
     ("arguments", "words"),
     [(["outlier"], 'did you mean "outliers"'), (["digits", "--data", "/nowhere"], "mnist")],
 )
-def test_what_cannot_be_done_is_refused_before_it_starts(tmp_path, arguments, words):
+def test_a_wrong_name_or_missing_data_is_refused_before_the_start(tmp_path, arguments, words):
     done = run("reproduce", *arguments, "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert words in done.output
     assert not (tmp_path / "out").exists()
 
 
-def test_data_that_is_not_named_is_asked_for(tmp_path, monkeypatch):
+def test_a_missing_data_folder_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.delenv("FASTIF_DATA", raising=False)
     with pytest.raises(InputError, match="FASTIF_DATA"):
         check_experiment("digits", "small", tmp_path, None)
 
 
-def test_steps_are_made_once_and_never_half(tmp_path):
+def test_steps_are_cached_once_and_completely(tmp_path):
     place = Workspace(tmp_path, "small", None)
     made = []
 
@@ -87,14 +87,14 @@ def test_steps_are_made_once_and_never_half(tmp_path):
     assert sorted(p.name for p in (tmp_path / "steps").iterdir()) == ["x.safetensors", "y.json"]
 
 
-def test_steps_of_another_mathematics_are_refused(tmp_path):
+def test_cached_steps_of_another_version_are_refused(tmp_path):
     reproduce_experiment.fn("outliers", "small", str(tmp_path), None)
     (tmp_path / "outliers-small" / "steps" / "mathematics").write_text("1")
     with pytest.raises(InputError, match="version"):
         reproduce_experiment.fn("outliers", "small", str(tmp_path), None)
 
 
-def test_a_claim_that_does_not_hold_is_shown_as_such(tmp_path):
+def test_a_claim_that_is_not_reproduced_is_marked(tmp_path):
     outcome = ExperimentResult(
         [Claim("It works.", "1", "0.2", False), Claim("How fast?", "87 s", "1 s", None)],
         {"A table": [{"way": "a", "value": 0.123456}, {"way": "b", "value": None}]},

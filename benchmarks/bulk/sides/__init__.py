@@ -1,1 +1,1 @@
-"""The sides of `benchmarks.bulk.against`, each run in a process of its own."""
+"""Sides of `benchmarks.bulk.against`, each run in a separate process."""

@@ -1,8 +1,8 @@
-"""One side in one round, in a process of its own, so that its peak memory is its own.
+"""Run one side for one round in a separate process, so that its peak memory is measured alone.
 
     python -m benchmarks.bulk.sides NAME FOLDER SIZES TURN OUT
 
-writes OUT.json and, where the side hands back tensors, OUT.safetensors; SIZES is the JSON of a
+It writes OUT.json and, if the side returns tensors, OUT.safetensors; SIZES is the JSON of a
 `Sizes` record, and NAME is a side, "prepare" or "residuals".
 """
 
@@ -23,7 +23,7 @@ from benchmarks.example import peak_megabytes
 
 
 def measure_side(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
-    """What the side took and told; its package is imported before the clock starts."""
+    """Run a side and return its report; its package is imported before the timing starts."""
     work, loaded, clock = SIDES[name].function, peak_megabytes(), Clock()
     load = os.getloadavg()[0]
     torch.manual_seed(turn)
@@ -40,7 +40,7 @@ def measure_side(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path
 
 
 def attempt(name: str, problem: Problem, sizes: Sizes, turn: int, out: Path) -> dict:
-    """The same; whatever another package raises is its result."""
+    """Run a side; an exception of another package becomes its report."""
     try:
         return measure_side(name, problem, sizes, turn, out)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Seconds of the parts of a side."""
+"""Timing of the parts of a side."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Notes what each part took, by the wall and of all cores.
+    """Records wall seconds and CPU seconds of each part.
 
     >>> clock = Clock()
     >>> clock.time("sum", lambda: 1 + 1)
@@ -21,7 +21,7 @@ class Clock:
         self.parts: dict[str, dict[str, float]] = {}
 
     def time(self, name: str, work: Callable[[], T]) -> T:
-        """The result of the work; its seconds are added to those of that name."""
+        """Return the result of a call and add its seconds to the part `name`."""
         wall, cpu = time.perf_counter(), time.process_time()
         result = work()
         part = self.parts.setdefault(name, {"wall": 0.0, "cpu": 0.0})

@@ -1,4 +1,4 @@
-"""dattri: conjugate gradients, each query by itself."""
+"""dattri: conjugate gradients, one query at a time."""
 
 from dataclasses import replace
 
@@ -11,11 +11,11 @@ from benchmarks.peers.plain import Plain
 from benchmarks.peers.rows import by_length
 
 STEPS = 10
-"""Conjugate gradient steps: its default."""
+"""Conjugate gradient steps, the default of dattri."""
 
 
 def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """One query, then a few: what they differ by is the time of a query."""
+    """Time one query, then a few; the difference is the time of further queries."""
     plain = by_length(problem.plain)[0]
     for name, count in (("one", 1), ("few", 1 + sizes.few)):
         some = first_queries(plain, count)
@@ -27,7 +27,7 @@ def cg(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
 
 
 def first_queries(plain: Plain, count: int) -> Plain:
-    """The same with so many queries of middling length."""
+    """Return the workload with this many queries of medium length."""
     start = (len(plain.query_labels) - count) // 2
     part = slice(start, start + count)
     inputs = tuple(tensor[part] for tensor in plain.query_inputs)

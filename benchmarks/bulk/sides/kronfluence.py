@@ -1,4 +1,4 @@
-"""kronfluence: EK-FAC over the linear layers, then every pair's score, in single precision."""
+"""kronfluence: EK-FAC over the linear layers and the scores of all pairs, single precision."""
 
 from tempfile import TemporaryDirectory
 
@@ -14,7 +14,7 @@ from benchmarks.peers.rows import by_length, restore_order
 
 
 def kronfluence(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """Factors, then scores; all queries share one pass over the training rows."""
+    """Time factors, then scores; all queries share one pass over the training rows."""
     plain, query, train = by_length(problem.plain)
     settings = ScoreArguments(
         damping_factor=sizes.ekfac_damping,

@@ -1,4 +1,4 @@
-"""fastif's sides: audits with their certificates, and EK-FAC's scores alone."""
+"""Sides of fastif: audits with certificates, and scores by EK-FAC or gradient products alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,61 +19,61 @@ from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import Solver
 
 Coarser = Callable[[GradientScorer], Scorer]
-"""What makes scores cheaper and less exact."""
+"""Scorer settings that trade accuracy for speed."""
 
 
 def keep_precision(scorer: GradientScorer) -> Scorer:
-    """In full."""
+    """Exact scores."""
     return scorer
 
 
 def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The audit: the exact inverse over all rows, a full scan, and the whole certificate."""
+    """Run an audit: exact inverse over all rows, full scan, and the whole certificate."""
     solver = fastif.Dual(block_rows=sizes.block_rows)
     return _run_attributor(problem, sizes, clock, sizes.damping, solver)
 
 
 def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """EK-FAC of the linear layers and every score, with nothing certified: as kronfluence."""
+    """Run EK-FAC of the linear layers with all scores, without a certificate, as kronfluence."""
     return _score_ekfac(problem, problem.linear, sizes, clock)
 
 
 def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The same, with scores in bfloat16."""
+    """Run EK-FAC of the linear layers with scores in bfloat16."""
     return _score_ekfac(problem, problem.linear, sizes, clock, GradientScorer.to_bfloat16)
 
 
 def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The same for the last linear layer alone, which is all that captum's fast form sees."""
+    """Run EK-FAC of the last linear layer alone, as TracInCPFast of captum does."""
     objective = fastif.TransformerObjective(problem.objective.full_model, ["^classifier"])
     return _score_ekfac(problem, objective, sizes, clock)
 
 
 def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """Gradient products and no curvature: what captum's TracInCP computes of one checkpoint."""
+    """Compute gradient products without curvature, as TracInCP of captum with one checkpoint."""
     return _score_products(problem, problem.objective, sizes, clock)
 
 
 def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The same products in bfloat16, summed in single precision."""
+    """Compute gradient products in bfloat16, summed in single precision."""
     return _score_products(problem, problem.objective, sizes, clock, GradientScorer.to_bfloat16)
 
 
 def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The same products, with queries of a low rank in every linear layer."""
+    """Compute gradient products with query gradients of low rank in each linear layer."""
     return _score_products(
         problem, problem.objective, sizes, clock, partial(make_low_rank_scorer, rank=sizes.rank)
     )
 
 
 def last_products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """The same over the last linear layer alone: what TracInCPFast computes."""
+    """Compute gradient products over the last linear layer alone, as TracInCPFast."""
     objective = fastif.TransformerObjective(problem.objective.full_model, ["^classifier"])
     return _score_products(problem, objective, sizes, clock)
 
 
 def certified(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """EK-FAC as an audit: its residual is measured on the exact curvature of all rows."""
+    """Run EK-FAC as an audit; its residual is measured on the exact curvature of all rows."""
     return _run_attributor(problem, sizes, clock, sizes.ekfac_damping, fastif.Spectral())
 
 
@@ -131,7 +131,7 @@ def _scan(
     clock: Clock,
     coarser: Coarser,
 ) -> SideResult:
-    """Every training row's product with these rows."""
+    """Return the products of all training gradients with these vectors."""
     train = problem.train.with_batch_size(sizes.scan_batch)
 
     def scan() -> fastif.Influences:
@@ -144,13 +144,13 @@ def _scan(
 
 
 def in_order(influences: fastif.Influences) -> Float[Tensor, "q n"]:
-    """Scores by the position of the training row."""
+    """Return scores in the order of the training rows."""
     return torch.empty_like(influences.removal_effect).scatter_(
         1, influences.ids, influences.removal_effect
     )
 
 
 def _open(problem: Problem, clock: Clock) -> None:
-    """The frozen part of every row, once: other packages are given it, the paper has none."""
+    """Compute the output of the frozen layers of all rows; other packages are given it."""
     _ = problem.objective
     clock.time("prefix", lambda: (problem.train, problem.query_examples))

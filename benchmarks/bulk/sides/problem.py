@@ -1,7 +1,7 @@
-"""The one problem that every side is given: a MiniLM classifier trained on SST-2, and 256 queries.
+"""Common problem of all sides: a MiniLM classifier trained on SST-2, and 256 queries.
 
-It lies in a folder, so that a side is a process of its own: the trained weights for fastif and for
-the paper's way, and the same as a plain torch program for other packages.
+It is stored in a folder, since each side is a separate process: the trained weights for fastif and
+the published method, and a plain torch program for other packages.
 """
 
 import os
@@ -22,12 +22,12 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Problem:
-    """What a side opens; nothing is computed before it is asked for.
+    """The stored problem; its parts are computed on first use.
 
     Attributes:
-        folder: what `prepare` wrote.
-        rows: training rows.
-        queries: how many there are of them.
+        folder: Folder that `prepare` wrote.
+        rows: Number of training rows.
+        queries: Number of queries.
     """
 
     folder: Path
@@ -40,14 +40,14 @@ class Problem:
 
     @cached_property
     def objective(self) -> fastif.TransformerObjective:
-        """The trained model; layer 5, pooler and classifier are attributed."""
+        """Trained model; layer 5, pooler and classifier are attributed."""
         start = self.workload.start(0)
         start.full_model.load_state_dict(load_file(self.folder / WEIGHTS), strict=False)
         return fastif.TransformerObjective(start.full_model, "last:1")
 
     @cached_property
     def linear(self) -> fastif.TransformerObjective:
-        """The same, but attributed are the linear layers alone: what kronfluence can attribute."""
+        """Trained model; only the linear layers are attributed, as kronfluence supports."""
         names = self.objective.space.names
         return fastif.TransformerObjective(
             self.objective.full_model, [f"^{name}$" for name in names if "LayerNorm" not in name]
@@ -55,12 +55,12 @@ class Problem:
 
     @cached_property
     def train(self) -> PrefixCache:
-        """Training rows with what the frozen layers make of them."""
+        """Training rows with the output of the frozen layers."""
         return self._cached("train")
 
     @cached_property
     def query_examples(self) -> PrefixCache:
-        """Queries likewise."""
+        """Queries with the output of the frozen layers."""
         return self._cached("query_examples")
 
     @property
@@ -69,12 +69,12 @@ class Problem:
 
     def _cached(self, part: str) -> PrefixCache:
         cache = getattr(self.workload, part)
-        assert isinstance(cache, PrefixCache)  # which Texts says less exactly
+        assert isinstance(cache, PrefixCache)  # narrower than in `Texts`
         return cache
 
 
 def prepare(problem: Problem) -> None:
-    """Train the model and write the folder, unless it is there."""
+    """Train the model and write the folder, unless it exists."""
     if (problem.folder / WEIGHTS).is_file():
         return
     objective, workload = problem.workload.train_model(0), problem.workload

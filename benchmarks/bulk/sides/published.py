@@ -1,4 +1,4 @@
-"""The paper's way: LiSSA for one query, then one candidate after the other."""
+"""Published method: LiSSA for one query, then one candidate at a time."""
 
 import torch
 
@@ -12,11 +12,11 @@ from benchmarks.example import Singles
 from benchmarks.stopwatch import faster_threads
 
 WARM_UP = 10
-"""Steps of the recursion before any is counted."""
+"""Steps of the recursion before the timing starts."""
 
 
 def published(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
-    """Some whole s_tests and some candidate scores; the rest is multiplied up afterwards."""
+    """Time some whole s_tests and some candidate scores; the total is extrapolated later."""
     names = problem.objective.space.names
     model = problem.objective.full_model
     params = reference.attribute(model, names)

@@ -1,4 +1,4 @@
-"""How well each side's s_test solves the same system: ‖b - (A + λI) x‖ / ‖b‖."""
+"""Relative residual ‖b - (A + λI) x‖ / ‖b‖ of the s_test of each side."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +17,19 @@ from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers.solver import measure_residual
 
 SCALE = 1e3
-"""Of the paper's recursion where it is run at our damping: its own diverges or moves too little."""
+"""Scale of the published recursion at the damping of fastif: its own fails."""
 
 
 def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
-    """At the paper's damping and at ours, on the Hessian and on the Gauss-Newton matrix.
+    """Return residuals at both dampings, on the Hessian and on the Gauss-Newton matrix.
 
-    The paper's recursion solves for the Hessian, ours for the Gauss-Newton matrix. Both matrices
-    are of all training rows.
+    The published recursion solves for the Hessian, fastif for the Gauss-Newton matrix. Both
+    matrices are over all training rows.
 
     Args:
-        problem: what both solved for.
-        sizes: the same as the sides'.
-        folder: has the s_tests that the rounds of the paper's way left.
+        problem: Problem of all sides.
+        sizes: Sizes of the measurement.
+        folder: Folder with the s_tests of the published method.
     """
     s_tests = [load_file(path)["s_test"] for path in sorted(folder.glob("published-*.safetensors"))]
     ids = torch.tensor([i for turn in range(len(s_tests)) for i in read_query_ids(sizes, turn)])
@@ -38,7 +38,7 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
     first = recursion(problem, int(ids[0]), at_ours)
     matrix = fastif.GaussNewton(problem.objective, problem.train.with_batch_size(sizes.batch))
     solver = fastif.Dual(block_rows=sizes.block_rows)
-    factor = solver.factor(matrix.with_damping(setting.damping))  # it serves every damping
+    factor = solver.factor(matrix.with_damping(setting.damping))  # for all dampings
 
     def table(
         query_ids: Tensor, published: Tensor, damping: float
@@ -62,14 +62,14 @@ def residuals(problem: Problem, sizes: Sizes, folder: Path) -> dict:
 
 
 def read_query_ids(sizes: Sizes, turn: int) -> list[int]:
-    """The queries that the paper's way solves in a round, spread over all of them."""
+    """Return the queries that the published method solves in a round, evenly spaced."""
     count = sizes.rounds * sizes.solved
     places = range(turn * sizes.solved, (turn + 1) * sizes.solved)
     return [place * sizes.queries // count for place in places]
 
 
 def recursion(problem: Problem, query: int, setting: reference.Setting) -> Float[Tensor, " p"]:
-    """The paper's s_test of one query."""
+    """Return the published s_test of one query."""
     names, model = problem.objective.space.names, problem.objective.full_model
     params = reference.attribute(model, names)
     train, queries = (Singles(problem.workload.tokens(part)) for part in (0, 1))

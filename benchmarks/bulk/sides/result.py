@@ -1,4 +1,4 @@
-"""What a side hands back."""
+"""Return value of a side."""
 
 from dataclasses import dataclass, field
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SideResult:
-    """What a side tells besides its seconds.
+    """Result of a side besides its seconds.
 
     Attributes:
-        facts: numbers and words for the report.
-        tensors: what another side is compared with.
+        facts: Numbers and words for the page.
+        tensors: Tensors for the comparison with other sides.
     """
 
     facts: dict = field(default_factory=dict)

@@ -1,32 +1,34 @@
-"""How much is measured, and with which settings."""
+"""Sizes and settings of the measurement."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What all sides are told; what one of them does not need, it ignores.
+    """Sizes and settings of all sides; each side uses those that it needs.
 
     Attributes:
-        rows: training rows.
-        queries: queries that are answered together.
-        rounds: times that the sides take turns.
-        threads: of every side.
-        damping: λ of the exact solve, which `damping = "auto"` chose for this model.
-        ekfac_damping: λ of both EK-FACs, chosen likewise.
-        keep: rows kept at each end of an audit.
-        batch: training rows whose gradients fastif holds at once; block_rows: the same while its
-            exact solver is prepared; scan_batch: the same while it scores.
-        rank: directions of a linear layer that a query is held in where its rank is low.
-        depth: J of the paper's recursion; every step is run.
-        solved: whole s_tests that the paper's way computes in a round.
-        scored: candidates that it scores in a round.
-        query_batch: kronfluence's; so many, and as many more as there are queries, share one pass
-            over the training rows.
-        fit_batch: rows of its batches while it fits; train_batch: while it scores.
-        curvature: training rows whose Hessian dattri and captum invert.
-        krylov: steps of their Arnoldi iterations, and how many eigenvalues are kept of them.
-        few: queries that dattri's conjugate gradients are timed on; the rest is multiplied up.
+        rows: Number of training rows.
+        queries: Number of queries, attributed together.
+        rounds: Number of rounds.
+        threads: Number of threads of each side.
+        damping: Damping λ of the exact solve, selected by `damping = "auto"` for this model.
+        ekfac_damping: Damping λ of EK-FAC, of fastif and of kronfluence, selected likewise.
+        keep: Number k of top-k and of bottom-k rows of an audit.
+        batch: Training gradients that fastif holds in memory.
+        block_rows: Training gradients in memory during the setup of the exact solver.
+        scan_batch: Training gradients in memory during scoring.
+        rank: Rank of a query gradient in each linear layer, for low-rank scores.
+        depth: Steps J of the published recursion; all are run.
+        solved: Number of whole s_tests of the published method in a round.
+        scored: Number of candidates that the published method scores in a round.
+        query_batch: Query batch size of kronfluence; all queries share one pass over the rows.
+        fit_batch: Batch size of kronfluence during the fit.
+        train_batch: Batch size of kronfluence during scoring.
+        curvature: Number of training rows of the Hessian that dattri and captum invert.
+        krylov: Steps of the Arnoldi iterations, and number of eigenvalues kept.
+        few: Number of queries for which conjugate gradients of dattri are timed; the rest is
+            extrapolated.
     """
 
     rows: int = 2_000

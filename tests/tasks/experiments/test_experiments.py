@@ -1,4 +1,4 @@
-"""What experiments count by, against sums written out or another library's."""
+"""Metrics of the experiments against explicit sums or another library."""
 
 from math import atan2
 from xml.etree import ElementTree
@@ -13,9 +13,8 @@ from tasks.experiments.amazon_correction import TABLES as REVIEWED
 from tasks.experiments.hans_correction import STRATEGIES, TABLES
 from tasks.experiments.influence_graph import _WrongPredictions
 from tasks.experiments.knn_recall import _recall_at_k
-from tasks.experiments.label_noise import _average_precision
-from tasks.experiments.label_noise import _recall_in_first as found_first
-from tasks.experiments.layerwise import _compare_with_whole as part_told
+from tasks.experiments.label_noise import _average_precision, _recall_in_first
+from tasks.experiments.layerwise import _compare_with_whole
 from tasks.experiments.plots import BLUE, ORANGE
 from tasks.experiments.radial_plot import SIDE, render_radial_plot
 from tasks.experiments.removal_retraining import _compare_with_random, _select_removals
@@ -37,7 +36,7 @@ def test_average_precision_is_that_of_scikit_learn():
     expected = average_precision_score(wrong.numpy(), score.numpy())
     assert _average_precision(score, wrong) == pytest.approx(expected, rel=1e-6)
     best = score.argsort(descending=True)[:20]
-    assert found_first(score, wrong, 0.1) == float(wrong[best].sum() / wrong.sum())
+    assert _recall_in_first(score, wrong, 0.1) == float(wrong[best].sum() / wrong.sum())
 
 
 @pytest.mark.parametrize("kind", ["helpful", "harmful", "unsigned"])
@@ -69,7 +68,7 @@ def test_harmful_rows_are_those_of_the_most_negative_effect():
     assert len(set(removed["any"])) == 2
 
 
-def test_intervals_are_students():
+def test_intervals_are_those_of_student():
     first, other = sample_normal(8).tolist(), sample_normal(8, seed=1).tolist()
     gaps = [a - b for a, b in zip(first, other, strict=True)]
     low, high = ttest_1samp(gaps, 0).confidence_interval(0.95)
@@ -81,7 +80,7 @@ def test_intervals_are_students():
 
 
 def make_visualisation(effects, near, slices, kinds):
-    """What `visualisation` holds, without a model."""
+    """Return the effects of `visualisation` without a model."""
     made = _WrongPredictions.__new__(_WrongPredictions)
     made.effects, made.is_near, made.slices, made.kinds = effects, near, slices, kinds
     return made
@@ -114,29 +113,29 @@ def test_tables_of_slices_are_sums_over_their_pairs():
     assert kind["HANS (S)"] == pytest.approx(float(effects[4:, 10:].abs().mean()))
 
 
-def test_the_wheel_puts_rows_where_the_queries_are_that_they_act_on():
+def test_the_radial_plot_puts_rows_in_the_direction_of_their_queries():
     effects = torch.zeros(4, 3)
     effects[1, 0], effects[3, 2] = 1.0, -2.0
     drawing = ElementTree.fromstring(render_radial_plot(effects, ["a", "a", "b", "b"], ["x"] * 3))
     strong = [e for e in drawing if e.tag.endswith("line") and e.attrib["stroke-opacity"] > "0.5"]
     lines = [line.attrib for line in strong]
     assert {line["stroke"] for line in lines} == {BLUE, ORANGE}
-    for line in lines:  # a row that acts on one query lies on the way to it from the middle
+    for line in lines:  # a row that acts on one query lies in the direction of this query
         x, y, u, v = (float(line[key]) - SIDE / 2 for key in ("x1", "y1", "x2", "y2"))
         assert atan2(y, x) == pytest.approx(atan2(v, u), abs=0.01)
 
 
-def test_parts_of_effects_add_up_and_are_compared_with_the_whole():
+def test_effects_of_layers_add_up_to_the_whole():
     first, other = sample_normal(3, 80), sample_normal(3, 80, seed=1)
     whole = first + other
-    rows = [part_told("a", 1, part, whole) for part in (first, other)]
+    rows = [_compare_with_whole("a", 1, part, whole) for part in (first, other)]
     assert sum(row["share of the effects"] for row in rows) == pytest.approx(1)
     expected = [spearmanr(a, b)[0] for a, b in zip(first.numpy(), whole.numpy(), strict=True)]
     assert rows[0]["Spearman with the whole"] == pytest.approx(sum(expected) / 3, abs=1e-5)
-    assert part_told("a", 1, whole, whole)["share of the top 50"] == 1
+    assert _compare_with_whole("a", 1, whole, whole)["share of the top 50"] == 1
 
 
-def test_minutes_are_put_together_from_the_parts():
+def test_minutes_are_composed_of_timed_parts():
     mean = {"scan": 3.0, "sketches, rows": 12.0, "sketches, query": 0.25}
     mean |= {"EK-FAC, rows": 5.0, "EK-FAC, factors": 2.0, "EK-FAC, queries": 1.0}
     own = {name: seconds for name, seconds, _ in _estimate_ours(mean, 392_702 // 2)}
@@ -146,7 +145,7 @@ def test_minutes_are_put_together_from_the_parts():
     assert own["Sketches"] == pytest.approx(24 / 64 + 0.25)
 
 
-def test_ways_of_repairing_are_named_apart():
+def test_strategies_have_distinct_names():
     ways = [*STRATEGIES, *REVIEWS]
     assert len({way.step_name(0) for way in STRATEGIES}) == len(STRATEGIES)
     assert Strategy("train", "helpful").step_name(2) == "train-helpful-2"
