@@ -32,6 +32,8 @@ def calibrate_logits(
         Calibrated logits, [n, c]; their softmax is the class probability.
 
     Examples:
+        >>> import torch
+        >>> from fastif.mislabels import calibrate_logits
         >>> z = torch.tensor([[0.1, 0.0], [0.0, 0.1]]).repeat(50, 1)
         >>> y = torch.tensor([0, 1]).repeat(50)
         >>> bool((calibrate_logits(z, y).softmax(1).amax(1) > 0.9).all())

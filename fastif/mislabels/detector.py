@@ -61,17 +61,17 @@ class MislabelDetector:
 
     Attributes:
         folds: Number of cross-fitting folds.
-        repeats: Number of partitions into folds whose logits are averaged.
+        repeats: Number of partitions into folds; logits are averaged over these.
         neighbours: Number k of neighbours of the kNN smoothing; together they weigh as the row
             itself.
         penalty: L2 penalty λ on the weights of the linear heads, ½ λ ‖W‖².
         seed: Random seed of the fold assignments.
-        again: True for a second round with soft targets, False for one round; None decides by a
-            held-out likelihood test.
+        again: Whether to fit a second round; None decides by a held-out likelihood test.
         fit: Function that fits a head; see `fit_linear_head`.
 
     Examples:
-        >>> from fastif.mislabels import LabeledData
+        >>> import torch
+        >>> from fastif.mislabels import LabeledData, MislabelDetector
         >>> features = torch.tensor([[-1.0, 0.1], [1.0, -0.1]]).repeat(20, 1)
         >>> labels = torch.tensor([0, 1]).repeat(20)
         >>> labels[6] = 1  # an injected label flip

@@ -72,6 +72,8 @@ class FeatureViews:
             Features, [m, d].
 
         Examples:
+            >>> import torch
+            >>> from fastif.mislabels import FeatureViews
             >>> views = FeatureViews.from_features(
             ...     [torch.tensor([[0.0], [2.0]])] * 2, [(1.0, 0.0), (0.75, 0.25)]
             ... )

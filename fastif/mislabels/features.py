@@ -97,6 +97,8 @@ def make_tabular_features(
         InputError: A number is infinite.
 
     Examples:
+        >>> import torch
+        >>> from fastif.mislabels import make_tabular_features
         >>> numbers = torch.tensor([[1.0], [2.0], [torch.nan]])
         >>> make_tabular_features(numbers, [["a", "b", "a"]]).shape
         torch.Size([3, 308])

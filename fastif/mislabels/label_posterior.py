@@ -57,7 +57,7 @@ class LabelPosterior:
         number: see `estimate_modelled_errors`.
 
         Args:
-            label: Given label whose errors are counted; None counts all.
+            label: Given label to count errors of, a class index; None counts all.
 
         Returns:
             The estimate; None without an audit sample and without trusted rows.
@@ -75,7 +75,7 @@ class LabelPosterior:
         annotation rule that follows a keyword.
 
         Args:
-            label: Given label whose errors are counted; None counts all.
+            label: Given label to count errors of, a class index; None counts all.
 
         Returns:
             The estimate; a model-based one, not a design-based count.

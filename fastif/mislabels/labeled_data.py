@@ -11,8 +11,10 @@ from torch.nn.functional import one_hot
 from fastif.errors import InputError
 from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 
-NOT_REVIEWED, NO_LABEL_FITS = -1, -2
-"""Values of `LabeledData.known`: the row was not reviewed; it was reviewed and no label fits."""
+NOT_REVIEWED = -1
+"""Value of `LabeledData.known` for a row that was not reviewed."""
+NO_LABEL_FITS = -2
+"""Value of `LabeledData.known` for a reviewed row that no label fits."""
 
 
 @dataclass(frozen=True, eq=False)

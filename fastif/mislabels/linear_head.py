@@ -66,6 +66,8 @@ def fit_linear_head(
         The fitted head.
 
     Examples:
+        >>> import torch
+        >>> from fastif.mislabels import fit_linear_head
         >>> x = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
         >>> y = torch.eye(2)[[0, 0, 1, 1]]
         >>> fit_linear_head(x, y, 1e-2)(x).argmax(1)

@@ -32,7 +32,7 @@ class NaiveBayes:
 
     Attributes:
         folds: Number of cross-fitting folds.
-        repeats: Number of partitions into folds whose logits are averaged.
+        repeats: Number of partitions into folds; logits are averaged over these.
         seed: Random seed of the fold assignment.
     """
 

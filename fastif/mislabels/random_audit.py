@@ -42,9 +42,10 @@ class CountEstimate:
     high: float
 
 
-REMOVED_ROW, UNCLEAR = -1, -2
-"""Values of `AuditedRows.position`: the row was removed or relabelled because of its review; it may
-have been removed with others that were not reviewed."""
+REMOVED_ROW = -1
+"""Value of `AuditedRows.position` for a row removed or relabelled because of its review."""
+UNCLEAR = -2
+"""Value of `AuditedRows.position` for a row that may have been removed with unreviewed rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,8 @@ class RandomAudit:
         wrong: Mask of reviewed rows with a wrong label, [n].
 
     Examples:
+        >>> import torch
+        >>> from fastif.mislabels import AuditedRows, RandomAudit
         >>> n, m = 1000, 100
         >>> wrong = torch.arange(m) < 10  # 10 of 100 sampled labels are wrong
         >>> sample = AuditedRows(
@@ -165,7 +168,7 @@ class RandomAudit:
         the interval covers both explanations.
 
         Args:
-            label: Given label whose errors are counted; None counts all.
+            label: Given label to count errors of, a class index; None counts all.
 
         Returns:
             Estimated number of wrong labels.

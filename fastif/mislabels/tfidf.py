@@ -29,6 +29,7 @@ def tf_idf(texts: Sequence[Sequence[Int[Tensor, " _"]]]) -> csr_matrix:
 
     Examples:
         >>> import torch
+        >>> from fastif.mislabels import tf_idf
         >>> tf_idf([[torch.tensor([7, 8]), torch.tensor([7, 9])]]).toarray()
         array([[1.],
                [1.]])
@@ -49,6 +50,7 @@ def char_trigrams(texts: Sequence[str]) -> csr_matrix:
         Sparse matrix, [n, terms].
 
     Examples:
+        >>> from fastif.mislabels import char_trigrams
         >>> char_trigrams(["ab", "ab ab", "abc"]).shape
         (3, 2)
     """

@@ -119,7 +119,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     if others:
         trusted_labels = torch.tensor(inputs.queries.labels)
         trusted = TrustedData(others[0], trusted_labels, len(study.labels), terms[1])
-    posterior, recall = _judge_labels(store, plan, data, trusted, neighbour_ids)
+    posterior, recall = _compute_posterior(store, plan, data, trusted, neighbour_ids)
     harm = _read_harm(store, inputs)
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
     facts = make_facts(plan, data, posterior, recall, frame, sample)
@@ -139,7 +139,7 @@ def _make_features(
     return weights, features, _split_terms(views, tables)
 
 
-def _judge_labels(
+def _compute_posterior(
     store: Store,
     plan: DetectionPlan,
     data: LabeledData,

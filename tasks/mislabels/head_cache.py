@@ -32,33 +32,31 @@ class HeadCache:
     def __init__(
         self, store: Store, detection_digest: str, advance: Advance, min_rows: int = MIN_ROWS
     ) -> None:
-        self.store, self.search, self.advance, self.least = (
-            store,
-            detection_digest,
-            advance,
-            min_rows,
-        )
-        self._asked: list[str] = []
+        self.store, self.detection_digest = store, detection_digest
+        self.advance, self.min_rows = advance, min_rows
+        self._digests: list[str] = []
 
     def __call__(
         self, features: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
     ) -> LinearHead:
         """Return the next head, from the cache or fitted."""
-        digest = compute_fingerprint({"search": self.search, "number": len(self._asked)})
-        self._asked.append(digest)
-        folder = self.store.find_artifact(KIND, digest) if len(features) >= self.least else None
+        digest = compute_fingerprint(
+            {"search": self.detection_digest, "number": len(self._digests)}
+        )
+        self._digests.append(digest)
+        folder = self.store.find_artifact(KIND, digest) if len(features) >= self.min_rows else None
         if folder is not None:
             head = LinearHead(**load_file(folder / FILE))
         else:
             head = fit_linear_head(features, targets, penalty, weights)
-            if len(features) >= self.least:
+            if len(features) >= self.min_rows:
                 self._write(digest, head)
         self.advance(1)
         return head
 
     def clear(self) -> None:
         """Remove the cached heads of this detection."""
-        others = set(self.store.find_artifacts(KIND)) - set(self._asked)
+        others = set(self.store.find_artifacts(KIND)) - set(self._digests)
         self.store.retain_artifacts(KIND, others)
 
     def _write(self, digest: str, head: LinearHead) -> None:

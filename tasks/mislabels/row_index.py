@@ -43,7 +43,7 @@ class RowIndex:
             labels: Label names of the study.
             has_ids: Whether the study has an id column; else ids are row numbers.
         """
-        self.table, self.labels, self.named = table, labels, has_ids
+        self.table, self.labels, self.has_ids = table, labels, has_ids
         self.digests = row_digests(table, labels)
         self.by_digest: dict[bytes, list[int]] = defaultdict(list)
         self._by_content: dict[bytes, list[int]] = defaultdict(list)
@@ -68,7 +68,7 @@ class RowIndex:
             return record.make_problem(
                 "id", "an id of the training table", format_value(record.id), change
             )
-        if not self.named:
+        if not self.has_ids:
             got = f"only the row number {record.id}"
             change = "add the column `row` or `text` of the export: row numbers are not stable"
             return record.make_problem("id", "a row identified by its content", got, change)

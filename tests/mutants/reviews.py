@@ -32,7 +32,7 @@ REVIEWS = (
     Mutant(
         "a row number is an id",
         "tasks/mislabels/row_index.py",
-        "        if not self.named:\n",
+        "        if not self.has_ids:\n",
         "        if False:\n",
         ("tests/tasks/mislabels/test_annotations.py",),
     ),
