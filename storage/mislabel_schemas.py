@@ -15,7 +15,7 @@ from storage.fields import (
 _LABEL_SCORES = (
     ("loss", "out-of-fold loss at the given label", "nats"),
     ("margin", "minus the out-of-fold log-odds of the given label", "nats"),
-    ("neighbours", "share of the nearest neighbours with another label", ""),
+    ("neighbours", "share of the nearest neighbours with another label, 0 to 1", ""),
     (
         "neighbour_loss",
         "minus log of the nearest neighbours' mean probability of the label",
@@ -36,7 +36,10 @@ MISLABELS: Final = make_schema(
         make_field("id", pa.string(), "the study's own id of the example"),
         make_field("text", pa.string(), "first text column"),
         make_field(
-            "text_pair", pa.string(), "second text column; null if there is one", nullable=True
+            "text_pair",
+            pa.string(),
+            "second text column; null if there is a single one",
+            nullable=True,
         ),
         make_field("label", pa.string(), "given label"),
         make_field(
@@ -48,7 +51,7 @@ MISLABELS: Final = make_schema(
         make_field(
             "doubt",
             pa.float32(),
-            "probability before annotations and audit samples are used; null likewise",
+            "probability before annotations and audit samples; null for the only row of a class",
             nullable=True,
         ),
         make_field("suggested", pa.string(), "most probable label other than the given one"),
@@ -94,14 +97,16 @@ MISLABELS: Final = make_schema(
         make_field(
             "word_loss",
             pa.float32(),
-            "out-of-fold loss of multinomial naive Bayes on word n-grams; null unless single texts",
+            "out-of-fold loss of multinomial naive Bayes on word n-grams; null for text pairs and "
+            "tables without texts",
             "nats",
             nullable=True,
         ),
         make_field(
             "letter_loss",
             pa.float32(),
-            "out-of-fold loss of multinomial naive Bayes on character trigrams; null likewise",
+            "out-of-fold loss of multinomial naive Bayes on character trigrams; null for text "
+            "pairs and tables without texts",
             "nats",
             nullable=True,
         ),
@@ -129,7 +134,7 @@ MISLABELS: Final = make_schema(
         make_field(
             "harm_same_label",
             pa.float32(),
-            "harm over the queries with the row's own label; null likewise",
+            "harm over the queries with the row's own label; null without an audit",
             "nats",
             nullable=True,
         ),

@@ -31,6 +31,14 @@ def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
     Returns:
         Rows of `scores` with negative `removal_effect`, in ascending order; fewer than `k` if fewer
         are negative.
+
+    Examples:
+        >>> scores = pl.LazyFrame(
+        ...     {"query": [0, 0, 0], "train": [7, 3, 5], "rank": [0, 1, 2],
+        ...      "removal_effect": [-0.5, -0.1, 0.2]}
+        ... )
+        >>> find_most_harmful(scores, query=0, k=5).collect()["train"].to_list()
+        [7, 3]
     """
     return scores.filter(pl.col("query") == query, _EFFECT < 0).sort("rank").head(k)
 
@@ -46,6 +54,14 @@ def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
     Returns:
         Rows of `scores` with positive `removal_effect`, in descending order; fewer than `k` if
         fewer are positive.
+
+    Examples:
+        >>> scores = pl.LazyFrame(
+        ...     {"query": [0, 0, 0], "train": [7, 3, 5], "rank": [0, 1, 2],
+        ...      "removal_effect": [-0.5, -0.1, 0.2]}
+        ... )
+        >>> find_most_helpful(scores, query=0, k=5).collect()["train"].to_list()
+        [5]
     """
     helpful = scores.filter(pl.col("query") == query, _EFFECT > 0)
     return helpful.sort("rank", descending=True).head(k)
@@ -102,6 +118,13 @@ def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
         Columns: `train`; `harmful_effect`, the sum of the row's negative effects (nats);
         `harmful_queries`, the number of queries it harms; `appearances`, the number of queries it
         was scored for; `mean_effect`, the mean effect over those (nats).
+
+    Examples:
+        >>> scores = pl.LazyFrame(
+        ...     {"query": [0, 0, 1], "train": [7, 3, 7], "removal_effect": [-0.5, -0.75, -0.5]}
+        ... )
+        >>> rank_harmful_rows(scores, k=5).select("train", "harmful_effect").collect().rows()
+        [(7, -1.0), (3, -0.75)]
     """
     return (
         sum_harm_by_train(scores)
@@ -125,6 +148,14 @@ def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
         Training rows with at least one appearance, in descending order of `queries`. Columns:
         `train`; `queries`, the number of queries; `harmful_queries`, those of them in which the row
         is harmful.
+
+    Examples:
+        >>> scores = pl.LazyFrame(
+        ...     {"query": [0, 0, 1, 1], "train": [7, 3, 7, 3],
+        ...      "removal_effect": [-0.5, 0.1, 0.4, 0.2]}
+        ... )
+        >>> count_top_appearances(scores, k=1).collect().rows()
+        [(7, 2, 1)]
     """
     ordered = scores.sort("query", _EFFECT.abs(), "train", descending=[False, True, False])
     return (
@@ -151,6 +182,14 @@ def sum_totals(totals: pl.LazyFrame) -> pl.LazyFrame:
     Returns:
         Columns: `train`; `queries`, the number of queries; `removal_effect`, the sum (nats),
         ascending.
+
+    Examples:
+        >>> totals = pl.LazyFrame(
+        ...     {"train": [7, 7, 3], "correct": [True, False, False], "queries": [4, 2, 2],
+        ...      "removal_effect": [0.5, -1.0, 0.25]}
+        ... )
+        >>> sum_totals(totals).collect().rows()
+        [(7, 6, -0.5), (3, 2, 0.25)]
     """
     sums = totals.group_by("train").agg(pl.col("queries").sum(), _EFFECT.sum())
     return sums.sort("removal_effect", "train")
@@ -168,6 +207,12 @@ def filter_slice(
         queries: Table `queries`.
         column: Column of `queries`, such as "correct" or "group_region".
         value: Value of that column; None selects nulls.
+
+    Examples:
+        >>> queries = pl.LazyFrame({"query": [0, 1, 2], "correct": [True, False, False]})
+        >>> scores = pl.LazyFrame({"query": [0, 1, 2], "train": [7, 3, 5]})
+        >>> filter_slice(scores, queries, "correct", False).collect()["train"].to_list()
+        [3, 5]
     """
     chosen = queries.filter(pl.col(column).eq_missing(pl.lit(value))).select("query")
     return scores.join(chosen, on="query", how="semi", maintain_order="left")
@@ -208,6 +253,12 @@ def join_examples(
         scores: Table with a column `train`; its order is kept.
         train: Table `train`.
         columns: Columns of `train` to add.
+
+    Examples:
+        >>> scores = pl.LazyFrame({"train": [1, 0], "removal_effect": [-0.5, 0.2]})
+        >>> train = pl.LazyFrame({"train": [0, 1], "label": ["no", "yes"]})
+        >>> join_examples(scores, train, columns=("label",)).collect().rows()
+        [(1, -0.5, 'yes'), (0, 0.2, 'no')]
     """
     return _join_columns(scores, train, "train", columns)
 

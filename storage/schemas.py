@@ -26,7 +26,7 @@ _EXAMPLE = (
     make_field("id", pa.string(), "the study's own id of the example"),
     make_field("text", pa.string(), "first text column"),
     make_field(
-        "text_pair", pa.string(), "second text column; null if the study has one", nullable=True
+        "text_pair", pa.string(), "second text column; null if there is a single one", nullable=True
     ),
     make_field("label", pa.string(), "given label"),
     make_field(
@@ -54,7 +54,12 @@ SCORES: Final = make_schema(
         QUERY_POSITION,
         TRAIN_POSITION,
         make_field("rank", pa.uint32(), "0 = most harmful for the query; ascending removal_effect"),
-        make_field("removal_effect", pa.float32(), "see fastif.convention", "nats"),
+        make_field(
+            "removal_effect",
+            pa.float32(),
+            "change of the query's loss if the row were removed; sign: fastif.convention",
+            "nats",
+        ),
         make_field(
             "distance",
             pa.float32(),
@@ -95,7 +100,7 @@ SOLVES: Final = make_schema(
             nullable=True,
         ),
         make_field("converged", pa.bool_(), "the solver reached its tolerance"),
-        make_field("steps", pa.uint32(), "number of curvature-vector products"),
+        make_field("steps", pa.uint32(), "number of passes over the curvature"),
         make_field("damping", pa.float64(), "effective lambda of (H + lambda I)"),
         make_field(
             "gradient_norm",
