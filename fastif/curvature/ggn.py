@@ -48,7 +48,7 @@ class GaussNewton(FactoredOperator):
         ids: Positions of the n examples in the mean, which may repeat; all examples by default.
 
     Attributes:
-        batch_size: Examples in one batch, taken over from `examples`.
+        batch_size: Number of examples in one batch, that of `examples`.
         gradients: Source of the per-example gradients that make up V.
 
     Raises:
@@ -60,7 +60,7 @@ class GaussNewton(FactoredOperator):
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> examples = TensorExamples(points, torch.zeros(2, 1))
         >>> curvature = GaussNewton(ModuleObjective(model, SquaredError()), examples)
-    >>> curvature.to_dense().round(decimals=4)  # 2/n Σ x xᵀ
+        >>> curvature.to_dense().round(decimals=4)  # 2/n Σ x xᵀ
         tensor([[1., 0.],
                 [0., 4.]])
     """

@@ -131,7 +131,7 @@ def _differentiate(
             raise
         raise InputError(
             "Hessian",
-            "a model all of whose operations can be differentiated twice",
+            "a model with operations that can be differentiated twice",
             str(error).splitlines()[0],
             'Load it with attn_implementation="eager", or use fastif.GaussNewton, which needs no '
             "double backward.",

@@ -186,7 +186,7 @@ def _may_hold_examples(node: Node, count: int) -> bool:
 
 
 def _may_split_examples(node: Node, count: int) -> bool:
-    """Whether examples are taken out of a batch; a slice of all of them is the whole batch."""
+    """Whether only some examples of a batch are selected."""
     before, after = _get_output_shape(*node.next_functions[0]), _get_output_shape(node, 0)
     return _may_hold_examples(node, count) and before != after
 

@@ -18,7 +18,7 @@ STATES_FILE, POSITIONS_FILE = "states.bin", "places.npz"
 class HiddenStateFile:
     """Hidden states of examples in one flat file: token after token, without padding.
 
-    The file is mapped anew for each batch, so that pages that were read do not stay in memory.
+    The file is mapped again for each batch, so that pages that were read do not stay in memory.
 
     Args:
         folder: Folder written by `write`.

@@ -224,7 +224,7 @@ class TransformerObjective(Objective):
     def _forward(
         self, cut: TruncatedModel | None, params: Params, batch: Batch
     ) -> Float[Tensor, "b c"]:
-        """Outputs of rows that may share a forward pass, as they stand."""
+        """Run rows that share a forward pass, with the padding that they have."""
         module, inputs = (
             cut.module if cut else self.full_model,
             select_model_inputs(self.full_model, batch),

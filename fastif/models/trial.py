@@ -144,7 +144,7 @@ def _take_repeatable_rows(table: Examples, where: str) -> Batch:
         if tensor.shape != second[name].shape or not _is_equal(tensor, second[name]):
             raise InputError(
                 where,
-                "the same rows each time they are taken",
+                "the same rows each time they are read",
                 f"other {name} of rows {', '.join(map(str, ids.tolist()))} the second time",
                 "Remove augmentation and shuffling.",
             )

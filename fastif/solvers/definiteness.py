@@ -162,35 +162,35 @@ class _Lanczos:
         generator, like = torch.Generator().manual_seed(SEED), operator.like
         start = torch.randn(1, operator.size, generator=generator, dtype=torch.float64)
         self.operator, self.keep = operator, keep
-        self.row = (start / start.norm()).to(like)
-        self.before, self.beta = torch.zeros_like(self.row), 0.0
-        self.basis = [self.row] if keep else []
+        self.vector = (start / start.norm()).to(like)
+        self.previous, self.beta = torch.zeros_like(self.vector), 0.0
+        self.basis = [self.vector] if keep else []
         self.diagonal: list[float] = []
-        self.beside: list[float] = []
+        self.off_diagonal: list[float] = []
 
     def step(self) -> tuple[Float[Tensor, " k"], bool]:
         """Return all Ritz values, and whether the basis spans an invariant subspace."""
-        product = self.operator.apply(self.row)
+        product = self.operator.apply(self.vector)
         check_finite_products(product)
-        alpha = float((product.double() * self.row.double()).sum())
-        product = product - alpha * self.row - self.beta * self.before
+        alpha = float((product.double() * self.vector.double()).sum())
+        product = product - alpha * self.vector - self.beta * self.previous
         if self.keep:
             basis = torch.cat(self.basis)
             product = product - (product @ basis.T) @ basis
         self.diagonal.append(alpha)
         matrix = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64))
-        if self.beside:
-            off_diagonal = torch.tensor(self.beside, dtype=torch.float64)
+        if self.off_diagonal:
+            off_diagonal = torch.tensor(self.off_diagonal, dtype=torch.float64)
             matrix += torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1)
         ritz = torch.linalg.eigvalsh(matrix)
         self.beta = float(product.double().norm())
         tiny = 10 * torch.finfo(product.dtype).eps * float(ritz.abs().max())
         if self.beta <= tiny:
             return ritz, True
-        self.beside.append(self.beta)
-        self.before, self.row = self.row, product / self.beta
+        self.off_diagonal.append(self.beta)
+        self.previous, self.vector = self.vector, product / self.beta
         if self.keep:
-            self.basis.append(self.row)
+            self.basis.append(self.vector)
         return ritz, False
 
 

@@ -82,7 +82,7 @@ class Dual(Solver):
 
     Args:
         block_rows: Number of examples with factor rows in memory while K is computed.
-        rank: Largest number k of columns; None computes all of K.
+        rank: Largest number k of columns of K to compute; all of them by default.
         memory_mb: Limit of 8 bytes x r² (8 bytes x r · k with a rank), in megabytes (1e6 bytes).
         kind: Name of the solver in a study file.
 

@@ -94,20 +94,22 @@ class RoundingEstimator:
     """
 
     def __init__(self, factored: FactoredOperator) -> None:
-        self._signs = torch.Generator().manual_seed(SEED)
-        self._drawn: list[Float[Tensor, "w b"]] = []
-        self._spread = factored.like.new_zeros(PROBE_COUNT, factored.size)
-        self._seen: list[Float[Tensor, "w b"]] = []
+        self._generator = torch.Generator().manual_seed(SEED)
+        self._signs: list[Float[Tensor, "w b"]] = []
+        self._combination = factored.like.new_zeros(PROBE_COUNT, factored.size)
+        self._products: list[Float[Tensor, "w b"]] = []
 
     def observe_first_pass(self, tile: GradientTile) -> None:
         """Accumulate Vᵀ w over a tile; every tile must be passed once before the second pass."""
-        signs = torch.randint(2, (PROBE_COUNT, len(tile)), generator=self._signs).mul_(2).sub_(1)
-        self._drawn.append(signs.to(self._spread))
-        tile.accumulate(self._spread, self._drawn[-1])
+        signs = (
+            torch.randint(2, (PROBE_COUNT, len(tile)), generator=self._generator).mul_(2).sub_(1)
+        )
+        self._signs.append(signs.to(self._combination))
+        tile.accumulate(self._combination, self._signs[-1])
 
     def observe_second_pass(self, rows: Float[Tensor, "b p"]) -> None:
         """Compute V (Vᵀ w) for factor rows, in the order of the first pass."""
-        self._seen.append(GradientTile(rows).dot(self._spread).double())
+        self._products.append(GradientTile(rows).dot(self._combination).double())
 
     def estimate_rounding(self, kernel: Float[Tensor, "r r"]) -> Float[Tensor, " 2"]:
         """Estimate ‖δK‖_F for δK = K - V Vᵀ, and the largest relative error of ‖V z‖ / ‖z‖.
@@ -117,9 +119,9 @@ class RoundingEstimator:
         Args:
             kernel: Computed Gram matrix K.
         """
-        signs, products = torch.cat(self._drawn, 1).double(), torch.cat(self._seen, 1)
+        signs, products = torch.cat(self._signs, 1).double(), torch.cat(self._products, 1)
         error = (matmul_f64(signs, kernel) - products).norm(dim=1)
-        norms = self._spread.double().norm(dim=1)
+        norms = self._combination.double().norm(dim=1)
         matrix_error = error.square().mean().sqrt()  # E ‖δK w‖² = ‖δK‖² for random signs
         return torch.stack([matrix_error, (error / norms.clamp_min(TINY)).amax()]).cpu()
 

@@ -95,8 +95,8 @@ class _State:
     ) -> None:
         self.series, self.operator, self.generator = series, operator, generator
         self.places = torch.arange(len(rhs), device=rhs.device)
-        self.rhs, self.pull = rhs, series.inverse(rhs)
-        self.estimate = self.pull.clone()
+        self.rhs, self.preconditioned_rhs = rhs, series.inverse(rhs)
+        self.estimate = self.preconditioned_rhs.clone()
         self.mean = (
             rhs if series.tolerance is None else torch.zeros_like(rhs)
         )  # unused without a tolerance
@@ -107,7 +107,7 @@ class _State:
     def advance(self, is_averaged: bool) -> None:
         sampled = self.operator.sample(self.generator, self.series.batch)
         product = self.series.inverse(sampled.apply(self.estimate))
-        self.estimate.sub_(product, alpha=1 / self.series.scale).add_(self.pull)
+        self.estimate.sub_(product, alpha=1 / self.series.scale).add_(self.preconditioned_rhs)
         self.step += 1
         if is_averaged:
             self.in_mean += 1
@@ -144,7 +144,8 @@ class _State:
         self.values.append((positions, value if is_all else value[mask]))
         self.residuals.append((positions, residual[mask]))
         active = ~mask
-        self.places, self.rhs, self.pull = self.places[active], self.rhs[active], self.pull[active]
+        self.places, self.rhs = self.places[active], self.rhs[active]
+        self.preconditioned_rhs = self.preconditioned_rhs[active]
         self.estimate, self.mean = self.estimate[active], self.mean[active]
 
 

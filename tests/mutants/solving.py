@@ -59,8 +59,8 @@ SOLVING = (
     Mutant(
         "LiSSA's steps are twice as long",
         "fastif/solvers/neumann.py",
-        "self.estimate.sub_(product, alpha=1 / self.series.scale).add_(self.pull)",
-        "self.estimate.sub_(product, alpha=2 / self.series.scale).add_(self.pull)",
+        "self.estimate.sub_(product, alpha=1 / self.series.scale).add_(self.preconditioned_rhs)",
+        "self.estimate.sub_(product, alpha=2 / self.series.scale).add_(self.preconditioned_rhs)",
         (_LISSA,),
     ),
     Mutant(

@@ -59,9 +59,9 @@ def capture_layer_activations(
     def refuse(_: Tensor) -> list[LayerActivations]:
         raise InputError(
             "EK-FAC",
-            "linear layers whose inputs and outputs give the gradient of each example",
+            "linear layers with per-example gradients from forward hooks",
             gradients.route.reason,
-            'Take the exact curvature (kind = "gauss-newton"), or attribute other parameters.',
+            'Use the exact curvature (kind = "gauss-newton"), or attribute other parameters.',
         )
 
     for column in gradients.map_columns(ensure_two_examples(batch), "roots", _merge_calls, refuse):

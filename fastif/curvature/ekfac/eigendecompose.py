@@ -30,8 +30,8 @@ def eigendecompose(sums: Mapping[str, Tensor], count: Tensor) -> dict[str, Tenso
     if not all(bool(torch.isfinite(tensor).all()) for tensor in sums.values()):
         raise InputError(
             "EK-FAC",
-            "gradients whose squares can be summed",
-            "sums that overflow",
+            "finite sums of squared gradients",
+            "sums with overflow",
             "Check the model and its loss: the squared gradients exceed the floating-point range.",
         )
     if "squares" in sums:

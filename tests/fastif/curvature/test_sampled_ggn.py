@@ -24,9 +24,9 @@ from fastif.solvers.gram import compute_gram_matrix, iterate_tiles
 NAMES = ["mlp", "layernorm"]
 
 
-def _concat_tiles(drawn):
+def _concat_tiles(sampled):
     return torch.cat(
-        [tile.gradients.clone() for tile in iterate_tiles(drawn, 0, drawn.num_batches)]
+        [tile.gradients.clone() for tile in iterate_tiles(sampled, 0, sampled.num_batches)]
     )
 
 
@@ -34,12 +34,12 @@ def _concat_tiles(drawn):
 def test_a_sample_of_all_factor_rows_is_the_gauss_newton_matrix(name):
     made = case(name)
     curvature = GaussNewton(made.objective, made.train.with_batch_size(3))
-    drawn = SampledGaussNewton.from_curvature(
+    sampled = SampledGaussNewton.from_curvature(
         curvature, curvature.count * curvature.rows_per_example
     )
-    rows, expected = _concat_tiles(drawn), reference.gauss_newton(made.problem)
-    torch.testing.assert_close((rows.T @ rows / drawn.count).double(), expected)
-    torch.testing.assert_close(drawn.to_dense().double(), expected)
+    rows, expected = _concat_tiles(sampled), reference.gauss_newton(made.problem)
+    torch.testing.assert_close((rows.T @ rows / sampled.count).double(), expected)
+    torch.testing.assert_close(sampled.to_dense().double(), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,25 +81,25 @@ def test_inclusion_probabilities_sum_to_the_count_and_are_1_for_the_largest():
     sizes = torch.randn(200, generator=generator, dtype=torch.float64).exp() ** 3
     sizes[::5] = 0
     for count in (1, 17, 100, 159, 160, 500):
-        chances = inclusion_probabilities(sizes, count)
-        assert float(chances.sum()) == pytest.approx(min(count, 160))
-        assert bool((chances <= 1).all())
-        drawn = systematic_sample(chances, seed=count)
-        assert len(drawn) == min(count, 160)
-        assert bool((sizes[drawn] > 0).all())
-        assert set(torch.nonzero(chances >= 1)[:, 0].tolist()) <= set(drawn.tolist())
-        open_ = (chances > 0) & (chances < 1)
+        probabilities = inclusion_probabilities(sizes, count)
+        assert float(probabilities.sum()) == pytest.approx(min(count, 160))
+        assert bool((probabilities <= 1).all())
+        sampled = systematic_sample(probabilities, seed=count)
+        assert len(sampled) == min(count, 160)
+        assert bool((sizes[sampled] > 0).all())
+        assert set(torch.nonzero(probabilities >= 1)[:, 0].tolist()) <= set(sampled.tolist())
+        open_ = (probabilities > 0) & (probabilities < 1)
         if bool(open_.any()):  # proportional to size
-            ratio = chances[open_] / sizes[open_]
+            ratio = probabilities[open_] / sizes[open_]
             torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio))
 
 
 def test_the_frequency_of_each_unit_is_its_inclusion_probability():
-    chances = inclusion_probabilities(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
+    probabilities = inclusion_probabilities(torch.arange(1.0, 21.0, dtype=torch.float64), 6)
     times = torch.zeros(20)
     for seed in range(3000):
-        times[systematic_sample(chances, seed)] += 1
-    torch.testing.assert_close(times / 3000, chances.float(), atol=0.04, rtol=0)
+        times[systematic_sample(probabilities, seed)] += 1
+    torch.testing.assert_close(times / 3000, probabilities.float(), atol=0.04, rtol=0)
 
 
 def test_a_nonfinite_example_is_never_sampled():
@@ -108,9 +108,9 @@ def test_a_nonfinite_example_is_never_sampled():
     inputs[2] = torch.nan
     train = TensorExamples(inputs, made.train.labels)
     curvature = GaussNewton(made.objective, train.with_batch_size(4))
-    drawn = SampledGaussNewton.from_curvature(curvature, 1000)
-    assert 2 not in drawn.ids.tolist()
-    torch.testing.assert_close(drawn.to_dense(), curvature.to_dense())
+    sampled = SampledGaussNewton.from_curvature(curvature, 1000)
+    assert 2 not in sampled.ids.tolist()
+    torch.testing.assert_close(sampled.to_dense(), curvature.to_dense())
 
 
 def _saturated():
