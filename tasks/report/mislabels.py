@@ -12,6 +12,22 @@ from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 
 SHOWN, MAX_HARMED = 300, 3
+SIGNALS = {
+    "loss": "out-of-fold loss",
+    "margin": "out-of-fold margin",
+    "neighbours": "kNN disagreement",
+    "neighbour_loss": "kNN loss",
+    "training_margin": "area under the margin",
+    "trained_margin": "area under the margin (fine-tuning)",
+    "crossed_self_influence": "out-of-fold self-influence",
+    "word_loss": "word n-gram naive Bayes",
+    "letter_loss": "character trigram naive Bayes",
+    "judged_loss": "independent classifier",
+    "trusted_loss": "trusted rows",
+    "harm": "harm to queries",
+    "harm_same_label": "harm to queries of its label",
+}
+"""Names of the signals on the page by column of the table `mislabels`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,15 @@ class FlaggedLabels:
             f"Estimated from a random sample of {audit['rows']:,} annotated rows, "
             f"{audit['wrong']:,} of them wrong{later}"
         )
+
+
+def format_signal(column: str) -> str:
+    """Name a signal for readers of the page.
+
+    >>> format_signal("letter_loss"), format_signal("self_influence")
+    ('character trigram naive Bayes', 'self influence')
+    """
+    return SIGNALS.get(column, column.replace("_", " "))
 
 
 def read_flagged_labels(data: RunData) -> FlaggedLabels | None:

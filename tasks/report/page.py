@@ -19,7 +19,7 @@ from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
 from tasks.report.headline import make_headline
-from tasks.report.mislabels import FlaggedLabels, read_flagged_labels
+from tasks.report.mislabels import FlaggedLabels, format_signal, read_flagged_labels
 from tasks.report.reliability import (
     Baseline,
     ReliabilityCheck,
@@ -141,6 +141,7 @@ def _make_environment() -> Environment:
         "nats": _format_effect,
         "percent": _format_percent,
         "bare": _format_column,
+        "signal": format_signal,
         "pace": _format_duration,
         "zip": zip,
     }

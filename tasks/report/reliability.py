@@ -88,8 +88,8 @@ def is_above(low: float, high: float, limit: float) -> bool | None:
 def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
     share = duplicates.leaked / max(1, len(data.queries))
     return ReliabilityCheck(
-        "queries that are not training rows",
-        f"{len(data.queries) - duplicates.leaked:,} of {len(data.queries):,}",
+        "no leaked queries",
+        f"{duplicates.leaked:,} of {len(data.queries):,} leaked",
         "Leaked queries are duplicates of training rows: accuracy on them says nothing about new "
         "data. They are listed under Data quality.",
         True if not duplicates.leaked else False if share >= MAX_LEAKED_SHARE else None,

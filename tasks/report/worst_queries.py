@@ -64,8 +64,8 @@ def _describe_shared(data: RunData, duplicates: Duplicates, rows: list[Row]) -> 
             and binomtest(count, len(rows), base, alternative="greater").pvalue < MAX_P_VALUE
         ):
             name = column.removeprefix("group_")
-            shared = f"{name} {format_group_value(value)} ({base:.0%} of all)"
-            yield f"{count} of the {len(rows)} most harmful are {shared}"
+            shared = f"{name} {format_group_value(value)} ({base:.0%} of all rows do)"
+            yield f"{count} of the {len(rows)} most harmful rows have {shared}"
     clusters = Counter(duplicates.cluster[int(str(row["train"]))] for row in rows)
     cluster, count = clusters.most_common(1)[0]
     if count > 1 and cluster >= 0:
