@@ -31,7 +31,7 @@ def audit(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
+        typer.Option(help="Executor: threads, dask, dask:WORKERS, or an address tcp://..."),
     ] = "threads",
     within: Annotated[
         float | None,

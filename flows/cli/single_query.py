@@ -23,7 +23,7 @@ def urgent(
     ] = 5,
     engine: Annotated[
         str,
-        typer.Option(help="threads, dask, dask:WORKERS, or a scheduler's address (tcp://...)."),
+        typer.Option(help="Executor: threads, dask, dask:WORKERS, or an address tcp://..."),
     ] = "threads",
 ) -> None:
     """Explain a single query now: the mean of LiSSA repeats that run in parallel.

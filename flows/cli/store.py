@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import (
-    RunOption,
     StudyOption,
     err,
     open_study,
@@ -72,7 +71,10 @@ def down() -> None:
 @app.command()
 def verify(
     study: StudyOption = Path("study.toml"),
-    run: RunOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", "-r", help="Only this run; all runs and artifacts by default."),
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Withdraw damaged commits, to compute them again.")
     ] = False,
