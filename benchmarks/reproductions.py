@@ -96,6 +96,8 @@ SUMMARIES = {
     ),
 }
 """Question, answer and number of the main claim by experiment; {i} is the result of claim i."""
+TRIED = {"response": (1,), "correction": (2, 3)}
+"""Numbers of the notes on other settings, by experiment; the other notes describe the run."""
 
 
 def main() -> None:
@@ -138,6 +140,8 @@ def _experiment_page(name: str, record: dict) -> ResultPage:
         f"{sum(decided)} of {len(decided)} claims reproduced" if decided else "no published claims"
     )
     ours = [claim["ours"] for claim in claims]
+    tried = [record["notes"][i] for i in TRIED.get(name, ())]
+    notes = [note for note in record["notes"] if note not in tried]
     return ResultPage(
         name=f"reproduce-{name}",
         title=record["title"],
@@ -145,7 +149,8 @@ def _experiment_page(name: str, record: dict) -> ResultPage:
         answer=f"{answer.format(*ours)} {outcome.capitalize()}.",
         headline=f"{ours[main_claim]}; {outcome}",
         tables=[*render_tables(record), *render_plots(record, LINKED_IMAGES)],
-        measured=bullets(describe_run(record), *record["notes"]),
+        measured=bullets(describe_run(record), *notes),
+        tried=bullets(*tried) if tried else "",
     )
 
 

@@ -94,9 +94,9 @@ def _query(published: dict, ours: dict, scan: str, pairs: int) -> tuple[float, f
 def _query_once(
     published: dict, ours: dict, scan: str, pairs: int, query_rows: int
 ) -> tuple[float, float]:
-    their_seconds, our_seconds = _query(published, ours, scan, pairs)
+    published_seconds, our_seconds = _query(published, ours, scan, pairs)
     once = ours["prefix"] + ours["factor"] + (ours["index"] if scan == "knn" else 0.0)
-    return their_seconds, our_seconds + once / query_rows
+    return published_seconds, our_seconds + once / query_rows
 
 
 def _floor(raw: dict, scans: dict[str, int]) -> dict:

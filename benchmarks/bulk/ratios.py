@@ -71,9 +71,9 @@ def _ratio(name: str, ours: str, done: dict[str, list[dict]], sizes: Sizes) -> d
     ratios = {}
     for kind in KINDS:
         each = sorted(
-            seconds(name, their_round, sizes, kind)
+            seconds(name, side_round, sizes, kind)
             / (seconds(ours, our_round, sizes, kind) + _prefix(name, our_round, kind))
-            for their_round, our_round in zip(done[name], done[ours], strict=False)
+            for side_round, our_round in zip(done[name], done[ours], strict=False)
         )
         ratios[kind] = {"least": each[0], "median": median(each), "most": each[-1]}
     goal = SIDES[name].goal

@@ -42,10 +42,10 @@ def main() -> None:
     for make in WORKLOADS:
         workload = make(data)
         if not wanted or workload.name in wanted:
-            judge = FidelityEvaluation(
+            evaluation = FidelityEvaluation(
                 workload, arguments.work / workload.key, not arguments.no_peers
             )
-            known.setdefault("workloads", {})[workload.name] = judge.result()
+            known.setdefault("workloads", {})[workload.name] = evaluation.result()
             _write(known)
     for name, measure in PARTS.items():
         if not wanted or name in wanted:

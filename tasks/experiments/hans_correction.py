@@ -84,13 +84,13 @@ def _make_rate_claims(corrections: RepeatedCorrections) -> list[Claim]:
                 train_gain[1] > 0,
             ),
             Claim(
-                f"So do steps on HANS rows not seen in training{remark}.",
+                f"Steps on HANS rows not seen in training gain over the failure set{remark}.",
                 "+2.8 points",
                 unseen_gain[0],
                 unseen_gain[1] > 0,
             ),
             Claim(
-                f"More than steps on random rows of that table{remark}.",
+                f"Steps on these rows gain over random rows of that table{remark}.",
                 "more",
                 random_gain[0],
                 random_gain[1] > 0,
@@ -118,13 +118,13 @@ def _make_long_claims(corrections: RepeatedCorrections) -> list[Claim]:
         )
         claims += [
             Claim(
-                f"HANS rows not seen in training gain over the failure set{remark}.",
+                f"Steps on HANS rows not seen in training gain over the failure set{remark}.",
                 "+2.8 points",
                 over_anchors[0],
                 over_anchors[1] > 0,
             ),
             Claim(
-                f"More than steps on random rows of that table{remark}.",
+                f"Steps on these rows gain over random rows of that table{remark}.",
                 "more",
                 over_random[0],
                 over_random[1] > 0,
