@@ -60,12 +60,12 @@ class Attributor:
 
         s_test(z) = (H + λI)⁻¹ ∇L(z)        removal_effect[z, i] = 1/n s_test(z)ᵀ ∇L(i)
 
-    with H the curvature of the mean training loss and λ the effective damping: the predicted change
-    of the query's loss, in nats, if the example were removed. Positive = helpful, negative =
-    harmful. The search chooses the examples to score: all, or candidates as in FastIF (Guo et al.,
-    2021). What does not depend on the queries is factored once and kept. A query with a gradient,
-    solution or score that is not finite is quarantined: it has no scores, and its certificate holds
-    the reason.
+    with H the curvature of the mean training loss and λ the effective damping. The effect is the
+    predicted change of the query's loss, in nats, if the example were removed: positive = helpful,
+    negative = harmful. The search chooses the examples to score: all, or candidates as in FastIF
+    (Guo et al., 2021). Whatever does not depend on the queries is computed once. A query with a
+    gradient, solution or score that is not finite is quarantined: it has no scores, and its
+    certificate holds the reason.
 
     Args:
         objective: Trained model with its loss and its attributed parameters.
@@ -109,7 +109,7 @@ class Attributor:
         if batch_size is not None:
             raise InputError(
                 "Attributor: batch_size",
-                "the batch size with the examples",
+                "a batch size set on the examples",
                 f"{batch_size}",
                 f"Write train = train.with_batch_size({batch_size}), for the curvature too.",
             )

@@ -71,6 +71,20 @@ def remove_group(
         InputError: The group is empty, too large, holds a position twice or out of range, or has
             gradients that are not finite; or the curvature is not a Gauss-Newton matrix over the
             full training set.
+
+    Examples:
+        >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> model.weight.data[:] = 1.0
+        >>> train = TensorExamples([[1.0], [2.0]], [[0.0], [0.0]])  # ∇L = 2, 8; ∇²L = 2, 8
+        >>> objective = ModuleObjective(model, SquaredError())
+        >>> operator = GaussNewton(objective, train).with_damping(1.0)  # A = 5 + 1
+        >>> attributor = Attributor(objective, train, operator, Direct())
+        >>> removal = remove_group(attributor, torch.tensor([1]), train, torch.tensor([0]))
+        >>> removal.first_order  # 2 · 8 / 6 / 2
+        tensor([1.3333], dtype=torch.float64)
+        >>> removal.linear, removal.effect  # Δθ = 8 / (6 - 8/2) / 2 = 2: 2 · 2, and 3² - 1²
+        (tensor([4.0000], dtype=torch.float64), tensor([8.0000], dtype=torch.float64))
     """
     train, operator = attributor.train, attributor.operator
     check_leverage(operator, train)

@@ -140,7 +140,7 @@ def mean_influence(
         InputError: `keep` is below 1.
     """
     if keep is not None and keep < 1:
-        raise InputError("keep", "1 or more, or None for all", f"{keep}", "Leave it out.")
+        raise InputError("keep", "1 or more, or None for all", f"{keep}", "Omit it to keep all.")
     if candidates is None:
         return _scan_all(scorers, keep, totals)
     return _score_candidates(scorers, candidates)

@@ -74,7 +74,7 @@ def _check_sizes(factory: str, width: int, count: int | None) -> None:
                 factory, width, count, f"valid are {minimum} to {maximum:,} {quantity}"
             )
     if any(not 1 <= int(size) <= width for size in PROJECTED.findall(factory)):
-        raise _factory_error(factory, width, count, f"PCA leaves 1 to {width:,} columns")
+        raise _factory_error(factory, width, count, f"PCA keeps 1 to {width:,} columns")
 
 
 @contextmanager

@@ -93,6 +93,15 @@ class NearestNeighbors(IndexSearch):
             distance.
         k: Number of candidates for each query.
         quota: Minimum share of each label among the candidates; None for no quota.
+
+    Examples:
+        >>> from fastif import CandidateIndex, CrossEntropy, Gradients, ModuleObjective
+        >>> from fastif import TensorExamples
+        >>> objective = ModuleObjective(torch.nn.Linear(1, 2), CrossEntropy())
+        >>> train = TensorExamples([[0.0], [1.0], [5.0]], [0, 0, 1])
+        >>> search = NearestNeighbors(CandidateIndex.build(compute_embeddings(objective, train)), 2)
+        >>> search.find_candidates(Gradients(objective), train, torch.tensor([2])).ids
+        tensor([[2, 1]])
     """
 
     k: int
@@ -125,6 +134,23 @@ class SketchSearch(IndexSearch):
             quota.
         rescore: Whether candidates are scored exactly. If False, the scores are the inner products
             of sketches, in milliseconds for a query.
+
+    Examples:
+        >>> from fastif import CandidateIndex, CrossEntropy, GaussNewton, ModuleObjective
+        >>> from fastif import TensorExamples
+        >>> from fastif.candidates import GradientSketcher, compute_train_sketches
+        >>> model = torch.nn.Linear(1, 2, bias=False)
+        >>> model.weight.data.zero_()
+        tensor([[0.],
+                [0.]])
+        >>> train = TensorExamples([[1.0], [2.0], [3.0]], [0, 1, 0])
+        >>> curvature = GaussNewton(ModuleObjective(model, CrossEntropy()), train)
+        >>> sketcher = GradientSketcher.fit(curvature, damping=0.1)
+        >>> sketches = compute_train_sketches(sketcher, curvature.gradients, train)
+        >>> index = CandidateIndex.build(sketches, products=True)
+        >>> search = SketchSearch(index, sketcher, k=2)  # the most helpful and the most harmful
+        >>> search.find_candidates(curvature.gradients, train, torch.tensor([0])).ids
+        tensor([[2, 1]])
     """
 
     sketcher: GradientSketcher
@@ -208,7 +234,7 @@ class ExhaustiveSearch(Search):
             )
         if self.rounded:
             raise InputError(
-                "a full scan", "rounded scores or a rank", "both", "Set one of the two."
+                "a full scan", "rounded = true or a rank", "both", "Set one of the two."
             )
 
     def find_candidates(
@@ -246,14 +272,23 @@ def compute_embeddings(
 ) -> Float[Tensor, "m d"]:
     """Final-layer representations of the examples, for a search by nearest neighbours.
 
+    The representation is the input of the last linear layer.
+
     Args:
-        objective: Model with an `embed` method, such as `TransformerObjective`.
+        objective: Model of the examples.
         examples: Examples to represent.
         ids: Positions of m examples; all by default.
         batch_size: Number of examples in a forward pass, independent of the examples' own.
 
     Returns:
         Representations [m d], in the order of `ids`.
+
+    Examples:
+        >>> from fastif import CrossEntropy, ModuleObjective, TensorExamples
+        >>> objective = ModuleObjective(torch.nn.Linear(2, 2), CrossEntropy())
+        >>> compute_embeddings(objective, TensorExamples([[1.0, 2.0], [3.0, 4.0]], [0, 1]))
+        tensor([[1., 2.],
+                [3., 4.]])
     """
     positions, vectors = zip(
         *(

@@ -137,6 +137,15 @@ def encode(
     Raises:
         InputError: A text has no token, the tokenizer does not truncate, or `max_length` leaves no
             room for a token of each text.
+
+    Examples:
+        >>> from transformers import BertTokenizerFast
+        >>> words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad"]
+        >>> tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(words)})
+        >>> texts = encode(tokenizer, ["good", "bad good"], None, [1, 0], max_length=8)
+        >>> texts.take(torch.tensor([0, 1]))["input_ids"]
+        tensor([[2, 4, 3, 0],
+                [2, 5, 4, 3]])
     """
     second = None if pairs is None else list(pairs)
     encoded = tokenizer(list(texts), second, verbose=False)

@@ -220,7 +220,7 @@ def _check_outcomes(halves: Sequence[HalfSubset], queries: Examples, outcomes: T
     if len(halves) < 2 or outcomes.shape != (len(halves), len(queries)):
         raise InputError(
             WHERE,
-            "two halves or more, and an outcome of every query for each",
+            "two halves or more, and one outcome of every query for each half",
             f"{len(halves)} halves, outcomes {tuple(outcomes.shape)}, {len(queries)} queries",
             f"Train on {HALVES} halves and compute the outcome of every query with each model.",
         )

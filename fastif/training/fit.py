@@ -100,6 +100,15 @@ def fit(
     Raises:
         InputError: The learning rate is not a finite number > 0, one step of decoupled weight decay
             would change the sign of parameters, or the loss became NaN or infinite.
+
+    Examples:
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> examples = TensorExamples([[1.0], [2.0]], [[2.0], [4.0]])
+        >>> objective = ModuleObjective(torch.nn.Linear(1, 1, bias=False), SquaredError())
+        >>> config = TrainingConfig(epochs=300, learning_rate=0.1, weight_decay=0.0)
+        >>> objective.params = fit(objective, examples, config)
+        >>> objective.params["weight"].round(decimals=1)
+        tensor([[2.]])
     """
     _check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
@@ -206,6 +215,15 @@ def predict(
     Returns:
         Outputs [m c] and measures [m] in the order of `ids`. The measure is the loss unless the
             objective has another one, such as a loss without label smoothing.
+
+    Examples:
+        >>> from fastif import ModuleObjective, SquaredError, TensorExamples
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> model.weight.data[:] = 1.0
+        >>> objective = ModuleObjective(model, SquaredError())
+        >>> predict(objective, TensorExamples([[1.0], [2.0]], [[0.0], [0.0]]))
+        (tensor([[1.],
+                [2.]]), tensor([1., 4.]))
     """
     places, outputs, measures = [], [], []
     for where, batch in examples.batches(ids, batch_size):

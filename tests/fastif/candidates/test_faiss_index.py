@@ -100,7 +100,7 @@ def test_a_factory_that_does_not_fit_is_refused_with_a_remedy(factory):
         ("IVF2_HNSW1,Flat", False, "2 to 512 links of a vector"),
         ("IVF0,Flat", False, "1 to .* cells"),
         ("RR999999999,Flat", True, "columns of a rotation"),
-        ("PCA17,Flat", True, "PCA leaves 1 to 16 columns"),
+        ("PCA17,Flat", True, "PCA keeps 1 to 16 columns"),
     ],
 )
 def test_a_factory_is_refused_without_any_rows(factory, products, why):

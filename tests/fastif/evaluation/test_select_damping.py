@@ -74,7 +74,7 @@ def test_the_agreement_does_not_depend_on_batches():
 def test_outcomes_of_another_shape_are_refused():
     made = case("mlp")
     halves = sample_halves(len(made.train), 3, seed=0)
-    with pytest.raises(InputError, match="an outcome of every query"):
+    with pytest.raises(InputError, match="one outcome of every query"):
         select_damping_by_retraining(
             GaussNewton(made.objective, made.train), made.train, halves, torch.zeros(2, 1)
         )
