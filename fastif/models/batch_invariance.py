@@ -147,12 +147,11 @@ def _compare_subsets(
         cause = locate_difference(
             objective, make_run(torch.arange(count)), make_run(places), places, count
         )
-        condition = "in another order" if len(places) == count else "without them"
+        condition = "in another order" if len(places) == count else "without the other rows"
         raise InputError(
             cause,
             "outputs of a row that do not depend on the other rows of its batch",
-            f"a difference of {max_difference(subset_outputs, expected):.1e} where a row is "
-            f"{condition}",
+            f"a difference of {max_difference(subset_outputs, expected):.1e} for a row {condition}",
             "Look for statistics or operations over the batch, such as batch normalisation without "
             "running statistics; use a model with outputs of a row that depend on this row only.",
         )

@@ -207,7 +207,7 @@ def check_penalty(penalty: float) -> float:
             "penalty",
             "the L2 weight decay of training, a finite number >= 0",
             f"{penalty}",
-            "Leave it out for decoupled weight decay (AdamW) or none.",
+            "Remove it for decoupled weight decay (AdamW) or none.",
         )
     return penalty
 

@@ -58,17 +58,14 @@ class TransformerObjective(Objective):
       outputs. `compute_prefix` runs them once, and `outputs` of a batch with hidden states runs
       only the layers above.
 
-    Half-precision weights are converted to single precision.
-
     Args:
         model: Classifier with eager attention. It is copied (with shared weights) and not changed.
         attributed: Attributed parameters: "all", "last:K" (the last K encoder layers and the head),
             or regular expressions on their names.
-        loss: Training loss; None for the usual one of the model's `problem_type`, which is
-            cross-entropy by default.
+        loss: Training loss; None for the usual one of the model's `problem_type`.
         measure: Function of a query to explain; None for its loss.
         penalty: L2 weight decay of training, 0 or more, see `Objective`.
-        half: Whether weights of half precision stay as they are.
+        half: Whether half-precision weights stay so, instead of conversion to single precision.
 
     Attributes:
         full_model: Copy of the model, with all layers.
@@ -77,8 +74,15 @@ class TransformerObjective(Objective):
 
     Raises:
         InputError: If nothing matches `attributed`, a weight is not finite or is quantised, the
-            loss does not fit the model's `problem_type`, the penalty is below 0, or the outputs of
-            an example depend on others of equal length in its batch.
+            loss does not fit the `problem_type`, or outputs depend on other examples of equal
+            length.
+
+    Examples:
+        >>> from transformers import BertConfig, BertForSequenceClassification
+        >>> size = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2}
+        >>> model = BertForSequenceClassification(BertConfig(num_hidden_layers=3, **size))
+        >>> TransformerObjective(model, "last:1").num_frozen_layers
+        2
     """
 
     def __init__(
@@ -161,9 +165,6 @@ class TransformerObjective(Objective):
     @torch.no_grad()
     def verify_shortcuts(self, *tables: Examples) -> None:
         """Test padding and frozen layers on a few rows of each table, and undo what fails.
-
-        Args:
-            *tables: Tables with examples of the model.
 
         Raises:
             InputError: If the model cannot read a row, or its outputs depend on other rows of a

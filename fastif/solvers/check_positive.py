@@ -32,7 +32,10 @@ def check_positive(solver: Solver) -> None:
             continue
         if not is_valid:
             raise InputError(
-                f"[solver] {item.name}", expected, f"{value}", f"Leave it out for {item.default}."
+                f"[solver] {item.name}",
+                expected,
+                f"{value}",
+                f"Remove it for the default, {item.default}.",
             )
 
 

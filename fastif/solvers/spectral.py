@@ -80,7 +80,7 @@ class Spectral(EkfacSolver):
                 "[solver] negligible",
                 "a relative error below 1",
                 f"{self.negligible}",
-                "Remove it for the default of 0.001.",
+                "Remove it for the default, 0.001.",
             )
 
     def check(self, operator: DampedOperator) -> None:
