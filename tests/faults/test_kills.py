@@ -46,13 +46,11 @@ def test_an_audit_killed_at_any_moment_resumes_to_the_same_store(
             else:  # it finished before the kill
                 assert process.returncode == 0, read_log(study)
                 ended += 1
-            assert before.items() <= read_manifests(study).items(), "what was committed has changed"
+            assert before.items() <= read_manifests(study).items(), "a committed file has changed"
         kept = read_manifests(study)
         run_audit(study, server.environment)
         assert "Traceback" not in read_log(study)
-        assert kept.items() <= read_manifests(study).items(), (
-            "what was committed was computed again"
-        )
+        assert kept.items() <= read_manifests(study).items(), "a committed shard was recomputed"
         assert_whole(study, expected)
     figures[f"kills-{part}"] = {"kills": kills, "stores": stores, "ended before": ended}
-    assert max(moments) > 0.5, "none was killed late"
+    assert max(moments) > 0.5, "no audit was killed late"

@@ -77,7 +77,7 @@ def test_a_signal_during_a_commit_stops_the_run_after_the_shard(server, study, e
         status = process.wait(60)
         assert status in (0, 128 + number), read_log(study)
         stopped += status != 0
-        assert not list((study.parent / "store").rglob(".*.tmp")), "a commit was cut off"
+        assert not list((study.parent / "store").rglob(".*.tmp")), "a commit was interrupted"
         if status == 0:
             break
     assert stopped, "it was never stopped"
@@ -165,7 +165,7 @@ def test_a_killed_scheduler_is_reported_and_the_run_resumes(server, study, expec
         scheduler.kill()
         assert process.wait(180) != 0
         kept = read_manifests(study)
-        assert "shard 000" in read_log(study), "it does not say which shard"
+        assert "shard 000" in read_log(study), "the message does not name the shard"
     finally:
         for child in (worker, scheduler):
             child.kill()

@@ -78,7 +78,7 @@ def test_prefect_on_postgresql(study, expected, tmp_path):
             assert_whole(study, expected)
             (run,) = flow_runs(server)
             assert run["state_type"] == "COMPLETED"
-            assert not list(tmp_path.glob("*.db")), "it was SQLite after all"
+            assert not list(tmp_path.glob("*.db")), "the database was SQLite"
         finally:
             server.kill()
     finally:

@@ -108,9 +108,9 @@ def test_retain_removes_all_other_artifacts_of_a_kind(store):
     store.retain_artifacts("hidden", {kept, other})
     assert list(store.find_artifacts("hidden")) == [kept]
     assert store.find_artifact("index", other) is not None
-    assert open_file.read() == b"1234", "who reads it is not disturbed"
+    assert open_file.read() == b"1234", "a process that has it open can read on"
     open_file.close()
-    assert left.exists(), "its writer may be at work"
+    assert left.exists(), "its writer may be running"
     os.utime(left, (0, 0))
     store.retain_artifacts("hidden", {kept})
     assert [path.name for path in store.layout.artifacts("hidden").iterdir()] == [kept]
@@ -148,7 +148,9 @@ def test_three_changed_bytes_are_detected(store, name):
     assert str(folder / name) in store.find_damaged_artifacts()[kind, digest][0]
     with pytest.raises(StoreError, match=name):
         store.find_verified_artifacts("verdicts")
-    assert store.find_artifact("verdicts", DIGEST) is None, "it is compared before it is read"
+    assert store.find_artifact("verdicts", DIGEST) is None, (
+        "its digest is checked before it is read"
+    )
     store.remove_artifact("verdicts", DIGEST)
     assert store.find_damaged_artifacts() == {}
     assert not folder.exists()

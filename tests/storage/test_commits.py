@@ -101,7 +101,7 @@ def test_a_lazy_frame_keeps_the_rows_of_its_scan(store):
 effect = pl.col("removal_effect")
 BAD_SCORES = {
     "a column is missing": (lambda f: f.drop("rank"), "rank missing"),
-    "a column too many": (lambda f: f.with_columns(extra=1), "extra"),
+    "an extra column": (lambda f: f.with_columns(extra=1), "extra"),
     "another type": (lambda f: f.with_columns(pl.col("query").cast(pl.Int64)), "query Int64"),
     "float64": (lambda f: f.with_columns(effect.cast(pl.Float64)), "removal_effect Float64"),
     "NaN": (lambda f: f.with_columns(effect * math.nan), "nan"),
@@ -111,20 +111,20 @@ BAD_SCORES = {
     "null": (lambda f: f.with_columns(effect.replace(f["removal_effect"][3], None)), "1 nulls"),
     "descending": (lambda f: f.with_columns(-effect), "out of order"),
     "unsorted": (lambda f: f.reverse(), "out of order"),
-    "a rank left out": (lambda f: f.filter(pl.col("rank") != 2), "rank 3"),
+    "a missing rank": (lambda f: f.filter(pl.col("rank") != 2), "rank 3"),
     "ranks from 1": (lambda f: f.with_columns(pl.col("rank") + 1), "rank 1"),
     "queries out of order": (
         lambda f: f.with_columns(query=pl.lit(3, pl.UInt32) - pl.col("query")),
         "out of order",
     ),
-    "a pair twice": (
+    "a repeated pair": (
         lambda f: f.with_columns(
             pl.when(pl.col("rank") == 1).then(pl.col("train").shift()).otherwise("train")
         ),
         "more than once",
     ),
     "a query of another shard": (lambda f: f.with_columns(pl.col("query") + 1), "query in 0..3"),
-    "a row past the training set": (lambda f: f.with_columns(pl.col("train") + 25), "in 0..29"),
+    "a row beyond the training table": (lambda f: f.with_columns(pl.col("train") + 25), "in 0..29"),
 }
 
 

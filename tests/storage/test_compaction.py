@@ -31,7 +31,7 @@ def test_compaction_keeps_the_rows_in_one_file(either):
     assert either.verify(RUN) == []
     assert either.find_missing(RUN, SHARDS) == []
     assert either.list_runs()[0].finished
-    assert either.compact(RUN) is None, "it is so already"
+    assert either.compact(RUN) is None, "it is compact already"
 
 
 def test_shards_are_read_again_if_the_compact_file_is_lost(store):

@@ -44,7 +44,7 @@ def test_damage_is_detected_and_repaired_by_another_commit(whole, how, table):
     with pytest.raises(StoreError, match=path.name):
         whole.scan(table, RUN)
     other = "queries" if table != "queries" else "solves"
-    assert len(whole.scan(other, RUN).collect()) == QUERIES, "a table that is sound is read"
+    assert len(whole.scan(other, RUN).collect()) == QUERIES, "an intact table is read"
     whole.commit(RUN, hurt.key, tables(hurt))
     assert_whole(whole)
     assert whole.find_missing(RUN, SHARDS) == []

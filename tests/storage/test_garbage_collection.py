@@ -51,7 +51,7 @@ def test_only_unlisted_files_are_removed(either, no_grace_period):
     }
     assert reasons.pop("x.parquet") == "its run is gone"
     assert reasons.pop("never-committed.parquet") == "no commit lists it"
-    assert len(reasons) == 3, "of each table that the other writer made otherwise"
+    assert len(reasons) == 3, "the replaced file of each table"
     either.remove(either.find_leftovers())
     assert either.find_leftovers() == []
     for name, rows in read_tables(either).items():
@@ -73,7 +73,7 @@ def test_recent_files_are_kept(store):
         "half",
     }
     store.remove(store.find_leftovers())
-    assert not aside.parent.exists(), "nor is its folder left"
+    assert not aside.parent.exists(), "its folder is removed too"
 
 
 def test_shard_files_are_removed_after_compaction(either, no_grace_period):
@@ -94,7 +94,7 @@ def test_a_removed_run_is_gone_and_others_stay(either, no_grace_period):
     either.open_run(record("second"))
     finish(either, "second", SHARDS[:2])
     leftovers = either.list_run_files("second")
-    assert leftovers[0].path == "runs/second/run.json", "without it nobody looks at the rest"
+    assert leftovers[0].path == "runs/second/run.json", "without run.json the rest is ignored"
     either.remove(leftovers[:1])
     assert [status.record.run for status in either.list_runs()] == [RUN]
     assert {leftover.path for leftover in either.find_leftovers()} == {

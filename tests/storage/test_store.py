@@ -56,7 +56,7 @@ REFUSED = {
     "another study": (make_store_file(format=1, study="mnist"), "study 'mnist'"),
     "another format": (make_store_file(format=4, study=STUDY), "format 4"),
     "no description": (make_store_file(format=1), "unreadable"),
-    "other things in the folder": (full, "other files"),
+    "other files in the folder": (full, "other files"),
     "a file": (lambda root: root.write_text("mine"), "a file"),
 }
 
@@ -203,7 +203,7 @@ def test_the_order_of_runs_does_not_depend_on_the_clock(store):
         assert again.find_latest().record.run == RUN
     before = store.layout.order(RUN).read_bytes()
     store.make_current(RUN)
-    assert store.layout.order(RUN).read_bytes() == before, "it is the last already"
+    assert store.layout.order(RUN).read_bytes() == before, "it is the current run already"
     store.layout.order(RUN).write_bytes(before[:-9])
     with pytest.raises(StoreError, match=r"order\.json"):
         store.list_runs()

@@ -50,7 +50,7 @@ def test_it_is_readable_and_missing_columns_are_null(root):
         groups = GROUPS if table in ("queries", "train") else ()
         actual = store.scan(table, RUN).collect()
         assert actual.schema == polars_schema(table_schema(table, groups))
-        assert actual.is_empty() == (table == "totals"), "that version took no sums"
+        assert actual.is_empty() == (table == "totals"), "version 0.1 had no totals"
         for name in NEW.get(table, []):
             assert actual[name].null_count() == actual.height, name
         folder = root / "tables" / table

@@ -67,7 +67,7 @@ def test_an_approximate_index_may_return_fewer_rows(world):
     scores = store.scan("scores", run).collect()
     counts = scores.group_by("query").len()["len"]
     assert counts.min() > 0
-    assert counts.max() < 30, "one cell of eight holds so few rows"
+    assert counts.max() < 30, "one of eight cells has fewer rows"
     ranks = scores.group_by("query").agg(pl.col("rank").sort(), pl.len())
     assert all(r == list(range(n)) for _, r, n in ranks.iter_rows())
     assert store.scan("train", run).collect()["text_pair"].null_count() == tiny.TRAIN

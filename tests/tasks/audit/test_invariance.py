@@ -33,7 +33,7 @@ def assert_same(actual: pl.DataFrame, expected: pl.DataFrame, tolerance: float =
     assert (effects - wanted).abs().max() <= tolerance * wanted.abs().max()
     typical = wanted.abs() > 0.05 * wanted.abs().max()
     assert ((effects / wanted - 1).abs()[typical] <= 10 * tolerance).all()
-    assert effects.std() > 1e-4, "all rows are alike, so nothing was compared"
+    assert effects.std() > 1e-4, "all rows are equal, so nothing was compared"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def plain(finished):
 def test_shards_batches_and_cache_change_nothing(world, plain, sizes):
     study = tiny.write_study(world, run=sizes)
     store, run = tiny.run_directly(study)
-    assert run == plain[1], "a size is no part of what a run computes"
+    assert run == plain[1], "sizes are not part of the fingerprint"
     assert len(store.read_record(run).list_shards()) == -(-tiny.QUERIES // sizes["shard_size"])
     assert_same(tiny.scores_by_id(store, run), tiny.scores_by_id(*plain))
     for name in ("queries", "train", "solves"):
@@ -172,7 +172,7 @@ def test_the_order_of_rows_changes_nothing(world, plain):
         assert rows != before
         tiny.write_rows(world / f"{name}.csv", rows)
     store, run = tiny.run_directly(world / "study.toml")
-    assert run != plain[1], "other tables are another run"
+    assert run != plain[1], "other tables give another run"
     assert_same(tiny.scores_by_id(store, run), tiny.scores_by_id(*plain))
 
 
@@ -221,7 +221,9 @@ def test_the_hessian_by_conjugate_gradients_equals_the_dense_reference(world):
     actual = torch.from_numpy(scores["removal_effect"].to_numpy()).double()
     assert (actual - expected).abs().max() < 1e-3 * expected.abs().max()
     other = table(truth.effects(0.3), scores)
-    assert (other - expected).abs().max() > 1e-2 * expected.abs().max(), "or both are one matrix"
+    assert (other - expected).abs().max() > 1e-2 * expected.abs().max(), (
+        "the two matrices must differ"
+    )
     assert store.scan("solves", run).collect()["converged"].all()
 
 

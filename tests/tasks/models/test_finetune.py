@@ -59,7 +59,7 @@ def test_the_checkpoint_is_safetensors_with_a_record(world):
     assert Path(result.folder) == folder
     assert (folder / "model.safetensors").is_file()
     assert not [p for p in folder.rglob("*") if p.suffix in (".bin", ".pt", ".pkl", ".tmp")]
-    assert not list(folder.parent.glob(".*")), "nothing is left aside"
+    assert not list(folder.parent.glob(".*")), "no temporary files are left"
     record = json.loads((folder / RECORD_FILE).read_text())
     assert record["recipe"]["epochs"] == RECIPE["epochs"]
     assert record["recipe"]["learning_rate"] == RECIPE["learning_rate"]
@@ -101,7 +101,7 @@ def test_the_reloaded_model_has_the_reported_losses_in_training_and_audit(traine
     plain = plain_losses(folder, tiny.rows_of(world / "train.csv"))
     assert result.loss == pytest.approx(float(plain.mean()), abs=1e-5)
     context = load_run(plan_run(study))
-    assert context.objective.num_frozen_layers == 2, "the frozen layers are cut off"
+    assert context.objective.num_frozen_layers == 2, "the frozen layers run once"
     for rows, name in (
         (get_train_examples(context), "train"),
         (get_query_examples(context), "queries"),
@@ -109,7 +109,7 @@ def test_the_reloaded_model_has_the_reported_losses_in_training_and_audit(traine
         _, losses = predict(context.objective, rows)
         expected = plain_losses(folder, tiny.rows_of(world / f"{name}.csv"))
         assert torch.allclose(losses, expected, atol=1e-5)
-    assert result.loss < 0.6, "it learned something"
+    assert result.loss < 0.6, "the loss must fall"
     assert result.accuracy > 0.65
 
 

@@ -80,7 +80,7 @@ def test_the_largest_shard_that_fits_is_selected(workload, shard):
     exactly = compute_bound(workload, shard, 32)
     assert choose(workload, memory_gb=exactly)[:2] == (shard, 32)
     less = choose(workload, memory_gb=exactly - 1e-6)
-    assert less[:2] == ((shard // 2, 32) if shard > 8 else (8, 16)), "a little less"
+    assert less[:2] == ((shard // 2, 32) if shard > 8 else (8, 16)), "slightly less memory"
 
 
 def test_shards_are_never_larger_than_the_queries():
@@ -100,7 +100,7 @@ def test_batches_shrink_if_the_smallest_shard_does_not_fit(workload):
 def test_the_remaining_memory_caches_hidden_states(workload):
     least = compute_bound(workload, 64, 32)
     assert choose(workload, memory_gb=least)[2] == 0
-    assert choose(workload, memory_gb=100)[2] == 1, "a fraction of a megabyte is all there is"
+    assert choose(workload, memory_gb=100)[2] == 1, "less than a megabyte is needed"
     all_held = compute_bound(workload, 64, 32, prefix=512)
     size = (all_held - least) * GIGABYTE * sizes.MEMORY_FRACTION
     tokens = (workloads.TRAIN + 120) * workloads.TOKENS
@@ -158,7 +158,7 @@ def test_the_name_of_a_run_does_not_depend_on_sizes_and_shards_are_kept(study_fo
     study = write_study(study_folder, memory_gb=bound - 1e-9, prefix_cache_mb=0)
     resumed = load_run(plan_run(study))
     assert resumed.plan.record.shard_size == 64
-    assert resumed.study.run.batch_size == 8, "shards stay, so batches give way"
+    assert resumed.study.run.batch_size == 8, "shards are kept, so batches shrink"
     assert "64 (as at the start of the run)" in resumed.plan.sizes
     assert len(list_planned_shards(resumed.plan)) == 2
 
@@ -220,7 +220,9 @@ def test_hidden_states_that_are_read_again_are_cached_on_disk(study_folder):
     explicit = write_study(
         study_folder, memory_gb=tight, shard_size=64, batch_size=32, prefix_cache_mb=0
     )
-    assert load_run(plan_run(explicit)).study.run.prefix_disk_mb == 0, "what the study says wins"
+    assert load_run(plan_run(explicit)).study.run.prefix_disk_mb == 0, (
+        "the size set by the study is kept"
+    )
 
 
 def choose_disk(workload: Workload, free_bytes: int = 2**40, written=()) -> int:
@@ -233,7 +235,7 @@ def test_no_disk_cache_on_a_nearly_full_disk_or_for_a_single_pass():
     fresh = replace(fresh, train=replace(fresh.train, tokens=tokens))
     needed = 48 * tokens + workloads.QUERIES * workloads.TOKENS * 48
     assert choose_disk(fresh) == 49
-    assert choose_disk(fresh, free_bytes=4 * needed) == 0, "a whole megabyte would be too much"
+    assert choose_disk(fresh, free_bytes=4 * needed) == 0, "a megabyte more does not fit"
     assert choose_disk(fresh, free_bytes=4 * 49 * 2**20) == 49
     assert choose_disk(replace(fresh, sizes=Sizes(17, 16, 48))) == 0, "they fit into memory"
     prepared = Prepared(missing_factors=0, has_train_table=True)

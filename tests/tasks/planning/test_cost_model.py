@@ -163,4 +163,4 @@ def test_fitting_a_sketcher_takes_the_forecast_number_of_examples(world):
     )
     (work,) = make_workload(context, ()).index_costs
     assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
-    assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "a batch more to look at each"
+    assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "one more batch for each"

@@ -164,7 +164,7 @@ def test_all_rows_of_a_dissimilar_table_are_forecast_to_be_sketched(world, sketc
         row["text"] += " very fast"
     tiny.write_rows(world / "train.csv", rows)
     work, _, _ = _forecast_index(study)
-    assert work.forwards == tiny.TRAIN, "directions are sought again"
+    assert work.forwards == tiny.TRAIN, "a sketcher has to be fitted"
     sketched.clear()
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)

@@ -41,4 +41,6 @@ def test_it_is_refused_with_a_sufficient_damping_in_the_message(world):
     least = store.scan("solves", run).collect()["least_eigenvalue"].unique().item()
     assert 0 < least < damping
     kept = load_run(plan_run(enough))
-    assert kept.store.find_artifact("factor", factor_digest(kept)) is not None, "it is found once"
+    assert kept.store.find_artifact("factor", factor_digest(kept)) is not None, (
+        "it is computed once"
+    )

@@ -117,7 +117,7 @@ def test_uncached_hidden_states_are_recomputed():
     half = replace(workload, hidden=HiddenStates(20, recomputed_share=0.5))
     kept, halved = _forecast(workload).stages, _forecast(half).stages
     assert halved["hidden states"] == 20
-    assert halved["predictions"] == 1.5 * kept["predictions"], "half a pass more for each row"
+    assert halved["predictions"] == 1.5 * kept["predictions"], "half a pass more a row"
 
 
 def test_passes_are_counted_by_model():
@@ -141,7 +141,7 @@ def test_bytes_of_scores_texts_and_totals():
     workload = workloads.make({"kind": "full", "totals": False}, solver=CG)
     sums = workloads.make({"kind": "full", "totals": True}, solver=CG)
     base = estimate_disk_usage(workload, 0)
-    assert base == (60 * 20 + 17 * 20) // 2, "texts alone"
+    assert base == (60 * 20 + 17 * 20) // 2, "texts only"
     assert estimate_disk_usage(workload, 100) > base
     assert estimate_disk_usage(sums, 0) - base == 4 * 60 * 20
     described = replace(workload, prepared=replace(workload.prepared, has_train_table=True))

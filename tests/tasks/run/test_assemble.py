@@ -46,7 +46,7 @@ def test_the_queries_of_several_models_are_not_cached(tmp_path):
     context = open_context(tmp_path, models=2)
     assert get_query_examples(context) is context.query_texts
     first, second = (get_train_examples(member) for member in context.members)
-    assert first is not second, "each model has hidden states of its own"
+    assert first is not second, "each model has separate hidden states"
 
 
 def test_the_operator_is_cached_by_damping(tmp_path):

@@ -61,7 +61,9 @@ def test_an_open_context_gets_selections_of_other_processes(tmp_path):
     second = resolve_choices(second)
     assert second.k_selection == KSelection(2, 0.9, 100, 16, TRIALS)
     assert getattr(second.candidates, "k", None) == 2
-    assert getattr(second.study.candidates, "k", None) is None, "the study says what it said"
+    assert getattr(second.study.candidates, "k", None) is None, (
+        "the settings of the study are unchanged"
+    )
 
 
 def test_k_is_stored_by_the_damping_it_was_selected_with(tmp_path):
@@ -71,7 +73,7 @@ def test_k_is_stored_by_the_damping_it_was_selected_with(tmp_path):
     K.write(context.store, k_digest(context), KSelection(1, 0.9, 100, 16, TRIALS[:1]))
     opened = resolve_choices(context)
     assert opened.damping_choice is not None
-    assert opened.k_selection is None, "that was for a damping that nobody had chosen yet"
+    assert opened.k_selection is None, "cached before the damping was selected"
 
 
 def test_every_row_is_scored_if_no_k_reaches_the_target(tmp_path):
@@ -114,7 +116,9 @@ def test_values_are_cached_by_the_selections_they_depend_on(tmp_path):
     assert opened.memo.get("train", lambda: "again") == "states"
     assert opened.memo.get(("search", opened.choices), lambda: "anew") == "anew"
     resized = replace_study(opened, opened.study)
-    assert resized.memo.get("train", lambda: "again") == "again", "other settings, other states"
+    assert resized.memo.get("train", lambda: "again") == "again", (
+        "the cache key depends on the settings"
+    )
     assert resized.damping_choice == OTHER
 
 

@@ -86,7 +86,9 @@ def digests(world, **changes) -> tuple[tuple[str, ...], str]:
 def test_artifacts_are_shared_if_and_only_if_their_inputs_are_equal(world):
     index, factor = digests(world)
     assert digests(world, run={"shard_size": 3}) == (index, factor)
-    assert digests(world, curvature={"damping": 0.7}) == (index, factor), "no kernel has damping"
+    assert digests(world, curvature={"damping": 0.7}) == (index, factor), (
+        "the kernel does not depend on the damping"
+    )
     assert digests(world, queries={"groups": None}) == (index, factor)
     for changes in (
         {"parameters": {"attributed": "last:2"}},

@@ -44,7 +44,7 @@ def find_files(store: Store) -> list[Path]:
 def test_scores_are_bitwise_equal_with_any_cache(small, memory, disk):
     plain, run = tiny.run_directly(write_study(small, 1000, 0, store="plain"))
     store, same = tiny.run_directly(write_study(small, memory, disk))
-    assert run == same, "where hidden states lie is no part of what a run computes"
+    assert run == same, "the place of hidden states is not part of the fingerprint"
     for name in FILES:
         actual, expected = (s.scan(name, run).collect() for s in (store, plain))
         assert actual.equals(expected), name
@@ -79,7 +79,7 @@ def test_hidden_states_of_another_table_are_removed(small):
     tiny.run_directly(write_study(small, 0, 1000))
     after = find_files(store)
     assert len(after) == 2
-    assert len(set(before) & set(after)) == 1, "the queries are the same"
+    assert len(set(before) & set(after)) == 1, "the queries are unchanged"
 
 
 def test_each_model_has_a_separate_file_within_one_budget(small):
@@ -114,14 +114,14 @@ def test_a_killed_writer_leaves_no_file_and_a_truncated_file_is_rewritten(small,
         patched.setattr(type(context.train_texts), "take", interrupted_take)
         with pytest.raises(KeyboardInterrupt):
             get_train_examples(context)
-    assert len(calls) == 2, "it died with a part of the file written"
+    assert len(calls) == 2, "it was killed with the file partly written"
     assert not list((store.layout.root / "parts" / KIND).iterdir())
     tiny.run_directly(study)
     for path in find_files(store):
         path.write_bytes(path.read_bytes()[:-4])
     assert get_train_examples(load_run(plan_run(study))).file is not None
     short = [path for path in find_files(store) if path.stat().st_size % 48]
-    assert len(short) == 1, "that of the training rows is whole again, the other not yet asked for"
+    assert len(short) == 1, "the training file is rewritten, the other not read yet"
 
 
 def test_the_forecast_counts_unwritten_and_recomputed_hidden_states(small):

@@ -180,7 +180,7 @@ def test_a_third_run_continues_the_second_with_the_curvature_of_the_first(world,
     assert set(origins) == {first, second}
     statuses = store.list_runs()
     assert find_expired_runs(statuses, RetentionPolicy(runs=1)) == [second], (
-        "the first run is still needed"
+        "the root run is still needed"
     )
 
 
@@ -226,7 +226,7 @@ def test_exact_scores_of_old_queries_are_reused_if_training_rows_are_unchanged(
     assert_same_scores(tiny.scores_by_id(store, run), tiny.scores_by_id(scratch_store, plain))
     assert store.scan("solves", run).collect()["origin"].null_count() == 2
     add_rows(world, queries=0)
-    assert plan_run(write(world, **keys)).lineage is None, "s_test of old queries is not kept"
+    assert plan_run(write(world, **keys)).lineage is None, "s_test of old queries is not stored"
 
 
 def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
@@ -270,7 +270,7 @@ def test_the_forecast_counts_new_rows_only(world, first):
     workload = make_workload(context, list_planned_shards(context.plan))
     remaining = workload.remaining
     assert (remaining.new_shards, remaining.new_queries) == (2, 2), (
-        "one at the head, one at the tail"
+        "one new row at the start, one at the end"
     )
     work = estimate_work(workload)
     assert work["predictions"].forwards == 3
@@ -293,6 +293,6 @@ def test_a_run_that_fell_back_to_a_full_scan_is_no_parent(world):
     hard = {"kind": "sketch", "dimensions": 1, "target_recall": 1.0, "rescore": False, "check": 4}
     store, before = tiny.run_directly(write(world, candidates=hard))
     facts = store.scan("runs", before).collect().to_dicts()[0]
-    assert '"k": null' in facts["candidates"], "one number was enough after all"
+    assert '"k": null' in facts["candidates"], "a k reached the target"
     add_rows(world)
     assert plan_run(write(world, candidates=hard)).lineage is None
