@@ -49,9 +49,9 @@ class CrossEntropy(Loss):
     Examples:
         >>> outputs = torch.tensor([[0.3, -1.0, 0.5]], dtype=torch.float64)
         >>> probability = outputs.softmax(1)[0]
-        >>> root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
+        >>> factor = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
         >>> hessian = probability.diag() - probability.outer(probability)
-        >>> root.shape, torch.allclose(root @ root.T, hessian)
+        >>> factor.shape, torch.allclose(factor @ factor.T, hessian)
         (torch.Size([3, 2]), True)
     """
 

@@ -62,10 +62,10 @@ class World:
         made = GradientSketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
         state = {name: tensor.cpu() for name, tensor in made.state_dict().items()}
         sketcher = GradientSketcher.from_state_dict(state, self.objective)
-        every = fastif.all_ids(self.train)
+        train_ids = fastif.all_ids(self.train)
         rows = compute_train_sketches(sketcher, self.curvature.gradients, self.train)
         sketched = fastif.SketchSearch(
-            SketchIndex([SketchBlock(lambda: rows, every, every)]),
+            SketchIndex([SketchBlock(lambda: rows, train_ids, train_ids)]),
             sketcher,
             6,
             rescore=name != "sketch scores",
@@ -73,7 +73,7 @@ class World:
         if name != "united":
             return sketched
         near = fastif.CandidateIndex.build(
-            fastif.compute_embeddings(self.objective, self.train, every)
+            fastif.compute_embeddings(self.objective, self.train, train_ids)
         )
         return fastif.UnionSearch((sketched, fastif.NearestNeighbors(near, 3)))
 

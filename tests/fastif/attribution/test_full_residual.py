@@ -99,10 +99,10 @@ def test_the_estimate_depends_on_its_seed_alone():
 def test_samples_differ_from_those_of_small_seeds(own):
     """A generator may use only some bits of its seed, so different numbers are not enough."""
 
-    def draw(seed: int) -> list[int]:
+    def sample(seed: int) -> list[int]:
         return torch.randperm(50, generator=torch.Generator().manual_seed(seed)).tolist()
 
-    assert draw(own) not in [draw(seed) for seed in range(100)]
+    assert sample(own) not in [sample(seed) for seed in range(100)]
 
 
 def test_without_factor_or_sample_nothing_is_measured():

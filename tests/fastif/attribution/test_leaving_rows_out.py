@@ -24,9 +24,9 @@ class Trained:
         generator = torch.Generator().manual_seed(classes)
         points = torch.randn(count + 30, width, generator=generator, dtype=torch.float64)
         truth = torch.randn(classes, width, generator=generator).double() / width**0.5
-        drawn = torch.multinomial((2 * points @ truth.T).softmax(1), 1, generator=generator)[:, 0]
-        self.points, self.labels = points[:count], drawn[:count]
-        self.queries = TensorExamples(points[count:], drawn[count:])
+        sampled = torch.multinomial((2 * points @ truth.T).softmax(1), 1, generator=generator)[:, 0]
+        self.points, self.labels = points[:count], sampled[:count]
+        self.queries = TensorExamples(points[count:], sampled[count:])
         weights = reference.train_softmax(self.points, self.labels, classes, penalty)
         model = nn.Linear(width, classes, bias=False).double()
         model.weight.data.copy_(weights)

@@ -247,15 +247,15 @@ def test_a_row_with_leverage_one_has_no_effect():
 
 
 def test_extracted_blocks_equal_those_of_the_dense_inverse():
-    root = torch.randn(30, 40, generator=torch.Generator().manual_seed(1)).double()
+    factor = torch.randn(30, 40, generator=torch.Generator().manual_seed(1)).double()
     places = torch.randperm(30, generator=torch.Generator().manual_seed(2)).view(10, 3)
-    kernel = root @ root.T
+    kernel = factor @ factor.T
     expected = torch.linalg.inv(kernel + 0.3 * torch.eye(30))
     inverse = make_shifted_inverse(kernel, 0.3)
     assert inverse.is_cholesky
     for block, some in zip(inverse.extract_blocks(places), places, strict=True):
         torch.testing.assert_close(block, expected[some][:, some])
-    low = root[:, :5] @ root[:, :5].T - 0.01 * torch.eye(30)  # indefinite: Cholesky fails
+    low = factor[:, :5] @ factor[:, :5].T - 0.01 * torch.eye(30)  # indefinite: Cholesky fails
     inverse = make_shifted_inverse(low, 1e-3)
     assert not inverse.is_cholesky
     dense = inverse(torch.eye(30).double())

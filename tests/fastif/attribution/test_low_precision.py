@@ -56,10 +56,10 @@ def test_rounding_is_the_rank_correlation_of_the_control_sample():
     made = case("mlp", 12)
     ids = all_ids(made.train)
     coarse, exact = (_attributor(made, rounded)(made.train, ids) for rounded in (True, False))
-    drawn = select_control_ids(len(made.train))
+    sampled = select_control_ids(len(made.train))
     for query in range(3):
         low, full = (_by_id(answer.influences, query) for answer in (coarse, exact))
-        pairs = [(low[i], full[i]) for i in drawn.tolist()]
+        pairs = [(low[i], full[i]) for i in sampled.tolist()]
         expected = spearmanr(*zip(*pairs, strict=True)).statistic
         assert float(coarse.certificate.rounding[query]) == pytest.approx(expected, abs=1e-6)
 

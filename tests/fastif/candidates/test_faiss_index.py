@@ -161,8 +161,8 @@ def test_top_and_bottom_k_equal_brute_force():
     assert candidates.distances is None
     for ids, row in zip(candidates.ids.tolist(), order.tolist(), strict=True):
         assert set(ids) == set(row[:5]) | set(row[-6:])
-    every = index.search_top_bottom(queries, 200).ids
-    assert [sorted(row) for row in every.tolist()] == [list(range(200))] * 9
+    ranked = index.search_top_bottom(queries, 200).ids
+    assert [sorted(row) for row in ranked.tolist()] == [list(range(200))] * 9
 
 
 def test_a_row_at_either_end_is_returned_once():
@@ -174,10 +174,10 @@ def test_a_row_at_either_end_is_returned_once():
 
 def _select_with_quota(order: list[int], labels: list[int], least: int, k: int) -> set[int]:
     """First `least` of each label in this order, then the first others up to k."""
-    held = set()
+    selected = set()
     for label in set(labels):
-        held |= set([i for i in order if labels[i] == label][:least])
-    return held | set([i for i in order if i not in held][: k - len(held)])
+        selected |= set([i for i in order if labels[i] == label][:least])
+    return selected | set([i for i in order if i not in selected][: k - len(selected)])
 
 
 LABELS = [0] * 150 + [1] * 47 + [2] * 3

@@ -99,16 +99,16 @@ def _two_points(q, rng):
 
 @pytest.mark.parametrize("q", [4, 8, 16])
 @pytest.mark.parametrize(
-    ("mean", "draw"),
+    ("mean", "sample"),
     [
         (8 / 8.5, lambda q, rng: beta.rvs(8, 0.5, size=q, random_state=rng)),
         (0.9 * 0.95, _two_points),
         (0.95, lambda q, rng: (rng.random(q) < 0.95) * 1.0),
     ],
 )
-def test_the_interval_has_its_nominal_coverage(q, mean, draw):
+def test_the_interval_has_its_nominal_coverage(q, mean, sample):
     rng = np.random.default_rng(0)
-    bounds = [mean_confidence_interval(torch.from_numpy(draw(q, rng))) for _ in range(200)]
+    bounds = [mean_confidence_interval(torch.from_numpy(sample(q, rng))) for _ in range(200)]
     assert np.mean([low <= mean <= high for low, high in bounds]) >= 0.95
 
 
@@ -128,15 +128,15 @@ SLICES = [["x", "y", None, "y"][i % 4] for i in range(99)] + ["z"]
 
 
 def test_every_group_is_sampled_and_the_rest_by_size():
-    drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
-    assert len(drawn) == len(set(drawn.tolist())) == 20
-    labels = Counter(LABELS[i] for i in drawn)
+    sampled = stratified_sample([LABELS, SLICES], 20, seed=0)
+    assert len(sampled) == len(set(sampled.tolist())) == 20
+    labels = Counter(LABELS[i] for i in sampled)
     assert labels["c"] >= 1
     assert abs(labels["a"] - 12) <= 1
     assert abs(labels["b"] - 7.6) <= 1
-    assert {SLICES[i] for i in drawn} == {"x", "y", "z", None}
-    assert torch.equal(drawn, stratified_sample([LABELS, SLICES], 20, seed=0))
-    assert not torch.equal(drawn, stratified_sample([LABELS, SLICES], 20, seed=1))
+    assert {SLICES[i] for i in sampled} == {"x", "y", "z", None}
+    assert torch.equal(sampled, stratified_sample([LABELS, SLICES], 20, seed=0))
+    assert not torch.equal(sampled, stratified_sample([LABELS, SLICES], 20, seed=1))
 
 
 def test_labels_are_sampled_before_slices():
@@ -151,8 +151,8 @@ def test_rows_of_a_group_are_sampled_uniformly():
     assert [counts[i] / 400 for i in range(8)] == pytest.approx([0.5] * 8, abs=0.08)
 
 
-def _totals(column, drawn, weights):
-    cells = [column[i] for i in drawn.tolist()]
+def _totals(column, sampled, weights):
+    cells = [column[i] for i in sampled.tolist()]
     return {
         value: float(weights[torch.tensor([cell == value for cell in cells])].sum())
         for value in set(cells)
@@ -160,14 +160,14 @@ def _totals(column, drawn, weights):
 
 
 def test_raking_weights_have_the_totals_of_all_rows():
-    drawn = stratified_sample([LABELS, SLICES], 20, seed=0)
-    weights = raking_weights([LABELS, SLICES], drawn)
-    assert _totals(LABELS, drawn, weights) == pytest.approx(Counter(LABELS))
+    sampled = stratified_sample([LABELS, SLICES], 20, seed=0)
+    weights = raking_weights([LABELS, SLICES], sampled)
+    assert _totals(LABELS, sampled, weights) == pytest.approx(Counter(LABELS))
     # The only sampled row of c is that of z: its weight is two by the one grouping, one by the
     # other.
-    assert _totals(SLICES, drawn, weights) == pytest.approx(Counter(SLICES), abs=1.1)
+    assert _totals(SLICES, sampled, weights) == pytest.approx(Counter(SLICES), abs=1.1)
     crossed = [["a", "a", "b", "b"] * 5, ["x", "y"] * 10]
-    drawn = torch.tensor([0, 1, 2, 3, 4])
-    weights = raking_weights(crossed, drawn)
+    sampled = torch.tensor([0, 1, 2, 3, 4])
+    weights = raking_weights(crossed, sampled)
     for column in crossed:
-        assert _totals(column, drawn, weights) == pytest.approx(dict.fromkeys(set(column), 10))
+        assert _totals(column, sampled, weights) == pytest.approx(dict.fromkeys(set(column), 10))

@@ -22,11 +22,11 @@ from fastif import BinaryCrossEntropy, CrossEntropy, SmoothHinge
 )
 def test_extreme_outputs_give_finite_square_roots_of_the_hessian(logits, dtype):
     outputs = torch.tensor([logits], dtype=dtype)
-    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
+    factor = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0]
     probability = torch.tensor(logits, dtype=torch.float64).softmax(0)
     expected = probability.diag() - probability.outer(probability)
-    assert torch.isfinite(root).all()
-    torch.testing.assert_close((root @ root.T).double(), expected, rtol=1e-5, atol=1e-7)
+    assert torch.isfinite(factor).all()
+    torch.testing.assert_close((factor @ factor.T).double(), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("gap", [20.0, 30.0, 60.0])
@@ -35,22 +35,22 @@ def test_a_confident_prediction_keeps_its_small_curvature(gap, sure):
     """1 - p would round to zero in single precision; its digits must be kept."""
     outputs = torch.zeros(1, 3)
     outputs[0, sure] = gap
-    root = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0].double()
+    factor = CrossEntropy().sqrt_hessian(outputs, torch.tensor([0]))[0].double()
     probability = outputs.double().softmax(1)[0]
     rest = probability.sum() - probability[sure]
     others = probability[[i for i in range(3) if i != sure]].sum()
     assert rest < 1e-8
     torch.testing.assert_close(
-        (root @ root.T)[sure, sure], probability[sure] * others, rtol=1e-4, atol=0.0
+        (factor @ factor.T)[sure, sure], probability[sure] * others, rtol=1e-4, atol=0.0
     )
 
 
 @pytest.mark.parametrize("extreme", [30.0, 80.0, 1e4])
 def test_a_confident_multi_label_output_keeps_its_small_curvature(extreme):
     outputs = torch.tensor([[extreme, -extreme]])
-    root = BinaryCrossEntropy().sqrt_hessian(outputs, torch.tensor([[1, 0]]))[0]
+    factor = BinaryCrossEntropy().sqrt_hessian(outputs, torch.tensor([[1, 0]]))[0]
     expected = math.exp(-extreme)
-    assert root.square().diagonal().tolist() == pytest.approx([expected] * 2, rel=1e-5)
+    assert factor.square().diagonal().tolist() == pytest.approx([expected] * 2, rel=1e-5)
     assert torch.isfinite(BinaryCrossEntropy()(outputs, torch.tensor([[0, 1]]))).all()
 
 
@@ -65,5 +65,5 @@ def test_the_smooth_hinge_is_finite_far_from_the_margin(classes, dtype):
     assert torch.isfinite(loss.sqrt_hessian(outputs, labels)).all()
     for row, target in zip(outputs, labels, strict=True):
         second = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
-        root = loss.sqrt_hessian(row[None], target[None])[0]
-        torch.testing.assert_close(root @ root.T, second, rtol=1e-4, atol=1e-4)
+        factor = loss.sqrt_hessian(row[None], target[None])[0]
+        torch.testing.assert_close(factor @ factor.T, second, rtol=1e-4, atol=1e-4)

@@ -76,11 +76,11 @@ def loss_case(request):
 
 def test_sqrt_hessian_squares_to_the_hessian(loss_case):
     loss, outputs, targets, columns = loss_case
-    roots = loss.sqrt_hessian(outputs, targets)
-    assert roots.shape == (*outputs.shape, columns)
-    for root, row, target in zip(roots, outputs, targets, strict=True):
+    factors = loss.sqrt_hessian(outputs, targets)
+    assert factors.shape == (*outputs.shape, columns)
+    for factor, row, target in zip(factors, outputs, targets, strict=True):
         expected = hessian(lambda z, t=target: loss(z[None], t[None])[0])(row)
-        torch.testing.assert_close(root @ root.T, expected, rtol=1e-10, atol=1e-13)
+        torch.testing.assert_close(factor @ factor.T, expected, rtol=1e-10, atol=1e-13)
 
 
 def test_derivatives_equal_finite_differences(loss_case):
@@ -96,8 +96,8 @@ def test_single_precision_gives_the_same(loss_case):
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual.double(), loss(outputs, targets), rtol=1e-5, atol=1e-6)
     assert loss.sqrt_hessian(outputs.float(), targets).dtype == torch.float32
-    root = loss.sqrt_hessian(outputs.float(), targets).double()
-    torch.testing.assert_close(root, loss.sqrt_hessian(outputs, targets), rtol=1e-4, atol=1e-6)
+    factor = loss.sqrt_hessian(outputs.float(), targets).double()
+    torch.testing.assert_close(factor, loss.sqrt_hessian(outputs, targets), rtol=1e-4, atol=1e-6)
 
 
 def test_losses_are_hashable_and_separate_by_example(loss_case):

@@ -82,10 +82,10 @@ TEXT_HEADS = {
 
 @pytest.mark.parametrize("name", TEXT_HEADS)
 def test_text_models_with_other_heads_equal_the_dense_inverse(name):
-    ours, torch_loss, draw = TEXT_HEADS[name]
+    ours, torch_loss, sample_labels = TEXT_HEADS[name]
     tokens = token_examples(7)
     generator = torch.Generator().manual_seed(5)
-    labels = draw(torch.randn(7, 3, generator=generator, dtype=torch.float64))
+    labels = sample_labels(torch.randn(7, 3, generator=generator, dtype=torch.float64))
     texts = TextExamples(tokens.tokens, None, labels, tokens.truncated, 0)
     model = transformer("bert", hidden_size=4, intermediate_size=2, num_hidden_layers=2)
     objective = TransformerObjective(model, "last:1", ours, penalty=0.05)

@@ -7,8 +7,8 @@ from fastif.numerics.optimize import minimize_lbfgs
 
 def test_the_minimum_of_a_quadratic_over_several_tensors():
     generator = torch.Generator().manual_seed(3)
-    root = torch.randn(6, 6, generator=generator, dtype=torch.float64)
-    matrix = root @ root.T + torch.eye(6, dtype=torch.float64)
+    factor = torch.randn(6, 6, generator=generator, dtype=torch.float64)
+    matrix = factor @ factor.T + torch.eye(6, dtype=torch.float64)
     linear = torch.randn(6, generator=generator, dtype=torch.float64)
     parts = [torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (4, 2)]
 

@@ -48,8 +48,8 @@ def test_buffered_columns_are_merged_with_their_spreads():
     ends = TopBottomK(3, k=7, spread=True)
     for ids in torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(97):
         ends.add(ids, scores[:, ids], 2 * scores[:, ids])
-        held = sum(part.shape[1] for part in ends._scores)
-        assert held < MERGE_THRESHOLD + 97 + 14, "more columns are held than are buffered"
+        num_columns = sum(part.shape[1] for part in ends._scores)
+        assert num_columns < MERGE_THRESHOLD + 97 + 14, "more columns are held than are buffered"
     ids, kept_scores, spread = ends.get_result()
     assert ids.tolist() == _dense(scores, 7)
     assert spread is not None

@@ -164,8 +164,8 @@ def _ends(ranking: list[int]) -> tuple[set[int], set[int]]:
 def _select_rows(ranking: list[int], count: int) -> list[int]:
     """The ten examples at each end of the ranking, and sampled others."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randperm(len(ranking) - 20, generator=generator)[: count - 20] + 10
-    return ranking[:10] + ranking[-10:] + [ranking[place] for place in drawn.tolist()]
+    sampled = torch.randperm(len(ranking) - 20, generator=generator)[: count - 20] + 10
+    return ranking[:10] + ranking[-10:] + [ranking[place] for place in sampled.tolist()]
 
 
 def _check_against_training_again(digits: Digits, ranking: list[int], effects: Tensor, count: int):
