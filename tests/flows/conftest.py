@@ -12,12 +12,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _environment(clean_environment):
-    """No test inherits the variables that another's command line has set."""
+    """Restore environment variables that another test's command line has set."""
 
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory):
-    """A temporary Prefect server and home; gives the environment of a process that uses them."""
+    """Start a temporary Prefect server; return the environment of processes that use it."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 

@@ -1,4 +1,4 @@
-"""Forecast and outcome: stored, shown, and of the rest only when a run is resumed."""
+"""Forecast and actual cost: stored and shown; of a resumed run only for the remaining work."""
 
 import json
 import resource
@@ -66,7 +66,7 @@ def test_it_is_stored_and_shown_with_measured_times_memory_and_bytes(study, caps
     assert "forecast: about" in capsys.readouterr().err
 
 
-def test_a_resumed_run_states_only_what_it_did_itself(study):
+def test_a_resumed_run_reports_only_its_own_work(study):
     plan = plan_run(study)
     store, ref = open_store(plan), plan.ref
     tiny.describe_train.fn(ref)
@@ -92,7 +92,7 @@ def test_a_run_without_a_forecast_shows_none(world):
     assert "expected" not in _text(render_summary(summary))
 
 
-def test_the_column_gives_back_what_was_put_in():
+def test_the_column_round_trips():
     outcome = ForecastVsActual({"shards": (1.0, 2.0)}, (3, 4), (5, 6))
     back = parse_forecast_vs_actual(outcome.to_json())
     assert str(back) == str(outcome)

@@ -23,7 +23,7 @@ SHARDS = 4
 
 @contextmanager
 def capture_log_records() -> Iterator[list[logging.LogRecord]]:
-    """Every record of INFO or above that any logger handles, also of those that do not pass on."""
+    """Capture log records of INFO or above of every logger, also of those that do not propagate."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.INFO)
     handler.emit = records.append  # type: ignore[method-assign]
@@ -152,14 +152,14 @@ def test_the_run_is_described(audited):
 
 def test_no_example_text_in_any_log(audited):
     messages = [record.getMessage() for record in audited.records]
-    assert any(record.name.startswith("prefect") for record in audited.records), "nothing heard"
+    assert any(record.name.startswith("prefect") for record in audited.records), "nothing captured"
     names = ("train", "queries")
     rows = [row for name in names for row in tiny.rows_of(audited.folder / f"{name}.csv")]
     for text in [row["text"] for row in rows] + [row["second"] for row in rows]:
         assert not [message for message in messages if text in message]
 
 
-def test_artifacts_say_how_it_went_without_example_text(audited):
+def test_artifacts_contain_results_without_example_text(audited):
     from prefect.artifacts import Artifact
 
     progress = Artifact.get("influence-audit-progress")
@@ -204,7 +204,7 @@ def test_a_second_audit_computes_nothing(audited):
     assert not [record for record in records if "shard-" in record.getMessage()]
 
 
-def test_a_second_run_in_the_same_store_shares_parts_and_disturbs_nothing(audited):
+def test_a_second_run_in_the_same_store_shares_artifacts_and_changes_nothing(audited):
     from flows.audit import audit
 
     before = state_of(audited.folder / "store")
@@ -226,7 +226,7 @@ def test_a_second_run_in_the_same_store_shares_parts_and_disturbs_nothing(audite
 
 
 def test_a_solver_that_diverges_ends_in_reasons_and_the_flow_completes(prefect, world):
-    """Nothing is lost: every shard is committed, and the summary cannot be overlooked."""
+    """Every shard is committed, and the summary has warnings."""
     from prefect.artifacts import Artifact
 
     from flows.audit import audit

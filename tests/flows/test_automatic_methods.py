@@ -1,4 +1,4 @@
-"""kind = "auto": chosen by forecast, once; told; the answers of the kind that it stands for."""
+"""kind = "auto": chosen once by forecast, reported, with the results of the chosen kind."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ from tasks.study.index_sections import KnnSection, SketchSection
 AUTO = {"kind": "auto", "check": 4}
 DEAR_GRADIENTS = Rates(prefix=1e-6, forward=1e-6, gradient=1.0, product=1e-9)
 DEAR_PRODUCTS = Rates(prefix=1e-6, forward=1e-6, gradient=1e-6, product=1.0)
-"""As of very many parameters: then a full scan is the dearest."""
+"""Cost as for very many parameters, where a full scan is the most expensive."""
 
 
 QUICK = Rates(prefix=1e-9, forward=1e-9, gradient=1e-9, product=1e-9)
@@ -63,7 +63,7 @@ def choose_method(study):
 
 
 def audited(study, run=None):
-    """What the flow does, without Prefect."""
+    """Run the steps of the flow without Prefect."""
     context = start_run(plan_run(study, run))
     tiny.run_directly(study, run)
     return context, context.store
@@ -75,7 +75,7 @@ def rows(store, run) -> pl.DataFrame:
 
 @pytest.fixture
 def many(world):
-    """The tiny study with 350 queries: of 17 the 16 that k is chosen on would be the dearest."""
+    """The tiny study with 350 queries: with 17, choosing k on 16 would dominate the cost."""
     words = [(word, other) for word in tiny.WORDS for other in tiny.WORDS][:350]
     rows = [
         {"id": f"{i}", "text": f"{word} {other} film", "label": "pos" if i % 2 else "neg"}
@@ -85,7 +85,7 @@ def many(world):
     return world
 
 
-def test_each_method_is_chosen_where_it_is_the_one_to_take(many, set_rates):
+def test_each_method_is_chosen_where_it_is_best(many, set_rates):
     def choose(**keys):
         keys = {"candidates": AUTO | {"check": 0} | keys, "queries": {"groups": None}}
         study = tiny.write_study(many, **keys, run={"shard_size": 64}, curvature={"rows": 30})
@@ -113,14 +113,14 @@ def test_each_method_is_chosen_where_it_is_the_one_to_take(many, set_rates):
 
 
 def only_near(world, set_rates, **keys) -> dict:
-    """Keys for which at `DEAR_PRODUCTS` nothing but nearest neighbours fits."""
+    """Keys for which only nearest neighbours fit at `DEAR_PRODUCTS`."""
     set_rates(DEAR_PRODUCTS)
     full, _, near = choose_method(write_auto_study(world, **keys)).offers
     return keys | {"minutes": (full.seconds + near.seconds) / 2 / 60}
 
 
 @pytest.mark.long
-def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world, set_rates):
+def test_a_second_start_with_other_speeds_keeps_the_choice_and_the_results(world, set_rates):
     keys = only_near(world, set_rates, check=0)
     assert choose_method(write_auto_study(world, **keys)).name == KNN
     set_rates(QUICK)
@@ -141,7 +141,7 @@ def test_a_second_start_with_other_rates_keeps_the_choice_and_the_answers(world,
     assert rows(store, "by-another-name").equals(expected)
 
 
-def test_answers_are_those_of_the_kind_that_was_chosen(world, set_rates):
+def test_results_equal_those_of_the_chosen_kind(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     context, store = audited(write_auto_study(world))
     given = tiny.write_study(
@@ -156,7 +156,7 @@ def test_answers_are_those_of_the_kind_that_was_chosen(world, set_rates):
     assert run != context.plan.record.run, "what is asked for is another thing"
 
 
-def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set_rates):
+def test_nearest_neighbours_are_chosen_with_a_warning_and_their_recall(world, set_rates):
     study = write_auto_study(world, **only_near(world, set_rates, check=1))
     context, store = audited(study)
     summary = read_summary(store, context.plan.record.run, study)
@@ -166,7 +166,7 @@ def test_nearest_neighbours_are_taken_with_a_warning_and_their_recall(world, set
     assert "No other method fits into" in alarm
 
 
-def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
+def test_the_choice_is_in_the_store_and_in_the_summary(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)
     context, store = audited(study)
@@ -185,7 +185,7 @@ def test_the_choice_is_told_in_the_store_and_in_the_summary(world, set_rates):
     assert f"| method chosen | full. {choice.reason} |" in render_summary_markdown(summary)
 
 
-def test_a_dry_run_shows_what_there_is_to_choose_from_and_writes_nothing(world):
+def test_a_dry_run_lists_the_methods_and_writes_nothing(world):
     study = write_auto_study(world, minutes=600)
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0, done.output
@@ -209,7 +209,7 @@ def test_a_study_that_cannot_be_sketched_is_scanned(world, set_rates):
     assert "needs a damping > 0" in choice.reason
 
 
-def test_what_memory_has_no_room_for_is_not_taken(world, set_rates):
+def test_methods_that_exceed_the_memory_are_not_chosen(world, set_rates):
     set_rates(DEAR_PRODUCTS)
     study = write_auto_study(world)
     tight = choose_method(study).offers[0].memory / 2**30 / MEMORY_FRACTION + 1e-4
@@ -224,7 +224,7 @@ def test_what_memory_has_no_room_for_is_not_taken(world, set_rates):
     assert "a candidate method that fits into memory and disk" in " ".join(done.stderr.split())
 
 
-def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
+def test_a_run_without_its_stored_choice_is_not_continued(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)
     _, store = audited(study)
@@ -233,7 +233,7 @@ def test_a_run_that_has_lost_its_choice_is_not_gone_on_with(world, set_rates):
         start_run(plan_run(study))
 
 
-def test_of_two_processes_that_choose_at_once_the_second_takes_what_the_first_wrote(
+def test_of_two_processes_that_choose_at_once_the_second_uses_the_first_choice(
     world, set_rates, monkeypatch
 ):
     set_rates(DEAR_GRADIENTS)

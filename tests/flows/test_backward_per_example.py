@@ -1,4 +1,4 @@
-"""`[run] one_by_one`: the same effects by one backward pass an example, told in every place."""
+"""`[run] one_by_one`: equal effects by one backward pass per example, reported everywhere."""
 
 import tiny
 from typer.testing import CliRunner
@@ -14,7 +14,7 @@ def _study(world, store: str, one_by_one: bool):
     return tiny.write_study(world, name, parameters=head, run=run, store={"path": store})
 
 
-def test_effects_are_the_same_and_the_route_is_told(made, tmp_path):
+def test_effects_are_the_same_and_the_route_is_reported(made, tmp_path):
     world = tiny.copy(made, tmp_path / "world")
     hooks, each = (_study(world, name, by) for name, by in (("hooks", False), ("each", True)))
     effects, routes, evidence = [], [], []

@@ -1,4 +1,4 @@
-"""The page in a real browser: it sorts, filters and exports, asks nobody, and runs no text."""
+"""The page in a real browser: it sorts, filters and exports, loads nothing, and runs no text."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ CRITICAL = {"critical", "serious", "moderate", "minor"}
 
 @pytest.fixture(scope="module")
 def page_file(made, tmp_path_factory):
-    """A night with suspects, whose first training text is hostile."""
+    """A run with flagged labels and a hostile first training text."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("page") / "world")
     rows = tiny.rows_of(folder / "train.csv")
     rows[0]["text"] = HOSTILE
@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, page_file, request):
-    """The page, opened; anything that it says to the console or asks for is remembered."""
+    """The opened page, with its console messages and requests recorded."""
     context = browser.new_context(**getattr(request, "param", {}), accept_downloads=True)
     opened = context.new_page()
     opened.log_lines, opened.fetched_urls = [], []
@@ -68,12 +68,12 @@ SUSPECTS = "table[data-export]"
 
 
 def read_visible_cells(page, column):
-    """The cells of a column of the suspects that can be seen."""
+    """Visible cells of a column of the flagged labels."""
     rows = page.locator(f"{SUSPECTS} tbody tr:not(.hidden)")
     return rows.locator(f"td:nth-child({column})").all_inner_texts()
 
 
-def test_it_opens_without_an_error_and_asks_for_nothing_but_itself(page, page_file):
+def test_it_opens_without_an_error_and_loads_only_itself(page, page_file):
     assert page.log_lines == []
     assert page.fetched_urls == [page_file.as_uri()]
 
@@ -113,7 +113,7 @@ def test_filters_and_the_search_leave_what_fits(page):
 
 
 @pytest.mark.parametrize("kind", ["CSV", "Label Studio"])
-def test_ticked_rows_are_exported(page, tmp_path, kind):
+def test_selected_rows_are_exported(page, tmp_path, kind):
     boxes = page.locator(f"{SUSPECTS} tbody input")
     boxes.nth(0).check()
     boxes.nth(2).check()
@@ -146,7 +146,7 @@ def test_an_exported_text_is_no_formula(page, tmp_path):
     indirect=True,
     ids=["light", "dark", "phone"],
 )
-def test_people_who_cannot_see_or_point_can_use_it(page):
+def test_the_page_is_accessible(page):
     """Axe's rules, contrast among them; and no page wider than the screen."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
@@ -164,7 +164,7 @@ def test_tables_are_sorted_by_keyboard_alone(page):
     assert read_visible_cells(page, 4) == sorted(read_visible_cells(page, 4))
 
 
-def test_all_is_open_on_paper(page, tmp_path):
+def test_all_details_are_open_in_print(page, tmp_path):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
     page.emulate_media(media="print")

@@ -1,4 +1,4 @@
-"""An audit where a server of Prefect is configured."""
+"""An audit with a configured Prefect server."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ SHARDS = 4
 
 
 @pytest.mark.long
-def test_with_a_server_of_its_own(made, tmp_path):
+def test_an_audit_with_a_configured_server(made, tmp_path):
     """A real server is configured: the run is recorded there in full."""
     world = tiny.copy(made, tmp_path / "world")
     with socket.socket() as free:

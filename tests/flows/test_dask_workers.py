@@ -1,4 +1,4 @@
-"""Workers of Dask as they are started in another folder, and an audit that none is left for."""
+"""Dask workers started in another folder, and an audit without any worker left."""
 
 import os
 import signal
@@ -37,11 +37,11 @@ class Hook:
 
 sys.meta_path.insert(1 + sys.meta_path.index(PathFinder), Hook)
 """
-"""What setuptools installs for a checkout that is no simple path: asked after the path itself."""
+"""Import hook that setuptools installs for a checkout, consulted after the path."""
 
 
 def install_package(folder: Path) -> dict[str, str]:
-    """The environment of a process in which the package is installed by such a hook alone."""
+    """Environment of a process with the package installed by such a hook alone."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(HOOK)
     site = [p for p in sys.path if p and not Path(p).is_relative_to(ROOT)]
@@ -49,7 +49,7 @@ def install_package(folder: Path) -> dict[str, str]:
 
 
 def worker(address, folder, environment, *options):
-    """The documented command, in a folder of its own; it and its nanny are a process group."""
+    """Start the documented command in a separate folder, as a process group with its nanny."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-P", "-m", "dask", "worker", address, "--resources", "CPU=1"]
     command += ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", *options]
@@ -67,8 +67,8 @@ def ended(process, number=signal.SIGTERM):
     process.wait(timeout=60)
 
 
-def test_the_package_is_found_beside_a_folder_of_the_name_of_one_of_its_parts(tmp_path):
-    """As a worker has it: its spill folder `storage` first on the path."""
+def test_the_package_is_found_next_to_a_folder_named_like_a_subpackage(tmp_path):
+    """Like in a worker, with the spill folder `storage` first on the path."""
     (tmp_path / "spill" / "storage").mkdir(parents=True)
     line = "import sys; sys.path.insert(0, 'spill'); import tasks.data.row_hashes, storage; "
     line += "print(storage.__file__)"
@@ -79,7 +79,7 @@ def test_the_package_is_found_beside_a_folder_of_the_name_of_one_of_its_parts(tm
     assert done.stdout.strip() == str(ROOT / "storage" / "__init__.py"), done.stderr
 
 
-def test_nobody_is_waited_for_longer_than_said(monkeypatch, capsys):
+def test_waiting_for_workers_has_a_timeout(monkeypatch, capsys):
     monkeypatch.setattr(presence, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(presence, "GONE_SECONDS", 0.3)
     there, queue = [1], SimpleQueue()
@@ -146,7 +146,7 @@ def test_a_worker_that_cannot_import_the_package_is_refused(world, server, sched
 
 @pytest.mark.flow
 @pytest.mark.long
-def test_an_audit_of_which_the_only_worker_is_killed_says_so_and_ends(
+def test_an_audit_ends_with_an_error_if_its_only_worker_is_killed(
     world, server, scheduler, tmp_path, capfd
 ):
     process = worker(scheduler, tmp_path / "elsewhere", install_package(tmp_path / "site"))

@@ -1,4 +1,4 @@
-"""The same study on every engine: the same store; and what is refused instead of hanging."""
+"""Every executor writes the same store; configurations that would hang are refused."""
 
 import json
 import subprocess
@@ -67,7 +67,7 @@ def test_every_engine_gives_the_same_store(world, server, expected, engine):
 
 
 def scheduler_of(tmp_path):
-    """Start a scheduler; its address."""
+    """Start a scheduler and return its address."""
     file = tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
     command += ["--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
@@ -86,7 +86,7 @@ def worker_of(address, *options):
 
 @pytest.mark.flow
 @pytest.mark.long
-def test_a_cluster_at_an_address_and_a_resource_that_nobody_offers(
+def test_an_existing_cluster_and_a_resource_that_no_worker_has(
     world, server, expected, tmp_path, monkeypatch
 ):
     from distributed import Client
@@ -127,7 +127,7 @@ def test_dask_without_a_server_or_a_scheduler_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["dsk", "dask:0", "dask:x", "tcp://host", "http://h:1", ""])
-def test_other_names_are_refused(text):
+def test_other_executor_names_are_refused(text):
     with pytest.raises(InputError, match="--engine"):
         parse_executor(text)
 

@@ -45,13 +45,13 @@ def test_mislabels_are_exported_for_label_studio(searched, tmp_path):
 
 
 @pytest.mark.parametrize(("table", "name"), [("nothing", "a.csv"), ("scores", "a.xlsx")])
-def test_what_cannot_be_exported_is_refused(finished, tmp_path, table, name):
+def test_invalid_exports_are_refused(finished, tmp_path, table, name):
     done = run("export", table, "--study", finished / "study.toml", "--out", tmp_path / name)
     assert done.exit_code == 2
     assert not (tmp_path / name).exists()
 
 
-def test_a_spreadsheet_takes_no_exported_text_for_a_formula(world, tmp_path):
+def test_exported_texts_are_no_formulas_in_a_spreadsheet(world, tmp_path):
     rows = tiny.rows_of(world / "train.csv")
     rows[0]["text"] = '=cmd|"/c calc"!A1'
     tiny.write_rows(world / "train.csv", rows)
@@ -67,7 +67,7 @@ def test_a_spreadsheet_takes_no_exported_text_for_a_formula(world, tmp_path):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_selection_is_exported_alone(searched, tmp_path, ending):
-    """As a report's: a file whose column id names the rows; no run is needed for mislabels."""
+    """Like a selection of the report: rows by the column id; mislabels need no run."""
     names = sorted(row["id"] for row in tiny.rows_of(searched / "train.csv")[:2])
     ids = pl.DataFrame({"id": names, "right_label": [None, "pos"]})
     only = tmp_path / f"selection.{ending}"
@@ -80,8 +80,8 @@ def test_a_selection_is_exported_alone(searched, tmp_path, ending):
     assert len(json.loads((tmp_path / "some.json").read_text())) == 2
 
 
-def test_what_a_selection_names_no_longer_is_told(searched, tmp_path):
-    """An id that is gone, and one that names a row of another text since."""
+def test_selected_ids_that_no_longer_match_are_reported(searched, tmp_path):
+    """A removed id, and an id of a row that has another text by now."""
     rows = tiny.rows_of(searched / "train.csv")
     only, to = tmp_path / "selection.csv", tmp_path / "some.parquet"
     chosen = {"id": [rows[0]["id"], rows[1]["id"], "gone"], "text": [rows[0]["text"], "other", "a"]}
@@ -95,7 +95,7 @@ def test_what_a_selection_names_no_longer_is_told(searched, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "id\nnobody\n", "name\nnobody\n"])
-def test_a_selection_that_names_no_row_is_refused(searched, tmp_path, content):
+def test_a_selection_without_matching_rows_is_refused(searched, tmp_path, content):
     only = tmp_path / "selection.csv"
     if content is not None:
         only.write_text(content)

@@ -1,4 +1,4 @@
-"""Killed at any moment and started again, an audit ends with the tables of one left in peace."""
+"""An audit that is killed and restarted ends with the tables of an uninterrupted one."""
 
 import os
 import random
@@ -31,12 +31,12 @@ import resource, subprocess, sys
 print(subprocess.run(sys.argv[1:], stdout=sys.stderr).returncode)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
-"""Runs a command from a small process: a child's peak begins with that of who started it."""
+"""Start a command from a small process, since a child's peak memory starts at its parent's."""
 
 
 @pytest.fixture(scope="module")
 def expected(made, tmp_path_factory) -> Store:
-    """The store of an audit in shards of one query that nothing disturbed."""
+    """Store of an uninterrupted audit in shards of one query."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("calm") / "world")
     return tiny.run_directly(write_study(folder))[0]
 
@@ -51,7 +51,7 @@ def write_study(folder: Path) -> Path:
 
 
 def read_manifests(study: Path) -> dict[str, bytes]:
-    """The commits that are there."""
+    """List the existing commits."""
     paths = (study.parent / "store" / "runs").glob("*/manifest/[!.]*.json")
     return {path.stem: path.read_bytes() for path in paths}
 
@@ -63,7 +63,7 @@ def start_audit(study: Path, env: dict[str, str]) -> subprocess.Popen:
 
 
 def measure_audit(study: Path, env: dict[str, str]) -> tuple[int, int]:
-    """The exit status of an audit, and the most bytes that it held."""
+    """Exit status and peak memory of an audit in bytes."""
     command = [sys.executable, "-c", MEASURED, COMMAND, "audit", study]
     env = {**os.environ, **env, "OMP_NUM_THREADS": "1"}
     with (study.parent.parent / "log").open("wb") as log:
@@ -77,7 +77,7 @@ def read_log(study: Path) -> str:
 
 
 def wait_for(process: subprocess.Popen, study: Path, count: int) -> None:
-    """Until so many commits are there."""
+    """Wait until there are so many commits."""
     deadline = time.monotonic() + 60
     while len(read_manifests(study)) < count:
         assert process.poll() is None, read_log(study)
@@ -99,7 +99,7 @@ def assert_whole(study: Path, expected: Store) -> None:
 
 
 @pytest.mark.long
-def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected):
+def test_tables_are_the_same_after_repeated_kills(prefect, study, expected):
     draw = random.Random()  # another moment each time; the outcome must not depend on it
     for target in (1, 8):
         process = start_audit(study, prefect)
@@ -121,7 +121,7 @@ def test_killed_again_and_again_the_tables_are_the_same(prefect, study, expected
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
-def test_stopped_it_says_so_and_keeps_what_was_committed(prefect, study, expected, number):
+def test_a_stopped_audit_reports_it_and_keeps_committed_shards(prefect, study, expected, number):
     process = start_audit(study, prefect)
     wait_for(process, study, 3)
     process.send_signal(number)
@@ -156,7 +156,7 @@ def test_lost_and_shortened_files_are_computed_again(prefect, study, expected):
 
 
 def audit_within(study: Path, env: dict[str, str], limit: int | None = None):
-    """The command to its end, with no file larger than `limit` bytes."""
+    """Run the command with a limit on file sizes of `limit` bytes."""
 
     def restrict() -> None:
         if limit:
@@ -172,7 +172,9 @@ def audit_within(study: Path, env: dict[str, str], limit: int | None = None):
 
 
 @pytest.mark.long
-def test_a_limit_on_files_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
+def test_a_limit_on_files_is_an_error_message_and_the_audit_can_be_resumed(
+    prefect, study, expected
+):
     sizes = {
         table: max(p.stat().st_size for p in expected.layout.tables.glob(f"{table}/**/*.parquet"))
         for table in ("train", "queries")
@@ -188,7 +190,7 @@ def test_a_limit_on_files_is_a_message_and_the_rest_goes_on_later(prefect, study
 
 
 @pytest.mark.long
-def test_a_full_disk_is_a_message_and_the_rest_goes_on_later(prefect, study, expected):
+def test_a_full_disk_is_an_error_message_and_the_audit_can_be_resumed(prefect, study, expected):
     store = study.parent / "store"
     store.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(store)]

@@ -28,12 +28,12 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 COMMAND = os.environ.get("FASTIF_LABEL_STUDIO") or shutil.which("label-studio")
 MAIL, OTHER, PASSWORD = "someone@example.org", "other@example.org", "a-long-password"
 STARTED = 600
-"""Seconds that a first start may take: it makes its database."""
+"""Timeout in seconds of the first start, which creates the database."""
 READ = {"JSON": "json", "JSON_MIN": "json", "CSV": "csv", "TSV": "csv"}
 
 
 class Server:
-    """A server with one person logged in."""
+    """A server with one user logged in."""
 
     def __init__(self, address: str, mail: str = MAIL, page: str = "/user/login/") -> None:
         self.client = httpx.Client(base_url=address, timeout=120, follow_redirects=True)

@@ -37,7 +37,7 @@ def write_study(
 
 
 def flip_labels(labels: list[str], names: list[str], share: float) -> tuple[list[str], np.ndarray]:
-    """Labels of which a share is another one, and which are."""
+    """Flip a share of labels; return the labels and the mask of flips."""
     draw = random.Random(1)
     wrong = np.zeros(len(labels), bool)
     wrong[draw.sample(range(len(labels)), round(share * len(labels)))] = True
@@ -54,7 +54,7 @@ def run_search(study: Path) -> pl.DataFrame:
 
 @pytest.fixture
 def cancer(tmp_path) -> tuple[Path, np.ndarray]:
-    """569 measured tumours, and which of their labels were turned."""
+    """The breast cancer data (569 tumours) with flipped labels, and the mask of flips."""
     data = load_breast_cancer()
     names = ["malignant", "benign"]
     labels, wrong = flip_labels([names[i] for i in data.target], names, 0.1)
@@ -170,8 +170,8 @@ def test_the_template_becomes_a_study(tmp_path):
     assert not study.has_queries
 
 
-def test_rows_that_came_after_a_draw_are_told_and_not_counted(tmp_path):
-    """120 rows of which 10 % are wrong; 60 are drawn; then 80 come of which half are wrong."""
+def test_rows_added_after_sampling_are_reported_and_not_in_the_estimate(tmp_path):
+    """60 of 120 rows with 10 % wrong labels are sampled; then 80 with half wrong are added."""
     random = np.random.default_rng(0)
     names, truth = ["no", "yes"], random.integers(0, 2, 200)
     wrong = random.random(200) < np.where(np.arange(200) < 120, 0.1, 0.5)

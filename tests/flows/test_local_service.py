@@ -46,7 +46,7 @@ def fastif(home, *words, check=True):
 
 
 @pytest.mark.timeout(900)
-def test_up_starts_what_a_night_needs_and_down_stops_it(world, home):
+def test_up_starts_the_service_and_down_stops_it(world, home):
     study, port = tiny.write_study(world), free_port()
     url = f"http://127.0.0.1:{port}/api"
     try:
@@ -107,7 +107,7 @@ def await_end(url: str, run: str) -> dict:
     return state
 
 
-def test_a_port_that_another_server_has_is_refused(world, home, prefect):
+def test_a_port_of_another_server_is_refused(world, home, prefect):
     port = prefect["PREFECT_API_URL"].split(":")[2].split("/")[0]
     done = fastif(home, "up", "--study", world / "study.toml", "--port", port, check=False)
     assert done.returncode == 2
@@ -115,7 +115,7 @@ def test_a_port_that_another_server_has_is_refused(world, home, prefect):
     assert not (service_folder_of(home) / "service.json").exists()
 
 
-def test_a_process_of_the_same_number_that_is_another_is_not_killed(tmp_path):
+def test_another_process_with_the_same_id_is_not_killed(tmp_path):
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         other = ServiceProcess(process.pid, "Mon Jan 1 00:00:00 2001")

@@ -1,4 +1,4 @@
-"""Rows that a real model cannot read: quarantined and named, and everything else committed.
+"""Rows that overflow in a real model are quarantined and named; all else is committed.
 
 The model's weights are finite, but one word's embedding is so large that its layer norm overflows.
 """
@@ -22,7 +22,7 @@ NEAR = {"kind": "knn", "k": 60}
 
 
 def write_broken_row(world) -> None:
-    """One word, which no other row has, becomes unreadable."""
+    """The embedding of a word of a single row becomes infinite."""
     path = world / "model" / "model.safetensors"
     tensors = load_file(path)
     tensors[EMBEDDING][4] = 3e38
@@ -53,7 +53,7 @@ def broken_world(world):
 
 
 @pytest.mark.parametrize("candidates", [FULL, NEAR], ids=["full", "knn"])
-def test_a_query_that_overflows_is_quarantined_and_the_rest_is_as_without_it(
+def test_a_query_that_overflows_is_quarantined_and_the_others_are_unaffected(
     broken_world, candidates
 ):
     study = tiny.write_study(broken_world, candidates=candidates)
@@ -93,7 +93,7 @@ def test_a_query_that_overflows_is_quarantined_and_the_rest_is_as_without_it(
 
 
 def test_a_training_row_that_overflows_is_left_out_and_named(broken_world):
-    """Also out of the curvature, which takes all rows here, and of the candidate index."""
+    """It is also excluded from the curvature, of all rows here, and from the candidate index."""
     study = tiny.write_study(broken_world, candidates=NEAR)
     spoil(broken_world, "train", ROW)
     store, run = tiny.run_directly(study)

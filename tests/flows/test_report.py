@@ -44,7 +44,7 @@ def test_a_page_replaces_a_page_and_nothing_else(finished, tmp_path):
     assert study.read_text().startswith("name")
 
 
-def test_the_page_says_by_what_wrong_labels_are_counted(searched):
+def test_the_page_describes_the_sample_behind_the_estimate(searched):
     store = open_existing_store(load_study(searched / "study.toml"))
     own = store.find_latest().record.run
 
@@ -69,13 +69,13 @@ def test_the_page_says_by_what_wrong_labels_are_counted(searched):
 
 
 @pytest.mark.parametrize("name", ["../other", "a/b", "..", ""])
-def test_a_run_of_a_name_that_leaves_the_store_is_refused(audit, name):
+def test_a_run_name_that_leaves_the_store_is_refused(audit, name):
     done = run("report", name or "/", "--study", audit / "study.toml")
     assert done.exit_code == 2
     assert not list(audit.parent.rglob("*.html"))
 
 
-def test_a_run_that_is_not_there_or_not_finished_is_refused(audit):
+def test_a_missing_or_unfinished_run_is_refused(audit):
     done = run("report", "nothing", "--study", audit / "study.toml")
     assert done.exit_code == 2
     assert "Traceback" not in done.output

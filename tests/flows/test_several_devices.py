@@ -1,4 +1,4 @@
-"""Several workers write what one writes."""
+"""Several workers write the same files as one."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def files_of(root: Path) -> set[str]:
-    """Every file of every table but that of the runs, which says when; named by its bytes."""
+    """Digests of the files of all tables but `runs`, which contains times."""
     files = (str(path.relative_to(root)) for path in (root / "tables").rglob("*.parquet"))
     return {name for name in files if not name.startswith("tables/runs/")}
 

@@ -1,4 +1,4 @@
-"""A study of several checkpoints: its answers are means over them, each with its spread."""
+"""A study of several checkpoints: effects are means over them, with their spread."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ HEAD = {"attributed": ["pooler", "^classifier"]}
 
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory) -> Path:
-    """The tiny study with two more models; only read it."""
+    """The tiny study with two further models; read-only."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("models") / "made")
     for seed, name in enumerate(OTHERS["models"]):
         tiny.make_other(folder, name, seed)
@@ -124,7 +124,7 @@ def test_each_model_has_its_factor_and_one_alone_shares_its_own(world):
 
 @pytest.mark.long
 @pytest.mark.flow
-def test_killed_and_started_again_the_tables_are_the_same(prefect, trained, tmp_path):
+def test_tables_are_the_same_after_a_kill_and_a_restart(prefect, trained, tmp_path):
     candidates = {"kind": "full", "keep": 9}
     calm = tiny.copy(trained, tmp_path / "calm" / "world")
     expected, run = tiny.run_directly(write(calm, run=ONE_BY_ONE, candidates=candidates))
@@ -163,7 +163,7 @@ def _narrow(world: Path) -> None:
 
 
 def _foreign_words(world: Path) -> None:
-    """The same words in another order: the same size, other numbers."""
+    """A vocabulary in another order: equal size, other token ids."""
     for path in (world / "other").glob("*"):
         if path.name in ("vocab.txt", "tokenizer.json"):
             path.unlink()
@@ -213,14 +213,16 @@ def test_models_that_do_not_belong_together_are_refused(world, spoil, message):
     ]
 
 
-def test_the_own_model_is_not_named_again(world):
+def test_the_model_itself_is_not_allowed_in_models(world):
     with pytest.raises(StudyError, match=r"models other than that of \[model\] path"):
         plan_run(write(world, top={"models": ["other", "model"]}))
 
 
 @pytest.mark.long
-def test_a_model_that_agrees_clearly_less_is_left_out_and_told(trained, tmp_path, monkeypatch):
-    """What the rule says is tested by itself; here what becomes of it, for the first model too."""
+def test_a_model_of_clearly_lower_agreement_is_excluded_and_reported(
+    trained, tmp_path, monkeypatch
+):
+    """The rule has its own test; this tests its effect on a run, also for the first model."""
     folder = tiny.copy(trained, tmp_path / "world")
     training = {"base": "base", "trainable": "last:1", "epochs": 1, "learning_rate": 0.01}
     study = write(

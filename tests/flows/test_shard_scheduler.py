@@ -1,4 +1,4 @@
-"""Shards given out a few at a time: all of them, or as many as a deadline and signals leave."""
+"""The scheduler runs all shards, or as many as a deadline and signals allow."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def pool():
         yield running
 
 
-def test_each_is_done_once_and_few_are_given_out_at_a_time(pool):
+def test_each_shard_runs_once_and_few_are_queued(pool):
     out, most, lock = 0, 0, threading.Lock()
 
     def work(shard):
@@ -49,7 +49,7 @@ def test_each_is_done_once_and_few_are_given_out_at_a_time(pool):
     assert not dispatch.remaining
 
 
-def test_a_failure_ends_no_other(pool):
+def test_a_failed_shard_does_not_stop_the_others(pool):
     def work(shard):
         if shard == SHARDS[3]:
             raise ValueError("bad")
@@ -60,7 +60,7 @@ def test_a_failure_ends_no_other(pool):
     assert (shard, str(error)) == (SHARDS[3], "bad")
 
 
-def test_no_shard_begins_that_would_not_end_in_time(pool):
+def test_shards_that_would_not_finish_in_time_are_not_started(pool):
     limit = Deadline(seconds=0.5)
     start = time.monotonic()
     dispatch = ShardScheduler(lambda shard: pool.submit(time.sleep, 0.1), lambda: WORKERS, limit)
@@ -71,7 +71,7 @@ def test_no_shard_begins_that_would_not_end_in_time(pool):
     assert "No further shard would finish within" in dispatch.stop_reason
 
 
-def test_the_first_signal_finishes_what_is_out_and_handlers_are_put_back(pool):
+def test_the_first_signal_finishes_running_shards_and_handlers_are_restored(pool):
     before = signal.getsignal(signal.SIGTERM)
     limit = Deadline()
     dispatch = ShardScheduler(lambda shard: pool.submit(time.sleep, 0.01), lambda: WORKERS, limit)
@@ -87,7 +87,7 @@ def test_the_first_signal_finishes_what_is_out_and_handlers_are_put_back(pool):
     assert "SIGTERM" in str(UnfinishedError(dispatch.stop_reason, 3, 20, limit.stop_signal))
 
 
-def test_when_no_more_can_be_given_out_the_rest_is_left(pool):
+def test_remaining_shards_are_kept_if_submission_fails(pool):
     def submit(shard):
         if shard == SHARDS[5]:
             raise ConnectionError("gone")

@@ -1,4 +1,4 @@
-"""One urgent query: its repeats on workers of their own say what one worker says."""
+"""A single query: repeats on several workers give the result of one worker."""
 
 import pytest
 import tiny
@@ -33,7 +33,7 @@ def study(world):
 
 
 def explain_directly(study, request):
-    """Without Prefect: what the flow does, one task after the other."""
+    """Run the tasks of the flow one after the other, without Prefect."""
     plan = plan_run(study)
     start_run(plan)
     choose_damping.fn(plan.ref)
@@ -42,7 +42,7 @@ def explain_directly(study, request):
     return attribute_query.fn(digests, request, plan.ref), plan
 
 
-def test_the_average_of_split_repeats_is_the_whole_answer(study):
+def test_the_mean_of_distributed_repeats_equals_a_single_solve(study):
     result, plan = explain_directly(study, QueryRequest(4, 3, 5))
     context = open_run(plan.ref)
     answer = make_member_attributor(context, fastif.ExhaustiveSearch(5))(
@@ -62,7 +62,7 @@ def test_the_average_of_split_repeats_is_the_whole_answer(study):
     )
 
 
-def test_a_repeat_is_solved_once_and_more_of_them_add_to_it(study, monkeypatch):
+def test_a_repeat_is_solved_once_and_further_ones_are_added(study, monkeypatch):
     first, plan = explain_directly(study, QueryRequest(4, 3, 5))
     store = open_run(plan.ref).store
     assert len(store.find_artifacts(KIND)) == 3
@@ -85,7 +85,7 @@ def test_a_repeat_is_solved_once_and_more_of_them_add_to_it(study, monkeypatch):
     [ThreadsConfig(), pytest.param(LocalDaskConfig(workers=2), marks=pytest.mark.long)],
     ids=str,
 )
-def test_engines_say_the_same(study, prefect, monkeypatch, engine):
+def test_executors_give_the_same_results(study, prefect, monkeypatch, engine):
     pytest.importorskip("prefect_dask", reason="the extra dask")
     for name, value in prefect.items():
         monkeypatch.setenv(name, value)
@@ -109,7 +109,7 @@ def test_another_solver_or_query_is_refused(world, study):
     assert "lissa" in done.output
 
 
-def test_an_answer_is_shown_with_what_is_known_of_the_training(study):
+def test_a_query_is_shown_with_the_training_record(study):
     result, plan = explain_directly(study, QueryRequest(4, 1, 5))
     console = Console(width=120, record=True)
     console.print(render_explained_query(result))

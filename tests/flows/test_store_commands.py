@@ -1,4 +1,4 @@
-"""diff, verify and gc from the command line, on stores of real audits."""
+"""The commands diff, verify and gc on stores of real audits."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def files(store):
 
 @pytest.fixture
 def two_nights(world):
-    """A run, and one after a training row was relabelled and one was added."""
+    """Two runs: before and after one training row was relabelled and one was added."""
     full = {"kind": "full", "totals": True}
     study = tiny.write_study(world, candidates=full)
     store, first = tiny.run_directly(study)
@@ -48,7 +48,7 @@ def two_nights(world):
     return study, store, first, second
 
 
-def test_diff_tells_who_became_harmful(two_nights):
+def test_diff_lists_newly_harmful_rows(two_nights):
     study, _, first, second = two_nights
     code, out, _ = run("diff", first, second, "--study", study, "-k", 10)
     assert code == 0
@@ -67,8 +67,8 @@ def test_diff_tells_who_became_harmful(two_nights):
     assert "no-such-run" in message
 
 
-def test_without_ids_a_row_in_front_changes_no_row(world):
-    """A real second night: row numbers name other rows then, and no row is another."""
+def test_without_ids_an_inserted_row_changes_no_other_row(world):
+    """A real second run: row numbers shift, but rows are matched by content."""
     sections = {name: {"id": None} for name in ("train", "queries")}
     study = tiny.write_study(world, candidates={"kind": "full"}, **sections)
     _, first = tiny.run_directly(study)
@@ -98,8 +98,8 @@ def test_without_ids_a_row_in_front_changes_no_row(world):
     assert f"{len(entered) - len(became)} more rows entered the most harmful ones" in out
 
 
-def test_sums_by_one_group_are_not_gone_on_with_by_another(world):
-    """The order of the groups says which one sums are by: another order is another run."""
+def test_totals_of_one_group_are_not_continued_with_another(world):
+    """Totals are by the first group, so that another order of the groups is another run."""
 
     def mark(groups, kind):
         study = tiny.write_study(world, candidates=kind, queries={"groups": groups})
@@ -127,7 +127,7 @@ def record(**parts) -> RunRecord:
         ({"mathematics": 6}, "nothing"),
     ],
 )
-def test_how_far_runs_may_be_compared(parts, level):
+def test_comparability_of_runs(parts, level):
     verdict = check_comparability(record(), record(**parts))
     assert verdict.level == level
     if "curvature" in parts:

@@ -1,4 +1,4 @@
-"""target_recall: the k that brute force chooses, chosen once, kept, told; or every row."""
+"""target_recall: the k of a brute-force search, chosen once, stored and reported; or all rows."""
 
 import json
 
@@ -18,7 +18,7 @@ from tasks.results.summary import read_summary
 from tasks.run.spec import list_missing_shards, open_store, plan_run
 
 TEN = 10
-"""Of 60 rows a top 100 would be all of them."""
+"""Size of the top that is used, since a top 100 would contain all 60 rows."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def _by_recall(target, **changes):
 
 
 def _shares(world, candidates) -> dict[int, dict[int, float]]:
-    """k -> query -> recall of the top 10, each from two audits of their own."""
+    """Recall of the top 10 by k and query, each from two separate audits."""
     full = tiny.write_study(world, "f.toml", candidates={"kind": "full"}, store={"path": "full"})
     store, run = tiny.run_directly(full)
     effects = store.scan("scores", run).collect()
@@ -94,7 +94,7 @@ def _rows(store, run) -> pl.DataFrame:
     return scores.sort("query", "train")
 
 
-def test_a_run_that_stopped_goes_on_with_the_k_it_began_with(world, monkeypatch):
+def test_a_resumed_run_keeps_its_k(world, monkeypatch):
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     whole, run = tiny.run_directly(study)
     expected = _rows(whole, run)
@@ -118,7 +118,7 @@ def test_a_run_that_stopped_goes_on_with_the_k_it_began_with(world, monkeypatch)
     assert _rows(store, run).equals(expected)
 
 
-def test_where_no_k_is_enough_every_row_is_scored(world):
+def test_every_row_is_scored_if_no_k_reaches_the_target(world):
     candidates = {"kind": "knn", "target_recall": 1.0}
     study = tiny.write_study(world, candidates=candidates)
     store, run = tiny.run_directly(study)
@@ -134,7 +134,7 @@ def test_where_no_k_is_enough_every_row_is_scored(world):
     assert (facts["kind"], facts["chosen"]["k"]) == ("knn", None)
 
 
-def test_the_recall_afterwards_is_that_of_other_queries(world):
+def test_the_final_recall_is_measured_on_other_queries(world):
     study = tiny.write_study(world, candidates=_by_recall(0.75, check=1))
     store, run = tiny.run_directly(study)
     (query,) = set(range(tiny.QUERIES)) - set(
@@ -145,7 +145,7 @@ def test_the_recall_afterwards_is_that_of_other_queries(world):
     assert {entry["label"] for entry in recall if entry["label"]} == {label}
 
 
-def test_a_dry_run_says_that_k_is_not_chosen_yet(world):
+def test_a_dry_run_reports_that_k_is_not_chosen_yet(world):
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     done = CliRunner().invoke(cli.app, ["audit", str(study), "--dry-run"])
     assert done.exit_code == 0

@@ -1,4 +1,4 @@
-"""What a table holds is printed, and not obeyed, by the terminal."""
+"""Control characters of the data are shown on the terminal, not executed."""
 
 import io
 

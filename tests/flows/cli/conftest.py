@@ -1,4 +1,4 @@
-"""Room for messages; the spoilt inputs of these tests are a module of this folder."""
+"""A wide terminal for messages, and access to the module of invalid inputs."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(autouse=True)
 def _wide(monkeypatch):
-    """Room for every message on one line."""
+    """Make the terminal wide enough for every message on one line."""
     for console in (out, err):
         monkeypatch.setattr(console, "_width", 220)

@@ -1,4 +1,4 @@
-"""Inputs of an audit that are spoilt, each with what the refusal has to say."""
+"""Invalid inputs of an audit, each with fragments of its error message."""
 
 from collections.abc import Callable
 from pathlib import Path

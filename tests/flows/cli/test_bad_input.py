@@ -1,4 +1,4 @@
-"""What the command line refuses before anything is written."""
+"""The command line refuses invalid input before anything is written."""
 
 import re
 

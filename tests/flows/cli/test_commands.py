@@ -1,4 +1,4 @@
-"""What the commands print, forecast and write."""
+"""Output, forecasts and files of the commands."""
 
 import json
 import os
@@ -36,13 +36,13 @@ def load_latest(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("command", ["runs", "top query-0", "show train-0"])
-def test_questions_before_any_audit_are_refused(world, command):
+def test_reading_commands_before_any_audit_are_refused(world, command):
     first, *others = command.split()
     message = run_refused(world, first, *others, "--study", world / "study.toml")
     assert "Run the audit first" in message
 
 
-def test_questions_about_what_is_not_there(finished):
+def test_unknown_ids_and_runs_are_refused(finished):
     option = ("--study", finished / "study.toml")
     assert "query-10" in run_refused(finished, "top", "query-100", *option), "near ids are named"
     assert "Did you mean" in run_refused(finished, "show", "trian-12", *option)
@@ -54,7 +54,7 @@ def test_questions_about_what_is_not_there(finished):
     assert "-k" in message
 
 
-def test_help_says_what_each_command_needs():
+def test_help_describes_each_command():
     code, out, _ = run("--help")
     assert code == 0
     assert "which training examples helped or harmed" in out
@@ -111,7 +111,7 @@ def test_a_dry_run_after_the_audit_has_nothing_to_compute(finished):
     assert "0 of 4 (4 kept)" in out
 
 
-def test_a_finished_audit_is_only_shown(finished):
+def test_a_finished_audit_is_shown_without_computation(finished):
     """The summary comes from the store: no Prefect, no model, no change."""
     before = contents(finished)
     code, out, message = run("audit", finished / "study.toml")
@@ -208,7 +208,7 @@ def test_doctor_examines_machine_and_study(world):
 
 
 def test_the_installed_command_refuses_without_a_traceback(world):
-    """Once through the real entry point, with nothing of this process in it."""
+    """Runs the installed entry point in a new process."""
     (world / "train.csv").unlink()
     before = contents(world)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Four rows as a file of each format, its table, and the error of one that is refused."""
+"""Four rows as a file of each format, their table, and the error of an invalid file."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ROWS = {
 
 
 def save_table(folder: Path, suffix: str, columns: dict, name: str = "rows") -> TableSource:
-    """The columns as a file of this format, and the section that names it."""
+    """Write the columns to a file of this format; return its section."""
     frame, path = pl.DataFrame(columns), folder / f"{name}.{suffix}"
     if suffix == "parquet":
         frame.write_parquet(path)

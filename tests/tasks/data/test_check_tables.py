@@ -1,4 +1,4 @@
-"""A study is refused that does not fit the rows of its tables."""
+"""A study that contradicts its tables is refused."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_example_tables_fit_their_study():
 
 @pytest.fixture
 def small():
-    """The example's study with three training rows of two labels."""
+    """The study of the example with three training rows of two labels."""
     study = load_study(NLI)
     table = Table(["1", "2", "3"], list("abc"), list("def"), [0, 1, 1], {}, "", "train.csv")
     return study, table

@@ -1,4 +1,4 @@
-"""Rows that are one decision: the same words in their order, but for one in ten."""
+"""Near duplicates: equal words in order, except for one in ten."""
 
 import torch
 
@@ -14,7 +14,7 @@ def table(*texts: str, pairs: list[str] | None = None) -> Table:
 
 
 def group_duplicates(*texts: str, pairs: list[str] | None = None) -> list[list[int]]:
-    """The groups of positions, all pairs being looked at."""
+    """Groups of positions, with all pairs compared."""
     n = len(texts)
     near = torch.tensor([[j for j in range(n) if j != i] for i in range(n)])
     numbers = group_near_duplicates(table(*texts, pairs=pairs), near).tolist()
@@ -22,24 +22,24 @@ def group_duplicates(*texts: str, pairs: list[str] | None = None) -> list[list[i
     return [group for group in groups if len(group) > 1]
 
 
-def test_letters_and_digits_alone_count():
+def test_only_alphanumeric_characters_count():
     assert group_duplicates("It's good!", "its GOOD", "it is good") == [[0, 1]]
 
 
-def test_a_long_text_with_one_word_changed_is_the_same_decision():
+def test_a_long_text_with_one_word_changed_is_a_near_duplicate():
     assert group_duplicates(STORY, STORY.replace("tuesday", "monday"), "another text") == [[0, 1]]
 
 
-def test_a_short_text_with_one_word_more_is_another():
+def test_a_short_text_with_an_additional_word_is_no_duplicate():
     assert group_duplicates("the film was good", "the film was not good") == []
 
 
-def test_the_same_words_in_another_order_are_another_decision():
+def test_equal_words_in_another_order_are_no_duplicates():
     words = STORY.split()
     assert group_duplicates(STORY, " ".join(words[9:] + words[:9])) == []
 
 
-def test_of_pairs_both_have_to_be_alike():
+def test_both_texts_of_a_pair_must_be_similar():
     other = STORY.replace("tuesday", "monday")
     assert group_duplicates(STORY, other, pairs=["rates rose", "rates rose"]) == [[0, 1]]
     assert group_duplicates(STORY, other, pairs=["rates rose", "rates fell"]) == []
@@ -54,7 +54,7 @@ def test_chains_are_joined_and_other_orders_give_the_same_groups():
     assert group_duplicates(texts[2], texts[0], texts[1]) == [[0, 1, 2]]
 
 
-def test_only_neighbours_are_looked_at():
+def test_only_neighbours_are_compared():
     numbers = group_near_duplicates(
         table(STORY, STORY.replace("tuesday", "monday"), "c"), torch.tensor([[2]] * 3)
     )

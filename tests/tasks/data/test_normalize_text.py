@@ -1,4 +1,4 @@
-"""Names are the same in either Unicode form, and what the eye cannot tell apart is told."""
+"""Names are equal in both Unicode forms, and look-alike characters are reported."""
 
 import pytest
 from pydantic import TypeAdapter
@@ -37,7 +37,7 @@ def test_names_are_the_same_in_either_unicode_form(tmp_path, suffix, study, file
     assert table.groups == {"g" + COMPOSED: [COMPOSED, "x"]}
 
 
-def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
+def test_ids_that_look_equal_are_refused(tmp_path):
     source = save_table(tmp_path, "csv", {**ROWS, "id": [COMPOSED, DECOMPOSED, "x", "y"]})
     assert single_problem(refusal(source, tmp_path)).expected == "unique ids"
 
@@ -48,7 +48,7 @@ def test_ids_that_are_one_to_the_eye_are_refused(tmp_path):
      ("neg\u200b", "U+200B ZERO WIDTH SPACE in place of nothing"),
      ("neg\u00a0", "U+00A0 NO-BREAK SPACE")],
 )  # fmt: skip
-def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, expected):
+def test_look_alike_characters_are_reported_by_code_points(tmp_path, label, expected):
     source = save_table(tmp_path, "csv", {**ROWS, "label": ["pos", label, "neg", "pos"]})
     change = single_problem(refusal(source, tmp_path)).remedy
     assert change.startswith('did you mean "neg"? It has ')
@@ -56,6 +56,6 @@ def test_what_the_eye_cannot_tell_apart_is_told_by_code_points(tmp_path, label, 
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\u00a0", "\ufeff \u200d", "\t\x01"])
-def test_a_text_without_any_ink_is_empty(tmp_path, text):
+def test_a_text_of_invisible_characters_is_empty(tmp_path, text):
     source = save_table(tmp_path, "parquet", {**ROWS, "text": ["a", text, "b", "c"]})
     assert single_problem(refusal(source, tmp_path)).got == "an empty text in row 2"

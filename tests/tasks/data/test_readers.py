@@ -1,4 +1,4 @@
-"""Tables are the same in every format, and their digests know every cell."""
+"""Tables are equal in every format, and digests depend on every cell."""
 
 import dataclasses
 import os
@@ -45,7 +45,7 @@ def test_pairs_and_ids_from_row_numbers(tmp_path, suffix):
 
 
 def has_ink(text: str) -> bool:
-    """Whether there is anything to read in it."""
+    """Whether a text has visible characters."""
     return any(unicodedata.category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp") for c in text)
 
 

@@ -1,4 +1,4 @@
-"""A table that cannot be used is refused with the row, the column and a remedy."""
+"""An invalid table is refused with row, column and remedy."""
 
 import pytest
 from pydantic import ValidationError
@@ -104,7 +104,7 @@ def test_label_near_a_name_is_suggested(tmp_path):
 
 
 def test_a_table_whose_footer_points_beyond_its_end(tmp_path, capfd):
-    """Which makes the reader of Polars panic."""
+    """Polars panics on such a file."""
     many = {name: values * 500 for name, values in ROWS.items()}
     source = save_table(tmp_path, "parquet", {**many, "text": [f"{i**3}" for i in range(2000)]})
     path = tmp_path / "rows.parquet"
@@ -163,7 +163,7 @@ def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
         ("rows.jsonl", b'{"id": "1"}\n[1, 2]\n', "line 2: not a JSON object"),
     ],
 )
-def test_files_that_do_not_hold_what_they_say(tmp_path, name, content, got):
+def test_files_with_invalid_content(tmp_path, name, content, got):
     (tmp_path / name).write_bytes(content)
     problem = single_problem(refusal(make_source(name), tmp_path))
     assert problem.where == "[train] table"

@@ -1,4 +1,4 @@
-"""Rows that are no texts: read as the numbers they are, or refused with the row that is wrong."""
+"""Features and images are read as numbers and categories, or refused with the invalid row."""
 
 import io
 import json
@@ -19,7 +19,7 @@ LABELS = ["no", "yes", "no", "yes"]
 
 
 def write_study(folder: Path, frame: pl.DataFrame, file: str = "t.parquet", **keys) -> Path:
-    """A study of labels alone, of a table."""
+    """Write a labels-only study of a table."""
     write = frame.write_csv if file.endswith(".csv") else frame.write_parquet
     write(folder / file)
     lines = ['name = "s"', 'labels = ["no", "yes"]', "[train]", f'table = "{file}"']
@@ -76,8 +76,8 @@ def test_text_of_a_csv_file_is_numbers_where_all_of_it_can_be(tmp_path):
     assert measured.categories == [["1", "x", "2", None]]
 
 
-def test_rows_are_named_by_all_of_their_content(tmp_path):
-    """Signs, points and the numbers in lists count; so do kinds that look like two."""
+def test_descriptions_of_rows_contain_all_values(tmp_path):
+    """Signs, decimal points, lists, and categories that contain separators."""
     frame = pl.DataFrame(
         {
             "a": [1.5, 15.0, -1.5, 1.5],
@@ -104,7 +104,7 @@ def test_rows_are_named_by_all_of_their_content(tmp_path):
     ],
     ids=["infinite", "lengths", "lists of texts", "bytes"],
 )
-def test_what_is_neither_numbers_nor_kinds_is_refused(tmp_path, column, words):
+def test_unsupported_columns_are_refused(tmp_path, column, words):
     message = refusal(
         write_study(tmp_path, pl.DataFrame({"a": column, "y": LABELS}), features=["a"])
     )
@@ -158,12 +158,12 @@ def test_images_of_unequal_or_large_size_are_made_alike(tmp_path):
     ],
     ids=["broken", "lengths", "null", "range", "texts"],
 )
-def test_what_is_no_image_is_refused(tmp_path, column, words):
+def test_invalid_images_are_refused(tmp_path, column, words):
     frame = pl.DataFrame({"i": column, "y": LABELS})
     assert words in refusal(write_study(tmp_path, frame, image="i"))
 
 
-def test_what_is_missing_is_named_with_its_key(tmp_path):
+def test_missing_keys_and_columns_are_named(tmp_path):
     frame = pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS})
     message = refusal(write_study(tmp_path, frame, features=["agge"]))
     assert "[train] features" in message
@@ -182,7 +182,7 @@ def test_what_is_missing_is_named_with_its_key(tmp_path):
     ],
     ids=["audit", "folds", "encoder", "queries of texts"],
 )  # fmt: skip
-def test_what_a_table_of_numbers_cannot_have_is_refused(tmp_path, more, where, words):
+def test_sections_that_need_texts_are_refused(tmp_path, more, where, words):
     path = write_study(tmp_path, pl.DataFrame({"age": [1, 2, 3, 4], "y": LABELS}), features=["age"])
     path.write_text(path.read_text() + more)
     with pytest.raises(StudyError) as caught:
@@ -221,7 +221,7 @@ def test_whole_numbers_that_would_be_rounded_are_refused_with_their_rows(tmp_pat
         (["x", "y", "x", "y"], None),
     ],
 )
-def test_columns_that_were_perhaps_meant_otherwise_are_noted(tmp_path, column, words):
+def test_columns_that_may_be_misread_are_noted(tmp_path, column, words):
     frame = pl.DataFrame({"a": column, "y": LABELS})
     notes = read_rows(write_study(tmp_path, frame, "t.csv", features=["a"])).measurements.notes
     assert len(notes) == (words is not None)

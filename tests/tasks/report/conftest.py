@@ -1,4 +1,4 @@
-"""The audited study as a report reads it."""
+"""Report data of the audited study."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Duplicates, leaks, empty texts and groups that fail together, where they were planted."""
+"""Injected duplicates, leaks, empty texts and groups of failures are found."""
 
 import tiny
 from audited_runs import audited
@@ -8,7 +8,7 @@ from tasks.report.duplicates import find_duplicates
 from tasks.report.tfidf_space import make_tfidf_space
 
 
-def test_planted_duplicates_leaks_and_empty_texts_are_found(world):
+def test_injected_duplicates_leaks_and_empty_texts_are_found(world):
     rows = tiny.rows_of(world / "train.csv")
     base = {**rows[0], "text": "the very fine film was not a dull plot but great fast and bright"}
     other = next(row["label"] for row in rows if row["label"] != base["label"])
@@ -40,7 +40,7 @@ def test_planted_duplicates_leaks_and_empty_texts_are_found(world):
 
 
 def test_queries_that_fail_together_are_a_group(world):
-    """Twenty queries with a word of their own and wrong labels, against twenty others."""
+    """Twenty queries with a common word and wrong labels, against twenty others."""
     queries = tiny.rows_of(world / "queries.csv")
     right = [
         {

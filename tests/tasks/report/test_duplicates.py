@@ -1,4 +1,4 @@
-"""The report calls a pair of rows alike by the rule by which wrong labels are reviewed as one."""
+"""The report and the review of labels use the same rule for near duplicates."""
 
 import handmade_runs
 import pytest
@@ -44,7 +44,7 @@ def made(tmp_path_factory) -> tuple[RunData, TfidfSpace, Duplicates]:
     return night, space, find_duplicates(night, space)
 
 
-def test_the_same_words_in_their_order_are_alike_and_no_others(made):
+def test_rows_with_equal_words_in_order_are_duplicates_and_no_others(made):
     _, _, duplicates = made
     assert duplicates.cluster[0] != -1
     assert duplicates.cluster.tolist() == [duplicates.cluster[0]] * 3 + [-1] * 7

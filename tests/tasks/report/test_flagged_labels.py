@@ -1,4 +1,4 @@
-"""Labels that the newest search flags, and which searches a report is not about."""
+"""Flagged labels of the newest search, and searches that a report ignores."""
 
 import polars as pl
 import tiny
@@ -13,7 +13,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-def test_suspects_are_those_of_the_newest_search(searched):
+def test_flagged_labels_are_those_of_the_newest_search(searched):
     store = open_existing_store(load_study(searched / "study.toml"))
     night = read_run_data(store, store.find_latest().record.run, searched / "study.toml")
     section = read_flagged_labels(night)
@@ -30,7 +30,7 @@ def test_suspects_are_those_of_the_newest_search(searched):
     assert "injected label flips" in html
 
 
-def test_what_another_procedure_did_not_see_is_not_new(audit, monkeypatch):
+def test_rows_missed_by_another_procedure_are_not_new(audit, monkeypatch):
     now = DETECTOR_VERSION
     monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now - 1)
     detect_mislabels.fn(str(audit / "study.toml"))

@@ -1,4 +1,4 @@
-"""The page about nights written by hand: any name, any character, any second night."""
+"""Pages of handmade runs: arbitrary names and characters, and changed second runs."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def test_every_value_is_a_slice_of_its_own(tmp_path):
     assert len({row["slice"] for row in summary.slices}) == 8
 
 
-def test_charts_never_merge_what_reads_alike():
+def test_charts_never_merge_values_with_equal_short_names():
     names = make_short_names(WORDS, charts.MAX_NAME_CHARS)
     assert len(set(names.values())) == len(WORDS)
     assert names[None] == "(no value)"
@@ -115,7 +115,7 @@ def test_no_character_of_a_row_ends_the_page(tmp_path):
 
 
 def mislabels(store, night, margins):
-    """A search as it is in the store, with a signal that some rows lack."""
+    """A search as in the store, with a signal that is null for some rows."""
     table = [
         {"train": i, "rank": i, "id": row["id"], "text": row["text"], "text_pair": None,
          "label": row["label"], "suggested": "b", "reviewed": None, "trained_margin": margin,
@@ -133,8 +133,8 @@ def mislabels(store, night, margins):
     store.write_artifact("mislabels", "ab" * 32, write)
 
 
-def test_a_row_that_came_after_the_training_has_a_bar_less(tmp_path):
-    """The ordinary second night: a signal of the training is null for rows that were not in it."""
+def test_a_row_added_after_training_has_no_bar_for_training_signals(tmp_path):
+    """An ordinary second run: training signals are null for rows added after training."""
     night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
     margins = [None, *(float(i) for i in range(10)), None]
     mislabels(handmade_runs.open_store(tmp_path), night, margins)
@@ -181,12 +181,12 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(("name", "given", "state"), CHECKS)
-def test_each_check_passes_fails_or_says_that_it_cannot_tell(tmp_path, name, given, state):
+def test_each_check_passes_fails_or_is_inconclusive(tmp_path, name, given, state):
     night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
     assert read_checks(night)[name].verdict == state
 
 
-def test_queries_that_are_the_training_rows_are_not_in_order(tmp_path):
+def test_a_check_fails_if_queries_are_training_rows(tmp_path):
     train = rows("t", 12, ["x"], "s")
     night = make_run_data(tmp_path, train, train, solves=GOOD)
     check = read_checks(night)["no leaked queries"]
@@ -194,8 +194,8 @@ def test_queries_that_are_the_training_rows_are_not_in_order(tmp_path):
     assert "Read with care, checks failed: no leaked queries" in build_page(night).headline[2]
 
 
-def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
-    """One wrong query of one, against forty of a hundred: chance says nothing of the former."""
+def test_the_lowest_slice_is_significantly_lower(tmp_path):
+    """One wrong query of one is not significant; 60 wrong of 100 are."""
 
     def make_queries(name, right, count):
         return [
@@ -224,8 +224,8 @@ def test_the_lowest_slice_is_one_that_is_surely_low(tmp_path):
     )
 
 
-def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
-    """By another group, a row in front of both tables, row numbers as ids, a class more."""
+def test_a_second_run_with_other_groups_labels_and_rows(tmp_path):
+    """Another group column, an inserted first row, row numbers as ids, an additional class."""
     store = handmade_runs.open_store(tmp_path)
     train, queries = rows("t", 20, ["x", None], "source"), rows("q", 20, ["x", "y"], "kind")
     for table in (train, queries):
@@ -251,8 +251,8 @@ def test_a_second_night_of_other_groups_labels_and_rows(tmp_path):
     assert re.search(r"changed from kind to region", html)
 
 
-def test_nights_without_a_common_query_say_nothing_of_what_became_harmful(tmp_path):
-    """Not that no row did."""
+def test_runs_without_a_common_query_have_no_changed_rows(tmp_path):
+    """The counts are unknown, not zero."""
     store = handmade_runs.open_store(tmp_path)
     train = rows("t", 20, ["x"], "source")
     for name, prefix in (("one", "q"), ("two", "other")):

@@ -1,4 +1,4 @@
-"""The page about a night: it is whole, asks no network, and no text of the data is markup."""
+"""The page of a run: complete, without network access, and texts are never markup."""
 
 import re
 from html.parser import HTMLParser
@@ -33,7 +33,7 @@ class Elements(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_nothing_on_the_page_asks_a_network(night):
+def test_the_page_loads_nothing_from_a_network(night):
     html = render_page(build_page(night))
     addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
     assert all(address.startswith("http://www.w3.org/") for address in addresses)  # namespaces
@@ -43,12 +43,12 @@ def test_nothing_on_the_page_asks_a_network(night):
         assert attributes.get("href", "#").startswith("#")
 
 
-def test_the_same_night_makes_the_same_page(night):
+def test_the_page_of_a_run_is_reproducible(night):
     made = [re.sub(r"Made [\d: -]+ UTC", "", render_page(build_page(night))) for _ in range(2)]
     assert made[0] == made[1]
 
 
-def test_two_nights_are_compared(world):
+def test_two_runs_are_compared(world):
     before = audited(world)
     queries = tiny.rows_of(world / "queries.csv")
     tiny.write_rows(world / "queries.csv", queries[:-2])
@@ -102,7 +102,7 @@ DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
     ],
     ids=["one query", "no query answered", "no groups", "one candidate"],
 )
-def test_a_night_with_little_in_it_has_a_page_too(world, queries, changes):
+def test_a_run_of_few_queries_has_a_page(world, queries, changes):
     tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:queries])
     night = audited(world, **changes)
     page = build_page(night)

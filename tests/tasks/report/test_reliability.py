@@ -1,4 +1,4 @@
-"""When a report is to be read with care, and the baselines beside its effects."""
+"""Failed checks in the headline, and baselines."""
 
 import pytest
 from audited_runs import audited
@@ -9,7 +9,7 @@ from tasks.report.reliability import check_reliability, compare_baselines
 from tasks.report.tfidf_space import make_tfidf_space
 
 
-def test_the_page_says_when_it_should_not_be_believed(world):
+def test_the_headline_names_failed_checks(world):
     night = audited(world, curvature={"damping": 1e6}, candidates={"kind": "knn", "k": 2})
     checks = {check.name: check for check in check_reliability(night)}
     assert checks["gradient product"].passed is False

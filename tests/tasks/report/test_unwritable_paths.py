@@ -1,4 +1,4 @@
-"""Exports and reports to full and forbidden places: in words, and no half of a file is left."""
+"""Exports and reports to full or read-only disks: an error message, and no partial file."""
 
 import os
 import subprocess
@@ -81,7 +81,7 @@ def test_a_limit_on_files_is_refused_and_leaves_nothing(folder, tmp_path):
 
 @pytest.mark.parametrize("kind", ["csv", "report"])
 @pytest.mark.parametrize("place", ["a file as folder", "no folder can be made", "a folder"])
-def test_a_place_that_cannot_be_written_is_refused(folder, tmp_path, kind, place):
+def test_a_path_that_cannot_be_written_is_refused(folder, tmp_path, kind, place):
     (tmp_path / "file").write_text("mine")
     to = {
         "a file as folder": tmp_path / "file" / "out.html",
@@ -96,7 +96,7 @@ def test_a_place_that_cannot_be_written_is_refused(folder, tmp_path, kind, place
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_page_that_is_there_stays_until_the_new_one_is_whole(folder, tmp_path, monkeypatch):
+def test_an_existing_page_is_replaced_atomically(folder, tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     write(folder, page, "report")
     before = page.read_bytes()

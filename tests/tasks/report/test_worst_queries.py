@@ -1,4 +1,4 @@
-"""The worst queries, the rows at both ends of their effects, and what these have in common."""
+"""The worst queries, their most harmful and helpful rows, and shared properties of these."""
 
 import polars as pl
 import tiny
@@ -9,7 +9,7 @@ from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.worst_queries import make_query_cases
 
 
-def test_cases_are_the_worst_queries_with_both_ends(night):
+def test_cases_are_the_worst_queries_with_top_k_and_bottom_k(night):
     worst = make_query_cases(night, find_duplicates(night, make_tfidf_space(night)))
     losses = [case.query["loss"] for case in worst]
     assert losses == sorted(night.queries["loss"].to_list(), reverse=True)[: len(losses)]
@@ -20,7 +20,7 @@ def test_cases_are_the_worst_queries_with_both_ends(night):
         assert [row["effect"] for row in case.helpful] == helpful
 
 
-def test_what_rows_have_in_common_is_told(world):
+def test_shared_properties_of_harmful_rows_are_reported(world):
     """Where all harm comes from one rare source, the page says so."""
     rows = tiny.rows_of(world / "train.csv")
     night = audited(world)

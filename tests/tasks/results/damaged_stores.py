@@ -1,4 +1,4 @@
-"""Ways to damage the store of an audit or to cut new files short, and the commands that read it."""
+"""Functions that damage a store or truncate new files, and the commands that read it."""
 
 import resource
 import shutil
@@ -12,7 +12,7 @@ from tasks.study.study import load_study
 
 
 def run(*args: object) -> tuple[int, str]:
-    """The exit code and all that was printed; what is not an exit is raised."""
+    """Exit code and output of a command; other exceptions are raised."""
     result = CliRunner().invoke(cli.app, [str(arg) for arg in args])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -66,7 +66,7 @@ def lose(path):
 
 
 def half(folder):
-    """Half of the shards of a finished run, manifests and all."""
+    """Delete half of the shards of a finished run, with their manifests."""
     store = store_of(folder)
     name = first_run_name(folder)
     keys = [shard.key for shard in store.read_record(name).list_shards()]

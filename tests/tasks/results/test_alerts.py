@@ -1,4 +1,4 @@
-"""Word of a run arrives at a webhook: what is beyond a limit, and nothing that is not."""
+"""Alerts arrive at a webhook, for exceeded limits only."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ from tasks.terminal.doctor import run_checks
 
 @pytest.fixture
 def webhook(monkeypatch):
-    """A real server on loopback: what it was told, and how many times it answers 500 first."""
+    """A local server: received payloads, and the number of initial responses with status 500."""
     messages, faults = [], [0]
 
     class Hook(BaseHTTPRequestHandler):
@@ -46,7 +46,7 @@ def webhook(monkeypatch):
     server.shutdown()
 
 
-def test_it_arrives_after_two_faults_and_not_without_an_address(webhook):
+def test_an_alert_arrives_after_two_failures_and_not_without_an_address(webhook):
     messages, faults = webhook
     faults[0] = 2
     assert send_alert(
@@ -67,7 +67,7 @@ def test_a_webhook_that_fails_is_a_warning_without_its_address(webhook, caplog):
 
 
 @pytest.mark.parametrize("address", [None, "", "no address", "ftp://host/x", "http://", "//host"])
-def test_an_address_that_is_none_is_told_and_not_shown(address, monkeypatch, caplog):
+def test_an_invalid_address_is_reported_and_not_quoted(address, monkeypatch, caplog):
     monkeypatch.delenv("HOOK", raising=False)
     if address is not None:
         monkeypatch.setenv("HOOK", address)
@@ -77,7 +77,7 @@ def test_an_address_that_is_none_is_told_and_not_shown(address, monkeypatch, cap
     assert address is None or len(address) < 8 or address not in caplog.text
 
 
-def test_an_address_in_place_of_its_variable_is_refused_without_being_shown(world):
+def test_an_address_instead_of_a_variable_is_refused_without_being_quoted(world):
     study = tiny.write_study(world, notify={"webhook_env": "https://hooks.test/secret-path"})
     with pytest.raises(StudyError) as refused:
         load_study(study)
@@ -85,7 +85,7 @@ def test_an_address_in_place_of_its_variable_is_refused_without_being_shown(worl
     assert "secret-path" not in str(refused.value)
 
 
-def test_the_doctor_fails_a_webhook_that_is_not_there(world, monkeypatch):
+def test_the_doctor_reports_a_missing_webhook(world, monkeypatch):
     study = tiny.write_study(world, notify={"webhook_env": "NO_SUCH"})
     (check,) = [check for check in run_checks(study) if check.name == "webhook"]
     assert not check.passed
@@ -97,7 +97,7 @@ def test_the_doctor_fails_a_webhook_that_is_not_there(world, monkeypatch):
 
 @pytest.fixture
 def nights(world):
-    """Two runs; between them a training row got another label and another model was trained."""
+    """Two runs; in between a training row was relabelled and another model trained."""
     study = tiny.write_study(world, candidates={"kind": "full"})
     store, first = tiny.run_directly(study)
     rows = tiny.rows_of(world / "train.csv")
@@ -107,7 +107,7 @@ def nights(world):
     return store, first, second
 
 
-def test_what_is_beyond_a_limit_is_told(nights):
+def test_exceeded_limits_are_reported(nights):
     store, first, second = nights
     tight = Notify(residual_above=1e-12, harmful_above=0.01, new_suspects_above=0, recall_below=1)
     found_breaches = {breach.what: breach for breach in find_breaches(store, second, tight)}

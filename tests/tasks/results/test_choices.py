@@ -1,4 +1,4 @@
-"""What is said of choices that are to be doubted, and that nothing is said of the others."""
+"""Warnings about unreliable choices, and none about reliable ones."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tasks.results.choices import (
 from tasks.run.method_choice import FULL, KNN, MethodSelection
 
 
-def test_a_choice_to_be_doubted_is_said():
+def test_an_unreliable_choice_yields_a_warning():
     dampings = (0.01, 0.1, 1.0)
     assert not list(
         warn_damping_choice(DampingSelection(0.1, "retraining", dampings, (0.2, 0.5, 0.3)))
@@ -32,7 +32,7 @@ def test_a_choice_to_be_doubted_is_said():
     assert "at no damping" in nothing
 
 
-def test_nearest_neighbours_are_never_taken_in_silence():
+def test_nearest_neighbours_always_yield_a_warning():
     choice = MethodSelection(KNN, "No other method fits.", ())
     entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]
     entries.append({"at": 10, "share": 0.9, "low": 0.8, "high": 1.0, "label": "pos"})
@@ -47,7 +47,7 @@ def test_nearest_neighbours_are_never_taken_in_silence():
     assert late == "[candidates] minutes: It is the quickest."
 
 
-def test_a_k_that_holds_too_little_of_other_queries_is_said():
+def test_a_k_with_low_recall_on_other_queries_yields_a_warning():
     chosen = KSelection(20, 0.95, 100, 16, (KTrial(20, 0.97, 0.9, 1.0),))
     recall = {"at": 100, "share": 0.8, "low": 0.7, "high": 0.9}
     (alarm,) = warn_k_selection(chosen, [recall])
@@ -57,7 +57,7 @@ def test_a_k_that_holds_too_little_of_other_queries_is_said():
     assert list(warn_k_selection(chosen, [unsure, recall | {"at": 10}, *of_a_part])) == []
 
 
-def test_that_no_k_was_enough_is_said():
+def test_a_full_scan_for_want_of_a_sufficient_k_yields_a_warning():
     tried = (KTrial(20, 0.7, 0.6, 0.8), KTrial(50, 0.6, 0.5, 0.7))
     (alarm,) = warn_k_selection(KSelection(None, 0.95, 100, 16, tried), [])
     assert "up to 50" in alarm

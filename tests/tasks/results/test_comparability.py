@@ -1,4 +1,4 @@
-"""The last run that can be compared: one answer for the report and the alerts, by no clock."""
+"""The last comparable run, equal for report and alerts, by sequence number instead of time."""
 
 import handmade_runs
 from handmade_runs import Row
@@ -13,13 +13,13 @@ TRAIN, QUERIES = [Row(f"t{i}", f"text {i}") for i in range(3)], [Row("q", "query
 
 
 def write_run(store: Store, name: str, harmful: int, **parts: str) -> None:
-    """A run in which one training row does harm; all are opened in the same second."""
+    """Write a run with one harmful training row; all runs are opened in the same second."""
     effects = {(0, t): -0.5 if t == harmful else 0.5 for t in range(len(TRAIN))}
     handmade_runs.write_run(store, name, TRAIN, QUERIES, effects, **parts)
 
 
-def test_of_runs_in_one_second_the_earlier_is_compared_with(tmp_path):
-    """Also if its name is the later one, and if another came between that cannot be compared."""
+def test_of_runs_in_the_same_second_the_earlier_is_compared(tmp_path):
+    """Also if its name sorts later, and if an incomparable run is between them."""
     store = handmade_runs.open_store(tmp_path)
     write_run(store, "z", 0)
     write_run(store, "m", 0, damping="other")

@@ -1,4 +1,4 @@
-"""Runs whose effects answer different questions: nothing is counted of them."""
+"""Runs with incomparable effects have no counts."""
 
 import polars as pl
 from rich.console import Console
@@ -23,6 +23,6 @@ def test_runs_that_cannot_be_compared_have_no_counts():
     assert difference.count("stopped") is None
 
 
-def test_rows_of_runs_that_cannot_be_compared_are_not_told():
+def test_runs_that_cannot_be_compared_have_no_changed_rows():
     sides = RunPair(None, None, None, 100, "nothing")  # type: ignore[arg-type]
     assert sides.find_changes(pl.DataFrame()) is None

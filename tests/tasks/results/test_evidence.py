@@ -1,4 +1,4 @@
-"""One table of evidence: each number of a certificate gets to the store, terminal and report."""
+"""The table EVIDENCE: each number of a certificate is stored, and shown where it has a label."""
 
 from dataclasses import dataclass, field, fields, replace
 
@@ -26,7 +26,7 @@ OWN_COLUMNS = {"query", "reason", "resembles_gradient_product", "solver", "origi
 
 
 def make_certificate(kind=Certificate, **numbers):
-    """Two queries of which everything is known."""
+    """A certificate of two queries without missing numbers."""
     values = {
         "residual": [1e-4, 2e-4],
         "full_residual": [0.1, 0.3],
@@ -68,7 +68,7 @@ def test_a_number_without_a_label_is_only_stored():
     }
 
 
-def test_every_row_gets_to_the_terminal_and_the_report():
+def test_every_number_is_shown_on_the_terminal_and_in_the_report():
     frame = make_solves_frame(torch.tensor([7, 8]), make_certificate(), "cg")
     for name in {item.name for item in fields(Certificate)} - {"reasons"}:
         assert frame[name].null_count() == 0, name
@@ -102,7 +102,7 @@ def test_every_row_gets_to_the_terminal_and_the_report():
     ]
 
 
-def test_what_is_not_known_is_not_said():
+def test_unknown_numbers_are_not_shown():
     blank = make_blank_certificate(torch.tensor([True, True]), 0.1, (None, None))
     frame = make_solves_frame(torch.tensor([0, 1]), blank, "sketch")
     known = read_diagnostics(frame.lazy())
@@ -197,7 +197,7 @@ def test_batches_are_concatenated_number_by_number():
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WithTrust(Certificate):
-    """A certificate with a number that is made up."""
+    """A certificate with an additional number."""
 
     trust: Tensor | None = field(default=None, metadata=per_query(take_min, needs_solution=True))
 
@@ -212,8 +212,8 @@ TRUST = EvidenceRow(
 )
 
 
-def test_a_number_more_is_a_field_a_column_and_a_row():
-    """Nothing but these three knows of it: the loops take it to every place."""
+def test_an_additional_number_needs_a_field_a_column_and_a_row():
+    """No other code names it: loops over the table do the rest."""
     models = [
         make_certificate(WithTrust, trust=[0.9, 0.2]),
         make_certificate(WithTrust, trust=[0.8, 0.4]),
@@ -237,7 +237,7 @@ def test_a_number_more_is_a_field_a_column_and_a_row():
     assert combine_certificates([older, models[0]]).trust is None
 
 
-def test_a_field_that_does_not_say_how_it_is_combined_is_refused():
+def test_a_field_without_a_rule_of_combination_is_refused():
     @dataclass(frozen=True, eq=False, kw_only=True)
     class Careless(Certificate):
         trust: Tensor | None = None

@@ -1,4 +1,4 @@
-"""`fastif verify` and all that reads, on stores that are really damaged, half there or empty."""
+"""`fastif verify` and reading commands on damaged, incomplete and empty stores."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def _wide(monkeypatch):
 
 @pytest.fixture(scope="module")
 def audited(made, tmp_path_factory):
-    """An audit with sketches, a search for wrong labels and verdicts."""
+    """A store with an audit by sketches, a search for wrong labels and annotations."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("integrity") / "made")
     sketch = {"kind": "sketch", "k": 12}
     study = tiny.write_study(folder, candidates=sketch)
@@ -49,8 +49,8 @@ def world(audited, tmp_path):
     return tiny.copy(audited, tmp_path / "world")
 
 
-def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
-    """Every file of the store, of every kind, one after the other."""
+def test_three_inverted_bytes_in_any_file_are_reported(world):
+    """Every file of the store, one after the other."""
     study, root = world / "study.toml", world / "store"
     paths = sorted(path for path in root.rglob("*") if path.is_file())
     kinds = {path.relative_to(root).parts[1] for path in paths if "parts" in path.parts}
@@ -66,7 +66,7 @@ def test_three_bytes_inverted_in_any_file_at_rest_are_told(world):
     assert run("verify", "--study", study)[0] == 0
 
 
-def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
+def test_a_run_with_half_its_shards_is_damaged_and_not_read(world):
     study, progress = world / "study.toml", half(world)
     code, text = run("verify", "--study", study)
     assert code == 1
@@ -89,7 +89,7 @@ def test_a_run_with_half_its_shards_is_not_whole_and_answers_nothing(world):
         *(("train", spoil) for spoil in (cut, empty, foreign, lose)),
     ],
 )
-def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spoil):
+def test_commands_refuse_a_damaged_table_and_name_the_file(world, table, spoil):
     store = store_of(world)
     path = sorted(store.layout.table(table, first_run_name(world)).rglob("*.parquet"))[0]
     spoil(path)
@@ -108,8 +108,8 @@ def test_what_reads_a_damaged_table_refuses_and_names_the_file(world, table, spo
     assert path.name in text
 
 
-def test_texts_are_never_none_where_the_training_rows_are_gone(world):
-    """The table, its manifest and all: no reader prints a text that it does not have."""
+def test_texts_are_never_none_where_the_training_table_is_missing(world):
+    """Without the table and its manifest, no reader prints placeholder texts."""
     store = store_of(world)
     name = first_run_name(world)
     store.layout.manifest(name, "train").unlink()
@@ -123,7 +123,7 @@ def test_texts_are_never_none_where_the_training_rows_are_gone(world):
     assert "train.json: missing" in text
 
 
-def test_people_s_verdicts_stay_whatever_becomes_of_their_file(world):
+def test_annotations_are_never_removed_even_if_their_file_is_damaged(world):
     store = store_of(world)
     (digest,) = store.find_artifacts("verdicts")
     flip(store.layout.artifact("verdicts", digest) / "verdicts.parquet")
@@ -135,7 +135,7 @@ def test_people_s_verdicts_stay_whatever_becomes_of_their_file(world):
     assert store.list_artifact_digests("verdicts") == [digest]
 
 
-def test_an_unfinished_run_says_so(world):
+def test_an_unfinished_run_is_reported(world):
     store = store_of(world)
     name = first_run_name(world)
     store.withdraw(name, [store.read_record(name).list_shards()[-1].key])
@@ -149,7 +149,7 @@ def test_an_unfinished_run_says_so(world):
         assert "not finished" in text or "expected a finished run" in text or "Refused" in text
 
 
-def test_an_empty_store_and_none_at_all_are_answered_in_words(world):
+def test_an_empty_and_a_missing_store_yield_messages(world):
     shutil.rmtree(world / "store" / "runs")
     for command in (*READING[:3], *READING[4:]):
         code, text = run(*command(world))
@@ -194,7 +194,7 @@ def test_a_damaged_sketcher_is_fitted_again_and_the_same(world):
     assert not store.find_damaged_artifacts()
 
 
-def test_a_run_that_lost_its_place_among_the_others_is_told(world):
+def test_a_run_without_its_sequence_number_is_reported(world):
     study = world / "study.toml"
     store, later = tiny.run_directly(study, "later")
     assert store.find_latest().record.run == later
@@ -216,7 +216,7 @@ def test_a_run_that_lost_its_place_among_the_others_is_told(world):
         (("init",), "new.toml"),
     ],
 )
-def test_a_file_that_cannot_be_written_whole_is_not_left_by_half(world, command, name):
+def test_a_file_that_cannot_be_written_completely_is_removed(world, command, name):
     study = () if command == ("init",) else ("--study", world / "study.toml")
     to = () if command == ("init",) else ("--out",)
     with files_of_at_most(100):
@@ -228,8 +228,8 @@ def test_a_file_that_cannot_be_written_whole_is_not_left_by_half(world, command,
 
 
 @pytest.mark.parametrize("place", ["parts/verdicts", "parts/mislabels", "runs"])
-def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monkeypatch, place):
-    """Whoever runs these tests may read everything, so the system's answer is put in its place."""
+def test_an_unreadable_folder_is_not_treated_as_empty(world, monkeypatch, place):
+    """Tests may run as root, which can read everything, so the system's error is simulated."""
     closed, real, listed = world / "store" / place, os.scandir, os.listdir
 
     def answer(question):
@@ -256,7 +256,7 @@ def test_a_folder_that_may_not_be_read_is_not_taken_for_an_empty_one(world, monk
 
 
 def test_a_copied_manifest_does_not_count_a_shard_twice(world):
-    """As programs that synchronise folders leave one."""
+    """Like the copies that file synchronisation leaves."""
     store, study = store_of(world), world / "study.toml"
     rows = store.scan("scores", first_run_name(world)).collect()
     manifest = store.layout.manifest(
@@ -276,7 +276,7 @@ def test_a_copied_manifest_does_not_count_a_shard_twice(world):
     assert run("verify", "--study", study)[0] == 0
 
 
-def test_what_a_file_manager_leaves_in_a_store_is_no_run_and_no_part(world):
+def test_files_of_a_file_manager_are_no_runs_and_no_artifacts(world):
     store, study = store_of(world), world / "study.toml"
     name = first_run_name(world)
     for place in (".", "runs", f"runs/{name}", "parts", "parts/verdicts", "parts/mislabels"):

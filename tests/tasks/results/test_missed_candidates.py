@@ -1,4 +1,4 @@
-"""What a summary says of the recall: the whole, and the groups that are served worse."""
+"""Recall in a summary: over all queries, and warnings for groups with lower recall."""
 
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 
@@ -6,7 +6,7 @@ OLD = [
     {"at": 10, "queries": 8, "share": 0.9, "low": 0.6, "high": 1.0},
     {"at": 100, "queries": 8, "share": 0.7, "low": 0.4, "high": 0.9},
 ]
-"""As stored before there were labels in it."""
+"""Entries in the format of older versions, without labels."""
 
 WHOLE = [record | {"method": None, "label": None, "slice": None, "rest": None} for record in OLD]
 
@@ -16,13 +16,13 @@ def _make_entry(label, share, rest, chance, at=10):
     return numbers | {"label": label, "slice": None, "rest": rest, "chance": chance}
 
 
-def test_what_older_runs_stored_is_read():
+def test_records_of_older_runs_are_read():
     assert describe_recall(OLD) == describe_recall(WHOLE)
     assert "0.70 of the top 100 (0.40 - 0.90), 8 queries" in describe_recall(OLD)
     assert list(warn_low_recall(OLD)) == list(warn_low_recall([])) == []
 
 
-def test_only_what_is_clearly_worse_is_named():
+def test_only_significantly_worse_groups_are_named():
     by_luck = _make_entry("a", 0.2, 0.9, chance=0.2)
     hardly = _make_entry("b", 0.9, 0.95, chance=0.01)
     better = _make_entry("c", 1.0, 0.5, chance=1.0)
@@ -39,12 +39,12 @@ def test_only_what_is_clearly_worse_is_named():
     assert "slice hans" in slices
 
 
-def test_little_is_said_once_for_all():
+def test_low_recall_is_reported_once():
     (alarm,) = warn_low_recall([WHOLE[0] | {"share": 0.3}])
     assert "30% of the 10 most influential" in alarm
 
 
-def test_each_method_of_a_union_is_told_and_none_of_them_is_an_alarm():
+def test_each_method_of_a_union_is_reported_and_none_yields_a_warning():
     by_method = [WHOLE[0] | {"method": "knn", "share": 0.1}, WHOLE[1] | {"method": "knn"}]
     evidence = describe_recall([*WHOLE, *by_method])
     assert evidence == f"{describe_recall(WHOLE)}; knn alone 0.10 and 0.70"

@@ -1,4 +1,4 @@
-"""Devices: named, checked, and lent to one thread at a time."""
+"""Devices: parsed, checked, and leased to one thread at a time."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def load_devices(world, value: object) -> str | tuple[str, ...]:
     return load_study(tiny.write_study(world, run={"devices": value})).run.devices
 
 
-def test_names_are_whole_and_in_order(world):
+def test_device_names_are_complete_and_in_order(world):
     assert load_study(tiny.write_study(world)).run.devices == "auto"
     assert load_devices(world, "auto") == "auto"
     assert load_devices(world, "cpu") == ("cpu",)
@@ -50,7 +50,7 @@ def test_names_are_whole_and_in_order(world):
         (["cuda", "cuda:0"], "each GPU once"),
     ],
 )
-def test_other_names_are_refused_with_the_study(world, value, message):
+def test_invalid_device_names_are_refused_with_the_study(world, value, message):
     with pytest.raises(StudyError) as raised:
         load_devices(world, value)
     assert "[run] devices" in str(raised.value)
@@ -69,7 +69,7 @@ def test_auto_is_one_worker_of_the_processor():
 
 
 @no_gpu
-def test_a_device_that_is_not_there_is_refused_before_anything_is_opened(world):
+def test_a_missing_device_is_refused_before_anything_is_opened(world):
     study = tiny.write_study(world, run={"devices": ["cuda:0", "cuda:7"]})
     before = sorted(world.rglob("*"))
     with pytest.raises(InputError) as raised:
@@ -94,7 +94,7 @@ def test_devices_are_no_part_of_what_a_run_computes(world):
     assert plan_run(tiny.write_study(world, run={"devices": ["cpu", "cpu"]})).ref == ref
 
 
-def test_a_device_is_lent_to_one_thread_at_a_time_and_always_comes_back():
+def test_a_device_is_leased_to_one_thread_at_a_time_and_always_released():
     leases, lock, at_work, most = DeviceLeases(), threading.Lock(), [], []
     start = threading.Barrier(4)
 
@@ -121,7 +121,7 @@ def test_a_device_is_lent_to_one_thread_at_a_time_and_always_comes_back():
         assert (first, second) == BOTH
 
 
-def test_who_finds_no_device_free_waits_for_one():
+def test_a_thread_waits_for_a_free_device():
     leases, order = DeviceLeases(), []
 
     def late() -> None:

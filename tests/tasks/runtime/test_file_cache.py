@@ -1,4 +1,4 @@
-"""What a process has read it reads once, and again as soon as the file is another.
+"""A process reads each file once, and again when it changes.
 
 Opens are counted by the interpreter's own audit events, whoever opens the file.
 """
@@ -51,12 +51,12 @@ def counted_opens():
 
 
 def settle() -> None:
-    """Wait until files that were written just now count as settled."""
+    """Wait until files written just now are old enough to be cached."""
     time.sleep(2 * SETTLED_NS / 1e9)
 
 
 def _audit(study: Path) -> tuple[Store, int]:
-    """What command and flow do, in their order: the first plans and checks, as does the second."""
+    """Plan and validate twice, as the command and then the flow do."""
     validate_run(plan_run(study))
     plan = plan_run(study)
     ref, store = plan.ref, start_run(plan).store
@@ -88,7 +88,7 @@ def test_an_audit_reads_study_tables_and_weights_once(world, several):
 
 @pytest.mark.parametrize("name", ["train.csv", "queries.csv", "study.toml"])
 def test_a_file_that_changes_is_read_again(world, name):
-    """In place, with the same size and with the times it had before: the entry's time tells."""
+    """In place, with equal size and modification time: only the change time differs."""
     study = tiny.write_study(world)
     settle()
     before, path = read_inputs(study), world / name
@@ -105,7 +105,7 @@ def test_a_file_that_changes_is_read_again(world, name):
     assert (after.study != before.study) == (name == "study.toml")
 
 
-def test_a_file_that_takes_the_place_of_another_is_read(world):
+def test_a_replaced_file_is_read_again(world):
     settle()
     before = compute_model_digest(world / "model")
     path = world / "model" / "model.safetensors"
@@ -117,8 +117,8 @@ def test_a_file_that_takes_the_place_of_another_is_read(world):
     assert compute_model_digest(world / "model") != before
 
 
-def test_a_file_that_was_written_just_now_is_not_trusted(world):
-    """Two writes within one tick of the clock leave the same times."""
+def test_a_file_written_just_now_is_not_cached(world):
+    """Two writes within one tick of the clock have equal time stamps."""
     study = tiny.write_study(world)
     with counted_opens() as opens:
         read_study(study)
@@ -126,7 +126,7 @@ def test_a_file_that_was_written_just_now_is_not_trusted(world):
     assert opens[str(study)] == 2
 
 
-def test_a_file_that_is_gone_is_refused_again(world):
+def test_a_deleted_file_is_refused(world):
     settle()
     study = world / "study.toml"
     read_inputs(study)
@@ -136,7 +136,7 @@ def test_a_file_that_is_gone_is_refused_again(world):
 
 
 def test_a_model_that_changes_after_the_plan_is_refused_in_the_same_process(world):
-    """The plan is handed down, and its tables with it; the model is what is loaded afresh."""
+    """The plan and its tables are passed on; the model is loaded again."""
     settle()
     plan = plan_run(world / "study.toml")
     path = world / "model" / "model.safetensors"
@@ -147,7 +147,7 @@ def test_a_model_that_changes_after_the_plan_is_refused_in_the_same_process(worl
         open_run(plan)
 
 
-def test_a_plan_that_is_handed_down_is_the_job_of_its_reference(world):
+def test_a_passed_plan_equals_the_plan_of_its_reference(world):
     plan = plan_run(world / "study.toml")
     context = open_run(plan)
     assert context.plan.inputs is plan.inputs
@@ -165,7 +165,7 @@ def test_a_plan_that_is_handed_down_is_the_job_of_its_reference(world):
         (5_000_000_000, 5_000_000_000, 3_100_000_000, True),
     ],
 )
-def test_times_of_whole_seconds_are_trusted_later(modified, changed, age, settled):
-    """A file system with ticks of two seconds shows two writes within one as the same file."""
+def test_files_with_coarse_time_stamps_are_cached_later(modified, changed, age, settled):
+    """A file system with ticks of two seconds gives two writes the same time stamp."""
     version = FileVersion(1, 2, 3, modified, changed)
     assert is_settled(version, max(modified, changed) + age) is settled

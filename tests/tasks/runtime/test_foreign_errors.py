@@ -1,4 +1,4 @@
-"""What a library raises becomes a refusal with four parts; a mistake of ours is told as one."""
+"""Library exceptions become messages of four parts; bugs in fastif are reported as bugs."""
 
 import errno
 import json
@@ -53,7 +53,7 @@ RAISED = {
 
 
 @pytest.mark.parametrize("case", RAISED.values(), ids=list(RAISED))
-def test_the_exceptions_of_libraries_have_four_parts(case):
+def test_exceptions_of_libraries_are_translated_to_four_parts(case):
     work, where, got = case
     error = catch_error(work)
     refusal = to_input_error(error)
@@ -66,7 +66,7 @@ def test_the_exceptions_of_libraries_have_four_parts(case):
     assert again.value.__cause__ is error
 
 
-def test_the_place_is_that_of_the_module_that_called_the_library():
+def test_the_place_is_derived_from_the_module_that_called_the_library():
     class Broken(PreTrainedTokenizerBase):
         def __call__(self, *_, **__):
             return json.loads("{")
@@ -75,13 +75,13 @@ def test_the_place_is_that_of_the_module_that_called_the_library():
     assert to_input_error(error).where == "tokenizer of the study"
 
 
-def test_a_file_that_may_not_be_read_is_named():
+def test_a_file_without_read_permission_is_named():
     error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/etc/secret")
     refusal = to_input_error(error)
     assert (refusal.where, refusal.got) == ("/etc/secret", "Permission denied")
 
 
-def test_what_is_ours_says_so_itself():
+def test_exceptions_of_fastif_are_not_translated():
     study_error = StudyError("study.toml", [Problem("a", "b", "c", "d")])
     shard = ShardError("run x, shard 0 (queries 0 to 4): RuntimeError: odd")
     for error in (study_error, shard):
@@ -100,8 +100,8 @@ def dry_run(world) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("trace", ["", "1"])
-def test_the_command_line_prints_a_trace_only_where_it_is_asked_for(world, monkeypatch, trace):
-    """With a tokenizer that this library cannot read."""
+def test_the_command_line_prints_a_traceback_only_on_request(world, monkeypatch, trace):
+    """The tokenizer file is invalid."""
     (world / "model" / "tokenizer.json").write_text('{"version": "1.0", "model": {"type": "New"}}')
     (world / "model" / "vocab.txt").unlink(missing_ok=True)
     monkeypatch.setenv(TRACEBACK_VARIABLE, trace)
@@ -112,8 +112,8 @@ def test_the_command_line_prints_a_trace_only_where_it_is_asked_for(world, monke
     assert not (world / "store").exists()
 
 
-def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
-    """Injected: a function of ours that reads a key that is not there."""
+def test_a_bug_in_fastif_is_reported_as_one(world, monkeypatch):
+    """A function of fastif is patched to raise a KeyError."""
 
     def broken(*_):
         return {}["oops"]
@@ -129,7 +129,7 @@ def test_a_mistake_of_ours_is_told_as_one(world, monkeypatch):
 
 
 def test_a_flow_can_be_sent_to_a_worker():
-    """Prefect sends it along with each task."""
+    """Prefect pickles the flow with each task."""
     import cloudpickle
 
     from flows.audit import audit

@@ -1,4 +1,4 @@
-"""Every second belongs to the innermost stage, in whatever thread that is."""
+"""Time is credited to the innermost stage, in whatever thread it is."""
 
 import threading
 
@@ -8,7 +8,7 @@ from tasks.runtime.stage_timer import StageTimer
 
 
 class Hand:
-    """A clock's hand that the test moves."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.at = 100.0
@@ -22,7 +22,7 @@ def hand() -> Hand:
     return Hand()
 
 
-def test_what_opens_within_a_stage_is_taken_off_it(hand):
+def test_a_nested_stage_is_subtracted(hand):
     clock = StageTimer(hand)
     hand.at += 1  # no stage is open: nobody's
     with clock.stage("outer"):
@@ -66,7 +66,7 @@ def test_a_stage_that_fails_is_closed(hand):
     assert clock.seconds == {"a": 1}
 
 
-def test_started_anew_it_knows_nothing_even_within_a_stage(hand):
+def test_a_restart_resets_the_timer_even_within_a_stage(hand):
     clock = StageTimer(hand)
     with clock.stage("a"):
         hand.at += 1

@@ -1,4 +1,4 @@
-"""Paths that a user named: what lies there, and what may be written where."""
+"""Descriptions of paths, and checks of output paths."""
 
 import os
 
@@ -23,7 +23,7 @@ from tasks.study.study import load_study
 
 @pytest.fixture
 def strange(tmp_path):
-    """Name -> what it is, of paths that are no files."""
+    """Descriptions, by name, of paths that are no regular files."""
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     (tmp_path / "dangling.csv").symlink_to("nothing.csv")
@@ -40,7 +40,7 @@ def strange(tmp_path):
     }
 
 
-def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
+def test_paths_that_are_no_files_are_described(tmp_path, strange):
     for name, what in strange.items():
         source = TableSource(table=name, text=("text",), label="label")
         with pytest.raises(StudyError) as caught:
@@ -58,7 +58,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path, strange):
         check_page_path(str(tmp_path / "page.html"))
 
 
-def test_nothing_is_written_into_a_store(tmp_path, monkeypatch):
+def test_no_output_is_written_into_a_store(tmp_path, monkeypatch):
     store = tmp_path / "store"
     (store / "tables").mkdir(parents=True)
     (tmp_path / "link").symlink_to("store")
@@ -72,7 +72,7 @@ def test_nothing_is_written_into_a_store(tmp_path, monkeypatch):
         check_outside(store, tmp_path / path)
 
 
-def test_the_option_of_a_selection_says_what_is_wrong_with_it(tmp_path):
+def test_an_invalid_selection_is_refused_by_its_option(tmp_path):
     result = MislabelResult(pl.DataFrame({"id": ["a", "b"], "rank": [0, 1]}), {})
     store = Store.open(tmp_path / "store", "tiny")
     (tmp_path / "n.csv").write_text("x\n1\n")
@@ -102,7 +102,7 @@ def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
         assert "study's folder" not in problem.remedy
 
 
-def test_a_kind_that_is_left_out_is_advised_and_not_the_first_of_the_list(tmp_path):
+def test_a_missing_kind_is_refused_with_the_recommended_value(tmp_path):
     study = tiny.write_study(tmp_path, candidates={"check": 8})
     with pytest.raises(StudyError, match='write "auto"'):
         load_study(study)

@@ -1,4 +1,4 @@
-"""Changes of a short study file that put a bad value into `[loss]`, and how each is told."""
+"""Invalid values of `[loss]` in a short study file, each with its error message."""
 
 # change -> (key, expected, got, change) as parts of the problem
 BAD_LOSS_VALUES = {

@@ -1,4 +1,4 @@
-"""Changes of a short study file that put a bad value into it, and how each is told."""
+"""Invalid values in a short study file, each with its error message."""
 
 from tests.tasks.study.bad_loss_values import BAD_LOSS_VALUES
 

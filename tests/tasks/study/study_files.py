@@ -1,4 +1,4 @@
-"""A short study file, changes of it, and the error of one that is refused."""
+"""A short study file, changes of it, and the error of an invalid one."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def write_changed(folder: Path, *changes: tuple[str, str]) -> Path:
 
 
 def refusal(path: Path) -> StudyError:
-    """The error, after checking that reading has left nothing behind."""
+    """Return the error, after a check that reading wrote no files."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(StudyError) as caught:
         load_study(path)

@@ -1,4 +1,4 @@
-"""A study with bad values is refused, with every mistake named and a remedy for each."""
+"""A study with invalid values is refused, with a remedy for every problem."""
 
 import copy
 import dataclasses
@@ -93,7 +93,7 @@ def test_wrong_models_and_certificates(tmp_path, old, new, where, message):
 
 
 def test_a_record_that_refuses_its_own_values():
-    """A solver may check itself; its four-part error becomes a problem at its section."""
+    """A solver can validate itself; its error becomes a problem of its section."""
 
     @dataclasses.dataclass(frozen=True)
     class Careful:

@@ -68,7 +68,7 @@ def test_quotas_that_cannot_be_kept_are_refused(tmp_path, quota, expected, chang
     assert change in problem.remedy
 
 
-def test_a_target_stands_in_place_of_k(tmp_path):
+def test_a_target_recall_replaces_k(tmp_path):
     study = load_study(write_changed(tmp_path, ("k = 5", "target_recall = 0.95\nquota = 0.1")))
     assert study.candidates == KnnSection(target_recall=0.95, quota=0.1)
 
@@ -84,7 +84,7 @@ def test_a_target_stands_in_place_of_k(tmp_path):
         ("target_recall = 0.9\nquota = 0.6", "quota", "at most 1 / 2", "0.5 or less"),
     ],
 )
-def test_targets_that_mean_nothing_are_refused(tmp_path, keys, where, expected, change):
+def test_invalid_target_recalls_are_refused(tmp_path, keys, where, expected, change):
     (problem,) = refusal(write_changed(tmp_path, ("k = 5", keys))).problems
     assert problem.where == f"[candidates] {where}"
     assert expected in problem.expected

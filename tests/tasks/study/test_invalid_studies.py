@@ -149,7 +149,7 @@ ENCODERS = {
         lambda w: change_weights(w, lambda t: next(iter(t.values())).fill_(torch.nan), "base"),
         "finite weights",
     ),
-    "layers drawn at random": (
+    "layers of random choice": (
         lambda w: change_config(w, "base", num_hidden_layers=7),
         "the weights of all its layers",
     ),
@@ -161,7 +161,7 @@ ENCODERS = {
 
 
 @pytest.mark.parametrize("case", ENCODERS.values(), ids=list(ENCODERS))
-def test_an_encoder_that_reads_nothing_sound_is_refused(world, case):
+def test_an_unusable_encoder_is_refused(world, case):
     spoil, expected = case
     spoil(world)
     (world / "alone.toml").write_text(LABELS_ALONE)
@@ -242,7 +242,7 @@ def test_a_base_of_any_precision_is_trained_in_single(world, dtype):
 
 
 @pytest.mark.parametrize("damage", [b"[1]", b"\xff\xfe", b'{"fing'])
-def test_a_record_that_is_none_is_no_checkpoint(world, damage):
+def test_an_invalid_record_is_no_checkpoint(world, damage):
     path = study(world)
     assert CliRunner().invoke(cli.app, ["train", str(path)]).exit_code == 0
     (world / "out" / "m" / RECORD_FILE).write_bytes(damage)

@@ -1,4 +1,4 @@
-"""What the `[loss]` section says, and what it does to training, to answers, and to their names."""
+"""The section `[loss]`, and its effects on training, results and names of runs."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ LOSS = {"label_smoothing": 0.2, "class_weights": [0.5, 2.0]}
 COUPLED = {"weight_decay": 0.05, "weight_decay_kind": "coupled"}
 
 
-def test_the_loss_is_plain_unless_the_file_says_more(tmp_path):
+def test_the_loss_is_plain_cross_entropy_by_default(tmp_path):
     plain = load_study(write_file(tmp_path, VALID))
     assert plain.loss == TrainingLoss()
     assert plain.loss.build([0, 1], 2) == CrossEntropy()
@@ -65,7 +65,7 @@ def test_only_coupled_weight_decay_is_damping_and_decides_answers(tmp_path):
         ('weight_decay_kind = "coupled"', "weight_decay = 0.2", 0.2),
     ],
 )
-def test_the_weight_decay_of_training_is_said_once(tmp_path, loss, training, decay):
+def test_the_weight_decay_of_training_is_set_in_one_section(tmp_path, loss, training, decay):
     trained = "[store]", f'[training]\nbase = "b"\n{training}\n[store]'
     study = load_study(write_changed(tmp_path, insert_loss(loss), trained))
     assert study.weight_decay == decay
@@ -102,7 +102,7 @@ def read_digests(world, **changes) -> tuple[str, str, str]:
     return context.plan.record.fingerprint, index_digests(context), factor_digest(context)
 
 
-def test_a_run_has_another_name_exactly_where_its_answers_are_others(world):
+def test_a_run_has_another_name_if_and_only_if_its_results_differ(world):
     plain, index, factor = read_digests(world)
     assert "loss" not in plan_run(world / "study.toml").record.parts
     for same in ({"weight_decay": 0.5}, {"label_smoothing": 0.0}):
@@ -129,7 +129,7 @@ def test_balanced_weights_of_a_label_without_rows_are_refused(world):
 
 
 def train_with_loss(world, **loss: object) -> dict[str, torch.Tensor]:
-    """The model that is trained with this loss, and the figure that is told of it."""
+    """Train a model with this loss; return it with the reported loss."""
     study = tiny.write_study(
         world,
         model={"path": "out/trained"},
@@ -160,7 +160,7 @@ def test_training_minimises_the_loss_that_the_section_describes(world):
 
 
 def test_weights_move_the_predictions_to_the_heavy_label(world):
-    """Trained with nearly all weight on one label, the model prefers it."""
+    """A model trained with nearly all weight on one label prefers this label."""
     chances = []
     for weights in ([1.9, 0.1], [0.1, 1.9]):
         train_with_loss(world, class_weights=weights)

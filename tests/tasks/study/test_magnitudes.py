@@ -1,4 +1,4 @@
-"""Every numeric key of a study takes a number that can be computed with, or is refused by name."""
+"""Every numeric key of a study accepts a representable number, and refuses others by name."""
 
 import dataclasses
 import math
@@ -61,7 +61,7 @@ def find_leaf_types(annotation) -> set:
 
 
 def records() -> list[tuple[str, str, type]]:
-    """Section, kind and record of everything that holds keys."""
+    """Section, kind and record of everything with keys."""
     entries = []
     for section, field in Study.model_fields.items():
         types = [t for t in find_leaf_types(field.annotation) if isinstance(t, type)]
@@ -108,14 +108,14 @@ def write_study(folder, section, kind, key, value):
     return path
 
 
-def test_there_are_such_keys():
+def test_numeric_keys_exist():
     assert len(KEYS) > 50
     assert ("run", "", "memory_gb") in KEYS
     assert ("solver", "cg", "tolerance") in KEYS
 
 
 @pytest.mark.parametrize("key", KEYS, ids="-".join)
-def test_a_number_is_taken_or_refused_by_its_name(tmp_path, key):
+def test_a_number_is_accepted_or_refused_by_its_key(tmp_path, key):
     for value in VALUES:
         path = write_study(tmp_path, *key, value)
         try:
@@ -138,7 +138,7 @@ def test_a_number_is_taken_or_refused_by_its_name(tmp_path, key):
 
 
 @pytest.mark.parametrize("value", ["1e300", "-1e31", "1e-300", f"{2**53 + 1}", "9" * 4000])
-def test_all_that_is_wrong_is_listed_and_nothing_twice(tmp_path, value):
+def test_all_problems_are_listed_once(tmp_path, value):
     path = write_study(tmp_path, "run", "", "memory_gb", value)
     path.write_text(path.read_text() + f"\nshard_size = 0\nbatch_tokens = {2**60}\n")
     with pytest.raises(StudyError) as caught:

@@ -1,4 +1,4 @@
-"""A new kind of candidates is one class and one row: this file defines one, and audits with it."""
+"""A new kind of candidates needs one class and one entry: this file defines one and audits."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A new solver is one file and one row: this file defines one, and audits with it."""
+"""A new solver needs one file and one entry: this file defines one and audits with it."""
 
 import json
 import os

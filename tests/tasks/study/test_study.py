@@ -1,4 +1,4 @@
-"""A study file is read whole, or refused where nothing can be read."""
+"""A study file is read completely, or refused."""
 
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def test_text_that_is_not_utf8(tmp_path):
     assert "UTF-8" in str(refusal(path))
 
 
-def test_the_example_is_the_study_it_says():
+def test_the_example_study_has_the_documented_settings():
     study = load_study(NLI)
     assert study.labels == ("entailment", "non-entailment")
     assert study.candidates == SketchSection(k=200, dimensions=512)

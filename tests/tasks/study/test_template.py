@@ -42,7 +42,7 @@ def test_template_loads_once_filled(tmp_path):
 
 
 def test_template_explains_every_key(tmp_path):
-    """Each key of each section stands in the template, switched on or off."""
+    """Each key of each section is in the template, active or as a comment."""
     text = init_study(tmp_path / "new.toml").read_text("utf-8")
     for name in Study.model_fields:
         assert f"[{name}]" in text or f"{name} = " in text

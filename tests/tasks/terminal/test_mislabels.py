@@ -1,10 +1,10 @@
-"""What a terminal shows of a search for wrong labels."""
+"""A search for wrong labels on the terminal."""
 
 from tasks.terminal.mislabels import describe_random_audit, render_mislabels_markdown
 
 
 def make_facts(labels: list[str], **drawn: int) -> dict:
-    """Of a search that nothing counts."""
+    """Facts of a search without an estimate of wrong labels."""
     sample = {"rows": 19, "wrong": 12, "later": 0, "gone": 0, "skipped": 0, "population": 60}
     return {
         "study": "s", "rows": len(labels), "by_label": {label: {"rows": 1} for label in labels},
@@ -14,13 +14,13 @@ def make_facts(labels: list[str], **drawn: int) -> dict:
 
 
 class Search:
-    """As much of a search as its counts need."""
+    """A search with the facts that its counts need."""
 
     def __init__(self, known: dict) -> None:
         self.facts = known
 
 
-def test_the_row_of_all_labels_is_no_label_whatever_they_are_called():
+def test_the_total_row_never_has_the_name_of_a_label():
     labels = ["all", "(all)", "(added after sampling)", "", " x", "None"]
     lines = render_mislabels_markdown(Search(make_facts(labels))).splitlines()
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.endswith("| - |")]
@@ -28,7 +28,7 @@ def test_the_row_of_all_labels_is_no_label_whatever_they_are_called():
     assert names[-1] == "(all)"
 
 
-def test_drawn_rows_that_were_passed_over_are_told_of_a_small_sample_too():
+def test_sampled_rows_without_annotation_are_reported_for_a_small_sample_too():
     assert len(describe_random_audit(make_facts(["a"], skipped=0))) == 1
     words = " ".join(describe_random_audit(make_facts(["a"], skipped=41)))
     assert "too few for an estimate" in words
