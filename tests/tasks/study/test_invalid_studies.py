@@ -183,7 +183,7 @@ TRAININGS = {
     ),
     "a base of another width": (
         lambda w: change_config(w, "base", intermediate_size=20),
-        "of another shape, for",
+        "of another shape, such as",
     ),
     "a base of another kind": (
         lambda w: change_config(w, "base", model_type="gpt2"),
