@@ -82,7 +82,7 @@ bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and b
 bench-pages: $(VENV)/.test ## measure how long a report takes to build and how large it is, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.pages
 
-bench-reproductions: $(VENV)/.test ## do the sources' experiments again, with FASTIF_DATA
+bench-reproductions: $(VENV)/.test ## reproduce the published experiments, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.reproductions
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more

@@ -6,7 +6,7 @@ from benchmarks.bulk.sides.registry import SIDES
 from benchmarks.page import ResultPage, bullets, format_goal, join_parts, table
 
 TITLES = {"the paper's way": "the published method"}
-"""Titles of sides whose name in a kept result is another one."""
+"""Titles of sides, by their names in older results."""
 EXTRAPOLATED = (
     "\\* extrapolated. Of the published method {solved} whole s_test and {scored} candidate scores "
     "a round were timed; of the conjugate gradients of dattri, {few} queries."

@@ -13,7 +13,7 @@ from benchmarks.fidelity.workload import read_random_rows
 
 @dataclass(frozen=True, eq=False)
 class Corpus(Texts):
-    """Corpus whose reference is a full scan, without retrained halves.
+    """Corpus with a full scan as reference, without retrained halves.
 
     Attributes:
         flipped: Share of the training labels that are flipped.

@@ -1,1 +1,1 @@
-"""Does the search for wrong labels find them, and more of them than its rivals?"""
+"""Benchmark of label error detection, here and with other methods."""

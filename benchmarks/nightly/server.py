@@ -15,7 +15,7 @@ PATIENCE = 120
 
 
 class Server:
-    """A server in a process of its own, for as long as the block lasts."""
+    """A server in a separate process, for the duration of a block."""
 
     def __init__(self, home: Path) -> None:
         with socket.socket() as free:

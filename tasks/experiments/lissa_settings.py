@@ -39,7 +39,8 @@ def reproduce_lissa_settings(workspace: Workspace) -> ExperimentResult:
         claims=[*_make_mode_claims(fast), *_make_grid_claims(grid)],
         tables={
             "Correlations of the scores of all training rows, mean over 8 queries": [
-                {"method": row["way"]} | {key: row[key] for key in row if key != "way"}
+                {"method": row["way"].replace("ours:", "fastif:")}
+                | {key: row[key] for key in row if key != "way"}
                 for row in fast
             ],
             f"LiSSA at λ = {PAPER:g}: error ‖x - x*‖ / ‖x*‖ against the converged solve": grid,
