@@ -104,7 +104,7 @@ def _find_group(name: str, groups: Mapping[str, str | Sequence[str]]) -> str:
     if len(matches) > 1:
         raise InputError(
             "blocks",
-            "every parameter in one group",
+            "every parameter in one group at most",
             f"{name} in {' and '.join(matches)}",
             "Make the regular expressions narrower; otherwise scores would count it twice.",
         )
