@@ -31,7 +31,7 @@ def _ranking_page(result: dict) -> ResultPage:
     cleanlab = sets[NOISY]["rivals"].get(CLEANLAB)
     than = f", {cleanlab['ap']:.3f} with cleanlab" if cleanlab else ""
     over_rivals, over_columns = (_count_wins(sets, scores) for scores in (_rival_scores, _columns))
-    parts = [_main_table(sets), *_verified(result)]
+    parts = [_main_table(sets), _precision_table(sets), *_verified(result)]
     parts += _cleaning(result["cleaning"]) if "cleaning" in result else []
     return ResultPage(
         name="label-errors",
@@ -132,11 +132,9 @@ def _goal(result: dict | None, goal: float | None) -> str:
 
 def _main_table(sets: dict) -> str:
     head = ["set", "rows", "wrong", "average precision", "goal", "with trusted rows", "goal"]
-    head += ["reference", "AUROC", "precision at the number of errors", "in the top 1 %", "5 %"]
     rows = []
     for name, entry in sets.items():
         result, trusted = entry["procedure"], entry.get("trusted")
-        top = result["precision"]
         rows.append(
             [
                 name,
@@ -146,12 +144,19 @@ def _main_table(sets: dict) -> str:
                 _goal(result, entry["goals"][0]),
                 _ap(trusted),
                 _goal(trusted, entry["goals"][1]),
-                "" if entry["reference"] is None else f"{entry['reference']:.3f}",
-                f"{result['auroc']:.3f}",
-                *(f"{top[key]:.3f}" for key in ("wrong", "1 %", "5 %")),
-                f"{entry['seconds']:.1f}",
+                _three(entry["reference"]),
             ]
         )
+    return table([*head, "reference"], rows)
+
+
+def _precision_table(sets: dict) -> str:
+    head = ["set", "AUROC", "precision at the number of errors", "in the top 1 %", "5 %"]
+    rows = []
+    for name, entry in sets.items():
+        result = entry["procedure"]
+        top = (f"{result['precision'][key]:.3f}" for key in ("wrong", "1 %", "5 %"))
+        rows.append([name, f"{result['auroc']:.3f}", *top, f"{entry['seconds']:.1f}"])
     return table([*head, "seconds"], rows)
 
 
