@@ -126,7 +126,7 @@ def test_every_row_is_scored_if_no_k_reaches_the_target(world):
     other, same = tiny.run_directly(full)
     assert _rows(store, run).equals(_rows(other, same))
     summary = read_summary(store, run, study)
-    assert "all rows, since no k up to 30 holds" in dict(summary.evidence)["candidates chosen"]
+    assert "all rows, since no k up to 30 has recall" in dict(summary.evidence)["candidates chosen"]
     (alarm,) = [alarm for alarm in summary.warnings if "target_recall" in alarm]
     assert "every row was scored" in alarm
     assert summary.recall == []

@@ -145,7 +145,7 @@ def test_a_row_added_after_training_has_no_bar_for_training_signals(tmp_path):
     assert [bars[0], bars[11]] == [None, None]
     assert [bars[i] for i in range(1, 11)] == pytest.approx([i / 10 for i in range(1, 11)])
     html = render_page(build_page(night))
-    assert "trained margin not measured" in html
+    assert "area under the margin (fine-tuning) not measured" in html
     assert html.count('<input type="checkbox"') == 12
 
 

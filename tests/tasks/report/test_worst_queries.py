@@ -34,4 +34,4 @@ def test_shared_properties_of_harmful_rows_are_reported(world):
         for case in make_query_cases(night, find_duplicates(night, make_tfidf_space(night)))
         for note in case.shared_properties
     ]
-    assert any("source bad (20% of all)" in note for note in notes)
+    assert any("source bad (20% of all rows do)" in note for note in notes)
