@@ -84,7 +84,7 @@ def test_the_k_is_the_one_that_brute_force_chooses_and_is_kept(world, monkeypatc
     def again(*_):
         raise AssertionError("it was chosen a second time")
 
-    monkeypatch.setattr(chooser, "_choose", again)
+    monkeypatch.setattr(chooser, "_choose_k", again)
     tiny.run_directly(tiny.write_study(world, candidates=candidates, run={"batch_size": 3}), "more")
     assert _rows(store, "more").equals(_rows(store, run))
 
