@@ -38,11 +38,12 @@ golden: $(VENV)/.test ## digests, stores, commands and study keys are what they 
 mutants: $(VENV)/.test ## spoil the code in one place after the other, and see that tests notice; ten minutes
 	$(BIN)/python -m tests.mutants
 
-check: $(VENV)/.dev ## linter, formatter, types, import contracts
+check: $(VENV)/.dev ## linter, formatter, types, import contracts, spelling and words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/codespell -D- -Ddocs/vocabulary.txt .
 
 docs: $(VENV)/.test ## the documentation as a site in site/, with strict links
 	$(BIN)/python -m tests.house write

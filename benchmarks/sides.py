@@ -133,7 +133,7 @@ def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> 
         lambda: compute_loss_gradients(gradients, get_query_examples(context), ids)
     )
     solution, solve = time_call(
-        lambda: context.study.solver.solve(make_operator(context), rhs, factor)
+        lambda: context.study.solver.solve(make_operator(context), rhs, factor)  # noqa: F821
     )
     del rhs
     rows, keep, near = solution.value, searches["full"].keep, searches["knn"]

@@ -128,17 +128,17 @@ def case(name: str, n: int = 9, batch_size: int | None = None) -> Case:
     generator = torch.Generator().manual_seed(2)
     inputs = draw(generator, n)
     targets = _targets(loss, outputs, generator, n)
-    ours, theirs = LOSSES[loss]
+    library_loss, reference_loss = LOSSES[loss]
     return Case(
         name,
-        ModuleObjective(module, ours),
+        ModuleObjective(module, library_loss),
         TensorExamples(inputs, targets),
         reference.Problem(
             module,
             [name for name, _ in module.named_parameters()],
             list(inputs.split(1)),
             list(targets.split(1)),
-            theirs,
+            reference_loss,
         ),
         uses_hooks,
     )

@@ -87,7 +87,7 @@ def test_candidate_scores_equal_ours_for_the_same_s_test(tiny):
     by_position.scatter_(1, ours.ids, ours.removal_effect)
 
     params, singles = reference.attribute(model, names), Singles(examples)
-    theirs = [
+    published = [
         [
             reference.removal_effect(model, params, reference.pieces(row, params), single, 6)
             for single in singles
@@ -96,7 +96,7 @@ def test_candidate_scores_equal_ours_for_the_same_s_test(tiny):
     ]
 
     expected = s_test @ gradients.T / 6
-    torch.testing.assert_close(torch.tensor(theirs, dtype=torch.float64), expected)
+    torch.testing.assert_close(torch.tensor(published, dtype=torch.float64), expected)
     torch.testing.assert_close(by_position, expected)
 
 
@@ -183,18 +183,18 @@ def test_a_quick_measurement_agrees_and_adds_up(result):
     assert answers["scores"]["max_difference_over_largest_score"] < 1e-4
     assert answers["published"]["damping"] == pytest.approx(50)
 
-    theirs, ours = result["raw"]["published"][0], result["raw"]["ours"][0]
+    published, ours = result["raw"]["published"][0], result["raw"]["ours"][0]
     assert ours["residual"] < 1e-2
     assert ours["candidates"] == 2  # 5 % of 40
     assert 2 <= ours["distinct"] <= 18
     full, near = result["lines"]["query_full"], result["lines"]["query_knn"]
-    assert full["published"] == pytest.approx(theirs["s_test"] + 40 * theirs["score"])
-    assert near["published"] == pytest.approx(theirs["s_test"] + 2 * theirs["score"])
+    assert full["published"] == pytest.approx(published["s_test"] + 40 * published["score"])
+    assert near["published"] == pytest.approx(published["s_test"] + 2 * published["score"])
     assert full["ours"] == pytest.approx(ours["full"] / 9)
     once = result["lines"]["query_full_once"]
     assert once["ours"] == pytest.approx(ours["full"] / 9 + (ours["prefix"] + ours["factor"]) / 9)
     pair = result["lines"]["pair_full"]
-    assert pair["ratio"] == pytest.approx(theirs["score"] / (ours["score_full"] / 9 / 40))
+    assert pair["ratio"] == pytest.approx(published["score"] / (ours["score_full"] / 9 / 40))
 
 
 def test_multiply_adds_of_a_gradient_are_those_of_its_layers(result, study):

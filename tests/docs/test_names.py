@@ -22,14 +22,14 @@ NAME = re.compile(r"`((?:fastif|storage|tasks|flows)(?:\.\w+)+)(?:\([^`]*\))?`")
 def resolve(name: str) -> object:
     """Return the object of a dotted name; AttributeError if there is none."""
     first, *rest = name.split(".")
-    found, path = importlib.import_module(first), first
+    value, path = importlib.import_module(first), first
     for part in rest:
         path += f".{part}"
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             with contextlib.suppress(ModuleNotFoundError):
                 importlib.import_module(path)
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -59,9 +59,9 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
         again = fastif(home, "up", "--study", study, "--port", port).stdout
         assert "is running" in again
         assert service.read_processes() == there, "what is there is not started twice"
-        listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
-        assert f"127.0.0.1:{port}" in listening or not listening
-        assert f"0.0.0.0:{port}" not in listening
+        open_ports = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
+        assert f"127.0.0.1:{port}" in open_ports or not open_ports
+        assert f"0.0.0.0:{port}" not in open_ports
         deployments = httpx.post(f"{url}/deployments/filter", json={}).json()
         nightly = next(
             deployment

@@ -89,8 +89,8 @@ def test_two_processes_write_the_same_artifacts_concurrently(store):
     assert sorted(folder.name for folder in folders) == [f"{i:064d}" for i in range(20)]
     for folder in folders:
         assert store.find_artifact(KIND, folder.name) == folder
-        letters = set((folder / "sub" / "a.bin").read_text() + (folder / "b.bin").read_text())
-        assert len(letters) == 1
+        characters = set((folder / "sub" / "a.bin").read_text() + (folder / "b.bin").read_text())
+        assert len(characters) == 1
 
 
 def test_retain_removes_all_other_artifacts_of_a_kind(store):

@@ -118,7 +118,7 @@ def _score_ekfac(
     fitted = clock.time("factor", lambda: fastif.Ekfac.fit(matrix))
     gradients = matrix.gradients
     rows = clock.time("gradients", lambda: compute_measure_gradients(gradients, query_examples))
-    solved = clock.time("solve", lambda: fitted.apply_inverse(rows, sizes.ekfac_damping))
+    solved = clock.time("solve", lambda: fitted.apply_inverse(rows, sizes.ekfac_damping))  # noqa: F821
     del rows
     return _scan(problem, gradients, solved, sizes, clock, coarser)
 

@@ -116,13 +116,13 @@ def _plain_loss(outputs, labels):
 
 
 @pytest.mark.parametrize(
-    ("loss", "theirs"),
+    ("loss", "reference_loss"),
     [(CrossEntropy(), _plain_loss), (CrossEntropy(0.1, SOFT.tolist()), _smoothed_loss)],
 )
-def test_coupled_decay_minimises_the_penalised_loss(loss, theirs):
+def test_coupled_decay_minimises_the_penalised_loss(loss, reference_loss):
     _, examples = _task(40)
     points = torch.cat([examples.inputs, torch.ones(40, 1)], 1).double()
-    expected = reference.Convex(points, examples.labels, theirs, 2, 0.05).weights.view(2, 5)
+    expected = reference.Convex(points, examples.labels, reference_loss, 2, 0.05).weights.view(2, 5)
     torch.manual_seed(0)
     objective = ModuleObjective(nn.Linear(5, 2, bias=False).double(), loss)
     train = TensorExamples(points, examples.labels)

@@ -15,11 +15,11 @@ def test_the_studys_training_is_cross_fitted(noisy, monkeypatch):
     changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
     tiny.write_study(noisy.parent, **changes)
     fitted_ids = []
-    from tasks.mislabels import cross_fitted_classifier as judges
+    from tasks.mislabels import cross_fitted_classifier as module
 
-    real = judges.fastif.fit
+    real = module.fastif.fit
     monkeypatch.setattr(
-        judges.fastif,
+        module.fastif,
         "fit",
         lambda o, rows, *a: fitted_ids.append(set(rows.ids.tolist())) or real(o, rows, *a),
     )

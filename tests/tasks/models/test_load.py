@@ -46,7 +46,7 @@ FAMILIES = {
         pad_token_id=0,
     ),
 }
-TOLD = {"xlnet": "on the left", "fnet": "equal length", "llama without padding": "on the left"}
+NOTES = {"xlnet": "on the left", "fnet": "equal length", "llama without padding": "on the left"}
 QUICK = (("roberta", True),)
 
 
@@ -129,10 +129,10 @@ def test_effects_of_any_model_family_equal_those_of_unbatched_rows(world, name, 
     )
     context = load_run(plan_run(study))
     assert context.objective.num_frozen_layers == 1
-    assert context.train_texts.equal_lengths is (TOLD.get(name) == "equal length")
+    assert context.train_texts.equal_lengths is (NOTES.get(name) == "equal length")
     notes = forecast_run(context, plan_run(study).record.list_shards()).notes
-    assert TOLD.get(name, "") in " ".join(notes)
-    assert bool(notes) is (name in TOLD)
+    assert NOTES.get(name, "") in " ".join(notes)
+    assert bool(notes) is (name in NOTES)
     _check_same_effects(study, Alone(world, context.objective.space.names, pairs))
 
 

@@ -171,18 +171,18 @@ def test_kronecker_factors_are_second_moments_over_examples():
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
 def test_it_equals_curvlinops(peer):
-    module, inputs, targets, theirs = load_peer(peer)
+    module, inputs, targets, expected = load_peer(peer)
     squared = peer.loss == "squared"
     names = [f"^{name}$" for name in peer.names]
     objective = ModuleObjective(module, SquaredError() if squared else CrossEntropy(), names)
     assert objective.space.names == peer.names
     curvature = GaussNewton(objective, TensorExamples(inputs, targets, batch_size=3))
     kfac = Ekfac.from_covariances(Ekfac.accumulate_covariances(curvature), curvature.like)
-    ours = {"ggn": curvature, "kfac": kfac, "ekfac": Ekfac.fit(curvature)}
+    operators = {"ggn": curvature, "kfac": kfac, "ekfac": Ekfac.fit(curvature)}
     scale = 3 if squared else 1  # it averages over 3 outputs where fastif sums
-    for name, operator in ours.items():
-        actual = operator.apply(theirs["rows"])
-        torch.testing.assert_close(actual, scale * theirs[name], rtol=1e-9, atol=1e-12)
+    for name, operator in operators.items():
+        actual = operator.apply(expected["rows"])
+        torch.testing.assert_close(actual, scale * expected[name], rtol=1e-9, atol=1e-12)
 
 
 # Precision, state, refusals.
