@@ -2,7 +2,7 @@
 
 `python -m benchmarks.bulk.gpu --scale full` needs a CUDA GPU with some 100 GB of memory, and torch,
 transformers, numpy, scipy, faiss and jaxtyping, without the orchestration. It writes
-benchmarks/results/bulk-gpu.json. `--scale smoke` runs in seconds anywhere, and writes nothing.
+benchmarks/results/bulk-gpu.json and docs/results/gpu.md. `--scale smoke` runs in seconds anywhere, and writes nothing.
 
 The model is BERT-base with random weights; its last two layers, pooler and classifier are
 attributed (p = 14.77 million). `gpu_workload` generates the texts.
@@ -28,26 +28,21 @@ of rows.
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy
 import torch
 import transformers
 
 from benchmarks.bulk.gpu_floors import Floor, Peaks, scan_floor, sketch_floor
+from benchmarks.bulk.gpu_report import GOAL_SECONDS, PAPER_SECONDS, build_pages
 from benchmarks.bulk.gpu_stages import Stages, agreement, full_scan, search_sketches
 from benchmarks.bulk.gpu_workload import SCALES, Work
-
-RESULT = Path("benchmarks/results/bulk-gpu.json")
-GOAL_SECONDS = 300.0
-PAPER_SECONDS = 87.6
-"""Seconds a query with 1,000 candidates on four V100 (Guo et al., 2021)."""
+from benchmarks.page import publish
 
 
 def main() -> None:
@@ -60,7 +55,7 @@ def main() -> None:
     result = measure_gpu(Work.of(SCALES[scale], torch.device("cuda:0" if gpu else "cpu")))
     print(table(result))
     if scale == "full":
-        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        publish("bulk-gpu", result, build_pages(result))
 
 
 def measure_gpu(work: Work) -> dict:

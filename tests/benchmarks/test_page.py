@@ -11,6 +11,7 @@ MODULES = {
     "answering": "nightly.answering",
     "bulk": "bulk.report",
     "bulk-against": "bulk.against_report",
+    "bulk-gpu": "bulk.gpu_report",
     "bulk-night": "bulk.night_report",
     "bulk-profile": "bulk.profile_report",
     "bulk-scale": "bulk.scale_report",
@@ -26,7 +27,7 @@ MODULES = {
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""
-OTHER_PAGES = {"index", "gpu"}
+OTHER_PAGES = {"index"}
 """Pages without a result."""
 
 
