@@ -2,7 +2,8 @@
 
 `python -m benchmarks.bulk.gpu --scale full` needs a CUDA GPU with some 100 GB of memory, and torch,
 transformers, numpy, scipy, faiss and jaxtyping, without the orchestration. It writes
-benchmarks/results/bulk-gpu.json and docs/results/gpu.md. `--scale smoke` runs in seconds anywhere, and writes nothing.
+benchmarks/results/bulk-gpu.json and docs/results/gpu.md. `--scale smoke` runs in seconds anywhere,
+and writes nothing.
 
 The model is BERT-base with random weights; its last two layers, pooler and classifier are
 attributed (p = 14.77 million). `gpu_workload` generates the texts.
