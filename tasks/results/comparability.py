@@ -9,9 +9,9 @@ import polars as pl
 from storage import RunRecord, Store
 
 SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
-"""Parts of a run's record whose change keeps effects on the same scale."""
+"""Parts of a run's record that can change without a change of the scale of effects."""
 ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
-"""Parts whose change keeps the order of rows comparable, but not the sizes of effects."""
+"""Parts that can change while the order of rows, but not the sizes of effects, is comparable."""
 
 Level = Literal["numbers", "order", "nothing"]
 

@@ -89,7 +89,7 @@ def write_export(
 def _select_rows(frame: pl.DataFrame, only: Path | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Select rows by the ids of a file; all rows without one.
 
-    Notes list the ids that the table lacks, and ids whose row has another text by now.
+    Notes list the ids that the table lacks, and ids of rows that have another text by now.
     """
     if only is None:
         return frame, ()

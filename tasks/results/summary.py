@@ -110,7 +110,7 @@ class Summary:
 
     @property
     def root_run(self) -> str | None:
-        """Root run whose curvature and recall are reused; None if they are the run's own."""
+        """Root run that curvature and recall are reused from; None if they are the run's own."""
         reuse = json.loads(str(self.facts["candidates"])).get("carried") if self.facts else None
         return reuse["root"] if reuse else None
 

@@ -30,7 +30,7 @@ from tasks.study.study import load_study
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
 LABEL_ORDER_ROWS = 128
-"""Number of training rows by whose predictions the order of the labels is checked."""
+"""Number of training rows that are predicted to check the order of the labels."""
 
 
 @dataclass(frozen=True)

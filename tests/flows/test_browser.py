@@ -36,9 +36,9 @@ def page_file(made, tmp_path_factory):
     tiny.run_directly(folder / "study.toml")
     detect_mislabels.fn(str(folder / "study.toml"))
     store = open_existing_store(load_study(folder / "study.toml"))
-    night = read_run_data(store, store.find_latest().record.run, folder / "study.toml")
+    data = read_run_data(store, store.find_latest().record.run, folder / "study.toml")
     path = folder / "page.html"
-    path.write_text(render_page(build_page(night)))
+    path.write_text(render_page(build_page(data)))
     return path
 
 

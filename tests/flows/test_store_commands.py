@@ -34,7 +34,7 @@ def files(store):
 
 
 @pytest.fixture
-def two_nights(world):
+def two_runs(world):
     """Two runs: before and after one training row was relabelled and one was added."""
     full = {"kind": "full", "totals": True}
     study = tiny.write_study(world, candidates=full)
@@ -48,8 +48,8 @@ def two_nights(world):
     return study, store, first, second
 
 
-def test_diff_lists_newly_harmful_rows(two_nights):
-    study, _, first, second = two_nights
+def test_diff_lists_newly_harmful_rows(two_runs):
+    study, _, first, second = two_runs
     code, out, _ = run("diff", first, second, "--study", study, "-k", 10)
     assert code == 0
     assert "Effects can be compared number by number" in out
@@ -81,7 +81,7 @@ def test_without_ids_an_inserted_row_changes_no_other_row(world):
     assert "Queries are matched by content: 17 the same, 1 new." in out
     assert "relabelled" not in out
     assert "edited" not in out
-    # Truth: the sums of both nights by text, which this table's rows all have different.
+    # Truth: the sums of both runs by text, which this table's rows all have different.
     sums = []
     for name in (first, second):
         train = store.scan("train", name).select("train", "text")
@@ -134,8 +134,8 @@ def test_comparability_of_runs(parts, level):
         assert verdict.reasons == ("curvature.damping: 0.1 -> 0.2",)
 
 
-def test_verify_reads_every_byte(two_nights):
-    study, store, first, second = two_nights
+def test_verify_reads_every_byte(two_runs):
+    study, store, first, second = two_runs
     code, out, _ = run("verify", "--study", study)
     assert code == 0
     assert out.count("intact") == 3
@@ -151,8 +151,8 @@ def test_verify_reads_every_byte(two_nights):
     assert run("verify", "--study", study, "--run", first)[0] == 0
 
 
-def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch):
-    study, store, first, second = two_nights
+def test_gc_removes_what_it_says_and_nothing_by_default(two_runs, monkeypatch):
+    study, store, first, second = two_runs
     before = files(store)
     assert "Nothing was removed" in run("gc", "--study", study)[1]
     assert files(store) == before
@@ -173,8 +173,8 @@ def test_gc_removes_what_it_says_and_nothing_by_default(two_nights, monkeypatch)
     assert "Nothing was removed" in run("gc", "--study", study)[1]
 
 
-def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_nights):
-    study, store, _, second = two_nights
+def test_gc_keeps_the_newest_finished_run_and_parts_in_use(two_runs):
+    study, store, _, second = two_runs
     then = time.time() - 40 * 24 * 3600
     for path in store.layout.all_artifacts.rglob("*"):
         os.utime(path, (then, then))

@@ -8,7 +8,7 @@ from tasks.study.study import load_study
 
 
 @pytest.fixture(scope="module")
-def night(finished):
+def data(finished):
     study = finished / "study.toml"
     store = open_existing_store(load_study(study))
     return read_run_data(store, store.find_latest().record.run, study)

@@ -24,10 +24,10 @@ def test_injected_duplicates_leaks_and_empty_texts_are_found(world):
     queries = tiny.rows_of(world / "queries.csv")
     queries += [queries[0] | {"id": "leak", "text": base["text"]}]
     tiny.write_rows(world / "queries.csv", queries)
-    night = audited(world)
-    space = make_tfidf_space(night)
-    duplicates = find_duplicates(night, space)
-    place = {name: i for i, name in enumerate(night.train["id"])}
+    data = audited(world)
+    space = make_tfidf_space(data)
+    duplicates = find_duplicates(data, space)
+    place = {name: i for i, name in enumerate(data.train["id"])}
     alike = {int(duplicates.cluster[place[name]]) for name in ("one", "again", "conflict", "near")}
     assert len(alike) == 1
     assert -1 not in alike
@@ -36,7 +36,7 @@ def test_injected_duplicates_leaks_and_empty_texts_are_found(world):
     assert duplicates.conflicting >= 1
     assert duplicates.groups[0][0]["label"] in tiny.LABELS
     assert "leak" in [row["id"] for row in duplicates.leaks if row["exact"]]
-    assert assess_data_quality(night, space).empty == {"training rows": 1, "queries": 0}
+    assert assess_data_quality(data, space).empty == {"training rows": 1, "queries": 0}
 
 
 def test_queries_that_fail_together_are_a_group(world):
@@ -61,8 +61,8 @@ def test_queries_that_fail_together_are_a_group(world):
         for i in range(20)
     ]
     tiny.write_rows(world / "queries.csv", right + wrong)
-    night = audited(world)
-    groups = assess_data_quality(night, make_tfidf_space(night)).groups
+    data = audited(world)
+    groups = assess_data_quality(data, make_tfidf_space(data)).groups
     assert sum(row["queries"] for row in groups) == 60
     worst = groups[0]
     assert "actor" in worst["name"]

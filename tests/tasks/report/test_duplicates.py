@@ -34,14 +34,14 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[RunData, TfidfSpace, Duplicates]:
-    folder = tmp_path_factory.mktemp("night")
+    folder = tmp_path_factory.mktemp("data")
     store = handmade_runs.open_store(folder)
     train = [Row(f"t{i}", text, label) for i, (text, label) in enumerate(TRAIN)]
     queries = [Row(f"q{i}", text, label) for i, (text, label) in enumerate(QUERIES)]
     handmade_runs.write_run(store, "one", train, queries)
-    night = read_run_data(store, "one", folder / "study.toml")
-    space = make_tfidf_space(night)
-    return night, space, find_duplicates(night, space)
+    data = read_run_data(store, "one", folder / "study.toml")
+    space = make_tfidf_space(data)
+    return data, space, find_duplicates(data, space)
 
 
 def test_rows_with_equal_words_in_order_are_duplicates_and_no_others(made):
@@ -61,9 +61,9 @@ def test_queries_leak_by_the_same_rule(made):
 
 
 def test_the_search_for_wrong_labels_has_the_same_groups(made):
-    night, space, duplicates = made
-    texts = night.train["text"].to_list()
-    table = Table(night.train["id"].to_list(), texts, None, [0] * len(texts), {}, "", "here")
+    data, space, duplicates = made
+    texts = data.train["text"].to_list()
+    table = Table(data.train["id"].to_list(), texts, None, [0] * len(texts), {}, "", "here")
     groups = group_near_duplicates(table, space.neighbours).tolist()
     alike = [i for i, group in enumerate(groups[:8]) if groups.count(group) > 1]
     assert alike == [i for i, cluster in enumerate(duplicates.cluster[:8]) if cluster != -1]

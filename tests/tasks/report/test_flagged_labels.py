@@ -15,17 +15,17 @@ from tasks.study.study import load_study
 
 def test_flagged_labels_are_those_of_the_newest_search(searched):
     store = open_existing_store(load_study(searched / "study.toml"))
-    night = read_run_data(store, store.find_latest().record.run, searched / "study.toml")
-    section = read_flagged_labels(night)
-    table = night.mislabels.table.sort("rank")
+    data = read_run_data(store, store.find_latest().record.run, searched / "study.toml")
+    section = read_flagged_labels(data)
+    table = data.mislabels.table.sort("rank")
     assert [row["id"] for row in section.rows] == table["id"].to_list()
     for row in section.rows:
         assert all(0 < share <= 1 for _, share in row["bars"])
-        effects = night.scores.filter(pl.col("train") == row["train"])["removal_effect"]
+        effects = data.scores.filter(pl.col("train") == row["train"])["removal_effect"]
         assert [nats for _, nats in row["harms"]] == sorted(
             (-effects.filter(effects < 0)), reverse=True
         )[:3]
-    html = render_page(build_page(night))
+    html = render_page(build_page(data))
     assert html.count('<input type="checkbox"') == len(table)
     assert "injected label flips" in html
 
@@ -37,9 +37,9 @@ def test_rows_missed_by_another_procedure_are_not_new(audit, monkeypatch):
     monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now)
     detect_mislabels.fn(str(audit / "study.toml"))
     store = open_existing_store(load_study(audit / "study.toml"))
-    night = read_run_data(store, store.find_latest().record.run, audit / "study.toml")
-    assert [search.facts["procedure"] for search in night.mislabel_results] == [now, now - 1]
-    section = read_flagged_labels(night)
+    data = read_run_data(store, store.find_latest().record.run, audit / "study.toml")
+    assert [search.facts["procedure"] for search in data.mislabel_results] == [now, now - 1]
+    section = read_flagged_labels(data)
     assert not section.has_previous
     assert not any(row["new"] for row in section.rows)
 

@@ -49,8 +49,8 @@ def make_run_data(folder, train, queries, **given):
 
 def test_every_value_is_a_slice_of_its_own(tmp_path):
     queries, train = rows("q", 56, WORDS, "kind"), rows("t", 56, WORDS, "source")
-    night = make_run_data(tmp_path, train, queries)
-    slices = summarize_slices(night)
+    data = make_run_data(tmp_path, train, queries)
+    slices = summarize_slices(data)
     accuracies = {row["slice"]: (row["queries"], row["accuracy"]) for row in slices.accuracy}
     for value in accuracies:
         members = [row for row in queries if row.groups["kind"] == value]
@@ -62,7 +62,7 @@ def test_every_value_is_a_slice_of_its_own(tmp_path):
     pairs = slices.matrix.select("source", "slice").rows()
     assert len(pairs) == len(set(pairs)) == 12 * 12
     sums = {}
-    for query, row, effect in night.scores.select("query", "train", "removal_effect").rows():
+    for query, row, effect in data.scores.select("query", "train", "removal_effect").rows():
         key = train[row].groups["source"], queries[query].groups["kind"]
         sums[key] = sums.get(key, 0) + effect
     for source, name, effect in slices.matrix.select("source", "slice", "effect").rows():
@@ -102,8 +102,8 @@ def test_no_character_of_a_row_ends_the_page(tmp_path):
             for i in range(20)
         ]  # fmt: skip
 
-    night = make_run_data(tmp_path, hostile("t", "source"), hostile("q", "kind"))
-    page = build_page(night)
+    data = make_run_data(tmp_path, hostile("t", "source"), hostile("q", "kind"))
+    page = build_page(data)
     html = render_page(page)
     html.encode()
     assert html.count("<svg") >= 3
@@ -114,13 +114,13 @@ def test_no_character_of_a_row_ends_the_page(tmp_path):
     assert escape_unprintable("\ud800") == "⟨U+D800⟩"
 
 
-def mislabels(store, night, margins):
+def mislabels(store, data, margins):
     """A search as in the store, with a signal that is null for some rows."""
     table = [
         {"train": i, "rank": i, "id": row["id"], "text": row["text"], "text_pair": None,
          "label": row["label"], "suggested": "b", "reviewed": None, "trained_margin": margin,
          "agreeing": None, "conflicting": None}
-        for i, (row, margin) in enumerate(zip(night.train.to_dicts(), margins, strict=True))
+        for i, (row, margin) in enumerate(zip(data.train.to_dicts(), margins, strict=True))
     ]  # fmt: skip
     facts = {"created": "2026-01-01", "procedure": 1, "rows": len(table), "trusted": 0}
     facts |= {"errors": {"expected": 3.0, "low": 1.0, "high": 5.0}, "drawn": None}
@@ -135,24 +135,24 @@ def mislabels(store, night, margins):
 
 def test_a_row_added_after_training_has_no_bar_for_training_signals(tmp_path):
     """An ordinary second run: training signals are null for rows added after training."""
-    night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
+    data = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"))
     margins = [None, *(float(i) for i in range(10)), None]
-    mislabels(handmade_runs.open_store(tmp_path), night, margins)
-    night = read_run_data(handmade_runs.open_store(tmp_path), "one", tmp_path / "study.toml")
+    mislabels(handmade_runs.open_store(tmp_path), data, margins)
+    data = read_run_data(handmade_runs.open_store(tmp_path), "one", tmp_path / "study.toml")
     bars = {
-        row["train"]: dict(row["bars"])["trained_margin"] for row in read_flagged_labels(night).rows
+        row["train"]: dict(row["bars"])["trained_margin"] for row in read_flagged_labels(data).rows
     }
     assert [bars[0], bars[11]] == [None, None]
     assert [bars[i] for i in range(1, 11)] == pytest.approx([i / 10 for i in range(1, 11)])
-    html = render_page(build_page(night))
+    html = render_page(build_page(data))
     assert "area under the margin (fine-tuning) not measured" in html
     assert html.count('<input type="checkbox"') == 12
 
 
-def read_checks(night):
+def read_checks(data):
     return {
         check.name: check
-        for check in check_reliability(night, find_duplicates(night, make_tfidf_space(night)))
+        for check in check_reliability(data, find_duplicates(data, make_tfidf_space(data)))
     }
 
 
@@ -182,16 +182,16 @@ CHECKS = [
 
 @pytest.mark.parametrize(("name", "given", "state"), CHECKS)
 def test_each_check_passes_fails_or_is_inconclusive(tmp_path, name, given, state):
-    night = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
-    assert read_checks(night)[name].verdict == state
+    data = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
+    assert read_checks(data)[name].verdict == state
 
 
 def test_a_check_fails_if_queries_are_training_rows(tmp_path):
     train = rows("t", 12, ["x"], "s")
-    night = make_run_data(tmp_path, train, train, solves=GOOD)
-    check = read_checks(night)["no leaked queries"]
+    data = make_run_data(tmp_path, train, train, solves=GOOD)
+    check = read_checks(data)["no leaked queries"]
     assert (check.measured, check.verdict) == ("12 of 12 leaked", "failed")
-    assert "Read with care, checks failed: no leaked queries" in build_page(night).headline[2]
+    assert "Read with care, checks failed: no leaked queries" in build_page(data).headline[2]
 
 
 def test_the_lowest_slice_is_significantly_lower(tmp_path):
@@ -209,18 +209,17 @@ def test_the_lowest_slice_is_significantly_lower(tmp_path):
         *make_queries("low", 40, 100),
         *make_queries("fine", 95, 100),
     ]
-    night = make_run_data(tmp_path / "a", train, sure, effects={(0, 0): -1.0})
-    text = make_headline(night, summarize_slices(night), None, [])[0]
+    data = make_run_data(tmp_path / "a", train, sure, effects={(0, 0): -1.0})
+    text = make_headline(data, summarize_slices(data), None, [])[0]
     assert "lowest is kind low with 40.0% of 100 queries (95 % interval 31% to 50%)" in text
     even = [
         *make_queries("tiny", 0, 1),
         *make_queries("some", 80, 100),
         *make_queries("fine", 82, 100),
     ]
-    night = make_run_data(tmp_path / "b", train, even, effects={(0, 0): -1.0})
+    data = make_run_data(tmp_path / "b", train, even, effects={(0, 0): -1.0})
     assert (
-        "no kind is significantly lower"
-        in make_headline(night, summarize_slices(night), None, [])[0]
+        "no kind is significantly lower" in make_headline(data, summarize_slices(data), None, [])[0]
     )
 
 

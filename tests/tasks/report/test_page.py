@@ -33,8 +33,8 @@ class Elements(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_the_page_loads_nothing_from_a_network(night):
-    html = render_page(build_page(night))
+def test_the_page_loads_nothing_from_a_network(data):
+    html = render_page(build_page(data))
     addresses = set(re.findall(r"https?://[^\s\"'<]+", html))
     assert all(address.startswith("http://www.w3.org/") for address in addresses)  # namespaces
     assert "default-src 'none'" in html
@@ -43,8 +43,8 @@ def test_the_page_loads_nothing_from_a_network(night):
         assert attributes.get("href", "#").startswith("#")
 
 
-def test_the_page_of_a_run_is_reproducible(night):
-    made = [re.sub(r"Made [\d: -]+ UTC", "", render_page(build_page(night))) for _ in range(2)]
+def test_the_page_of_a_run_is_reproducible(data):
+    made = [re.sub(r"Made [\d: -]+ UTC", "", render_page(build_page(data))) for _ in range(2)]
     assert made[0] == made[1]
 
 
@@ -52,14 +52,14 @@ def test_two_runs_are_compared(world):
     before = audited(world)
     queries = tiny.rows_of(world / "queries.csv")
     tiny.write_rows(world / "queries.csv", queries[:-2])
-    night = audited(world)
-    assert night.against == before.run
-    html = render_page(build_page(night))
+    data = audited(world)
+    assert data.against == before.run
+    html = render_page(build_page(data))
     assert f"on the {len(queries) - 2} queries of both runs" in html
-    assert "that are newly harmful" in html or not len(night.difference.rows)
+    assert "that are newly harmful" in html or not len(data.difference.rows)
     assert "Change by slice" in html
-    assert night.difference.overall.queries == len(queries) - 2
-    for part in night.difference.slices:
+    assert data.difference.overall.queries == len(queries) - 2
+    for part in data.difference.slices:
         assert f"<td>{part.value}</td>" in html
         assert 0 <= part.before <= 1
         assert 0 <= part.after <= 1
@@ -73,10 +73,10 @@ def test_hostile_texts_are_inert(world):
             row["id"] = f"<b onclick=hit()>{row['id']}"
             row["kind"] = HOSTILE[0]  # in the pictures too
         tiny.write_rows(world / name, rows)
-    night = audited(world)
+    data = audited(world)
     detect_mislabels.fn(str(world / "study.toml"))
     store = open_existing_store(load_study(world / "study.toml"))
-    html = render_page(build_page(read_run_data(store, night.run, world / "study.toml")))
+    html = render_page(build_page(read_run_data(store, data.run, world / "study.toml")))
     elements = Elements(html).seen
     assert [tag for tag, _ in elements].count("script") == 1
     assert not [a for _, a in elements if any(name.startswith("on") for name in a)]
@@ -104,12 +104,12 @@ DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
 )
 def test_a_run_of_few_queries_has_a_page(world, queries, changes):
     tiny.write_rows(world / "queries.csv", tiny.rows_of(world / "queries.csv")[:queries])
-    night = audited(world, **changes)
-    page = build_page(night)
+    data = audited(world, **changes)
+    page = build_page(data)
     assert len(page.cases) == queries
     assert len(page.headline) == 3
     if changes.get("solver"):
-        assert not len(night.scores)
+        assert not len(data.scores)
         assert "queries without scores" in page.headline[2]
     assert "</html>" in render_page(page)
 

@@ -96,7 +96,7 @@ def test_the_doctor_reports_a_missing_webhook(world, monkeypatch):
 
 
 @pytest.fixture
-def nights(world):
+def two_runs(world):
     """Two runs; in between a training row was relabelled and another model trained."""
     study = tiny.write_study(world, candidates={"kind": "full"})
     store, first = tiny.run_directly(study)
@@ -107,8 +107,8 @@ def nights(world):
     return store, first, second
 
 
-def test_exceeded_limits_are_reported(nights):
-    store, first, second = nights
+def test_exceeded_limits_are_reported(two_runs):
+    store, first, second = two_runs
     tight = Notify(residual_above=1e-12, harmful_above=0.01, new_suspects_above=0, recall_below=1)
     found_breaches = {breach.what: breach for breach in find_breaches(store, second, tight)}
     assert set(found_breaches) == {"residual_above", "harmful_above"} | (
