@@ -7,7 +7,7 @@ from benchmarks.page import ResultPage, bullets, format_goal, join_parts, table
 
 TILE_NOTE = (
     "Sharing the gradient of a candidate among the queries of a shard gives most of the speed-up "
-    "of scoring. A shard of one query has none of it."
+    "of scoring. A shard of one query is not sped up."
 )
 
 

@@ -91,9 +91,9 @@ def correct(
         g = mean gradient of the sampled failures
         removal effect of row z ∝ ∇L(z)ᵀ (H + λ I)⁻¹ g;  helpful rows have a positive one
 
-    (Guo et al., 2021, section 6.3.) Gradients are those of the current parameters. The curvature is
-    that of the trained ones throughout: it is factored once, and a few small steps hardly change
-    it. The objective itself is not changed.
+    (Guo et al., 2021, section 6.3.) Gradients are those of the current parameters. The curvature
+    stays at the trained parameters: it is factored once, and a few small steps hardly change it.
+    The objective itself is not changed.
 
     Args:
         objective: Trained model with its loss.

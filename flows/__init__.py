@@ -11,7 +11,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Waiting OpenMP threads spin for long by default, which takes cores from Prefect's server and from
-# each other. On two cores a training row took 1.8 ms alone and 29 ms beside one busy process; with
+# each other. On two cores a training row took 1.8 ms alone and 29 ms next to one busy process; with
 # a short spin 1.8 and about 4.5 ms, without spinning 2.4 and 3.4 ms.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -222,7 +222,7 @@ def _run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 def _apply_heartbeat(environment: dict[str, str]) -> None:
-    """Create the heartbeat automation, in a new process that knows the server's address."""
+    """Create the heartbeat automation, in a new process with the server's address."""
     command = [sys.executable, "-m", "flows.heartbeat"]
     settings = {**os.environ, **NO_TELEMETRY, **environment}
     completed = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)

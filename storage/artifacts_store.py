@@ -94,7 +94,7 @@ class ArtifactStore:
     def remove_artifact(self, kind: str, digest: str) -> None:
         """Remove an artifact, its `part.json` first.
 
-        The artifact counts as missing as soon as `part.json` is gone, so a removal that is
+        The artifact counts as missing as soon as `part.json` is deleted, so a removal that is
         interrupted leaves no damaged artifact.
 
         Args:
@@ -139,7 +139,7 @@ class ArtifactStore:
 
         Args:
             days: Days since the last use of an artifact.
-            keep: (kind, digest) of artifacts that are kept whatever their age.
+            keep: (kind, digest) of artifacts that are kept regardless of their age.
         """
         return find_unused_artifacts(self.layout, keep, days, time.time())
 

@@ -1,4 +1,4 @@
-"""Atomic, durable file writes: a file is there whole or not at all, even after a power cut.
+"""Atomic, durable file writes: a file is complete or absent, even after a power failure.
 
 Each file is written under a temporary name in its own folder, synced with `fsync`, renamed, and the
 folder is synced. A writer that is killed leaves at most a hidden temporary file
@@ -51,7 +51,7 @@ def fsync(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and its parents, and sync each, so that they survive a power cut."""
+    """Create a folder and its parents, and sync each, so that they survive a power failure."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
@@ -100,8 +100,8 @@ def translate_os_errors(path: Path, needed: int | None = None) -> Iterator[None]
     """Context manager that converts operating-system errors into a `StoreError` with a remedy.
 
     Other exceptions pass through, unless the disk is full or the text carries an error number of
-    the operating system: native libraries (FAISS, safetensors) report a full disk with exceptions
-    of their own.
+    the operating system: native libraries (FAISS, safetensors) report a full disk with their
+    own exceptions.
 
     Args:
         path: File that the block writes.

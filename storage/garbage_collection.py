@@ -67,7 +67,7 @@ def find_unused_artifacts(
 
     Args:
         layout: Paths of the store.
-        keep: (kind, digest) of artifacts that are kept whatever their age.
+        keep: (kind, digest) of artifacts that are kept regardless of their age.
         days: Days since the last use; `part.json` is touched on use, at most once a day.
         now: Current time in seconds since 1970.
     """
@@ -144,11 +144,11 @@ def _find_reason(
     if any(is_temp_path(Path(part)) for part in path.parts) or path.as_posix() in orphans:
         return "its writer was killed"
     if path.parts[0] == "runs" and path.parts[1:2] and path.parts[1] not in runs:
-        return "its run is gone"
+        return "its run was deleted"
     if path.parts[0] == "tables":
         run = next((p.removeprefix("run=") for p in path.parts if p.startswith("run=")), "")
         if run not in runs:
-            return "its run is gone"
+            return "its run was deleted"
         if path.as_posix() not in committed:
             return "no commit lists it"
     return ""

@@ -154,7 +154,7 @@ LABEL_SCORES: Final = (
     "harm",
     "harm_same_label",
 )
-"""Columns of `mislabels` that are label-error detectors of their own; larger is more suspicious."""
+"""Columns of `mislabels` that are separate label-error detectors; larger is more suspicious."""
 
 
 VERDICTS: Final = make_schema(

@@ -61,7 +61,7 @@ def _describe(result: dict) -> str:
         "(`prefix` under parts). Against the published method, which runs the whole model, it is "
         "counted.",
         "Batches of the other packages are sorted by length and truncated to their longest row, "
-        "which none of them does by itself.",
+        "which none of them does on its own.",
         "dattri solves each query once here. Its own loop would solve it again for each batch of "
         "training rows.",
     )

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.bulk.night` reads MultiNLI under FASTIF_DATA, trains a model with `fastif
 train`, and runs `fastif audit` with a memory limit of 4 GB, once for each candidate method. It
-writes benchmarks/results/bulk-night.json and docs/results/audit.md, with forecasts beside the
-measured numbers. Finished audits are kept under benchmarks/.work; --anew deletes them, --quick uses
-few rows and only prints.
+writes benchmarks/results/bulk-night.json and docs/results/audit.md, with forecasts next to
+the measured numbers. Finished audits are kept under benchmarks/.work; --anew deletes them, --quick
+uses few rows and only prints.
 """
 
 import argparse

@@ -6,7 +6,7 @@ GIGABYTE, MOST = 2**30, 4.0
 
 
 def build_pages(result: dict) -> list[ResultPage]:
-    """Return the page on whole audits, with forecasts beside measurements."""
+    """Return the page on whole audits, with forecasts and measurements."""
     audits = result["audits"]
     first = next(iter(audits.values()))
     peak = first["outcome"]["memory"][1] / GIGABYTE
@@ -33,7 +33,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "Settings: `memory_gb = 4`, curvature of 1,000 rows, λ = 0.1, dual solver.",
                 "Wall time: from the command to the summary, on a new store.",
                 "Memory: the process of the audit alone. The temporary server of Prefect takes "
-                "about 0.2 GB beside it.",
+                "about 0.2 GB in addition.",
             ),
         )
     ]

@@ -75,7 +75,7 @@ def one_pass(
 def solve_head(study: Study, query_gradients: Float[Tensor, "q p"]) -> tuple[Tensor, Tensor]:
     """Return the slice of the classifier parameters, and s_test for these parameters alone.
 
-    The curvature is that of these parameters, with equal rows and λ.
+    The curvature is over these parameters, with equal rows and λ.
     """
     whole = study.objective
     names = [name for name in whole.space.names if name.startswith("classifier.")]

@@ -183,7 +183,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "Command: `python -m benchmarks.nightly.answering`.",
                 f"Hardware, {describe_machine(result)}.",
                 f"{result['queries']:,} queries, half of HANS and half of MultiNLI, against "
-                f"{result['rows']:,} training rows, in shards of {SHARD}. The study is that of "
+                f"{result['rows']:,} training rows, in shards of {SHARD}. The study is "
                 "the built-in example with smaller settings, so that 3,000 queries are feasible.",
                 "Work: seconds of the shards, from the first line to the commit (the first shard "
                 "of a Dask worker loads the model). Ideal: the work divided among the workers if "

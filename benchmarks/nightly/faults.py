@@ -36,8 +36,8 @@ def build_pages(counted: dict) -> list[ResultPage]:
                     "completed. A bucket that stopped responding, with errors or with timeouts: an "
                     "error message, and the rest in a later run.",
                     "Dask and Prefect: a worker killed, the scheduler killed, the Prefect server "
-                    "killed and restarted during a run; a worker that was paused, given up, and "
-                    "finished late.",
+                    "killed and restarted during a run; a worker that was paused, declared lost, "
+                    "and finished late.",
                     "Control: two runs at once; SIGTERM and SIGINT during commits, once and twice; "
                     "a deadline; a clock set back by a day.",
                     "Disk: a disk that another process fills during a run, and one too small for "

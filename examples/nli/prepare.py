@@ -34,7 +34,7 @@ SKELETON = PAIR.str.replace_all(r"[^\p{L}\p{N}\t]", "")
 
 
 def sample_rows(rows: pl.DataFrame, count: int, column: str) -> pl.DataFrame:
-    """So many rows of each value of a column, chosen and ordered by hash."""
+    """Return `count` rows of each value of a column, chosen and ordered by hash."""
     digests = [hashlib.sha256(f"{SEED}:{key}".encode()).hexdigest() for key in rows["id"]]
     ranked = rows.with_columns(pl.Series("rank", digests)).sort("rank")
     return ranked.group_by(column, maintain_order=True).head(count).sort("rank").drop("rank")
@@ -58,7 +58,7 @@ def make_queries(data: Path) -> pl.DataFrame:
 def make_train(data: Path, queries: pl.DataFrame) -> pl.DataFrame:
     """3,500 training pairs, half of each label, none of them a query."""
     rows = pl.read_parquet(data / "multinli/train_subset.parquet")
-    rows = rows.filter(pl.col("source") != "taxinli")  # its licence asks for terms of its own
+    rows = rows.filter(pl.col("source") != "taxinli")  # its licence sets its own terms
     query_keys = queries.select(SKELETON.alias("skeleton"))["skeleton"].implode()
     rows = rows.filter(~SKELETON.is_in(query_keys))
     rows = rows.with_columns(pl.col("label").alias("label_3way")).with_columns(LABEL)

@@ -63,8 +63,8 @@ class Attributor:
     with H the curvature of the mean training loss and λ the effective damping. The effect is the
     predicted change of the query's loss, in nats, if the example were removed: positive = helpful,
     negative = harmful. The search chooses the examples to score: all, or candidates as in FastIF
-    (Guo et al., 2021). Whatever does not depend on the queries is computed once. A query with a
-    gradient, solution or score that is not finite is quarantined: it has no scores, and its
+    (Guo et al., 2021). Everything that does not depend on the queries is computed once. A query
+    with a gradient, solution or score that is not finite is quarantined: it has no scores, and its
     certificate holds the reason.
 
     Args:
@@ -140,7 +140,7 @@ class Attributor:
         Raises:
             InputError: The damped curvature is not positive definite.
         """
-        # Before the query gradients are held: both may need memory of their own.
+        # Before the query gradients are held: both may need additional memory.
         least_eigenvalue, leverage = self._least_eigenvalue, self.row_leverage
         solved = solve_queries(
             self.gradients,

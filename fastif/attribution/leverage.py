@@ -24,7 +24,7 @@ MAX_AUTO_COST = 3 * 10**11
 """Multiplications that "auto" permits, once in a process: about ten seconds on two cores."""
 
 MAX_DENSE_PARAMS = 2000
-"""Number of parameters up to which "auto" factorises the dense matrix, whatever the solver is."""
+"""Number of parameters up to which "auto" factorises the dense matrix, for every solver."""
 
 MIN_EIGENVALUE_GAP = 1e-9
 """Value of 1 - leverage below which the example alone determines a direction of the parameters."""

@@ -130,7 +130,7 @@ class CandidateIndex(Index):
         """Refuse a factory string that cannot make an index of `count` vectors of this width.
 
         Raises:
-            InputError: FAISS does not know the string, the index is of an unsupported kind, or
+            InputError: FAISS rejects the string, the index is of an unsupported kind, or
                 FAISS is not installed correctly.
         """
         make_index(factory, width, count, products=products)

@@ -40,7 +40,7 @@ def make_index(
         products: Whether to search by inner product instead of L2 distance.
 
     Raises:
-        InputError: FAISS does not know the string, or its index takes ids with each vector, uses
+        InputError: FAISS rejects the string, or its index takes ids with each vector, uses
             another metric, or needs more vectors.
     """
     faiss = load_faiss()

@@ -37,7 +37,7 @@ class SketchIndex(Index):
     """Exact top-k and bottom-k search by inner product over blocks of sketches in half precision.
 
     One pass over the blocks covers all queries. Memory is one chunk in single precision and the
-    current top-k and bottom-k, whatever the number of training examples.
+    current top-k and bottom-k, for any number of training examples.
 
     Examples:
         >>> rows = torch.tensor([[2.0], [-3.0], [0.1]]).half()

@@ -36,7 +36,7 @@ class CrossEntropy(Loss):
 
     torch's `reduction="mean"` divides by the sum of the weights, the mean here by the number of
     examples. Both agree for weights with mean one over the training set, such as
-    `balanced_weights`. Others scale loss and curvature alike, but not the damping.
+    `balanced_weights`. Others scale loss and curvature by the same factor, but not the damping.
 
     Args:
         label_smoothing: Smoothing ε, from 0 to 1.

@@ -31,8 +31,8 @@ class SmoothHinge(Loss):
 
         L = t log Σ_j exp((f_j + [j ≠ y]) / t) - f_y
 
-    which for two outputs equals the binary form with f = f_1 - f_0. The unit is that of the margin,
-    not nats. It exceeds the hinge by at most t log 2, and by t log c for c outputs.
+    which for two outputs equals the binary form with f = f_1 - f_0. The unit is the unit of the
+    margin, not nats. It exceeds the hinge by at most t log 2, and by t log c for c outputs.
 
     Args:
         temperature: Smoothing t > 0. The papers use 0.001, which concentrates the curvature on the

@@ -97,7 +97,8 @@ class FeatureViews:
             ids: Positions of the labelled rows; a random subset of 20,000 if there are more.
             labels: Labels of these rows, trusted ones where there are some, [m].
             classes: Number of classes.
-            group_ids: Group of each row; a group stays in one fold. None puts every row by itself.
+            group_ids: Group of each row; a group stays in one fold. None: every row
+                is its own group.
 
         Returns:
             One of `weight_options`; the first if there is no choice or a single class.

@@ -27,7 +27,7 @@ spline, and number and frequency of random Fourier features."""
 def concat_views(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
     """Concatenate feature views, each standardized and of the same weight.
 
-    A row's expected squared norm is 1 whatever the widths, so that one L2 penalty fits all.
+    A row's expected squared norm is 1 for any widths, so that one L2 penalty fits all.
 
     Examples:
         >>> concat_views([torch.tensor([[0.0], [2.0]])])
@@ -82,12 +82,12 @@ def make_tabular_features(
     - piecewise-linear splines with knots at quantiles, so that a class may lie in the middle;
     - random Fourier features of all of these, for interactions (Rahimi and Recht, 2007).
 
-    Every column is standardized by itself, so that neither its unit nor one extreme value takes
+    Every column is standardized separately, so that neither its unit nor one extreme value takes
     weight from the others.
 
     Args:
         numbers: Numeric columns, [n, d]; NaN where missing, replaced by the column's median. Use
-            float64 where numbers are large beside their differences, such as Unix times.
+            float64 where numbers are large relative to their differences, such as Unix times.
         categorical: Categorical columns, n strings each; None is a category too.
 
     Returns:

@@ -25,7 +25,7 @@ class LabelPosterior:
         transition: Noise transition matrix, T[t, y] = p(given label y | true class t), [c, c].
         neighbour_ids: Positions of each row's k nearest neighbours, [n, k].
         error_counts: Expected errors by given label, one row an estimate of the posterior, [w, c];
-            the last row is that of `probability` before the audit.
+            the last row is `probability` before the audit.
         pseudo_r2: Pseudo-R² of the given labels by out-of-fold logits, in [0, 1]; near 0 the
             features do not predict the labels, and the ranking means little.
         label_scores: Other detectors' scores by name, [n] each; a larger score is more suspicious.

@@ -25,8 +25,8 @@ class LabeledData:
         features: Features computed without these labels, standardized, [n, d]; see `concat_views`.
         labels: Given label of each row, a class index, [n].
         classes: Number of classes c.
-        groups: Group of each row, [n]; rows of a group, such as duplicates, share a fold. None puts
-            every row by itself.
+        groups: Group of each row, [n]; rows of a group, such as duplicates, share a fold. If None,
+            each row is its own group.
         known: Right class of each reviewed row, [n]; else `NOT_REVIEWED` or `NO_LABEL_FITS`. None
             if no row was reviewed.
         classifier_logits: Out-of-fold logits of another classifier, [n, c], such as the study's

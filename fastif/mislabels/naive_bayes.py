@@ -1,8 +1,8 @@
 """Multinomial naive Bayes on word and character n-grams, cross-fitted.
 
-It is a member of the linear opinion pool beside the linear heads. A discriminative head fits the
-given labels by whatever terms an annotation rule followed. Naive Bayes cannot, and so its errors
-differ where the label noise depends on the text.
+It is a member of the linear opinion pool in addition to the linear heads. A discriminative head
+fits the given labels by any terms that an annotation rule followed. Naive Bayes cannot, and so its
+errors differ where the label noise depends on the text.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class TruncatedModel:
     Attributes:
         path: Full name of the list of layers.
         index: Number of layers that are left out.
-        module: Remaining model; layers before the cut return their input.
+        module: Remaining model; layers before the truncation point return their input.
         token_first: Whether hidden states in the model are [t b d] instead of [b t d].
         width: Size d of a hidden state.
     """
@@ -43,7 +43,7 @@ class TruncatedModel:
     def compute_hidden_states(
         self, full_model: PreTrainedModel, inputs: Inputs
     ) -> Float[Tensor, "b t d"]:
-        """Run the full model up to the cut and return the hidden states."""
+        """Run the full model to the truncation point and return the hidden states."""
         hidden = _forward_until(full_model, full_model.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
         return hidden.transpose(0, 1) if self.token_first else hidden
 
@@ -115,7 +115,7 @@ class _SkippedLayer(nn.Module):
 
 
 class _ReachedError(Exception):
-    """Exception that ends a run at the cut."""
+    """Exception that ends a forward pass at the truncation point."""
 
 
 def _get_hidden_argument(args: tuple, kwargs: dict) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hidden states at the cut, for rows of equal or different lengths."""
+"""Hidden states at the truncation point of a model, for rows of equal or different lengths."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from fastif.models.padding import Padding, group_by_length
 def compute_hidden_states(
     cut: TruncatedModel, model: PreTrainedModel, padding: Padding, batch: Batch
 ) -> Float[Tensor, "b t d"]:
-    """Return the hidden states of a batch at the cut, zero at padding.
+    """Return the hidden states of a batch at the truncation point, zero at padding.
 
     Args:
         cut: Truncated model.

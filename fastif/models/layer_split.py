@@ -61,7 +61,7 @@ def get_encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
-    """Return the names of modules that run before the first encoder layer or beside all layers."""
+    """Return the names of modules that run before the first encoder layer or outside all layers."""
     layer_list = _find_layer_list(model)
     if layer_list is None:
         return []

@@ -135,7 +135,7 @@ def _find_defect(tensor: Tensor) -> str:
     """Return why a parameter cannot be used; empty if it can."""
     if nn.parameter.is_lazy(tensor):
         return "has no shape before the first forward pass"
-    if tensor.is_meta and type(tensor.data) is Tensor:  # a subclass may hold values of its own
+    if tensor.is_meta and type(tensor.data) is Tensor:  # a subclass may hold additional values
         return "is on the meta device, without values"
     if tensor.is_inference():
         return "was made in inference mode, without gradients"

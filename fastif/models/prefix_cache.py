@@ -45,7 +45,7 @@ class PrefixCache(WrappedExamples):
     ) -> None:
         try_table(
             objective, examples, "examples", objective.query_measure
-        )  # the trial may undo a cut
+        )  # the trial may undo the truncation
         super().__init__(examples)
         self.objective, self.file = objective, file
         self.cached: dict[int, Tensor] = {}

@@ -132,7 +132,7 @@ def load_tokenizer(
 
     Args:
         source: Folder of a saved tokenizer, or its name on the hub.
-        model: Model to compare with; no comparison if left out.
+        model: Model to compare with; no comparison if omitted.
 
     Raises:
         InputError: If the tokenizer cannot be found, or has another vocabulary than the model.

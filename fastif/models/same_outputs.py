@@ -34,7 +34,7 @@ def locate_difference(
         objective: Model of both runs.
         first: Function that runs all rows.
         second: Function that runs these rows, or those at `places`.
-        places: Positions of the second run's rows in the first; all if left out.
+        places: Positions of the second run's rows in the first; all if omitted.
         count: Number of rows in the first run.
     """
     first_trace, second_trace = Trace(), Trace()
@@ -60,8 +60,8 @@ def make_rounding_test(
 ) -> Callable[[Tensor, Tensor], Bool[Tensor, " b"]]:
     """Return a function that compares outputs up to rounding, row by row.
 
-    Rounding is that of the coarsest type in the computation: some models compute a softmax or a
-    norm in single precision while weights and outputs are double.
+    The tolerance is the rounding error of the coarsest type in the computation: some models compute
+    a softmax or a norm in single precision while weights and outputs are double.
 
     Args:
         like: Tensor with the type of the outputs.

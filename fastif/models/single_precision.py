@@ -62,7 +62,8 @@ def is_within_rounding(outputs: Tensor, expected: Tensor) -> bool:
         >>> is_within_rounding(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.001]))
         False
     """
-    # Models round to single precision inside (a softmax, a router) whatever their weights are.
+    # Models round to single precision inside (a softmax, a router) for any type of
+    # their weights.
     unit = max(torch.finfo(expected.dtype).eps, torch.finfo(torch.float32).eps)
     return relative_difference(outputs, expected) <= min(OUTPUT_ULPS * unit, 0.05)
 

@@ -209,7 +209,7 @@ class TransformerObjective(Objective):
         self.cut_note = f"{NOT_CUT}: the model cannot read a row of random tokens"
 
     def _prepare(self, batch: Batch) -> Batch:
-        """Return the batch with the model's padding, and with hidden states if the model is cut."""
+        """Return the batch with the model's padding, and hidden states if it is truncated."""
         if "hidden" in batch:
             return batch
         batch = self.align_padding(batch)
@@ -271,7 +271,7 @@ class TransformerObjective(Objective):
             self.cut_note = f"{NOT_CUT}: {type(error).__name__}"
 
     def _check_cut(self, batch: Batch, reference: Tensor) -> None:
-        """Undo the cut if it changes outputs of rows together or alone."""
+        """Undo the truncation if it changes outputs of rows together or alone."""
         if self._cut is None:
             return
         padded = ({k: t[i : i + 1] for k, t in batch.items()} for i in range(len(reference)))

@@ -93,7 +93,7 @@ def try_table(
         objective: Model to try.
         examples: Table with the rows.
         where: Name of the table for error messages.
-        measure: Function that its targets belong to; the loss if left out.
+        measure: Function that its targets belong to; the loss if omitted.
 
     Returns:
         The examples in the form of this library.

@@ -3,7 +3,7 @@
 SPOT_CHECK_INTERVAL = 32
 """One computation in this many is checked; a check costs about as much as the computation."""
 GOLDEN_RATIO = 0.6180339887498949
-"""Inverse golden ratio: its multiples are evenly spread modulo 1, whatever the period of work."""
+"""Inverse golden ratio: its multiples are evenly spread modulo 1, for any period of work."""
 
 
 def is_spot_check(number: int) -> bool:

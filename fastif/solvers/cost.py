@@ -14,7 +14,7 @@ KERNEL_COPIES = 3
 """Copies of a Gram matrix in memory while it is factorised."""
 
 MAX_ROW_BYTES = 2**30
-"""Bytes of factor rows in memory beside their Gram matrix; more are recomputed on each use."""
+"""Bytes of factor rows in memory with their Gram matrix; more are recomputed on each use."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ class SolverCost:
 
 
 def estimate_kernel_bytes(rows: int, parameters: int, max_row_bytes: int = MAX_ROW_BYTES) -> int:
-    """Estimate the memory in bytes of a Gram matrix and of the factor rows held beside it."""
+    """Estimate the memory in bytes of a Gram matrix and of the factor rows held with it."""
     held = min(rows * parameters * FLOAT32_BYTES, max_row_bytes)
     return KERNEL_COPIES * FLOAT64_BYTES * rows**2 + held

@@ -76,9 +76,9 @@ class Dual(Solver):
     y the solution of the small system and e = y - V x / n, the residual is b - (A + λI) x = Vᵀ e,
     with norm √(eᵀ K e).
 
-    If K is that of the whole training set, one pass gives the scores of all training examples,
-    without s_test and without a pass over the training gradients: see `prepare_scores` and
-    `DualScorer`.
+    If K is the kernel of the whole training set, one pass gives the scores of all training
+    examples, without s_test and without a pass over the training gradients: see `prepare_scores`
+    and `DualScorer`.
 
     Args:
         block_rows: Number of examples with factor rows in memory while K is computed.

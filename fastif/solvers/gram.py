@@ -64,7 +64,7 @@ def apply_factor_transpose(
     Args:
         factored: Curvature with the factor V.
         weights: Coefficients of the r factor rows.
-        out: Vectors to add to, overwritten; zeros if left out.
+        out: Vectors to add to, overwritten; zeros if omitted.
     """
     like = factored.like
     if out is None:
@@ -134,7 +134,7 @@ def compute_gram_matrix(
     Args:
         factored: Curvature with the factor V.
         held_batches: Number of batches with factor rows in memory at once.
-        estimator: Rounding estimator that observes every tile in two passes; none if left out.
+        estimator: Rounding estimator that observes every tile in two passes; none if omitted.
     """
     strips, workspace = [], _allocate_workspace(factored, held_batches)
     for first in range(0, factored.num_batches, held_batches):

@@ -58,7 +58,7 @@ class Lissa(RepeatedSolver):
     examples i, at which the mean squared error shrinks at every step (half of it may be enough).
     Steps are taken until the measured residual is within the tolerance, and the solution is the
     average of the later iterates, without which small batches never converge. With a preconditioner
-    P the recursion is x ← x + P⁻¹ (b - A_B x) / s, and the scale is that of P⁻¹A.
+    P the recursion is x ← x + P⁻¹ (b - A_B x) / s, and the scale refers to P⁻¹A.
 
     With a number as `depth`, exactly that many steps are taken and the last iterate is the
     solution. An iterate that grows beyond any possible solution has diverged and becomes NaN.

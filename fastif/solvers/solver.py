@@ -143,7 +143,7 @@ class Solver(ABC):
         Args:
             operator: Damped curvature A + λI.
             rhs: Right-hand sides, one in each row; left unchanged.
-            factor: Result of `factor` for this operator; computed if left out.
+            factor: Result of `factor` for this operator; computed if omitted.
 
         Raises:
             InputError: If the solver does not support the operator.
@@ -154,7 +154,7 @@ class Solver(ABC):
 
         Args:
             operator: Damped curvature A + λI.
-            factor: Result of `factor` for this operator; computed if left out.
+            factor: Result of `factor` for this operator; computed if omitted.
 
         Raises:
             InputError: If the solver does not support the operator.
@@ -170,7 +170,7 @@ class Solver(ABC):
         Args:
             operator: Damped curvature A + λI.
             train: Training examples to score.
-            factor: Result of `factor` for this operator; computed if left out.
+            factor: Result of `factor` for this operator; computed if omitted.
 
         Returns:
             The scoring function; None if the solver has no such shortcut. Then use `prepare` and a

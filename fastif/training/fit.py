@@ -29,8 +29,9 @@ class TrainingConfig:
             size.
         seed: Random seed of the order of examples.
         weight_decay_kind: "decoupled" (AdamW; Loshchilov and Hutter, 2019) shrinks the parameters
-            beside the gradient and is part of no loss. "coupled" adds weight_decay/2 ‖params‖² to
-            the mean loss; set the same number as the objective's `penalty` for influence.
+            separately from the gradient and is not part of the loss. "coupled" adds weight_decay/2
+            ‖params‖² to the mean loss; set the same number as the objective's `penalty` for
+            influence.
 
     Raises:
         InputError: The kind is neither.

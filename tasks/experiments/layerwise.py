@@ -58,8 +58,8 @@ def reproduce_layerwise(workspace: Workspace) -> ExperimentResult:
             f"{size:,} training pairs, {len(whole)} queries of HANS and MultiNLI, half "
             f"predicted correctly; Gauss-Newton of {CURVATURE_ROWS[workspace.scale]} rows, "
             f"identical for all, λ = {DAMPING:g}.",
-            "The effects of the layers add up to the effect of the row. The effect of a layer is "
-            "that of the gradient of the row in this layer alone, with the inverse curvature of "
+            "The effects of the layers add up to the effect of the row. The effect of a layer uses "
+            "the gradient of the row in this layer alone, with the inverse curvature of "
             "all parameters.",
         ],
     )

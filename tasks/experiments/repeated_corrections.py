@@ -140,7 +140,7 @@ def repeat_corrections(
     Args:
         workspace: Cache of the corrections.
         study: Study file with a trained model; anchors.parquet (the failure set) and a file a
-            source lie beside it.
+            source are in the same folder.
         strategies: Strategies to run.
         repeats: Number of repetitions; their seeds count from 0.
         pool: Number of rows that are scored for a step.

@@ -1,4 +1,4 @@
-"""Result of an experiment beside the published claims, as JSON and Markdown."""
+"""Result of an experiment compared with the published claims, as JSON and Markdown."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Summary of a mislabel detection, `facts.json` beside its table."""
+"""Summary of a mislabel detection, `facts.json` next to its table."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime

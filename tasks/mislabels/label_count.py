@@ -39,7 +39,7 @@ def read_label_count(facts: Mapping[str, Any], label: str | None = None) -> Labe
 
     Args:
         facts: Summary of a mislabel detection.
-        label: Given label; all if left out.
+        label: Given label; all if omitted.
     """
     source, errors = facts.get("counted_by"), facts.get("errors")
     if source is None or errors is None:

@@ -62,10 +62,10 @@ class Annotations:
     unusable: Mapping[str, int] = field(default_factory=dict)
 
     def find_right_label(self, row: bytes, content: bytes, label: str) -> tuple[bool, str | None]:
-        """Return whether the right label of a row is known, and it; None where no label fits.
+        """Return whether a row's right label is known, and that label; None where no label fits.
 
-        It is that of the row's annotations; for a corrected row, that of its text if it equals the
-        current label.
+        It follows from the row's annotations; for a corrected row, from those of its text if it
+        equals the current label.
 
         Args:
             row: Digest of the row's texts and given label.

@@ -73,7 +73,7 @@ def sample_for_review(
 ) -> pl.DataFrame:
     """Return a simple random sample of the unreviewed rows, and record it in the store.
 
-    The order is that of a hash of each row: independent of its errors, and the same until the rows
+    Rows are ordered by a hash: independent of their errors, and the same until the rows
     are reviewed. The population is recorded too, since an estimate does not cover rows added later.
 
     Args:

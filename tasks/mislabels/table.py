@@ -105,7 +105,7 @@ def mask_singleton_classes(data: LabeledData, trusted: Sequence[int]) -> Tensor:
         data: Rows with given labels and groups.
         trusted: Labels of the trusted rows.
     """
-    if data.classifier_logits is not None:  # the other classifier may know the class
+    if data.classifier_logits is not None:  # the other classifier may include the class
         return torch.zeros_like(data.labels, dtype=torch.bool)
     known = data.known if data.known is not None else torch.full_like(data.labels, NOT_REVIEWED)
     train_labels = torch.where(known == NOT_REVIEWED, data.labels, known)

@@ -44,7 +44,7 @@ class TrainingResult:
     Attributes:
         folder: Folder of the checkpoint.
         skipped: Whether the checkpoint existed already.
-        loss: Mean cross-entropy in nats, whatever loss was minimized.
+        loss: Mean cross-entropy in nats, also if another loss was minimized.
         accuracy: Share of correct predictions, 0 to 1.
     """
 

@@ -1,4 +1,4 @@
-"""Training record written beside a model by `fastif train`: all inputs of its weights."""
+"""Training record written next to a model by `fastif train`: all inputs of its weights."""
 
 import hashlib
 import json

@@ -12,7 +12,7 @@ from tasks.run.selections import MIN_QUERIES
 FORWARDS_PER_STEP = 3
 """Cost of a training step, in forward passes."""
 DAMPING_STAGE = "damping"
-"""Stage that selects the damping by retraining, with hidden states of its own models."""
+"""Stage that selects the damping by retraining, with the hidden states of the retrained models."""
 
 
 @dataclass(frozen=True)

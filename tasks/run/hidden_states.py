@@ -177,7 +177,7 @@ def _cache_hidden_states(context: RunContext, table: TableName) -> fastif.Exampl
 
 
 def _collect_digests(context: RunContext) -> set[str]:
-    """Return the cache keys of the files of all models; a member does not know the others."""
+    """Return the cache keys of the files of all models; a member process has only its own."""
     parts = context.plan.record.parts
     models = [str(parts["model"]), *parts.get("models", [])]  # type: ignore[misc]
     return {hidden_digest(context, table, model) for model in models for table in TABLES}

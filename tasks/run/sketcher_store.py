@@ -1,4 +1,4 @@
-"""Stored sketchers: reused for training tables that share most rows, or fitted anew."""
+"""Stored sketchers: reused for training tables that share most rows, or fitted again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

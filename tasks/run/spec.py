@@ -17,7 +17,7 @@ from tasks.study.any_solver import AnySolver
 from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
-"""Keys of the commits beside shards: the training table (first), the row of `runs` (last)."""
+"""Keys of the commits other than shards: the training table (first), the row of `runs` (last)."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class RunPlan:
 def plan_run(path: Path, run: str | None = None) -> RunPlan:
     """Plan the run of a study file. Reads every input and writes nothing.
 
-    The name is that of the study and the first digits of the fingerprint, so that equal inputs and
-    settings give the same run, and starting it again resumes it.
+    The name consists of the study's name and the first digits of the fingerprint, so that equal
+    inputs and settings give the same run, and starting it again resumes it.
 
     Args:
         path: Study file.

@@ -18,12 +18,12 @@ READING = (
         (_TRANSFORMER,),
     ),
     Mutant(
-        "a cut is never tried",
+        "truncation is never checked",
         "fastif/models/transformer.py",
-        '''        """Undo the cut if it changes outputs of rows together or alone."""
+        '''        """Undo the truncation if it changes outputs of rows together or alone."""
         if self._cut is None:''',
-        '        """Give the num_frozen_layers up unless it changes no outputs, in company and '
-        'expected."""\n        if True:',
+        '        """Undo the truncation if it changes outputs of rows together or '
+        'alone."""\n        if True:',
         ("tests/fastif/models/test_cut_check.py",),
     ),
     Mutant(

@@ -49,7 +49,7 @@ def test_only_unlisted_files_are_removed(either, no_grace_period):
     reasons = {
         leftover.path.split("/")[-1]: leftover.reason for leftover in either.find_leftovers()
     }
-    assert reasons.pop("x.parquet") == "its run is gone"
+    assert reasons.pop("x.parquet") == "its run was deleted"
     assert reasons.pop("never-committed.parquet") == "no commit lists it"
     assert len(reasons) == 3, "the replaced file of each table"
     either.remove(either.find_leftovers())

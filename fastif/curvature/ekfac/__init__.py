@@ -1,1 +1,1 @@
-"""EK-FAC: eigenvalue-corrected Kronecker factors, with dense and diagonal blocks beside them."""
+"""EK-FAC: eigenvalue-corrected Kronecker factors, and dense or diagonal blocks for other layers."""

@@ -99,7 +99,7 @@ class EkfacSpec:
             yield prefix_batch
 
     def to_header(self) -> UInt8[Tensor, " bytes"]:
-        """Return the settings as a tensor of JSON bytes, to be stored beside other tensors."""
+        """Return the settings as a tensor of JSON bytes, to be stored with other tensors."""
         content = {
             "names": self.space.names,
             "shapes": self.space.shapes,

@@ -53,7 +53,7 @@ class KroneckerBlock(Block):
         damping: float,
         negligible: float,
     ) -> None:
-        """Divide by λ, and correct along the directions with eigenvalues that matter beside λ.
+        """Divide by λ, and correct along directions with eigenvalues not negligible relative to λ.
 
             Y = X/λ + Σ_b Q_G,b ((1/(Λ+λ) - 1/λ) ∘ Q_G,bᵀ X Q_A,b) Q_A,bᵀ
 
