@@ -1,6 +1,6 @@
 """Result store of influence runs: Parquet tables with atomic commits, run by run.
 
-A `Store` belongs to one study and lies in one folder or S3 prefix. A run is opened with a
+A `Store` belongs to one study and is stored in one folder or S3 prefix. A run is opened with a
 `RunRecord`, its queries are split into `Shard`s, and each shard is committed atomically: its
 Parquet files are written first, named by their SHA-256, and one JSON manifest makes them visible
 together. A killed process therefore leaves either a whole shard or none, and an interrupted run

@@ -94,8 +94,8 @@ class GradientScorer(Scorer):
 class PrecomputedScorer(Scorer):
     """Scores of all training examples that a dual solver computed with the solve.
 
-    They are q x n numbers, held where the solver holds an n x n Gram matrix anyway. No gradient is
-    computed again.
+    They are q x n numbers, held only with a solver that already holds an n x n Gram matrix. No
+    gradient is computed again.
 
     Attributes:
         train: Training set of n examples.

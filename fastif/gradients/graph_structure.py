@@ -82,7 +82,7 @@ def _format_layer(layer: str) -> str:
 
 
 def _has_foreign_hooks(layer: nn.Module) -> bool:
-    """Whether the layer has hooks of somebody else, which may change its input or output."""
+    """Whether the layer has foreign hooks, which may change its input or output."""
     return bool(
         layer._forward_hooks
         or layer._forward_pre_hooks

@@ -67,7 +67,7 @@ def compute_lsa(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"
     order = np.argsort(-sizes)
     rows = torch.from_numpy(np.ascontiguousarray((left * sizes)[:, order]))
     signs = rows.sum(0).sign().where(rows.sum(0) != 0, 1.0)
-    # In double precision and rounded: where numbers lie in memory changes a product's last digits.
+    # In double precision and rounded: memory alignment changes the last digits of a product.
     return (rows * signs).round(decimals=6).float()
 
 

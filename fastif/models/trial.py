@@ -270,7 +270,7 @@ def _make_nondeterminism_error(objective: Objective, run: ForwardFn) -> InputErr
 
 @contextmanager
 def translate_model_errors(objective: Objective) -> Iterator[None]:
-    """Turn all errors of the model's code into `InputError`, except a lack of memory."""
+    """Convert all errors of the model's code into `InputError`, except out-of-memory errors."""
     try:
         yield
     except InputError:

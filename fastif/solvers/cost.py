@@ -51,7 +51,7 @@ class SolverProblem:
 
 @dataclass(frozen=True)
 class SolverCost:
-    """Estimated cost of a solver; numbers of steps that depend on the spectrum are guesses.
+    """Estimated cost of a solver; numbers of steps that depend on the spectrum are assumptions.
 
     Attributes:
         solve_examples: Number of per-example gradients (or products) to solve one set of queries.

@@ -46,7 +46,7 @@ class DualScorer:
     The residual is ‖Vᵀ e‖ with e = y - V x / n = -(P - (K + w I) y) / w, measured through K, plus
     the rounding bound √‖K‖ (‖δK‖ ‖y‖ + ε ‖b‖) / w. `RoundingEstimator` measures the error δK of K
     and the relative error ε of products with factor rows. ‖K‖ is its largest eigenvalue, so every
-    error counts as if it lay in that direction. ‖δK‖ is estimated as 2 ‖δK‖_F / √r, the spectral
+    error counts as if it were in that direction. ‖δK‖ is estimated as 2 ‖δK‖_F / √r, the spectral
     norm of a matrix of r² independent errors.
 
     Attributes:

@@ -124,8 +124,8 @@ class Solver(ABC):
     def estimate_cost(self, problem: SolverProblem) -> SolverCost:
         """Estimate the cost of factoring and solving, for a forecast.
 
-        The default is the number of passes of conjugate gradients, which is a guess, and no factor
-        except the minimum eigenvalue of a Hessian.
+        The default is the number of passes of conjugate gradients, which is an assumption, and no
+        factor except the minimum eigenvalue of a Hessian.
         """
         sweeps = min(CG_SWEEPS, problem.parameters)
         return SolverCost(problem.rows * sweeps, problem.min_eigenvalue_examples)

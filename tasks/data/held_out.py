@@ -10,8 +10,8 @@ from tasks.data.row_hashes import content_digests
 def split_held_out(table: Table, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Split rows at random into used and held-out ones; return their positions.
 
-    Rows of equal content are on the same side, whatever their ids: a held-out copy of a used row
-    would bias the evaluation.
+    Rows of equal content are on the same side, even with different ids: a held-out copy of a used
+    row would bias the evaluation.
 
     Args:
         table: Table to split.

@@ -1,4 +1,4 @@
-"""Incremental runs: reuse of a parent run's results, brought up to date for changed tables."""
+"""Incremental runs: reuse of a parent run's results, updated for changed tables."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""One thread; torch is imported here, so that rooms without torch are tested without it."""
+"""One thread; torch is imported here, so that packages without torch are tested without it."""
 
 import torch
 

@@ -18,8 +18,10 @@ elif sys.argv[1:] == ["write"]:
 elif sys.argv[1:] == ["user-text"]:
     print(render_user_text())
 elif sys.argv[1:2] == ["prose"]:
-    rooms = [ROOT / room for room in sys.argv[2:]] or [ROOT]
-    paths = [path for path in list_texts() if any(path.is_relative_to(room) for room in rooms)]
+    folders = [ROOT / folder for folder in sys.argv[2:]] or [ROOT]
+    paths = [
+        path for path in list_texts() if any(path.is_relative_to(folder) for folder in folders)
+    ]
     packages = {"fastif", "storage", "tasks", "flows"}
     modules = [
         path

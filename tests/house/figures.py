@@ -1,4 +1,4 @@
-"""Figures of the packages: files, lines, rooms, circles, exported names, imports."""
+"""Figures of the packages: files, lines, subpackages, cycles, exported names, imports."""
 
 import ast
 import subprocess
@@ -36,16 +36,16 @@ def measure() -> dict[str, object]:
         "files in the package itself": {
             package: len(list((ROOT / package).glob("*.py"))) for package in PACKAGES
         },
-        "rooms": {package: len(find_rooms(package)) for package in PACKAGES},
+        "subpackages": {package: len(find_subpackages(package)) for package in PACKAGES},
         "files over 300 lines": sum(size > 300 for size in sizes.values()),
         "circles of modules": [len(circle) for circle in find_circles(graph, tuple(sizes))],
-        "pairs of rooms that import each other": count_mutual_rooms(graph),
+        "pairs of subpackages that import each other": count_mutual_subpackages(graph),
         "exported names": {name: len(list_exports(name)) for name in ("fastif", "storage")},
         "modules that `fastif --help` imports": count_help_imports(),
     }
 
 
-def find_rooms(package: str) -> list[str]:
+def find_subpackages(package: str) -> list[str]:
     """Packages right below a package."""
     return sorted(path.parent.name for path in (ROOT / package).glob("*/__init__.py"))
 
@@ -80,8 +80,8 @@ def find_circles(graph: grimp.ImportGraph, modules: tuple[str, ...]) -> list[set
     return sorted(circles, key=len, reverse=True)
 
 
-def count_mutual_rooms(graph: grimp.ImportGraph) -> int:
-    """Pairs of rooms of one package of which each imports from the other."""
+def count_mutual_subpackages(graph: grimp.ImportGraph) -> int:
+    """Number of pairs of subpackages of a package that import each other."""
     arrows = set()
     for name, _ in list_modules():
         for target in (

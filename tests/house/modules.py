@@ -1,4 +1,4 @@
-"""The page of modules: each file with the first sentence of its docstring, room by room."""
+"""The page of modules: each file with the first sentence of its docstring, by subpackage."""
 
 from itertools import groupby
 from pathlib import Path
@@ -9,16 +9,19 @@ PAGE = ROOT / "docs" / "development" / "modules.md"
 HEAD = """# Modules
 
 Every module with the first sentence of its docstring; `python -m tests.house write` makes this
-page and a test holds it. The rooms and the order of their imports: [architecture](architecture.md).
+page and a test holds it. The subpackages and the order of their imports:
+[architecture](architecture.md).
 """
 
 
 def render_page() -> str:
     """The page as Markdown."""
     parts = [HEAD]
-    for room, modules in groupby(list_modules(), key=lambda module: _name_room(module[1])):
+    for subpackage, modules in groupby(
+        list_modules(), key=lambda module: _name_subpackage(module[1])
+    ):
         rows = [(path, summarize(path)) for _, path in modules]
-        parts.append(f"\n## `{room}`\n")
+        parts.append(f"\n## `{subpackage}`\n")
         intro = next((summary for path, summary in rows if path.name == "__init__.py"), None)
         if intro:
             parts.append(f"\n{intro}\n")
@@ -31,5 +34,5 @@ def render_page() -> str:
     return "".join(parts)
 
 
-def _name_room(path: Path) -> str:
+def _name_subpackage(path: Path) -> str:
     return f"{path.parent.relative_to(ROOT)}/"

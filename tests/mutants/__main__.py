@@ -22,7 +22,7 @@ STATES = {0: "SURVIVED", 1: "killed", 2: "killed", HUNG: "killed"}
 
 
 def _leave_out(folder: str, names: list[str]) -> set[str]:
-    """What no test reads; `results` alone would be rooms of ours too."""
+    """What no test reads; `results` alone would match subpackages too."""
     more = {"results"} if Path(folder) == ROOT / "benchmarks" else set()
     return (LEFT_OUT | more) & set(names)
 

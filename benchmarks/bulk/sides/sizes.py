@@ -13,7 +13,7 @@ class Sizes:
         rounds: Number of rounds.
         threads: Number of threads of each side.
         damping: Damping λ of the exact solve, selected by `damping = "auto"` for this model.
-        ekfac_damping: Damping λ of EK-FAC, of fastif and of kronfluence, selected likewise.
+        ekfac_damping: Damping λ of EK-FAC, of fastif and of kronfluence, selected in the same way.
         keep: Number k of top-k and of bottom-k rows of an audit.
         batch: Training gradients that fastif holds in memory.
         block_rows: Training gradients in memory during the setup of the exact solver.
