@@ -176,7 +176,7 @@ def _replace_location(problem: Problem, key: str, option: str) -> Problem:
     """Name the option as the place of a problem; its path is relative to the working directory."""
     if problem.where != key:
         return problem
-    remedy = problem.remedy.replace("; it starts from the study's folder", "")
+    remedy = problem.remedy.replace("; it is relative to the study file", "")
     return replace(problem, where=option, remedy=remedy)
 
 

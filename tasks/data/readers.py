@@ -137,14 +137,12 @@ def _check_readable(path: Path, key: str) -> None:
 def _explain_missing_file(key: str, path: Path) -> Problem:
     if not path.parent.is_dir():
         got = f"no folder {path.parent}"
-        return Problem(key, "a file", got, "correct the path; it starts from the study's folder")
+        return Problem(key, "a file", got, "correct the path; it is relative to the study file")
     names = [p.name for p in path.parent.iterdir() if p.suffix.lower() in _READERS and p.is_file()]
     hint, got = "", describe_path(path)
     if got == "no such file":
         hint = suggest(path.name, names)
-    return Problem(
-        key, "a file", got, hint or "correct the path; it starts from the study's folder"
-    )
+    return Problem(key, "a file", got, hint or "correct the path; it is relative to the study file")
 
 
 def _read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role: str) -> RawTable:

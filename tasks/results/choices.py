@@ -102,8 +102,8 @@ def warn_method_selection(choice: MethodSelection, recalls: Sequence[dict]) -> I
     """Warn of a method that misses most influential rows, or that exceeds the time limit."""
     if choice.name == KNN:
         yield (
-            "Nearest neighbours miss most of the influential rows, but no other method fits. "
-            f"{choice.reason} Their recall: {_format_recalls(recalls)}."
+            f"Nearest neighbours miss most of the influential rows. {choice.reason} "
+            f"Their recall: {_format_recalls(recalls)}."
         )
     elif not choice.fits:
         yield f"[candidates] minutes: {choice.reason}"
