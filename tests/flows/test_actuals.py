@@ -61,7 +61,7 @@ def test_it_is_stored_and_shown_with_measured_times_memory_and_bytes(study, caps
     line = str(parse_forecast_vs_actual(row["forecast"]))
     assert f"time {sum(took.values()):.0f} s (forecast" in line
     assert f"peak memory {actuals['memory'][1] / 2**30:.1f} GB (forecast" in line
-    assert f"| expected | {line} |" in render_summary_markdown(summary)
+    assert f"| forecast | {line} |" in render_summary_markdown(summary)
     assert line in _text(render_summary(summary))
     assert "forecast: about" in capsys.readouterr().err
 
