@@ -72,7 +72,7 @@ bench-bulk: $(VENV)/.run ## measure what sketches find, whole audits, where thei
 bench-against: $(VENV)/.peers ## measure a full scan against the paper's way and other packages, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bulk.against
 
-bench-nightly: $(VENV)/.test ## measure a second night, what orchestration takes, and one Dask worker against two, with FASTIF_DATA
+bench-nightly: $(VENV)/.test ## measure an incremental run, what orchestration takes, and one Dask worker against two, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.nightly.second
 	$(BIN)/python -m benchmarks.nightly.overhead
 	$(BIN)/python -m benchmarks.nightly.engines
@@ -92,7 +92,7 @@ bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUD
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out
 
-# Each stamp is a set of installed packages; touching pyproject.toml installs anew.
+# Each stamp is a set of installed packages; touching pyproject.toml installs again.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fastif needs Python 3.11 or newer, got $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }

@@ -1,4 +1,4 @@
-"""Audits of the tiny study after it is written anew, as a report reads them."""
+"""Audits of the tiny study after it is written again, as a report reads them."""
 
 import tiny
 
@@ -8,7 +8,7 @@ from tasks.study.study import load_study
 
 
 def audited(folder, **changes):
-    """A night of a study that is written anew."""
+    """A run of a study that is written again."""
     tiny.write_study(folder, **{"candidates": tiny.WITH_RECALL, **changes})
     tiny.run_directly(folder / "study.toml")
     store = open_existing_store(load_study(folder / "study.toml"))

@@ -1,8 +1,8 @@
 """Products of another library's matrices, for test_ekfac.py, and the script that took them.
 
-curvlinops 3.0.1 (Dangel et al., 2025) needs torchvision, whose wheels do not load beside a CPU
-build of torch and then break transformers. So it is no dependency of the tests: what it says of
-small models is kept in a file beside this one. To take it anew, in a fresh environment:
+curvlinops 3.0.1 (Dangel et al., 2025) needs torchvision, whose wheels do not load next to a CPU
+build of torch and then break transformers. So it is no dependency of the tests: its values for
+small models are kept in a file next to this one. To recompute them, in a fresh environment:
 
     pip install torch curvlinops-for-pytorch && python tests/curvlinops_values.py
 """

@@ -1,4 +1,4 @@
-"""The context of a run over a few rows, of a model that nobody trained and no file holds."""
+"""The context of a run over a few rows, of an untrained model without a file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Nights written by hand: a store with a finished run of given rows, without any model."""
+"""Handmade runs: a store with a finished run of given rows, without a model."""
 
 import json
 from dataclasses import dataclass, field

@@ -205,7 +205,7 @@ class LeaveOneOut:
     """Trains softmax regression again without one example, really and to convergence.
 
     Every step divides the gradient of the objective *without* the example by one factorised Hessian
-    (the chord method). Where it ends the gradient is zero, whatever the steps were.
+    (the chord method). Where it ends the gradient is zero, for any steps.
     """
 
     def __init__(self, points: Tensor, labels: Tensor, weights: Tensor, penalty: float) -> None:

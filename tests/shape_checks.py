@@ -1,6 +1,6 @@
 """Every annotation of `fastif`, shapes of arrays included, checked at each call.
 
-What jaxtyping's own import hook checks, at a third of its price: that binds the arguments anew and
+What jaxtyping's own import hook checks, at a third of its price: that binds the arguments again and
 checks them twice at each call, also of functions without an array. Here beartype checks once, and a
 scope of axis names is opened only for functions that name axes.
 """
@@ -82,7 +82,7 @@ class _Finder(MetaPathFinder):
 
 class _Loader(SourceFileLoader):
     def get_code(self, fullname):
-        """Compiled anew: what lies in __pycache__ has no checks, and must have none."""
+        """Compiled again: what is in __pycache__ has no checks, and must have none."""
         path = self.get_filename(fullname)
         return self.source_to_code(self.get_data(path), path)
 

@@ -62,7 +62,7 @@ class Shared(nn.Module):
 
 
 class Bare(nn.Module):
-    """A parameter that belongs to no layer, beside a layer."""
+    """A parameter that belongs to no layer, next to a layer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One convention of sign: effects are computed once, and `harm` is positive wherever it stands.
+"""One convention of sign: effects are computed once, and `harm` is positive in every place.
 
 The first test reads the packages' source: nothing called an effect, a score, an influence or harm
 is negated outside `fastif/attribution/influence.py`. The others have a truth in closed

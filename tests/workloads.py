@@ -21,7 +21,7 @@ PARAMETERS = 350
 LAYERS = ((12, 12), (2, 12))
 TOKENS, TOKEN_BYTES = 8, 48
 RATES = Rates(1.0, 1.0, 1.0, 1.0)
-"""A second for whatever is done."""
+"""One second for each unit of work."""
 
 
 def make(

@@ -189,7 +189,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "of a Dask worker loads the model). Ideal: the work divided among the workers if "
                 "none waits. The rest of the wall time is orchestration.",
                 "A Prefect server with the settings of `fastif up`, SQLite.",
-                *([result["beside"].strip()] if result.get("beside") else []),
+                *([result["note"].strip()] if result.get("note") else []),
             ),
         )
     ]

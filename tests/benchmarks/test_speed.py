@@ -129,7 +129,7 @@ WORDS = ("good", "bad", "film", "plot", "actor", "great", "awful", "fine", "dull
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
-    """Study of 40 training texts and 9 queries, with its model saved beside it."""
+    """Study of 40 training texts and 9 queries, with its model saved next to it."""
     folder = tmp_path_factory.mktemp("study")
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
     raw = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))

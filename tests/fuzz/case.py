@@ -58,8 +58,8 @@ class Case:
         weights, smoothing, decay, coupled: of `[loss]`.
         hessian, damping, curvature_rows, leverage: of `[curvature]`.
         solver, candidates, run: further sections, as they are written.
-        night: the second night; None without.
-        subprocess: whether the command line is a process of its own.
+        night: the second run; None without.
+        subprocess: whether the command line is a separate process.
     """
 
     seed: int

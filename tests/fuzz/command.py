@@ -1,4 +1,4 @@
-"""Running `fastif` on a study: in a long-lived worker, or as a process of its own."""
+"""Running `fastif` on a study: in a long-lived worker, or as a separate process."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def environment() -> dict[str, str]:
 
 
 def run_alone(arguments: list[str], folder: Path) -> Ended:
-    """In a process of its own."""
+    """Run in a separate process."""
     command = [sys.executable, "-m", "flows.cli", *arguments]
     try:
         done = subprocess.run(

@@ -62,7 +62,8 @@ class Family:
     Attributes:
         sizes: arguments of its configuration.
         layer: expression that finds the number of the encoder layer in a parameter's name.
-        below: expression for the parameters that `last:K` leaves out beside the lower layers.
+        below: expression for the parameters that `last:K` leaves out in addition to the
+            lower layers.
         pad: place of the padding token in the vocabulary; -1 is the last.
         side: where its tokenizers pad.
         marks: which special tokens they add.

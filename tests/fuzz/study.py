@@ -10,7 +10,7 @@ from tests.fuzz.families import FAMILIES, classifier, save, tokenizer
 
 
 def write_models(case: Case, folder: Path, night: int = 0) -> None:
-    """Each member's weights with its tokenizer; another night has other weights."""
+    """Each member's weights with its tokenizer; another run has other weights."""
     words = tokenizer(FAMILIES[case.family], case.side, case.padding, case.segments)
     for place, name in enumerate(model_names(case)):
         seed = 1000 * case.seed + 10 * night + place
@@ -24,7 +24,7 @@ def model_names(case: Case) -> list[str]:
 
 
 def write_study(case: Case, folder: Path) -> None:
-    """`study.toml` of the first night, or of the second if the case is that one."""
+    """`study.toml` of the first run, or of the second if the case is that one."""
     lines: list[str] = []
     for section, keys in _sections(case).items():
         lines += [f"[{section}]"] if section else []
@@ -33,7 +33,7 @@ def write_study(case: Case, folder: Path) -> None:
 
 
 def second_run_case(case: Case) -> Case:
-    """The case as its second night asks for it."""
+    """The case with the settings of its second run."""
     assert case.night is not None
     return replace(case, damping=case.night.damping or case.damping)
 

@@ -25,7 +25,7 @@ from tests.fuzz.truth import Truth, UndefinedError
 
 @dataclass(frozen=True)
 class Result:
-    """How a seed ended: the worse of its nights."""
+    """How a seed ended: the worse of its runs."""
 
     seed: int
     state: str
@@ -115,7 +115,7 @@ def _night(
     if not runs:  # nothing changed overnight
         same = before is not None and before == tables
         return (
-            Finding("exact", 0.0) if same else Finding("WRONG", 0.0, "no run of tonight's tables")
+            Finding("exact", 0.0) if same else Finding("WRONG", 0.0, "no run of the present tables")
         )
     actual = read_stored(folder / "store", runs.pop())
     curved = tables["train"]

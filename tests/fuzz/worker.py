@@ -1,6 +1,6 @@
 """A process that runs `fastif` commands one after the other: a line of JSON in, a line out.
 
-What a command starts anew costs seconds (imports, Prefect's client); the commands themselves are
+Starting a new process costs seconds (imports, Prefect's client); the commands themselves are
 those of the command line, from its entry point on.
 """
 

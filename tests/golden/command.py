@@ -1,4 +1,4 @@
-"""Running `fastif` commands in a process of their own, one after the other."""
+"""Running `fastif` commands in a separate process, one after the other."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What is pinned: every document, made anew."""
+"""What is pinned: every document, made again."""
 
 import platform
 import tempfile

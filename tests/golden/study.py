@@ -17,7 +17,7 @@ ROWS, QUERIES = 20, 5
 
 @dataclass(frozen=True)
 class Step:
-    """A command on a study file, once the tables are those of a night.
+    """A command on a study file, with the tables of one of two runs.
 
     Attributes:
         command: STUDY stands for the file.
@@ -180,7 +180,7 @@ def write_models(folder: Path) -> None:
 
 
 def write_tables(folder: Path, night: int) -> None:
-    """All tables of a night."""
+    """All tables of one of the two runs."""
     train, queries = _texts("t", ROWS), _texts("q", QUERIES)
     if night:  # two rows gone, one relabelled, two new ones at the front; one new query
         train = [*_texts("n", 2), *train[2:]]

@@ -27,7 +27,7 @@ def test_it_is_as_it_was(name):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_stores_are_as_they_were():
-    """In a process of its own, where nothing else has been imported or set."""
+    """In a separate process, where nothing else has been imported or set."""
     command = [sys.executable, "-m", "tests.golden", "check"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What a store holds beside answers: the keys and columns whose values are never compared."""
+"""Contents of a store other than results: the keys and columns whose values are never compared."""
 
 from typing import Any
 

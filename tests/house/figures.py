@@ -102,7 +102,7 @@ def list_exports(package: str) -> list[str]:
 
 
 def count_help_imports() -> int:
-    """Modules of ours that are loaded once the command line is, in a process of its own."""
+    """Modules of ours that are loaded once the command line is, in a separate process."""
     program = (
         "import sys, flows.cli\n"
         "try:\n    import flows.cli.app\nexcept ModuleNotFoundError:\n    pass\n"

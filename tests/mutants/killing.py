@@ -17,7 +17,7 @@ HUNG = -1
 
 
 def preload() -> None:
-    """Import what is nobody's code here, once; children begin with it.
+    """Import third-party code once; children begin with it.
 
     They check no shapes at run time, which takes longer than most tests.
     """

@@ -36,7 +36,7 @@ LEVERAGE = (
         (_LEVERAGE,),
     ),
     Mutant(
-        "a row that alone holds a direction has an effect",
+        "a row that alone determines a direction has an effect",
         "fastif/attribution/leverage.py",
         "solvable = finite & (min_eigenvalues > MIN_EIGENVALUE_GAP)",
         "solvable = finite",

@@ -1,4 +1,4 @@
-"""Mutants of tables, of stores, and of what one night says of another."""
+"""Mutants of tables, of stores, and of comparisons of two runs."""
 
 from tests.mutants.mutant import Mutant
 
@@ -79,7 +79,7 @@ NIGHTS = (
         (f"{_CARRIED}::test_equal_rows_are_matched_by_multiplicity_in_order",),
     ),
     Mutant(
-        "a night goes on with too few common rows",
+        "an incremental run with too few common rows",
         "tasks/run/parent_run.py",
         "if not may_reuse_rows(study) or _compute_row_overlap(store, root, study, train) < "
         "carry.least:",
@@ -87,7 +87,7 @@ NIGHTS = (
         (f"{_CARRIED}::test_other_settings_start_a_full_run",),
     ),
     Mutant(
-        "a night goes on with another model",
+        "an incremental run with another model",
         "tasks/run/parent_run.py",
         'MAY_CHANGE = ("train", "queries", "certificate", "groups", CARRIED)',
         'MAY_CHANGE = ("train", "queries", "certificate", "groups", "model", CARRIED)',
@@ -140,7 +140,7 @@ NIGHTS = (
         ("tests/storage/test_sealed.py",),
     ),
     Mutant(
-        "a digest whose name changed is a file of before digests",
+        "a digest whose name changed is a file without digests",
         "storage/sealed.py",
         "if is_key_changed or (digest is not None and digest != _compute_digest(content)):",
         "if digest is not None and digest != _compute_digest(content):",
@@ -171,7 +171,7 @@ NIGHTS = (
         (_PARTS,),
     ),
     Mutant(
-        "a table is read whatever its bytes",
+        "a table is read without a check of its bytes",
         "storage/readable.py",
         "if _compute_sha256(path, size, path.stat().st_mtime_ns) != file.sha256:",
         "if False:",

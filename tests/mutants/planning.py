@@ -1,4 +1,4 @@
-"""Mutants of what a run is said to take, and of what a kind of candidates says of itself."""
+"""Mutants of forecasts, and of the declared properties of kinds of candidates."""
 
 from tests.mutants.mutant import Mutant
 
@@ -88,7 +88,7 @@ PLANNING = (
         (_SIZES + "::test_no_disk_cache_on_a_nearly_full_disk_or_for_a_single_pass",),
     ),
     Mutant(
-        "candidates that nobody checks",
+        "candidates without a check",
         "tasks/study/candidate_section.py",
         'return getattr(self, "check", 0)',
         "return 0",

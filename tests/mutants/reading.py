@@ -1,4 +1,4 @@
-"""Mutants of how a model is read: tokens, padding, precision, and the cut at the frozen layers."""
+"""Mutants of how a model is read: tokens, padding, precision, truncation at the frozen layers."""
 
 from tests.mutants.mutant import Mutant
 
@@ -9,7 +9,7 @@ _TEXT = "tests/fastif/data/test_tokenized_text.py"
 
 READING = (
     Mutant(
-        "the cut leaves out one layer too many",
+        "the truncation omits one layer too many",
         "fastif/models/cut_check.py",
         "return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers)) - "
         "1",
@@ -41,7 +41,7 @@ READING = (
         (_PADDING,),
     ),
     Mutant(
-        "rows stand on the right whatever the model wants",
+        "rows are padded on the right for every model",
         "fastif/models/padding.py",
         'is_token.flip(1).argmax(1) if padding.side == "left" else is_token.argmax(1)',
         "is_token.flip(1).argmax(1) if False else is_token.argmax(1)",

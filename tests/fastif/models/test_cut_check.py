@@ -1,4 +1,4 @@
-"""A cut that changes outputs is undone, and the full model is used."""
+"""A truncation that changes outputs is undone, and the full model is used."""
 
 import torch
 from cases import token_examples, transformer

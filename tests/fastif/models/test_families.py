@@ -1,4 +1,4 @@
-"""All families of sequence classifiers: verdicts as on the page in docs/, and none wrong."""
+"""All families of sequence classifiers: results as on the page in docs/, and none wrong."""
 
 import json
 from pathlib import Path

@@ -52,7 +52,7 @@ def test_the_cut_model_equals_the_full_one_for_every_padding(family, last, segme
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_prefix_ends_where_the_attributed_layers_begin(family):
-    """Hidden states at the cut determine the outputs and have no gradients."""
+    """Hidden states at the truncation point determine the outputs and have no gradients."""
     model, examples = transformer(family), token_examples(4)
     objective = TransformerObjective(model, "last:1")
     batch = examples.take(all_ids(examples))

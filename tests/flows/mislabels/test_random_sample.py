@@ -19,7 +19,7 @@ def read_audit_sample(result):
 
 
 def test_a_random_sample_estimates_the_errors(searched, tmp_path):
-    """Beside twelve flips, thirty wrong labels that look right: rows of `good` texts."""
+    """Twelve flips, and thirty wrong labels that the features predict: rows of `good` texts."""
     run_search(searched)
     out = tmp_path / "drawn.csv"
     done = run("review", "export", "--study", searched, "--out", out, "--random", 60)
@@ -64,16 +64,16 @@ def test_sampled_rows_count_after_their_correction(searched, tmp_path):
     rows = fill_in(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
     run("review", "import", out, "--study", searched)
     whole = run_search(searched).facts["errors"]["expected"]
-    mended = {row["id"] for row in rows} & wrong
+    corrected = {row["id"] for row in rows} & wrong
     table = tiny.rows_of(searched.parent / "train.csv")
     for row in table:
-        row["label"] = other[row["label"]] if row["id"] in mended else row["label"]
+        row["label"] = other[row["label"]] if row["id"] in corrected else row["label"]
     tiny.write_rows(searched.parent / "train.csv", table)
     after = run_search(searched).facts
-    assert after["drawn"]["wrong"] == len(mended)
+    assert after["drawn"]["wrong"] == len(corrected)
     assert after["drawn"]["later"] == 0  # corrected rows are known to be right
-    assert after["errors"]["expected"] == pytest.approx(whole - len(mended), rel=0.25)
-    left = len(wrong - mended)
+    assert after["errors"]["expected"] == pytest.approx(whole - len(corrected), rel=0.25)
+    left = len(wrong - corrected)
     assert after["errors"]["low"] <= left <= after["errors"]["high"]
 
 

@@ -269,7 +269,7 @@ def test_a_base_may_be_in_an_installed_package(world, monkeypatch):
 
 
 def test_training_records_the_margin_of_each_row(trained, world):
-    """The margin is stored beside the model, and is a column of the label-error search."""
+    """The margin is stored next to the model, and is a column of the label-error search."""
     study, _, folder = trained
     kept = pl.read_parquet(folder / "fastif-dynamics.parquet")
     assert len(kept) == tiny.TRAIN

@@ -1,4 +1,4 @@
-"""Time is credited to the innermost stage, in whatever thread it is."""
+"""Time is credited to the innermost stage, in any thread."""
 
 import threading
 
@@ -24,7 +24,7 @@ def hand() -> Hand:
 
 def test_a_nested_stage_is_subtracted(hand):
     clock = StageTimer(hand)
-    hand.at += 1  # no stage is open: nobody's
+    hand.at += 1  # no stage is open: not credited
     with clock.stage("outer"):
         hand.at += 2
         with clock.stage("inner"):
