@@ -28,7 +28,7 @@ class LocalDaskConfig(ExecutorConfig):
 
     kind: Literal["dask"] = "dask"
     workers: Annotated[int, Field(ge=1)] | None = None
-    """number of worker processes; one per device if left out"""
+    """number of worker processes; one per device if omitted"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """memory limit per worker; a worker above it is restarted and its shard computed again"""
 

@@ -37,7 +37,7 @@ class Executor:
 
     Args:
         runner: Task runner of Prefect.
-        count: Function that returns the number of tasks that can run at once; a cluster can grow.
+        count: Function that returns the number of concurrent tasks; a cluster can grow.
         annotate: Context manager around every submission, for resource annotations.
         remote: Whether single tasks also run on a worker, instead of in this process.
     """
@@ -213,12 +213,12 @@ def _check_imports(client: Any, resource: str) -> None:
 
 
 def _count_slots(client: Any, resource: str) -> int:
-    """Number of tasks that a cluster can run at once."""
+    """Number of tasks that a cluster can run simultaneously."""
     return sum(int(worker["resources"].get(resource, 0)) for worker in _list_workers(client))
 
 
 def _list_workers(client: Any) -> list[dict[str, Any]]:
-    """Workers of a cluster; empty if the scheduler is gone, which submitted tasks report."""
+    """Workers of a cluster; empty if the scheduler stopped, which submitted tasks report."""
     return list(client.scheduler_info(n_workers=-1).get("workers", {}).values())
 
 

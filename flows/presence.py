@@ -20,7 +20,7 @@ class WorkerPresence:
     """Waits for results as long as there are workers.
 
     Args:
-        count: Function that returns the number of tasks that can run at once.
+        count: Function that returns the number of tasks that can run simultaneously.
     """
 
     def __init__(self, count: Callable[[], int]) -> None:

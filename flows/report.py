@@ -37,8 +37,8 @@ def report(
 
     Args:
         study: Path of the study file.
-        run: Name of the run; the newest finished one if left out.
-        against: Run to compare with; the newest comparable earlier one if left out.
+        run: Name of the run; the newest finished one if omitted.
+        against: Run to compare with; the newest comparable earlier one if omitted.
         price_per_hour: Price of one machine hour, for the section on cost.
 
     Returns:

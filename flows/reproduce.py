@@ -31,7 +31,7 @@ def reproduce(
         name: Name of the experiment.
         scale: Size of the experiment; small takes minutes on two cores.
         out: Folder of all experiments; existing steps are not repeated.
-        data: Folder of the public data sets; FASTIF_DATA if left out.
+        data: Folder of the public data sets; FASTIF_DATA if omitted.
 
     Returns:
         Folder of the result.

@@ -120,7 +120,7 @@ class ShardScheduler:
         shard = self.remaining.popleft()
         try:
             future = self.submit(shard)
-        except Exception as error:  # the scheduler of the cluster is gone
+        except Exception as error:  # the scheduler of the cluster stopped
             self.failed.append((shard, error))
             self.stop_reason = "No more shards could be submitted"
             return False
@@ -152,7 +152,7 @@ def graceful_shutdown(deadline: Deadline) -> Iterator[None]:
         deadline.stop_signal = number
         for other, handler in handlers.items():
             signal.signal(other, handler)
-        print_line("Stopping after the running shards. Press Ctrl-C again to stop at once.")
+        print_line("Stopping after the running shards. Press Ctrl-C again to stop immediately.")
 
     for number in handlers:
         signal.signal(number, request_stop)

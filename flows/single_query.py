@@ -41,7 +41,7 @@ def urgent(
     Args:
         study: Path of the study file, with the solver lissa.
         query: Id of the query.
-        repeats: Number of repeats to average; the study's if left out.
+        repeats: Number of repeats to average; the study's if omitted.
         k: Number of most harmful rows, and of most helpful rows.
         engine: Executor of the tasks.
     """

@@ -33,7 +33,7 @@ def open_store(folder: Path) -> Store:
 
 
 def write_run(store, run, train, queries, effects=None, recall=None, solves=None, **parts):
-    """Commit a run of these rows; `effects` is {(query, train): effect}, all if left out."""
+    """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted."""
     parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
     mark = compute_fingerprint(parts)
     created = "2026-01-01T00:00:00+00:00"

@@ -54,7 +54,7 @@ def problem(name: str = "mlp", damping: float = DAMPING) -> tuple[DampedOperator
 
 
 def classifier(classes: int) -> tuple[ModuleObjective, TensorExamples, reference.Problem]:
-    """A small network of so many classes; 1: regression. 11 examples."""
+    """A small network of this many classes; 1: regression. 11 examples."""
     generator = torch.Generator().manual_seed(classes)
     torch.manual_seed(classes)
     module = torch.nn.Sequential(

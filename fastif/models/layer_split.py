@@ -73,12 +73,12 @@ def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
         if path == encoder:
             break
         before.append(path)
-    beside = [
+    outside = [
         f"{encoder}.{name}"
         for name, _ in model.get_submodule(encoder).named_children()
         if f"{encoder}.{name}" != layer_list[0]
     ]
-    return before + beside
+    return before + outside
 
 
 def select_attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:

@@ -108,7 +108,7 @@ def _print_summary(study: Path, plan: "RunPlan") -> None:
 
 
 def _announce_prefect() -> None:
-    """Announce the start of Prefect, and let SIGINT and SIGTERM end it at once."""
+    """Announce the start of Prefect, and let SIGINT and SIGTERM end it immediately."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit_now)
     if not os.environ.get("PREFECT_API_URL"):
@@ -118,7 +118,7 @@ def _announce_prefect() -> None:
 
 
 def _exit_now(number: int, _frame: object) -> NoReturn:
-    """Exit at once: commits are atomic, while Prefect would wait for the running shard."""
+    """Exit immediately: commits are atomic, while Prefect would wait for the running shard."""
     from prefect.server.api.server import SubprocessASGIServer
 
     for server in list(SubprocessASGIServer._instances.values()):

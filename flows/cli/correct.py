@@ -41,9 +41,9 @@ def correct(
 ) -> None:
     """Correct the model by gradient steps on the rows most helpful to a set of failures.
 
-    The method is that of FastIF (Guo et al., 2021, section 6.3). Half of the failures are held out.
-    If their loss does not fall significantly, or the queries get worse in loss and accuracy, no
-    model is written, and the exit code is 4.
+    The method is the error correction of FastIF (Guo et al., 2021, section 6.3). Half of the
+    failures are held out. If their loss does not fall significantly, or the queries get worse in
+    loss and accuracy, no model is written, and the exit code is 4.
     """
     with report_errors():
         from fastif.correction import Correction

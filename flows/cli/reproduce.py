@@ -28,7 +28,7 @@ def reproduce(
         typer.Option(help="Folder of the public data sets.", envvar="FASTIF_DATA"),
     ] = None,
 ) -> None:
-    """Reproduce a published experiment: plots, and a table beside the published numbers.
+    """Reproduce a published experiment: plots, and a table next to the published numbers.
 
     An interrupted experiment continues with its next step.
     """

@@ -112,7 +112,7 @@ def gc(
     ] = None,
     parts_unused: Annotated[
         float | None,
-        typer.Option(min=0, help="Delete artifacts (indices, factors) unused for so many days."),
+        typer.Option(min=0, help="Delete artifacts not used for this number of days."),
     ] = None,
     compact: Annotated[
         bool, typer.Option("--compact", help="First merge the files of each finished run's tables.")

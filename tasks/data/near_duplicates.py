@@ -26,7 +26,7 @@ Words = tuple[list[str], ...]
 
 
 def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
-    """Number of the duplicate group of each row, [n], whatever the labels.
+    """Number of the duplicate group of each row, [n], for any labels.
 
     Exact duplicates have equal normalized texts. Near duplicates are pairs of `neighbours` with
     nearly equal word sequences. Rows of features or images are duplicates if they are equal.

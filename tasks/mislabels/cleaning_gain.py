@@ -77,7 +77,7 @@ class CleaningComparison:
         mean, low, high = self.estimate_gain(best)
         if low > 0:
             words = "removing them" if best == REMOVED else "the suggested labels"
-            return f"Cleaning pays: {words} gains {mean:+.1%} ({low:+.1%} to {high:+.1%})."
+            return f"Cleaning helps: {words} gains {mean:+.1%} ({low:+.1%} to {high:+.1%})."
         return (
             f"Cleaning has no significant gain over {len(self.accuracy[best])} seeds: "
             f"{mean:+.1%} at best ({low:+.1%} to {high:+.1%})."

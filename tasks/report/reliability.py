@@ -30,7 +30,7 @@ class ReliabilityCheck:
         measured: Measured value, formatted.
         meaning: Explanation for the reader.
         passed: Whether the check passes; None if undecided.
-        inconclusive: Whether it is undecided for lack of data, not for lack of a limit.
+        inconclusive: Whether it is undecided because data are missing, not a limit.
     """
 
     name: str
@@ -90,7 +90,7 @@ def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
     return ReliabilityCheck(
         "no leaked queries",
         f"{duplicates.leaked:,} of {len(data.queries):,} leaked",
-        "Leaked queries are duplicates of training rows: accuracy on them says nothing about new "
+        "Leaked queries are duplicates of training rows: accuracy on them is no evidence for new "
         "data. They are listed under Data quality.",
         True if not duplicates.leaked else False if share >= MAX_LEAKED_SHARE else None,
     )

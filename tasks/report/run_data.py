@@ -77,7 +77,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         store: Store with the run.
         run: Name of a finished run.
         study: Path of the study file, for the commands on the page.
-        against: Name of the run to compare with; the newest comparable earlier one if left out.
+        against: Name of the run to compare with; the newest comparable earlier one if omitted.
 
     Raises:
         StoreError: unknown or unfinished run, or a damaged search for wrong labels.

@@ -21,7 +21,7 @@ class ReportCheck:
         measured: Function that formats the measured value.
         meaning: Explanation for the reader, in a sentence or two.
         passed: Function that decides whether the check passes; None where there is no limit.
-        name: Name in the table; the label on the terminal if left out.
+        name: Name in the table; the label on the terminal if omitted.
     """
 
     measured: Callable[[Row], str]

@@ -55,7 +55,7 @@ def write_export(
         path: New file with the suffix .parquet, .csv, .ndjson, or .json for mislabels.
         only: Selection, a .csv or .parquet file: only rows with an id in its column `id` are
             written. If it has a column `text`, rows with another text are skipped.
-        result: Search for wrong labels to export; the newest if left out.
+        result: Search for wrong labels to export; the newest if omitted.
 
     Raises:
         InputError: unknown table, unsupported suffix, existing file, or a selection that matches

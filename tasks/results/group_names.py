@@ -1,4 +1,4 @@
-"""Display of a group's value, unambiguous beside the names that fastif itself uses."""
+"""Display of a group's value, unambiguous among the names that fastif itself uses."""
 
 import json
 

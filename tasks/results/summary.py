@@ -206,7 +206,7 @@ def warn_leaks(leaked: int, facts: Row) -> Iterator[str]:
     if facts and leaked >= max(1.0, MAX_LEAKED_SHARE * parse_count(facts["query_rows"])):
         yield (
             f"{leaked:,} of {parse_count(facts['query_rows']):,} queries are verbatim training "
-            "rows: accuracy on them says nothing about new data, and their most helpful training "
+            "rows: accuracy on them is no evidence for new data, and their most helpful training "
             "row is their own copy."
         )
 

@@ -54,7 +54,7 @@ class FileCache(Generic[Value]):
             path: Path of the file; if it is missing, `read` is called and raises.
             key: Everything else that the value depends on.
             read: Function that reads the value. Calls are serialized, so that no file is read
-                twice at once.
+                twice simultaneously.
         """
         place = (path.absolute(), key)
         with self._lock:

@@ -120,7 +120,7 @@ class IndexSection(CandidateSection):
     target_recall: Annotated[float, Field(gt=0, le=1)] | None = None
     """instead of k: recall of the top 100 to reach; the smallest k that reaches it is chosen"""
     quota: Annotated[float, Field(gt=0, le=1)] | None = None
-    """least share of the candidates for each label of the training rows; no quota if left out"""
+    """least share of the candidates for each label of the training rows; no quota if omitted"""
     factory: Name = "Flat"
     """FAISS index factory string; Flat is exact"""
     check: CheckCount = 8
@@ -131,7 +131,7 @@ class IndexSection(CandidateSection):
     On 3,500 rows of the example 60 queries had 0.64 and 0.45 of the rows at k = 10 and 5 % by
     sketches (0.71 and 0.45 by this exponent), and 0.81 by nearest neighbours at 5 %."""
     index_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields that the index vectors depend on, beside the model; if any, they use the curvature."""
+    """Fields that determine the index vectors, with the model; if any, they use the curvature."""
     by_products: ClassVar[bool]
     """Whether the index ranks by inner products instead of distances."""
 
@@ -174,7 +174,7 @@ class IndexSection(CandidateSection):
             expected = "the number of candidates per query"
             raise make_validation_error(Problem("k", expected, "nothing", change))
         if self.k is not None and self.target_recall is not None:
-            expected, change = "no such key beside k", "remove it, or k"
+            expected, change = "no such key with k", "remove it, or k"
             raise make_validation_error(
                 Problem("target_recall", expected, format_value(self.target_recall), change)
             )

@@ -48,7 +48,7 @@ class UnionSection(CandidateSection):
             )
         for place, method in enumerate(self.of):
             if method.check != IndexSection.model_fields["check"].default:
-                got, change = format_value(method.check), "set check once, beside of"
+                got, change = format_value(method.check), "set check once, next to of"
                 raise make_validation_error(
                     Problem(f"of[{place + 1}] check", "no such key", got, change)
                 )
@@ -72,13 +72,13 @@ class FullScanSection(CandidateSection):
     precision: Literal["full", "bfloat16"] = "full"
     """precision of scoring; bfloat16 halves the memory, and is faster on newer processors"""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """rank of a low-rank approximation of query gradients, per linear layer; exact if left out"""
+    """rank of a low-rank approximation of query gradients, per linear layer; exact if omitted"""
 
     @model_validator(mode="after")
     def _check_rank(self) -> Self:
         if self.rank is not None and self.precision != "full":
             expected, got = (
-                f"no such key beside precision = {format_value(self.precision)}",
+                f"no such key with precision = {format_value(self.precision)}",
                 f"{self.rank}",
             )
             raise make_validation_error(Problem("rank", expected, got, "remove one of the two"))
@@ -114,7 +114,7 @@ class AutoSection(CandidateSection):
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.95
     """recall of the top 100 that sketches must reach"""
     minutes: Annotated[float, Field(gt=0)] | None = None
-    """time limit of an audit; no limit if left out"""
+    """time limit of an audit; no limit if omitted"""
     sketch_scores: bool = False
     """whether approximate scores of sketches are acceptable if exact ones exceed the limit"""
     check: CheckCount = 8

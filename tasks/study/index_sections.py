@@ -63,7 +63,10 @@ class SketchSection(IndexSection):
     def _check_sketch_scores(self) -> Self:
         if not self.rescore and (self.factory != "Flat" or self.quota is not None):
             key = "quota" if self.quota is not None else "factory"
-            expected, got = "no such key beside rescore = false", format_value(getattr(self, key))
+            expected, got = (
+                "no such key with rescore = false",
+                format_value(getattr(self, key)),
+            )
             raise make_validation_error(Problem(key, expected, got, "remove it, or rescore"))
         return self
 

@@ -76,7 +76,7 @@ class TrainingLoss(Section):
     ] = None
     """one number per label in their order, or balanced: rows / (labels x rows of the label)"""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """weight decay of training; that of [training] if left out"""
+    """weight decay of training; that of [training] if omitted"""
     weight_decay_kind: Literal["decoupled", "coupled"] = "decoupled"
     """coupled: L2 penalty in the loss (Adam, SGD); decoupled: separate from it (AdamW)"""
 

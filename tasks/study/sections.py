@@ -52,7 +52,7 @@ class TableSource(Section):
     label: NormalizedName
     """the column with the label"""
     id: NormalizedName | None = None
-    """the column with a unique id; the row number, counted from 1, if left out"""
+    """the column with a unique id; the row number, counted from 1, if omitted"""
     groups: Names = ()
     """columns by which results are sliced, such as source, region or annotator"""
 
@@ -105,10 +105,10 @@ class Mislabels(Section):
 
     encoder: Name | None = None
     """text encoder that was not trained on these labels: a folder, hub:owner/name or
-    package:NAME/folder; [training] base if left out, or else the model itself"""
+    package:NAME/folder; [training] base if omitted, or else the model itself"""
     folds: Annotated[int, Field(ge=2)] | None = None
     """number of folds for cross-fitting [training], which adds out-of-fold predictions of the
-    fine-tuned classifier; no cross-fitting if left out"""
+    fine-tuned classifier; no cross-fitting if omitted"""
     judge: Name | None = None
     """instead of folds: an independent classifier, not trained on these rows"""
     budget: Annotated[int, Field(ge=1)] = 100
@@ -137,7 +137,7 @@ class Curvature(Section):
     kind: Literal["gauss-newton", "hessian"] = "gauss-newton"
     """gauss-newton (generalized Gauss-Newton, positive semidefinite; recommended) or hessian"""
     rows: Annotated[int, Field(ge=1)] | None = None
-    """size of a fixed random sample of the training rows; all rows if left out"""
+    """size of a fixed random sample of the training rows; all rows if omitted"""
     damping: Damping = "auto"
     """lambda, added to the diagonal, such as 0.1; auto: chosen by retraining on random halves"""
     seed: Seed = 0
@@ -161,7 +161,7 @@ class Run(Section):
     batch_size: Annotated[int, Field(ge=1)] = 32
     """number of examples with gradients in memory at once"""
     batch_tokens: Annotated[int, Field(ge=1)] | None = None
-    """maximum number of tokens per batch, with padding; no limit if left out"""
+    """maximum number of tokens per batch, with padding; no limit if omitted"""
     prefix_cache_mb: Annotated[int, Field(ge=0)] = 512
     """memory of the frozen-layer activation cache, in MB; 0 turns it off"""
     prefix_disk_mb: Annotated[int, Field(ge=0)] = 0
@@ -193,7 +193,7 @@ class Training(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """peak learning rate"""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """weight decay; that of [loss] if left out, or else 0.01"""
+    """weight decay; that of [loss] if omitted, or else 0.01"""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """number of rows per step"""
     seed: Seed = 0

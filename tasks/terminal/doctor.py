@@ -188,7 +188,7 @@ def _check_gradients(context: RunContext) -> str:
             "[parameters] attributed",
             "parameters that the loss depends on",
             f"{len(without_gradient)} without any gradient, such as {without_gradient[0]}",
-            "Attribute fewer parameters, or ignore this if they are unused on purpose.",
+            "Attribute fewer parameters, or ignore this if they are intentionally unused.",
         )
     slow = f"one example at a time (slow): {gradients.route.reason}"
     mode = slow if gradients.per_example_backward else "for a batch at a time"

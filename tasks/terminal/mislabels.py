@@ -256,7 +256,7 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
 
 
 def _describe_reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
-    """Describe the annotations, beside the numbers of wrong labels predicted for these rows."""
+    """Describe the annotations, with the numbers of wrong labels predicted for these rows."""
     if reviewed["rows"]:
         share = reviewed["wrong"] / reviewed["rows"]
         predicted = reviewed.get("foreseen", 0)

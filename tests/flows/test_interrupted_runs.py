@@ -77,7 +77,7 @@ def read_log(study: Path) -> str:
 
 
 def wait_for(process: subprocess.Popen, study: Path, count: int) -> None:
-    """Wait until there are so many commits."""
+    """Wait until there are this many commits."""
     deadline = time.monotonic() + 60
     while len(read_manifests(study)) < count:
         assert process.poll() is None, read_log(study)

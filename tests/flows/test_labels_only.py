@@ -114,7 +114,7 @@ def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
     words = " ".join(done.output.replace("│", " ").split())
     assert done.exit_code == 0, done.output
     assert "3 trainings of a linear head on frozen features per strategy; accuracy on 600" in words
-    assert "Cleaning pays" in words
+    assert "Cleaning helps" in words
 
 
 def test_images_are_searched(tmp_path):

@@ -50,7 +50,7 @@ _worker: Worker | None = None
 
 
 def run_seeds(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
-    """The seeds in so many processes, each with a worker of its own, as they are done."""
+    """Run the seeds in several processes, each with its own worker."""
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
         for future in as_completed([pool.submit(_in_pool, seed) for seed in seeds]):
             yield future.result()

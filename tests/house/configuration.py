@@ -13,7 +13,7 @@ HEAD = """# Study file
 
 Every key of a study file, written from the models that read it by `python -m tests.house write`.
 `fastif init` writes a file with comments to start from. A key without a default has to be there; a
-section that is left out has the defaults of its keys. Unknown keys are refused, with the nearest
+section that is omitted has the defaults of its keys. Unknown keys are refused, with the nearest
 known one. Relative paths start from the folder of the study file.
 
 """
@@ -36,7 +36,7 @@ def render_page() -> str:
     parts = [HEAD, "## Top of the file\n", _render_table(scalars, required, {})]
     for key, kinds in sections:
         parts.append(f"\n## `[{key}]`\n")
-        is_optional = "may be left out" if key not in required else "has to be there"
+        is_optional = "may be omitted" if key not in required else "has to be there"
         parts.append(f"\nThis section {is_optional}.\n")
         parts += [_render_kind(key, kind, len(kinds) > 1) for kind in kinds]
     return "".join(parts)

@@ -208,8 +208,8 @@ def test_scores_by_sketches_are_stored_with_their_measured_agreement(world):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"candidates": _sketch(rescore=False, factory="HNSW16")}, "no such key beside rescore"),
-        ({"candidates": _sketch(rescore=False, quota=0.25)}, "no such key beside rescore"),
+        ({"candidates": _sketch(rescore=False, factory="HNSW16")}, "no such key with rescore"),
+        ({"candidates": _sketch(rescore=False, quota=0.25)}, "no such key with rescore"),
         (
             {"top": {"models": ["model2"]}, "candidates": _sketch(rescore=False)},
             "sketch scores are of a single",

@@ -36,7 +36,7 @@ BAD_UNIONS = {
     "key of the other": ('"knn", k', '"knn", width = 3, k', "of[2] width", "factory", "remove"),
     "range": ("k = 4", "k = 0", "of[2] k", ">= 1", "range"),
     "no k": ("k = 6, ", "", "of[1] k", "candidates per query", "add k"),
-    "check": ("k = 6", "k = 6, check = 3", "of[1] check", "no such key", "beside of"),
+    "check": ("k = 6", "k = 6, check = 3", "of[1] check", "no such key", "next to of"),
     "target": ("k = 6", "target_recall = 0.9", "of[1] target_recall", "in a union", "its k"),
     "quota": ("0.25", "0.6", "of[2] quota", "at most 1 / 2", "0.5 or less"),
 }
@@ -76,7 +76,7 @@ def test_a_target_recall_replaces_k(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "where", "expected", "change"),
     [
-        ("k = 5\ntarget_recall = 0.9", "target_recall", "no such key beside k", "or k"),
+        ("k = 5\ntarget_recall = 0.9", "target_recall", "no such key with k", "or k"),
         ("", "k", "candidates per query", "or target_recall = 0.95"),
         ("target_recall = 0", "target_recall", "> 0", "range"),
         ("target_recall = 95", "target_recall", "<= 1", "range"),

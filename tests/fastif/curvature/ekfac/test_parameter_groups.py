@@ -95,7 +95,7 @@ def test_an_unused_layer_has_zero_curvature():
     assert (ekfac.apply_inverse(torch.ones(1, 2).double(), 0.5) == 2).all()
 
 
-class Beside(nn.Module):
+class SideBySide(nn.Module):
     """Model that uses the inner weight outside of its layer, unless a row has a leading zero."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def test_a_weight_used_outside_of_its_layer_gets_no_kronecker_block():
     torch.manual_seed(4)
     inputs = torch.randn(9, 3).double()
     inputs[:2, 0] = 0.0  # the rows of the trial batch
-    module = Beside().double()
+    module = SideBySide().double()
     examples = TensorExamples(inputs, torch.arange(9) % 3)
     curvature = GaussNewton(ModuleObjective(module, CrossEntropy()), examples)
     problem = reference.Problem(
