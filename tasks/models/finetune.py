@@ -89,7 +89,7 @@ def _read_inputs(path: Path) -> tuple[Study, Table]:
             "[training]",
             "a section with the training settings",
             "none",
-            "add one; see `fastif init`",
+            "uncomment [training] at the end of the template of `fastif init`, and set base",
         )
         raise StudyError(path, [problem])
     table = read_table_once(study.train, study.labels, study.folder, "train")

