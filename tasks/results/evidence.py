@@ -181,6 +181,12 @@ EVIDENCE = (
         },
         label="residual on all rows",
         text="median {full_residual:.2g}, largest {worst_full_residual:.2g}".format_map,
+        check=ReportCheck(
+            "median {full_residual:.2g}, largest {worst_full_residual:.2g}".format_map,
+            "The same residual with the curvature of all training rows. If the curvature was "
+            "computed from a sample, it measures the error of the sample: near 1, the sample is "
+            "too small for the damping.",
+        ),
     ),
     EvidenceRow(
         "damping",

@@ -92,6 +92,7 @@ def test_every_number_is_shown_on_the_terminal_and_in_the_report():
     ]
     assert [(check.name, check.measured, check.passed) for check in check_solves(known)] == [
         ("residual", "2.0e-04 at most", True),
+        ("residual on all rows", "median 0.2, largest 0.3", None),
         ("damping", "0.1", None),
         ("gradient product", "0.50; 0 of 2 resemble it", True),
         ("agreement of models", "0.70", None),
