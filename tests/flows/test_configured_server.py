@@ -14,7 +14,8 @@ import tiny
 
 pytestmark = pytest.mark.flow
 
-SHARDS = 4
+SHARDS, STAGES = 4, 7
+"""Tasks of a tiny audit: one a shard, and one a stage around them."""
 
 
 @pytest.mark.long
@@ -52,14 +53,14 @@ def test_an_audit_with_a_configured_server(made, tmp_path):
         while time.monotonic() < deadline:  # the server records tasks a little later
             tasks = httpx.post(f"{api}/task_runs/filter", json={}).json()
             ended = [task for task in tasks if task["state"]["type"] == "COMPLETED"]
-            if len(ended) == SHARDS + 4:
+            if len(ended) == SHARDS + STAGES:
                 break
             time.sleep(0.5)
         names = sorted(task["name"] for task in ended)
         assert [name for name in names if name.startswith("shard-")] == [
             f"shard-{index}" for index in range(SHARDS)
         ]
-        assert len(names) == SHARDS + 4
+        assert len(names) == SHARDS + STAGES, names
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)

@@ -89,7 +89,7 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
     assert "worker, server" in stopped
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{url}/health", timeout=2)
-    assert "nothing" in fastif(home, "down").stdout
+    assert "Nothing is running" in fastif(home, "down").stdout
 
 
 def service_folder_of(home):

@@ -124,4 +124,6 @@ def test_the_experiments_on_digits_reproduce(name, tmp_path):
         pytest.skip("needs FASTIF_DATA, the folder with mnist/")
     folder = Path(reproduce_experiment.fn(name, "small", str(tmp_path), data))
     result = json.loads((folder / "result.json").read_text())
-    assert all(claim["holds"] for claim in result["claims"]), result["claims"]
+    compared = [claim["holds"] for claim in result["claims"] if claim["holds"] is not None]
+    assert compared, "no claim was compared with the published one"
+    assert all(compared), result["claims"]
