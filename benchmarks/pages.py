@@ -115,12 +115,6 @@ def build_pages(out: dict) -> list[ResultPage]:
     size = max(entry["megabytes"] for entry in runs)
     headline = f"at most {largest['seconds']:.1f} s and {size:.2f} MB"
     head = ["run", "queries", "training rows", "seconds", "MB (goal: 5 for 2,000 queries)"]
-    summaries = bullets(
-        *(
-            f"**{WORDS.get(entry['night'], entry['night'])}**: {' '.join(entry['headline'])}"
-            for entry in runs
-        )
-    )
     return [
         ResultPage(
             name="report-time",
@@ -131,7 +125,7 @@ def build_pages(out: dict) -> list[ResultPage]:
                 f"queries and {largest['train']:,} training rows."
             ),
             headline=headline,
-            tables=[table(head, rows), "First sentences of the reports:", summaries],
+            tables=[table(head, rows)],
             measured=bullets(
                 "Command: `python -m benchmarks.pages`.",
                 f"Hardware, {machine['date']}: {machine['processor']}, {machine['cores']} cores.",

@@ -82,7 +82,7 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         became, stopped = (
             data.difference.count(change) for change in (BECAME_HARMFUL, STOPPED_HARMING)
         )
-        clauses.append(f"{became} training rows are newly harmful, {stopped} no longer are")
+        clauses.append(f"training rows newly harmful: {became}, no longer harmful: {stopped}")
     else:
         rows = data.harm.filter(data.harm["harm"] > 0)
         clauses.append(

@@ -88,7 +88,7 @@ def is_above(low: float, high: float, limit: float) -> bool | None:
 def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
     share = duplicates.leaked / max(1, len(data.queries))
     return ReliabilityCheck(
-        "no leaked queries",
+        "query leakage",
         f"{duplicates.leaked:,} of {len(data.queries):,} leaked",
         "Leaked queries are duplicates of training rows: accuracy on them is no evidence for new "
         "data. They are listed under Data quality.",

@@ -1,5 +1,6 @@
 """The documentation builds as a site: every link and anchor of it leads somewhere."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,7 +22,9 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("documentation")
     shutil.copytree(ROOT / "docs", folder / "docs")
     settings = (ROOT / "mkdocs.yml").read_text("utf-8")
-    (folder / "mkdocs.yml").write_text(settings.replace("paths: [.]", f"paths: [{ROOT}]"), "utf-8")
+    (folder / "mkdocs.yml").write_text(
+        settings.replace("paths: [.]", f"paths: [{json.dumps(str(ROOT))}]"), "utf-8"
+    )
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
     assert built.returncode == 0, COLOUR.sub("", built.stdout + built.stderr)

@@ -176,7 +176,7 @@ CHECKS = [
     ("gradient product", {"solves": GOOD | {"resembles_gradient_product": True}}, "failed"),
     ("queries without scores", {}, "passed"),
     ("queries without scores", {"solves": {"reason": "not finite"}}, "failed"),
-    ("no leaked queries", {}, "passed"),
+    ("query leakage", {}, "passed"),
 ]
 
 
@@ -189,9 +189,9 @@ def test_each_check_passes_fails_or_is_inconclusive(tmp_path, name, given, state
 def test_a_check_fails_if_queries_are_training_rows(tmp_path):
     train = rows("t", 12, ["x"], "s")
     data = make_run_data(tmp_path, train, train, solves=GOOD)
-    check = read_checks(data)["no leaked queries"]
+    check = read_checks(data)["query leakage"]
     assert (check.measured, check.verdict) == ("12 of 12 leaked", "failed")
-    assert "Read with care, checks failed: no leaked queries" in build_page(data).headline[2]
+    assert "Read with care, checks failed: query leakage" in build_page(data).headline[2]
 
 
 def test_the_lowest_slice_is_significantly_lower(tmp_path):

@@ -99,7 +99,7 @@ def test_a_table_of_an_option_is_refused_by_the_name_of_the_option(tmp_path):
             _read_option_table(study, source, tmp_path / "nofile.csv", option)
         (problem,) = caught.value.problems
         assert problem.where == option
-        assert "study's folder" not in problem.remedy
+        assert "study file" not in problem.remedy
 
 
 def test_a_missing_kind_is_refused_with_the_recommended_value(tmp_path):
