@@ -43,7 +43,7 @@ check: $(VENV)/.dev ## linter, formatter, types, import contracts, spelling and 
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/codespell -D- -Ddocs/vocabulary.txt .
+	$(BIN)/codespell -D- -Ddocs/vocabulary.txt benchmarks docs examples fastif flows storage tasks tests *.md *.toml *.yaml *.yml
 
 docs: $(VENV)/.test ## the documentation as a site in site/, with strict links
 	$(BIN)/python -m tests.house write
