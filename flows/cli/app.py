@@ -29,13 +29,12 @@ from flows.cli import (
 from flows.cli.audit import audit
 from flows.cli.common import (
     RunOption,
-    StudyFile,
-    StudyOption,
     open_study,
     out,
     report_errors,
     resolve_run,
 )
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
     from storage import RunStatus
@@ -86,7 +85,8 @@ def init(
 
 
 @app.command()
-def train(study: StudyFile) -> None:
+@takes_study
+def train(study: Path = DEFAULT_STUDY) -> None:
     """Fine-tune the classifier of a study by its section [training]; skipped if it exists."""
     with report_errors():
         from tasks.models.finetune import train_model
@@ -106,7 +106,8 @@ app.command()(audit)
 
 
 @app.command()
-def runs(study: StudyOption = Path("study.toml")) -> None:
+@takes_study
+def runs(study: Path = DEFAULT_STUDY) -> None:
     """List the runs in a study's store with their state."""
     with report_errors():
         _, store = open_study(study)
@@ -131,9 +132,10 @@ def _format_state(status: "RunStatus") -> str:
 
 
 @app.command()
+@takes_study
 def top(
     query_id: Annotated[str, typer.Argument(help="Id of the query.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     run: RunOption = None,
     k: Annotated[
         int, typer.Option("-k", min=1, help="Number of most harmful, and of most helpful rows.")
@@ -161,9 +163,10 @@ def top(
 
 
 @app.command()
+@takes_study
 def show(
     train_id: Annotated[str, typer.Argument(help="Id of the training example.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     run: RunOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of queries.")] = 10,
 ) -> None:
@@ -183,14 +186,8 @@ def show(
 
 
 @app.command()
-def doctor(
-    study: Annotated[
-        Path | None,
-        typer.Option(
-            "--study", "-s", help="Also check this study's model and rows.", envvar="FASTIF_STUDY"
-        ),
-    ] = None,
-) -> None:
+@takes_study
+def doctor(study: Path | None = None) -> None:
     """Check the installation (versions, FAISS, threads, devices) and a study's model."""
     failed = False
     with report_errors():

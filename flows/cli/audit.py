@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flows.cli.common import (
-    StudyFile,
     err,
     out,
+    print_line,
     report_errors,
 )
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
     from flows.executor_config import AnyExecutorConfig
@@ -23,8 +24,9 @@ UNFINISHED = 3
 """Exit code of an audit that the time budget ended; 2 is a user error, 1 a failure."""
 
 
+@takes_study
 def audit(
-    study: StudyFile,
+    study: Path = DEFAULT_STUDY,
     run: Annotated[
         str | None,
         typer.Option("--run", "-r", help="Name of the run; a hash of all inputs by default."),
@@ -98,13 +100,18 @@ def _print_summary(study: Path, plan: "RunPlan") -> None:
     from storage import StoreError
     from tasks.results.summary import read_summary
     from tasks.run.spec import find_finished_run
-    from tasks.terminal.audit import render_summary
+    from tasks.terminal.audit import list_next_commands, render_summary
 
     store = find_finished_run(plan)
     assert store is not None
     with suppress(StoreError):  # the store may be read-only
         store.make_current(plan.record.run)
-    out.print(render_summary(read_summary(store, plan.record.run, study)))
+    summary = read_summary(store, plan.record.run, study)
+    out.print(render_summary(summary))
+    print_line(f"Results: {summary.store}")
+    print_line("Next commands:")
+    for command in list_next_commands(summary):
+        print_line(f"  {command}", style="cyan")
 
 
 def _announce_prefect() -> None:

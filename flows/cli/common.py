@@ -15,15 +15,17 @@ if TYPE_CHECKING:  # heavy imports are made inside the commands
     from storage import Store
     from tasks.study.study import Study
 
-out, err = InertConsole(), InertConsole(stderr=True)
+# Without emoji: a path or an id such as `:cat:` is printed as it is.
+out, err = InertConsole(emoji=False), InertConsole(stderr=True, emoji=False)
 
-StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).")]
-StudyOption = Annotated[
-    Path, typer.Option("--study", "-s", help="The study file.", envvar="FASTIF_STUDY")
-]
 RunOption = Annotated[
     str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
 ]
+
+
+def print_line(text: str, style: str | None = None) -> None:
+    """Print a text as it is, without markup; lines are not wrapped, so that they can be copied."""
+    out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import out, report_errors
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 UNIMPROVED = 4
@@ -13,13 +14,14 @@ UNIMPROVED = 4
 
 
 @app.command()
+@takes_study
 def correct(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
     anchors: Annotated[
         Path,
         typer.Option(help="Table of failures to correct, with the columns of [queries]."),
     ],
     to: Annotated[Path, typer.Option("--out", "-o", help="New folder for the corrected model.")],
+    study: Path = DEFAULT_STUDY,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Table of rows to learn from; the training rows by default."),

@@ -1,6 +1,5 @@
 """Commands of mislabel detection: `fastif mislabels`, `fastif review ...`."""
 
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.common import (
-    StudyOption,
     open_study,
     out,
     report_errors,
 )
+from flows.cli.next_step import print_next
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 review = typer.Typer(
@@ -25,8 +25,9 @@ app.add_typer(review, name="review")
 
 
 @app.command()
+@takes_study
 def mislabels(
-    study: Annotated[Path, typer.Argument(help="The study file (TOML).")],
+    study: Path = DEFAULT_STUDY,
     shown: Annotated[int, typer.Option("-k", min=1, help="Number of rows to show.")] = 10,
     validate: Annotated[
         int,
@@ -64,17 +65,19 @@ def mislabels(
         # The plain function of the task: a single local step needs no Prefect server.
         digest = detect_mislabels.fn(str(study.resolve()))
         result = read_result(open_existing_store(load_study(study)), digest)
-        out.print(render_mislabels(result, study, shown))
+        out.print(render_mislabels(result, shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
             out.print(render_comparison(compare_cleaning(study, result, validate)))
+        print_next("review", "export", "--out", "review.csv", study=study)
 
 
 @review.command()
+@takes_study
 def export(
     to: Annotated[Path, typer.Option("--out", "-o", help="New .csv, .parquet or .json file.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     budget: Annotated[
         int | None,
         typer.Option(min=1, help="Maximum number of rows; [mislabels] budget by default."),
@@ -113,6 +116,7 @@ def export(
 
 
 @review.command("import")
+@takes_study
 def import_(
     verdicts: Annotated[
         Path,
@@ -120,7 +124,7 @@ def import_(
             help="Filled-in .csv, .tsv, .parquet or .json file, or a Label Studio export."
         ),
     ],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
 ) -> None:
     """Import annotations; the next detection uses them."""
     with report_errors():
@@ -137,16 +141,13 @@ def import_(
             out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
         for problem in imported.refused:
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
-        next_step = f"Next: fastif mislabels {shlex.quote(str(study))}"
-        out.print(
-            f"Rows with imported annotations: {imported.rows}. {next_step}",
-            markup=False,
-            soft_wrap=True,
-        )
+        out.print(f"Rows with imported annotations: {imported.rows}.", highlight=False)
+        print_next("mislabels", study=study)
 
 
 @review.command()
-def conflicts(study: StudyOption = Path("study.toml")) -> None:
+@takes_study
+def conflicts(study: Path = DEFAULT_STUDY) -> None:
     """List rows on which reviewers disagree; a detection ignores their annotations."""
     with report_errors():
         from tasks.data.inputs import read_inputs

@@ -7,22 +7,23 @@ import typer
 
 from flows.cli.common import (
     RunOption,
-    StudyOption,
     open_study,
     out,
     report_errors,
     resolve_run,
 )
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 
 
 @app.command()
+@takes_study
 def report(
     run: Annotated[
         str | None, typer.Argument(help="Name of the run; the newest by default.")
     ] = None,
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     against: Annotated[
         str | None,
         typer.Option(help="Run to compare with; the newest comparable earlier run by default."),
@@ -52,12 +53,13 @@ def report(
 
 
 @app.command()
+@takes_study
 def export(
     table: Annotated[
         str, typer.Argument(help="Table: scores, solves, queries, train, totals or mislabels.")
     ],
     to: Annotated[Path, typer.Option("--out", "-o", help="New .parquet, .csv or .ndjson file.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     run: RunOption = None,
     only: Annotated[
         Path | None,

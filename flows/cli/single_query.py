@@ -5,15 +5,17 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import StudyOption, out, report_errors
+from flows.cli.common import out, report_errors
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 
 
 @app.command()
+@takes_study
 def urgent(
     query_id: Annotated[str, typer.Argument(help="Id of the query.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     repeats: Annotated[
         int | None,
         typer.Option(min=1, help="Number of LiSSA repeats to average; the study's by default."),

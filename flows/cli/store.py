@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import (
-    StudyOption,
     err,
     open_study,
     out,
     report_errors,
 )
+from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 
@@ -20,10 +20,11 @@ UNFINISHED = 3
 
 
 @app.command()
+@takes_study
 def diff(
     before: Annotated[str, typer.Argument(help="Name of the earlier run.")],
     after: Annotated[str, typer.Argument(help="Name of the later run.")],
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     k: Annotated[
         int, typer.Option("-k", min=1, help="Number of most harmful rows of a run to compare.")
     ] = 100,
@@ -41,8 +42,9 @@ def diff(
 
 
 @app.command()
+@takes_study
 def up(
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     port: Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")] = 4200,
 ) -> None:
     """Start a Prefect server and a worker for nightly audits, and apply the deployments.
@@ -69,8 +71,9 @@ def down() -> None:
 
 
 @app.command()
+@takes_study
 def verify(
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     run: Annotated[
         str | None,
         typer.Option("--run", "-r", help="Only this run; all runs and artifacts by default."),
@@ -102,8 +105,9 @@ def verify(
 
 
 @app.command()
+@takes_study
 def gc(
-    study: StudyOption = Path("study.toml"),
+    study: Path = DEFAULT_STUDY,
     keep_runs: Annotated[
         int | None, typer.Option(min=1, help="Delete all runs but this number of newest ones.")
     ] = None,

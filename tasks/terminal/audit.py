@@ -1,6 +1,5 @@
 """Panels for the terminal: summary of an audit, one query, one training example."""
 
-import shlex
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -14,18 +13,18 @@ from tasks.results.evidence import Row
 from tasks.results.group_names import format_group_value
 from tasks.results.summary import ExplainedQuery, Summary
 from tasks.results.summary_markdown import format_truncated_counts
+from tasks.study.command_lines import format_command
 
 NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
 
 
 def render_summary(summary: Summary) -> RenderableType:
-    """Render the summary of an audit, with the next commands to type."""
+    """Render the summary of an audit."""
     return Group(
         *(render_explained_query(explained) for explained in summary.worst),
         _most_harmful_panel(summary),
         _facts_panel(summary),
         *_warning_panels(summary),
-        _next_steps(summary),
     )
 
 
@@ -178,17 +177,13 @@ def _warning_panels(summary: Summary) -> Iterator[RenderableType]:
         yield Panel(Group(*lines), title="warnings", title_align="left", style="bold red")
 
 
-def _next_steps(summary: Summary) -> RenderableType:
-    study = shlex.quote(str(summary.study))
-    lines = [Text.assemble("Results: ", (str(summary.store), "bold")), Text("Next commands:")]
+def list_next_commands(summary: Summary) -> Iterator[str]:
+    """Yield the commands that show more of a finished run, ready to be pasted."""
     if summary.worst:
         worst = summary.worst[0]
-        name = shlex.quote(str(worst.query["id"]))
-        lines.append(Text(f"  fastif top {name} --study {study}", style="cyan"))
+        yield format_command("top", values=[worst.query["id"]], study=summary.study)
         rows = worst.harmful or worst.helpful
         if rows:
-            name = shlex.quote(str(rows[0]["train_id"]))
-            lines.append(Text(f"  fastif show {name} --study {study}", style="cyan"))
-    lines.append(Text(f"  fastif report --study {study}", style="cyan"))
-    lines.append(Text(f"  fastif runs --study {study}", style="cyan"))
-    return Group(*lines)
+            yield format_command("show", values=[rows[0]["train_id"]], study=summary.study)
+    yield format_command("report", study=summary.study)
+    yield format_command("runs", study=summary.study)

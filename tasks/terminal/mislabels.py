@@ -1,8 +1,6 @@
 """Rendering of a search for wrong labels, for the terminal and as Prefect artifacts."""
 
-import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -32,8 +30,8 @@ UNKNOWN_COUNT = (
 )
 
 
-def render_mislabels(result: MislabelResult, study: Path, shown: int = SHOWN) -> RenderableType:
-    """Render the most suspicious rows, the counts and the next command."""
+def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableType:
+    """Render the most suspicious rows and the counts."""
     table = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
     first = table.unique("cluster", keep="first", maintain_order=True).head(shown)
     body: list[RenderableType] = [
@@ -43,8 +41,6 @@ def render_mislabels(result: MislabelResult, study: Path, shown: int = SHOWN) ->
     body += [
         Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
     ]
-    study_option = "" if study == Path("study.toml") else f" --study {shlex.quote(str(study))}"
-    body.append(Text(f"Next: fastif review export --out review.csv{study_option}", style="dim"))
     return Group(*body)
 
 

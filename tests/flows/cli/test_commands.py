@@ -63,10 +63,6 @@ def test_help_describes_each_command():
         code, own, _ = run(command, "--help")
         assert code == 0
         assert "study" in own
-    assert "[required]" in run("audit", "--help")[1]
-    code, _, message = run("audit")
-    assert code == 2
-    assert "Missing argument" in message
 
 
 def test_init_writes_a_file_that_loads_once_it_is_filled_in(world, monkeypatch):
