@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -88,6 +88,10 @@ bench-reproductions: $(VENV)/.test ## reproduce the published experiments, with 
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full
+
+wheel: $(VENV)/.dev ## the wheel and the source distribution in dist/, for pip install --find-links dist 'fastif[cpu]'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
 
 clean: ## remove the example's model and answers (the environment stays)
 	rm -rf examples/*/out

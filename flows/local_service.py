@@ -7,6 +7,8 @@ number later is never killed.
 
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,17 +152,27 @@ def start_service(study: Path, port: int = PORT) -> Iterator[str]:
     _run_prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
     yield f"Work pool {POOL} created: runs are processes on the worker's machine."
     if not given_url:
-        service.start(
-            "worker", ["worker", "start", "--pool", POOL], {**environment, **HEARTBEAT_SETTINGS}
-        )
-        yield f"Worker is running; its log is {service.folder / 'worker.log'}."
+        yield start_worker(service, study)
     _run_prefect(
-        ["--no-prompt", "deploy", "--all", "--prefect-file", str(_find_prefect_file())], environment
+        ["--no-prompt", "deploy", "--all", "--prefect-file", str(find_prefect_file())], environment
     )
-    yield f"Deployments of {_find_prefect_file().name} applied for {study}."
+    yield f"Deployments of {find_prefect_file()} applied for {study}."
     _apply_heartbeat(environment)
     yield "Runs without a heartbeat for 90 s will be marked as crashed."
     yield f"Web page: {service.dashboard_url}"
+
+
+def start_worker(service: Service, study: Path) -> str:
+    """Start the worker unless it is running; return a message."""
+    settings = {"PREFECT_API_URL": service.url, "FASTIF_STUDY": str(study.absolute())}
+    command = ["worker", "start", "--pool", POOL, "--name", worker_name()]
+    service.start("worker", command, {**settings, **HEARTBEAT_SETTINGS})
+    return f"Worker is running; its log is {service.folder / 'worker.log'}."
+
+
+def worker_name() -> str:
+    """Name of this machine's worker on the Prefect server."""
+    return f"fastif on {platform.node()}"
 
 
 def stop_service() -> list[str]:
@@ -170,7 +182,7 @@ def stop_service() -> list[str]:
 
 def _start_server(service: Service, port: int, environment: dict[str, str]) -> Iterator[str]:
     is_running = "server" in service.read_processes()
-    if not is_running and _is_healthy(service.url):
+    if not is_running and is_healthy(service.url):
         raise InputError(
             "--port",
             "a free port, or a server that `fastif up` started",
@@ -180,7 +192,7 @@ def _start_server(service: Service, port: int, environment: dict[str, str]) -> I
     command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
     service.start("server", command, {**environment, **RECORDER_SETTINGS})
     deadline = time.monotonic() + START_TIMEOUT
-    while not _is_healthy(service.url):
+    while not is_healthy(service.url):
         if time.monotonic() > deadline or "server" not in service.read_processes():
             raise InputError(
                 "fastif up",
@@ -193,7 +205,8 @@ def _start_server(service: Service, port: int, environment: dict[str, str]) -> I
     yield f"Prefect server {state} at {service.dashboard_url}, on the loopback interface only."
 
 
-def _is_healthy(url: str) -> bool:
+def is_healthy(url: str) -> bool:
+    """Whether a Prefect server responds at this URL."""
     try:
         return httpx.get(f"{url}/health", timeout=2).status_code == httpx.codes.OK
     except httpx.HTTPError:
@@ -206,7 +219,7 @@ def _run_prefect(arguments: list[str], environment: dict[str, str]) -> None:
     completed = subprocess.run(
         command,
         env=settings,
-        cwd=_find_prefect_file().parent,
+        cwd=Path(__file__).parents[1],  # the entrypoints of the deployments start here
         capture_output=True,
         text=True,
         check=False,
@@ -236,25 +249,26 @@ def _apply_heartbeat(environment: dict[str, str]) -> None:
         )
 
 
-def _find_prefect_file() -> Path:
-    """Path of `prefect.yaml`, which only a checkout has.
-
-    Raises:
-        InputError: fastif is installed without the file.
-    """
-    file = Path(__file__).parents[1] / "prefect.yaml"
-    if not file.is_file():
-        raise InputError(
-            "fastif up",
-            "a checkout of fastif with prefect.yaml",
-            f"no {file}",
-            "Clone the repository and install it with pip install -e .",
-        )
-    return file
+def find_prefect_file() -> Path:
+    """Path of the deployments: `prefect.yaml` in the service's folder, or the package's own."""
+    changed = service_folder() / "prefect.yaml"
+    return changed if changed.is_file() else Path(__file__).with_name("prefect.yaml")
 
 
 def _read_start_time(pid: int) -> str:
     """Start time of a process; empty if there is no such process."""
+    if shutil.which("ps") is None:  # a slim container
+        return _read_proc_start_time(pid)
     command = ["ps", "-o", "lstart=", "-o", "stat=", "-p", str(pid)]
     fields = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return "" if not fields or fields[-1].startswith("Z") else " ".join(fields[:-1])
+
+
+def _read_proc_start_time(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, from the proc file system."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except OSError:
+        return ""
+    fields = line.rpartition(")")[2].split()  # the name of the program may contain spaces
+    return "" if fields[0] == "Z" else f"{fields[19]} ticks"

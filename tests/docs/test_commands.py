@@ -14,7 +14,7 @@ from tests.docs.blocks import FENCE, PAGES, ROOT, Block, list_blocks
 
 GENERATED = {"docs/reference/cli.md", "docs/development/modules.md"}
 """Pages written from help and docstrings, with placeholders in their commands."""
-SHELL = {"export", "source", ".", "git", "prefect"}
+SHELL = {"export", "source", ".", "docker", "git", "prefect"}
 """Commands of the shell and of other programs, which are not checked."""
 OTHER_OPTIONS = {"--protocol", "--resources", "--port", "--scale", "--data"}
 """Options of other programs, and of benchmarks, that sentences name."""

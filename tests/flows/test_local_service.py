@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ import tiny
 from flows.local_service import (
     Service,
     ServiceProcess,
+    _read_proc_start_time,
     _read_start_time,
     service_folder,
 )
@@ -95,6 +97,66 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
 def service_folder_of(home):
     os.environ["FASTIF_HOME"] = home["FASTIF_HOME"]
     return service_folder()
+
+
+def check_health(home, port):
+    command = [sys.executable, "-m", "flows.service_health", "--port", str(port)]
+    env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | home
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.timeout(600)
+def test_a_service_in_the_foreground_is_healthy_until_its_worker_ends(world, home):
+    study, port = tiny.write_study(world), free_port()
+    changed = service_folder_of(home) / "prefect.yaml"
+    changed.parent.mkdir()
+    changed.write_text(packaged_deployments().replace("0 2 * * *", "30 3 * * *"))
+    code, output = check_health(home, port)
+    assert code == 1
+    assert "No worker" in output
+    assert "No Prefect server responds" in output
+    command = [sys.executable, "-m", "flows.foreground_service", str(study), "--port", str(port)]
+    env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | home
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 240
+        while (health := check_health(home, port))[0] and time.monotonic() < deadline:
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(1)
+        assert health[0] == 0, health
+        url = f"http://127.0.0.1:{port}/api"
+        deployments = httpx.post(f"{url}/deployments/filter", json={}).json()
+        crons = {s["schedule"]["cron"] for d in deployments for s in d["schedules"]}
+        assert "30 3 * * *" in crons, "the file in the service's folder is applied"
+        there = Service(service_folder_of(home), url).read_processes()
+        os.killpg(there["worker"].pid, signal.SIGKILL)
+        assert process.wait(60) == 1
+        assert "The worker ended. See " in process.stdout.read().decode()
+        assert not any(running.is_alive for running in there.values()), "the server is stopped too"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def packaged_deployments() -> str:
+    return files("flows").joinpath("prefect.yaml").read_text("utf-8")
+
+
+def test_a_start_time_is_read_without_the_program_ps(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    began = _read_start_time(process.pid)
+    assert began == _read_proc_start_time(process.pid)
+    assert began.split()[1] == "ticks"
+    assert began != _read_start_time(1)
+    process.kill()
+    deadline = time.monotonic() + 10
+    while _read_start_time(process.pid) and time.monotonic() < deadline:  # a zombie, not waited for
+        time.sleep(0.01)
+    assert _read_start_time(process.pid) == ""
+    process.wait()
+    assert _read_start_time(process.pid) == ""
 
 
 def await_end(url: str, run: str) -> dict:
