@@ -46,7 +46,7 @@ def _build(hook: str, source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory) -> Path:
-    """A folder with the source distribution of a copy of the checkout, and the wheel built from it."""
+    """Source distribution of a copy of the checkout, and the wheel built from it, in a folder."""
     folder = tmp_path_factory.mktemp("packaging")
     checkout, unpacked, dist = folder / "checkout", folder / "unpacked", folder / "dist"
     dist.mkdir()
