@@ -60,7 +60,8 @@ class DampingSelection:
 
     Attributes:
         damping: Damping with the highest agreement.
-        rule: Name of the selection rule, in one word.
+        rule: Name of the selection rule: `retraining`, or `spectrum` for a share of the largest
+            eigenvalue, which measures no agreement.
         dampings: Dampings that were tried, ascending.
         agreement: Mean correlation over queries of predicted and real outcomes, for each damping;
             NaN where no query has one, and such a damping is never selected.
@@ -92,7 +93,8 @@ class DampingSelection:
     @property
     def is_at_edge(self) -> bool:
         """Whether the maximum is at an edge of the grid, where a better damping may lie outside."""
-        return self.damping == self.dampings[-1] or self.damping == self.dampings[0] > 0
+        is_last, is_first = self.damping == self.dampings[-1], self.damping == self.dampings[0] > 0
+        return len(self.dampings) > 1 and (is_last or is_first)
 
 
 def sample_halves(count: int, halves: int, seed: int) -> list[HalfSubset]:

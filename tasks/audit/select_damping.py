@@ -1,4 +1,4 @@
-"""Selection of the damping (`damping = "auto"`) by agreement with retraining on half-subsets."""
+"""Selection of the damping (`damping = "auto"`) by retraining, or else by the spectrum."""
 
 import torch
 from prefect import task
@@ -6,6 +6,7 @@ from prefect.cache_policies import NO_CACHE
 
 import fastif
 from fastif.evaluation.select_damping import HALVES, sample_halves, select_damping_by_retraining
+from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.numerics.correlation import margins
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
@@ -36,6 +37,9 @@ FIRST_SEED = 1000
 def choose_damping(ref: RunRef) -> list[float]:
     """Select the damping of each model, unless it is set or was selected before.
 
+    By agreement with retraining on random halves if the study has the recipe, `[training]`; without
+    it by the largest eigenvalue of the curvature.
+
     Returns:
         Effective damping λ of each model.
     """
@@ -43,9 +47,20 @@ def choose_damping(ref: RunRef) -> list[float]:
         undecided = [member for member in context.members if member.known_damping is None]
         if undecided and get_reuse(context):
             raise make_lost_choice_error(context, "damping")
-        if undecided:
+        if undecided and context.study.training is None:
+            _choose_by_spectrum(undecided)
+        elif undecided:
             _choose_for_models(context, undecided)
         return [member.damping for member in resolve_choices(context).members]
+
+
+def _choose_by_spectrum(members: list[RunContext]) -> None:
+    for member in members:
+        choice = select_damping_by_spectrum(
+            make_gauss_newton(member, get_train_examples(member)),
+            is_ekfac=member.study.solver.ekfac_solver is not None,
+        )
+        DAMPING.write(member.store, damping_digest(member), choice)
 
 
 def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
+from fastif.evaluation.spectral_damping import MAX_EXAMPLES, PRODUCTS
 from tasks.planning.calibration import Rates
 from tasks.planning.workload import Workload
 from tasks.run.selections import MIN_QUERIES
@@ -61,9 +62,12 @@ def count_passes(workload: Workload) -> float:
 
 
 def _estimate_damping_work(workload: Workload) -> WorkItems:
-    """Training on half-subsets of the rows."""
+    """Training on half-subsets of the rows, or products with the curvature for an eigenvalue."""
     if workload.prepared.has_damping or not workload.remaining.new_shards:
         return WorkItems()
+    if not workload.training_epochs:
+        examples = min(workload.problem.rows, MAX_EXAMPLES) * _count_gradients_per_example(workload)
+        return WorkItems(gradients=PRODUCTS * workload.model.count * examples)
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
     return WorkItems(examples * FORWARDS_PER_STEP)
 

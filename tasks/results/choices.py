@@ -7,6 +7,9 @@ from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection
 from tasks.run.method_choice import KNN, MethodSelection
 
+SPECTRUM = "spectrum"
+"""Rule of a damping that was not compared with retraining."""
+
 MIN_CORRELATION = 0.1
 """Least correlation with retraining at which one λ can be called better than another."""
 
@@ -19,7 +22,14 @@ def describe_damping_choice(
     >>> dampings, agreements = (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)
     >>> describe_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements))
     'by retraining: correlation of predicted and actual changes 0.48'
+    >>> describe_damping_choice(DampingSelection(0.1, "spectrum", (0.1,), (float("nan"),)))
+    'by spectrum: a share of the largest eigenvalue of the curvature, not compared with retraining'
     """
+    if choice.rule == SPECTRUM:
+        return (
+            "by spectrum: a share of the largest eigenvalue of the curvature, not compared with "
+            "retraining"
+        )
     correlations = ", ".join(f"{other.best_agreement:.2f}" for other in others)
     return (
         f"by {choice.rule}: correlation of predicted and actual changes "
@@ -34,7 +44,14 @@ def warn_damping_choice(choice: DampingSelection) -> Iterator[str]:
     >>> list(warn_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements)))
     []
     """
-    if not choice.best_agreement > MIN_CORRELATION:
+    if choice.rule == SPECTRUM:
+        yield (
+            f"The damping {choice.damping:.2g} is a rule of thumb, and rankings depend on it. "
+            'With the training recipe in [training], damping = "auto" measures which damping '
+            "predicts retraining best; or set [curvature] damping to a tenth and to ten times it, "
+            "and compare."
+        )
+    elif not choice.best_agreement > MIN_CORRELATION:
         yield (
             "Effects predict the outcome of retraining at no damping (correlation "
             f"{choice.best_agreement:.2f}): the seed of training changes these queries more than "

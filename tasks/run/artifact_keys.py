@@ -40,17 +40,17 @@ def factor_digest(context: RunContext) -> str:
 
 def damping_digest(context: RunContext) -> str:
     """Return the cache key of the selection of the damping."""
-    study, record = context.study, context.plan.root
+    study, parts = context.study, context.plan.root.parts
     inputs = {
         **_common_inputs(context),
-        "train": record.parts["train"],
+        "train": parts["train"],
         **study.loss_settings,
-        "queries": record.parts["queries"],
         "attributed": list(context.objective.space.names),
         "curvature": _curvature_settings(context),
-        "recipe": record.parts["recipe"],
         "approximate": None if study.solver.ekfac_solver is None else _solver_fields(context),
     }
+    if study.training is not None:  # retraining is compared on the queries
+        inputs |= {"queries": parts["queries"], "recipe": parts["recipe"]}
     return compute_fingerprint(inputs)
 
 

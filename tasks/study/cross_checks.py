@@ -169,13 +169,6 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
 
 def _check_solver(study: StudySections) -> Iterator[Problem]:
     solver = study.solver
-    if study.fixed_damping is None and study.training is None:
-        yield Problem(
-            "[curvature] damping",
-            'a number, since "auto" retrains the model and needs a [training] section',
-            '"auto"',
-            "set damping = 0.1 and compare with 0.01, or add [training] with the training recipe",
-        )
     if study.fixed_damping == 0 and solver.requires_damping:
         # Direct factorizes the full matrix, which needs no damping if the model is convex. The
         # others divide by lambda (dual, spectral) or do not converge without it (cg, lissa).

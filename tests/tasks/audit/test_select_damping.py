@@ -5,8 +5,10 @@ import json
 import polars as pl
 import pytest
 import tiny
+import torch
 
 from fastif.evaluation.select_damping import HALVES
+from fastif.evaluation.spectral_damping import EXACT_SHARE
 from storage import Store
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
@@ -68,6 +70,26 @@ def test_the_damping_is_selected_once_and_used(world, audited, monkeypatch):
 
     monkeypatch.setattr(chooser, "_retrain_on_halves", again)
     tiny.run_directly(study, "again")
+
+
+def test_without_a_recipe_the_damping_comes_from_the_spectrum_until_there_is_one(world):
+    """The next night has a recipe: another run, and a damping that was compared with retraining."""
+    study = tiny.write_study(world, curvature=AUTO)
+    before = load_run(plan_run(study))
+    assert forecast_run(before, before.plan.record.list_shards()).stages["damping"] > 0
+    store, run = tiny.run_directly(study)
+    context = load_run(plan_run(study))
+    matrix = make_gauss_newton(context, get_train_examples(context)).to_dense().double()
+    expected = EXACT_SHARE * float(torch.linalg.eigvalsh(matrix)[-1])
+    stored = store.scan("solves", run).collect()["damping"].unique().item()
+    assert stored == pytest.approx(expected, rel=0.05)
+    summary = read_summary(store, run, study)
+    assert "not compared with retraining" in dict(summary.evidence)["damping chosen"]
+    assert any("rule of thumb" in warning for warning in summary.warnings)
+    assert forecast_run(context, []).stages["damping"] == 0
+    second = write_study(world)
+    assert plan_run(second).record.run != run
+    assert load_run(plan_run(second)).known_damping is None
 
 
 def test_a_coupled_penalty_is_added_to_the_damping_once(world):
@@ -145,11 +167,6 @@ def test_the_preset_of_the_paper_sets_its_own_damping(world):
     study = tiny.write_study(world, curvature={"damping": None}, solver=solver)
     context = validate_run(plan_run(study))
     assert context.damping == 50
-
-
-def test_without_a_recipe_it_is_refused(world):
-    with pytest.raises(StudyError, match=r"needs a \[training\] section"):
-        plan_run(tiny.write_study(world, curvature=AUTO))
 
 
 @pytest.mark.parametrize("value", ["automatic", -0.1, True])

@@ -32,6 +32,13 @@ def test_an_unreliable_choice_yields_a_warning():
     assert "at no damping" in nothing
 
 
+def test_a_damping_by_the_spectrum_is_called_a_rule_of_thumb():
+    choice = DampingSelection(0.1, "spectrum", (0.1,), (math.nan,))
+    (thumb,) = warn_damping_choice(choice)
+    assert "rule of thumb" in thumb
+    assert "[training]" in thumb
+
+
 def test_nearest_neighbours_always_yield_a_warning():
     choice = MethodSelection(KNN, "No other method fits.", ())
     entries = [{"at": 10, "share": 0.25, "low": 0.1, "high": 0.5}]

@@ -173,14 +173,6 @@ BAD_VALUES = {
         "folder",
         "",
     ),
-    "no damping, no recipe": (
-        "damping = 0.1",
-        "",
-        "[curvature] damping",
-        "needs a [training] section",
-        '"auto"',
-        "set damping = 0.1",
-    ),
     "missing key": ("k = 5", "", "[candidates] k", "candidates per query", "nothing", "add k"),
     "missing name": (
         'name = "mood"',
