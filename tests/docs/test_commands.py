@@ -100,7 +100,7 @@ def test_options_in_sentences_exist(page):
     [
         "fastif audits study.toml",
         "fastif audit study.toml --dry-runs",
-        "fastif audit",
+        "fastif top",
         "fastif review",
         "make audits",
         "python -m tests.fuzzy",
