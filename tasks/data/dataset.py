@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tasks.data.file_scanners import ROW
-from tasks.data.readers import RawTable, read_source
+from tasks.data.raw_table import RawTable
+from tasks.data.readers import read_source
 from tasks.data.table_problems import find_id_problems, find_label_problems, find_text_problems
 from tasks.data.tabular import Measurements, read_measurements
 from tasks.study.errors import (

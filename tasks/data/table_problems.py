@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from tasks.data.file_scanners import ROW
-from tasks.data.readers import RawTable
+from tasks.data.raw_table import RawTable
 from tasks.study.errors import (
     Problem,
     format_value,

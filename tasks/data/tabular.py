@@ -10,7 +10,7 @@ import polars as pl
 
 from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
-from tasks.data.readers import RawTable
+from tasks.data.raw_table import RawTable
 from tasks.study.errors import (
     Problem,
     StudyError,
@@ -71,7 +71,7 @@ def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measuremen
     numbers, categories, words, notes, problems = [], [], [], [], []
     for name in source.features:
         try:
-            column = _parse_column(opened.frame, name, is_typed=not opened.place.endswith(".csv"))
+            column = _parse_column(opened.frame, name, is_typed=opened.is_typed)
         except _UnreadableError as error:
             change = "correct these rows, or remove the column from features"
             problems.append(Problem(f"column {name}", EXPECTED, error.args[0], change))

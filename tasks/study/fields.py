@@ -79,6 +79,25 @@ def _parse_damping(value: Any) -> Any:
     raise make_validation_error(Problem("", expected, format_value(value), change))
 
 
+def _check_separator(value: str) -> str:
+    """Check that a separator is one ASCII character that is neither a quote nor a line break."""
+    if len(value) == 1 and value.isascii() and value not in '"\r\n\0':
+        return value
+    change = 'write separator = ";" or, for tabs, separator = "\\t"'
+    raise make_validation_error(Problem("", "one ASCII character", format_value(value), change))
+
+
+def _check_encoding(value: str) -> str:
+    """Check that an encoding is known to Python and is one of texts."""
+    try:
+        "".encode(value)
+        return value
+    except (LookupError, ValueError):
+        expected = "the name of a text encoding that Python knows"
+        change = 'write encoding = "utf-8", "utf-16", "cp1252", "cp1250" or another one'
+        raise make_validation_error(Problem("", expected, format_value(value), change)) from None
+
+
 Columns = Annotated[tuple[str, ...], BeforeValidator(_parse_columns)]
 DistinctNames = Annotated[tuple[Name, ...], BeforeValidator(_check_distinct)]
 NormalizedName = Annotated[Name, AfterValidator(normalize_nfc)]
@@ -89,6 +108,10 @@ Names = Annotated[
 """List of distinct names in Unicode form NFC."""
 Selection = Annotated[str | tuple[str, ...], BeforeValidator(_parse_selection)]
 Damping = Annotated[float | Literal["auto"], BeforeValidator(_parse_damping)]
+
+
+Separator = Annotated[str, AfterValidator(_check_separator)]
+Encoding = Annotated[Name, AfterValidator(_check_encoding)]
 
 
 class Section(BaseModel):

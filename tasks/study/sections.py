@@ -13,12 +13,14 @@ from tasks.study.errors import Problem, format_value
 from tasks.study.fields import (
     Columns,
     Damping,
+    Encoding,
     Name,
     Names,
     NormalizedName,
     Section,
     Seed,
     Selection,
+    Separator,
 )
 from tasks.study.validation_errors import make_validation_error
 
@@ -32,17 +34,32 @@ class ModelSource(Section):
     """maximum number of tokens; longer texts are truncated, and counted in the results"""
 
 
+_KEYS_OF = {
+    "table": ("separator", "decimal", "encoding", "sheet"),
+    "dataset": ("split", "config"),
+}
+"""Keys of a section that apply to a table, and to a data set."""
+
+
 class TableSource(Section):
     """`[train]` and `[queries]`: a table of labelled rows, and the roles of its columns."""
 
     table: Name | None = None
-    """a .parquet, .csv or .jsonl file"""
+    """a file with a table, such as .parquet, .csv, .jsonl or .xlsx, or a folder of images"""
     dataset: Name | None = None
     """a local folder for the `datasets` library, or hub:owner/name"""
     split: Name | None = None
     """split of the dataset; needed if it has several"""
     config: Name | None = None
     """configuration of the dataset"""
+    separator: Separator | None = None
+    """separator of the cells of a text table, such as ";"; detected if omitted"""
+    decimal: Literal[".", ","] | None = None
+    """decimal mark of the numbers in a text table; detected if omitted"""
+    encoding: Encoding | None = None
+    """encoding of a text file, such as cp1250; UTF-8, UTF-16 or Windows-1252 if omitted"""
+    sheet: Name | None = None
+    """sheet of a workbook; needed if several of them have cells"""
     text: Columns = ()
     """the column with the text, or two columns for pairs of texts"""
     features: Names = ()
@@ -83,13 +100,12 @@ class TableSource(Section):
             raise make_validation_error(
                 Problem("", "exactly one of the keys table, dataset", got, change)
             )
-        for key in ("split", "config"):
-            value = getattr(self, key)
-            if self.table is not None and value is not None:
-                change = "remove it, or use dataset instead of table"
-                raise make_validation_error(
-                    Problem(key, "no such key together with table", format_value(value), change)
-                )
+        kind, other = ("table", "dataset") if self.table is not None else ("dataset", "table")
+        for key in _KEYS_OF[other]:
+            if (value := getattr(self, key)) is not None:
+                expected = f"no such key together with {kind}"
+                change = f"remove it, or use {other} instead of {kind}"
+                raise make_validation_error(Problem(key, expected, format_value(value), change))
         return self
 
 

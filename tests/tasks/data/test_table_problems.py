@@ -24,7 +24,7 @@ def test_missing_file(tmp_path, suffix):
     assert single_problem(refusal(make_source(f"folder.{suffix}"), tmp_path)).got == "a folder"
 
 
-@pytest.mark.parametrize("name", ["rows.json", "rows.tsv", "rows.xlsx", "rows"])
+@pytest.mark.parametrize("name", ["rows.txt", "rows.dat", "rows.txt.gz", "rows"])
 def test_unknown_suffix(tmp_path, name):
     (tmp_path / name).write_text("x")
     problem = single_problem(refusal(make_source(name), tmp_path))
@@ -153,9 +153,6 @@ def test_columns_that_are_no_text(tmp_path, suffix, column, cells, expected):
     [
         ("rows.parquet", b"no parquet", "Parquet"),
         ("rows.csv", b"id,text,label\n1,a,pos\n2,b,neg,more\n", "row 2: 4 cells for 3 columns"),
-        ("rows.csv", "id,text,label\n1,caf\u00e9,pos\n".encode("latin-1"), "not UTF-8"),
-        ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16"), "UTF-16"),
-        ("rows.csv", "id,text,label\n1,a,pos\n".encode("utf-16-be"), "UTF-16"),
         ("rows.csv", b"id,text,text,label\n1,a,b,pos\n", 'several columns named "text"'),
         ("rows.jsonl", b'{"id": "1", "text": ' + 9999 * b"[" + 9999 * b"]" + b"}", "too deeply"),
         ("rows.jsonl", b'{"text": "\\ud83d", "label": "pos"}', "line 1: a lone surrogate"),
