@@ -27,8 +27,8 @@ _PATTERNS = (
 _MAX_SHARE = 0.02
 """Largest share of words with accented characters that may have one of the patterns."""
 _RIVALS = (("øØ", "èìùÈÌÙ"), ("õÕ", "öüÖÜûÛ"), ("èÈ", "šžŠŽ"), ("æÆ", "èÈ"))
-"""Characters that rarely are in one western European text, but are if it is Czech, Hungarian, Croatian
-or Estonian text in another encoding."""
+"""Characters that are rarely together in a western European text, but are in Czech, Hungarian,
+Croatian or Estonian text that was decoded wrongly."""
 
 
 def find_implausible(text: str) -> str:

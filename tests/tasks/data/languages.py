@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001
+# ruff: noqa: E501, RUF001
 """Sentences in many languages, and 8-bit encodings that texts in them have."""
 
 SENTENCES = {
