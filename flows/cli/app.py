@@ -34,6 +34,7 @@ from flows.cli.common import (
     report_errors,
     resolve_run,
 )
+from flows.cli.init import init
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
@@ -65,23 +66,7 @@ def start() -> None:
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{name}_LEVEL", "CRITICAL")
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="New file, or a folder for study.toml.")] = Path(
-        "study.toml"
-    ),
-    labels: Annotated[
-        bool, typer.Option("--labels", help="Labels-only study: find wrong labels without a model.")
-    ] = False,
-) -> None:
-    """Write a commented template of a study file."""
-    from tasks.study.study import init_study
-
-    with report_errors():
-        written = init_study(path, *(["labels_template.toml"] if labels else []))
-        command = "mislabels" if labels else "doctor --study"
-        next_step = f"Fill in the places marked <-, then: fastif {command} {written}"
-        out.print(f"Wrote {written}. {next_step}", markup=False)
+app.command()(init)
 
 
 @app.command()

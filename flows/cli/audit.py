@@ -57,7 +57,7 @@ def audit(
         executor = parse_executor(engine)
         plan = plan_run(study, run)
         if dry_run:
-            _print_forecast(plan)
+            print_forecast(plan)
             return
         from tasks.run.spec import find_finished_run
 
@@ -135,7 +135,8 @@ def _exit_now(number: int, _frame: object) -> NoReturn:
     os._exit(128 + number)
 
 
-def _print_forecast(plan) -> None:
+def print_forecast(plan: "RunPlan") -> None:
+    """Validate a plan and print its forecast; nothing is written."""
     from tasks.models.provenance import list_differences
     from tasks.planning.forecast import forecast_run, render_forecast
     from tasks.planning.open_run import validate_run

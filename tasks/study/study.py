@@ -21,6 +21,7 @@ from tasks.study.errors import Problem, StudyError, suggest
 from tasks.study.fields import DistinctNames, Names, Section
 from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
+from tasks.study.new_study import write_new_file
 from tasks.study.path_kinds import describe_path
 from tasks.study.sections import (
     Carry,
@@ -219,20 +220,7 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
     """
     path = path / "study.toml" if path.is_dir() else path
     text = resources.files("tasks.study").joinpath(template).read_text("utf-8")
-    try:
-        path.touch(exist_ok=False)
-        try:
-            path.write_text(text, "utf-8")
-        except OSError:
-            path.unlink()  # do not leave a truncated file
-            raise
-    except FileExistsError:
-        change = "choose another name, or remove the file first"
-        raise StudyError(path, [Problem("file", "a new file", "a file exists", change)]) from None
-    except OSError as error:
-        change = "choose a folder that exists and can be written"
-        got = error.strerror or str(error)
-        raise StudyError(path, [Problem("file", "a writable place", got, change)]) from None
+    write_new_file(path, text)
     return path
 
 

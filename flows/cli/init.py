@@ -1,0 +1,195 @@
+"""The command `fastif init`: a study is written from a model and its tables."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from flows.cli.common import err, out, print_line, report_errors
+from flows.cli.init_answers import TerminalAnswers, ask_arguments
+from flows.cli.next_step import print_next
+
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from tasks.onboarding.choose_columns import Wishes
+    from tasks.onboarding.propose import Proposal
+
+DEFAULT = "study.toml"
+
+
+GivenArguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODEL] [TRAIN] [QUERIES]",
+        help="Folder of the model (or hub:owner/name), training table, table of queries. "
+        "Without MODEL: a study of wrong labels. A new .toml file or a folder instead: a "
+        "template to fill in.",
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="New study file; study.toml by default.")
+]
+NameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the study: lower case, digits, hyphens.")
+]
+TextOption = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="Text column; twice for pairs, or if the tables differ."),
+]
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", help="Label column; twice if the tables differ.")
+]
+IdOption = Annotated[
+    list[str] | None, typer.Option("--id", help="Column of unique ids; twice if they differ.")
+]
+GroupsOption = Annotated[
+    list[str] | None, typer.Option("--groups", help="Group column; may be repeated.")
+]
+OrderOption = Annotated[
+    list[str] | None,
+    typer.Option("--labels-order", help="Label of the next output; repeated, in their order."),
+]
+YesOption = Annotated[
+    bool, typer.Option("--yes", "-y", help="Ask nothing; guesses are marked in the file.")
+]
+NoForecastOption = Annotated[
+    bool, typer.Option("--no-forecast", help="Do not forecast the time of the audit.")
+]
+LabelsOption = Annotated[
+    bool, typer.Option("--labels", help="Template of a labels-only study, without a model.")
+]
+TemplateOption = Annotated[
+    bool, typer.Option("--template", help="Template with every key of a study.")
+]
+
+
+def init(
+    given: GivenArguments = None,
+    target: OutOption = None,
+    name: NameOption = None,
+    text: TextOption = None,
+    label: LabelOption = None,
+    id_column: IdOption = None,
+    groups: GroupsOption = None,
+    order: OrderOption = None,
+    yes: YesOption = False,
+    no_forecast: NoForecastOption = False,
+    labels: LabelsOption = False,
+    template: TemplateOption = False,
+) -> None:
+    """Write a study file: from a model and its tables, or from a template.
+
+    Columns, labels and their order, lengths and groups are inferred from the model and the tables,
+    and checked by the model's predictions. Doubtful guesses are asked in a terminal, or marked in
+    the file. Nothing is ever overwritten.
+    """
+    with report_errors():
+        from tasks.onboarding.choose_columns import Wishes
+
+        words = list(given or [])
+        if template or labels or _names_template(words):
+            _write_template(words, target, labels)
+            return
+        is_asked = sys.stdin.isatty() and sys.stdout.isatty() and not yes
+        path = target or Path(DEFAULT)
+        wishes = Wishes(text or (), label or (), id_column or (), groups)
+        _write_inferred(words, path, name, wishes, tuple(order or ()), is_asked, not no_forecast)
+
+
+def _names_template(words: list[str]) -> bool:
+    """Whether the argument is a new .toml file or a folder that holds no model."""
+    from tasks.onboarding.model_folder import is_model_folder
+
+    if len(words) != 1:
+        return False
+    path = Path(words[0])
+    is_new_folder = words[0].endswith(("/", "\\")) and not path.exists()
+    is_folder = path.is_dir() and not is_model_folder(path)
+    return path.suffix.lower() == ".toml" or is_new_folder or is_folder
+
+
+def _write_template(words: list[str], target: Path | None, labels: bool) -> None:
+    from tasks.study.study import init_study
+
+    path = target or Path(words[0] if words else DEFAULT)
+    if words and words[0].endswith(("/", "\\")) and not path.exists():
+        path.mkdir(parents=True)
+    written = init_study(path, *(["labels_template.toml"] if labels else []))
+    print_line(f"Wrote {written}.")
+    command = "mislabels" if labels else "doctor"
+    print_next(command, study=written, before="fill in the places marked <-")
+
+
+def _write_inferred(
+    words: list[str],
+    path: Path,
+    name: str | None,
+    wishes: "Wishes",
+    order: tuple[str, ...],
+    is_asked: bool,
+    has_forecast: bool,
+) -> None:
+    """Infer the study, write it, and print what was inferred, the forecast and the next command."""
+    from tasks.onboarding.arguments import read_arguments
+    from tasks.onboarding.propose import Request, propose_study
+    from tasks.onboarding.questions import BestGuesses
+    from tasks.onboarding.write_study import render_proposal
+    from tasks.study.new_study import check_new_file, write_new_file
+
+    check_new_file(path)
+    words = words or (ask_arguments() if is_asked else [])
+    arguments = read_arguments(words)
+    request = Request(arguments.model, arguments.train, arguments.queries, wishes, order)
+    proposal = propose_study(request, TerminalAnswers() if is_asked else BestGuesses())
+    write_new_file(path, render_proposal(proposal, path, name))
+    _check_written(path)
+    _print_proposal(proposal, path, arguments.note)
+    if has_forecast:
+        _print_forecast(proposal, path)
+    _print_next(proposal, path)
+
+
+def _check_written(path: Path) -> None:
+    """Read the study and its tables as the audit will."""
+    from tasks.data.inputs import read_inputs
+
+    try:
+        read_inputs(path)
+    except Exception:
+        err.print(f"Wrote {path}, but its tables cannot be used yet.", markup=False)
+        raise
+
+
+def _print_proposal(proposal: "Proposal", path: Path, note: str) -> None:
+    from tasks.onboarding.describe import count_open, describe_proposal, list_warnings
+
+    for key, value, reason in describe_proposal(proposal):
+        line = Text.assemble(
+            (f"{key:<18} ", "bold"), value, (f"  {reason}" if reason else "", "dim")
+        )
+        out.print(line, highlight=False, soft_wrap=True)
+    for warning in [*filter(None, [note]), *list_warnings(proposal)]:
+        print_line(warning, style="yellow")
+    count = count_open(proposal)
+    state = f"{count} guesses to check, marked <- check" if count else "no key is left open"
+    state = "1 guess to check, marked <- check" if count == 1 else state
+    print_line(f"Wrote {path}: {state}.")
+
+
+def _print_forecast(proposal: "Proposal", path: Path) -> None:
+    """Print what the next command will cost, as its own --dry-run does."""
+    if proposal.has_audit:
+        from flows.cli.audit import print_forecast
+        from tasks.run.spec import plan_run
+
+        print_forecast(plan_run(path))
+    else:
+        from tasks.mislabels.detection_plan import read_detection_plan
+        from tasks.mislabels.forecast import forecast_mislabels
+
+        print_line(f"{forecast_mislabels(read_detection_plan(path))}")
+
+
+def _print_next(proposal: "Proposal", path: Path) -> None:
+    print_next("audit" if proposal.has_audit else "mislabels", study=path)

@@ -1,0 +1,196 @@
+"""Choice of the text and label columns of a table: by names, contents, and the model's losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tasks.onboarding import label_column, text_columns
+from tasks.onboarding.model_trial import ModelTrial
+from tasks.onboarding.questions import Answers, Question, Reason
+from tasks.onboarding.reading_trials import ReadingTrial, try_readings
+from tasks.onboarding.table_preview import TablePreview
+from tasks.onboarding.text_columns import TextReading, rank_texts
+from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
+
+WEAK_LEAD = 0.5
+"""Difference of scores above which a text needs no check if no model reads it."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Columns that the user names, for the tables that have them.
+
+    Attributes:
+        text: One text column or two.
+        label: Label columns.
+        id: Id columns.
+        groups: Group columns; None to infer them.
+    """
+
+    text: Sequence[str] = ()
+    label: Sequence[str] = ()
+    id: Sequence[str] = ()
+    groups: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Labels that a table's label column should have.
+
+    Attributes:
+        names: Names of the model's outputs, or label names of the training table.
+        count: Largest number of labels; None without a model.
+        trial: Loaded model; None without one.
+    """
+
+    names: Sequence[str] = ()
+    count: int | None = None
+    trial: ModelTrial | None = None
+
+
+@dataclass(frozen=True)
+class ContentColumns:
+    """Text and label columns of a table.
+
+    Attributes:
+        text: Names of the text columns; empty for a table without text.
+        label: Name of the label column.
+        reasons: Evidence for text and label, by their key in the study.
+    """
+
+    text: tuple[str, ...]
+    label: str
+    reasons: dict[str, Reason] = field(default_factory=dict)
+
+
+def choose_columns(
+    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers
+) -> ContentColumns:
+    """Choose the text and label columns of a table.
+
+    Raises:
+        StudyError: No column is plausible.
+    """
+    wished_texts = pick_wished(table, wishes.text)[:2]
+    readings = [TextReading(wished_texts, 9.0)] if wished_texts else rank_texts(table.profiles)
+    wished_labels = pick_wished(table, wishes.label)[:1]
+    excluded = readings[0].columns if readings and text_columns.is_clear(readings) else ()
+    labels = [(name, 9.0) for name in wished_labels] or label_column.rank_labels(
+        table.profiles, outputs.names, outputs.count, excluded
+    )
+    if not labels:
+        raise StudyError(table.path, [_explain_missing_label(table, outputs)])
+    if not readings:
+        label, reason = _choose_label(table, labels, answers)
+        return ContentColumns((), label, {"label": reason})
+    lead = text_columns.CLEAR_LEAD if outputs.trial is not None else WEAK_LEAD
+    texts, names = _list_contenders(readings, lead), _list_label_contenders(labels)
+    trials: list[ReadingTrial] = []
+    if outputs.trial is not None and (len(texts) > 1 or len(names) > 1):
+        trials = try_readings(outputs.trial, table.frame, texts, names, outputs.names)
+        trials = [t for t in trials if t.label not in t.reading.columns] or trials
+    if trials:
+        return _choose_by_losses(table, trials, answers)
+    reading, text_reason = _choose_text(table, texts, answers)
+    labels = [(name, score) for name, score in labels if name not in reading.columns]
+    label, reason = _choose_label(table, labels, answers)
+    return ContentColumns(reading.columns, label, {"text": text_reason, "label": reason})
+
+
+def pick_wished(table: TablePreview, wished: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that the user names and the table has."""
+    return tuple(name for name in wished if name in table.columns)
+
+
+def check_wishes(tables: Sequence[TablePreview], wishes: Wishes) -> None:
+    """Refuse a named column that no table has.
+
+    Raises:
+        StudyError: Names of such columns, with the nearest ones.
+    """
+    columns = [name for table in tables for name in table.columns]
+    options = {"--text": wishes.text, "--label": wishes.label, "--id": wishes.id}
+    problems = [
+        Problem(option, f"one of the columns {join_some(dict.fromkeys(columns), 20)}",
+                format_value(name), suggest(name, columns) or "correct the name of the column")
+        for option, names in (options | {"--groups": wishes.groups or ()}).items()
+        for name in names
+        if name not in columns
+    ]  # fmt: skip
+    if problems:
+        raise StudyError(tables[0].path, problems)
+
+
+def _list_contenders(readings: Sequence[TextReading], lead: float) -> list[TextReading]:
+    """Return the readings that are nearly as plausible as the first."""
+    return [reading for reading in readings if readings[0].score - reading.score < lead]
+
+
+def _list_label_contenders(labels: Sequence[tuple[str, float]]) -> list[str]:
+    lead = label_column.CLEAR_LEAD
+    return [name for name, score in labels if labels[0][1] - score < lead][:4]
+
+
+def _choose_text(
+    table: TablePreview, texts: Sequence[TextReading], answers: Answers
+) -> tuple[TextReading, Reason]:
+    if len(texts) == 1:
+        return texts[0], Reason()
+    prompt = f"Which columns of {table.path.name} hold the text?"
+    choice = answers.choose(Question(f"[{table.role}] text", prompt, [str(t) for t in texts]))
+    others = tuple(str(text) for text in texts if text is not texts[choice])
+    return texts[choice], Reason("", () if answers.are_certain else others)
+
+
+def _choose_label(
+    table: TablePreview, labels: Sequence[tuple[str, float]], answers: Answers
+) -> tuple[str, Reason]:
+    names = _list_label_contenders(labels)
+    if len(names) == 1:
+        return names[0], Reason()
+    prompt = f"Which column of {table.path.name} holds the label?"
+    options = [f"{n}: {join_some(table.profiles[n].values, 4)}" for n in names]
+    choice = answers.choose(Question(f"[{table.role}] label", prompt, options))
+    others = tuple(name for name in names if name != names[choice])
+    return names[choice], Reason("", () if answers.are_certain else others)
+
+
+def _choose_by_losses(
+    table: TablePreview, trials: Sequence[ReadingTrial], answers: Answers
+) -> ContentColumns:
+    """Choose the columns under which the model's losses are lowest; ask if that is no evidence."""
+    best = min(trials, key=lambda trial: trial.losses.mean())
+    rivals = [t for t in trials if t is not best and not best.is_better_than(t)]
+    if rivals:
+        ranked = [best, *sorted(rivals, key=lambda trial: trial.losses.mean())]
+        prompt = f"Which columns of {table.path.name} hold text and label?"
+        options = [
+            f"text {t.reading}, label {t.label}: {100 * t.accuracy:.0f} % predicted correctly"
+            for t in ranked
+        ]
+        choice = answers.choose(Question(f"[{table.role}] text", prompt, options))
+        best, rivals = ranked[choice], [t for t in ranked if t is not ranked[choice]]
+    texts = {str(trial.reading): trial for trial in trials if trial.label == best.label}
+    others = ", ".join(
+        f"{100 * trial.accuracy:.0f} % with {text}"
+        for text, trial in texts.items()
+        if trial.reading != best.reading
+    )
+    basis = f"{100 * best.accuracy:.0f} % of {len(best.losses)} rows are predicted correctly"
+    basis = f"{basis}, {others}" if others else ""
+    open_texts = tuple(dict.fromkeys(str(t.reading) for t in rivals if t.reading != best.reading))
+    open_labels = tuple(dict.fromkeys(t.label for t in rivals if t.label != best.label))
+    is_open = not answers.are_certain
+    reasons = {
+        "text": Reason(basis, open_texts if is_open else ()),
+        "label": Reason("", open_labels if is_open else ()),
+    }
+    return ContentColumns(best.reading.columns, best.label, reasons)
+
+
+def _explain_missing_label(table: TablePreview, outputs: Outputs) -> Problem:
+    expected = "a column with the labels"
+    if outputs.count is not None:
+        expected += f" ({join_some(outputs.names)})"
+    few = [f"{profile.name} ({profile.distinct} values)" for profile in table.profiles.values()]
+    got = f"none among the columns {join_some(few, 20)}"
+    return Problem(f"[{table.role}] label", expected, got, "name it: --label COLUMN")

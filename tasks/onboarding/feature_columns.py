@@ -1,0 +1,43 @@
+"""Columns of tables without text: features for the search for wrong labels, or images."""
+
+from collections.abc import Collection, Mapping
+
+from tasks.data.tabular import MAX_KINDS
+from tasks.onboarding.column_profiles import ColumnProfile
+from tasks.onboarding.name_words import split_name
+
+MAX_SHARE = 0.5
+"""Largest share of distinct values among the rows of a column of categories."""
+IMAGE_NAMES = {"image", "img", "picture", "photo", "pixels", "png", "jpg", "bytes"}
+
+
+def find_image(profiles: Mapping[str, ColumnProfile], excluded: Collection[str] = ()) -> str | None:
+    """Return the column that holds images as bytes; None if there is none or several."""
+    columns = [
+        name
+        for name, profile in profiles.items()
+        if profile.kind == "bytes" and name not in excluded
+    ]
+    named = [name for name in columns if IMAGE_NAMES & {*split_name(name)}]
+    return (named or columns)[0] if len(named or columns) == 1 else None
+
+
+def find_features(
+    profiles: Mapping[str, ColumnProfile], excluded: Collection[str]
+) -> tuple[str, ...]:
+    """Return the columns of numbers, lists of numbers and categories, in the order of the table.
+
+    Args:
+        profiles: Profiles of all columns.
+        excluded: Columns that have another role.
+    """
+    return tuple(
+        name for name, profile in profiles.items() if name not in excluded and _is_feature(profile)
+    )
+
+
+def _is_feature(profile: ColumnProfile) -> bool:
+    if profile.kind in ("number", "list"):
+        return profile.distinct > 1
+    is_varied = 1 < profile.distinct <= min(MAX_KINDS, max(MAX_SHARE * profile.rows, 2))
+    return profile.kind in ("text", "boolean") and is_varied

@@ -1,0 +1,166 @@
+"""Folder of a trained model: its checkpoint, label names, and what is recorded of its training."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastif import InputError
+from tasks.models.locate import fetch_hub_model
+from tasks.models.training_record import RECORD_FILE
+from tasks.study.fields import HUB
+
+CONFIG, ADAPTER, STATE = "config.json", "adapter_config.json", "trainer_state.json"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Model that a study is written for.
+
+    Attributes:
+        name: Folder as given, or `hub:owner/name`.
+        folder: Folder of the model's files.
+        names: Names of the outputs, in order.
+        note: Explanation of the chosen checkpoint; empty if there was no choice.
+        recipe: Settings of the training that are recorded, by the key of `[training]`.
+        max_length: Number of tokens that is recorded; None if it is not.
+    """
+
+    name: str
+    folder: Path
+    names: tuple[str, ...]
+    note: str = ""
+    recipe: Mapping[str, Any] | None = None
+    max_length: int | None = None
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder holds a model, an adapter, or checkpoints of a training."""
+    if not path.is_dir():
+        return False
+    own = any((path / name).is_file() for name in (CONFIG, ADAPTER, "model.safetensors"))
+    return own or bool(_list_checkpoints(path))
+
+
+def open_model(name: str) -> ModelFolder:
+    """Find the checkpoint of a model and read its configuration; no weights are loaded.
+
+    Args:
+        name: Folder of a model or of a training with checkpoints, or `hub:owner/name`.
+
+    Raises:
+        InputError: The folder holds no classifier that can be audited.
+    """
+    if name.startswith(HUB) and not Path(name).exists():
+        folder, note = fetch_hub_model(name.removeprefix(HUB), "MODEL"), ""
+    else:
+        folder, note = _find_checkpoint(Path(name))
+        name = str(folder)
+    config = _read_config(folder)
+    names = _read_names(config, folder)
+    record = _read_json(folder / RECORD_FILE).get("study") or {}
+    max_length = record.get("max_length") if isinstance(record, dict) else None
+    recipe = _read_recipe(folder, config)
+    return ModelFolder(name, folder, names, note, recipe, max_length)
+
+
+def _find_checkpoint(path: Path) -> tuple[Path, str]:
+    """Return the folder itself, or the best or else the newest checkpoint in it, and a note."""
+    if (path / CONFIG).is_file() or not (checkpoints := _list_checkpoints(path)):
+        return path, ""
+    newest = checkpoints[-1]
+    best = _read_json(newest / STATE).get("best_model_checkpoint")
+    chosen = [folder for folder in checkpoints if best and folder.name == Path(str(best)).name]
+    if chosen:
+        metric = _read_json(newest / STATE).get("best_metric")
+        reason = "the best by its trainer_state.json" + (f" ({metric:.4g})" if metric else "")
+    else:
+        reason = "the newest"
+    folder = (chosen or [newest])[0]
+    others = len(checkpoints) - 1
+    return folder, f"{folder.name} is {reason} of {others + 1} checkpoints" if others else ""
+
+
+def _list_checkpoints(path: Path) -> list[Path]:
+    """Return the checkpoints of a training in the order of their steps."""
+    folders = [f for f in path.glob("checkpoint-*") if (f / CONFIG).is_file()]
+    return sorted(folders, key=lambda folder: (_read_step(folder.name), folder.name))
+
+
+def _read_step(name: str) -> float:
+    try:
+        return float(name.removeprefix("checkpoint-"))
+    except ValueError:
+        return -1.0
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a classifier.
+
+    Raises:
+        InputError: There is none, or it is that of an adapter or of an encoder.
+    """
+    where, expected = f"MODEL {folder}", "the folder of a trained classifier, with its config.json"
+    if not (folder / CONFIG).is_file():
+        if (folder / ADAPTER).is_file():
+            remedy = "Save the whole model: `merge_and_unload().save_pretrained(...)`."
+            raise InputError(where, expected, "an adapter (LoRA)", remedy)
+        remedy = "Save model and tokenizer there with save_pretrained, or name another folder."
+        raise InputError(where, expected, "a folder without config.json", remedy)
+    config = _read_json(folder / CONFIG)
+    kinds = [str(kind) for kind in config.get("architectures") or []]
+    if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        remedy = (
+            "Name the fine-tuned classifier (AutoModelForSequenceClassification). Without one, "
+            "leave MODEL out: wrong labels are found without a model."
+        )
+        raise InputError(where, expected, f"a {kinds[0]}, without a head for labels", remedy)
+    return config
+
+
+def _read_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Return the names of the outputs, LABEL_0, LABEL_1, ... if the configuration has none.
+
+    Raises:
+        InputError: A regression, or a model for several labels a row.
+    """
+    names = config.get("id2label") or {}
+    count = len(names) or int(config.get("num_labels") or 2)
+    problem = config.get("problem_type")
+    if count < 2 or problem not in (None, "single_label_classification"):
+        got = f"problem_type {problem!r}" if problem else "a single output unit (regression)"
+        remedy = "Audit it from Python with its own loss, see docs/guides/library.md."
+        raise InputError(f"MODEL {folder}", "a classifier with one label for each row", got, remedy)
+    units = config.get("label2id") or {}
+    if not names and len(units) == count:
+        names = {str(unit): name for name, unit in units.items()}
+    return tuple(str(names.get(str(unit), f"LABEL_{unit}")) for unit in range(count))
+
+
+def _read_recipe(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recorded settings of the training; a pickled training_args.bin is never read."""
+    recipe: dict[str, Any] = {}
+    base = config.get("_name_or_path")
+    if isinstance(base, str) and base and not Path(base).exists():
+        recipe["base"] = f"{HUB}{base}" if base.count("/") <= 1 and "\\" not in base else base
+    state = _read_json(folder / STATE)
+    epochs, batch = state.get("num_train_epochs"), state.get("train_batch_size")
+    if isinstance(epochs, int | float) and epochs >= 1 and epochs == int(epochs):
+        recipe["epochs"] = int(epochs)
+    rates = [entry.get("learning_rate") for entry in state.get("log_history") or []]
+    rates = [rate for rate in rates if isinstance(rate, float) and rate > 0]
+    if rates:
+        recipe["learning_rate"] = max(rates)
+    if isinstance(batch, int) and batch >= 1:
+        recipe["batch_size"] = batch
+    return recipe
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read an object; empty if there is none."""
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}

