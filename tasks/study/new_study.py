@@ -37,7 +37,7 @@ def write_new_file(path: Path, text: str) -> None:
 
 
 def _explain_existing_file(path: Path) -> Problem:
-    """Return the problem of a file that exists, with the first free name beside it."""
+    """Return the problem of a file that exists, with the first free name in its folder."""
     number = 2
     while (free := path.with_name(f"{path.stem}-{number}.toml")).exists():
         number += 1
