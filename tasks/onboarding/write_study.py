@@ -153,14 +153,14 @@ def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
 
 def _make_method() -> list[Part]:
     layers = 'last encoder layer and head; "last:2" and "all" take longer'
-    damping = "larger is more stable, smaller relies more on the curvature"
+    damping = "chosen from the data; or a number such as 0.1: larger is more stable"
     return [
         Part(
             "parameters",
             "parameters that influence is computed for",
             [Line("attributed", "last:1", layers)],
         ),
-        Part("curvature", "curvature of the training loss", [Line("damping", 0.1, damping)]),
+        Part("curvature", "curvature of the training loss", [Line("damping", "auto", damping)]),
         Part(
             "candidates",
             "training rows that are scored for each query",
