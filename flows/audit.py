@@ -152,7 +152,7 @@ def _attribute(
         executor.count,
         deadline,
     )
-    with progress_bar("queries", sum(map(len, missing))) as advance:
+    with progress_bar("queries", sum(map(len, missing)), "queries") as advance:
         for done, shard in enumerate(scheduler.run(missing), 1):
             advance(len(shard))
             if time.monotonic() - last_update > UPDATE_SECONDS or done == len(missing):

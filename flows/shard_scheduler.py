@@ -5,18 +5,17 @@ others are left for the next start.
 """
 
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from types import FrameType
 
 from prefect.futures import PrefectFuture
 
 from flows.presence import WorkerPresence
+from flows.signals import intercept_first_signal
 from storage import Shard
 from tasks.runtime.progress import print_line
 
@@ -138,26 +137,14 @@ class ShardScheduler:
 
 @contextmanager
 def graceful_shutdown(deadline: Deadline) -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT in the block into a request to stop between shards.
+    """Turn the first SIGTERM or SIGINT in the block into a request to stop between shards."""
 
-    The second one has its previous effect. Outside the main thread, where Python allows no
-    handlers, nothing is changed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def request_stop(number: int, _frame: FrameType | None) -> None:
+    def request_stop(number: int) -> None:
         deadline.stop_signal = number
-        for other, handler in handlers.items():
-            signal.signal(other, handler)
-        print_line("Stopping after the running shards. Press Ctrl-C again to stop immediately.")
+        print_line(
+            f"{signal.Signals(number).name}: stopping after the running shards; what is committed "
+            "is kept. Press Ctrl-C again to stop immediately."
+        )
 
-    for number in handlers:
-        signal.signal(number, request_stop)
-    try:
+    with intercept_first_signal(request_stop):
         yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 from storage import object_store as remote
 from storage.errors import StoreError
+from storage.temporary_paths import forget_temporary_path, new_temporary_path
 from storage.uri import is_remote
 
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -33,7 +33,7 @@ _Install = Callable[[Path, Path], bool]
 
 def temp_path(path: Path) -> Path:
     """Return a new hidden temporary name in the folder of `path`, hence on the same disk."""
-    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    return new_temporary_path(path)
 
 
 def is_temp_path(path: Path) -> bool:
@@ -146,6 +146,7 @@ def _commit(
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
+        forget_temporary_path(temp)
     return installed
 
 

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from storage.temporary_paths import new_temporary_path
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     Unlike the artifacts of a store, the replacement is not synced to the disk.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temp = folder.parent / f".{folder.name}.{uuid.uuid4().hex}.tmp"
+    temp = new_temporary_path(folder)
     try:
         yield temp
     except BaseException:  # also when interrupted: a model may be large

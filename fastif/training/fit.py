@@ -57,6 +57,18 @@ class TrainingConfig:
                 "AdamW is decoupled; Adam and SGD with weight_decay are coupled.",
             )
 
+    def count_steps(self, size: int) -> int:
+        """Return the number of training steps.
+
+        Args:
+            size: Number of training examples.
+
+        Examples:
+            >>> TrainingConfig(epochs=2, batch_size=32).count_steps(100)
+            8
+        """
+        return self.epochs * -(-size // self.batch_size)
+
 
 _OPTIMISERS = {"decoupled": torch.optim.AdamW, "coupled": torch.optim.Adam}
 
@@ -113,7 +125,7 @@ def fit(
     """
     _check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
-    steps = config.epochs * -(-len(examples) // config.batch_size)
+    steps = config.count_steps(len(examples))
     optimiser, schedule = _make_optimiser(params, config, steps)
     checkpoint_steps = {
         fraction: max(1, round(fraction * steps)) for fraction in checkpoint_fractions

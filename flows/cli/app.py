@@ -36,6 +36,8 @@ from flows.cli.common import (
 )
 from flows.cli.init import init
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+from flows.signals import answer_signals
+from tasks.runtime.progress_board import show_command
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
     from storage import RunStatus
@@ -188,7 +190,8 @@ def doctor(study: Path | None = None) -> None:
 
 def main() -> None:
     """Run the command line; entry point of `fastif`."""
-    app()
+    with answer_signals(sys.argv[1:]), show_command(sys.argv[1:]):
+        app()
 
 
 if __name__ == "__main__":

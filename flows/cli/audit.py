@@ -1,10 +1,9 @@
 """The command `fastif audit`."""
 
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,24 +114,11 @@ def _print_summary(study: Path, plan: "RunPlan") -> None:
 
 
 def _announce_prefect() -> None:
-    """Announce the start of Prefect, and let SIGINT and SIGTERM end it immediately."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _exit_now)
+    """Announce the start of Prefect's temporary server."""
     if not os.environ.get("PREFECT_API_URL"):
         err.print(
             "Starting Prefect (a temporary server, since none is configured) ...", style="dim"
         )
-
-
-def _exit_now(number: int, _frame: object) -> NoReturn:
-    """Exit immediately: commits are atomic, while Prefect would wait for the running shard."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    for server in list(SubprocessASGIServer._instances.values()):
-        if server.server_process:
-            server.server_process.terminate()
-    err.print("\nStopped. Committed shards are kept; the same command continues from there.")
-    os._exit(128 + number)
 
 
 def print_forecast(plan: "RunPlan") -> None:

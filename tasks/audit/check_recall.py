@@ -116,7 +116,7 @@ def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
         for member in context.averaged_members
     ]
     with progress_stage(
-        "recall: full scan of a few queries", len(get_train_examples(context))
+        "recall: full scan of a few queries", len(get_train_examples(context)), is_distinct=True
     ) as track:
         # computed from its own training set, since the tracked one is a wrapper
         leverage, tracked = members[0].row_leverage, track(members[0].train)

@@ -13,7 +13,7 @@ from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_def
 from storage import Store
 from tasks.audit.frames import make_train_frame
 from tasks.planning.open_run import lease_run
-from tasks.planning.workload import count_factor_examples
+from tasks.planning.workload import count_factor_examples, make_solver_problem
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.artifacts import write_factor
 from tasks.run.assemble import get_provenance
@@ -25,6 +25,9 @@ from tasks.run.reuse import get_reuse, read_reused_train
 from tasks.run.spec import TRAIN, RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
+
+EKFAC_PASSES = 2
+"""Passes of an EK-FAC fit over the rows: eigenvectors, then eigenvalues."""
 
 
 @task(
@@ -60,7 +63,7 @@ def _add_trained_column(context: RunContext, rows: pl.DataFrame) -> pl.DataFrame
 
 
 def _predict_train(context: RunContext, ids: Tensor) -> pl.DataFrame:
-    with progress_stage("training rows: predictions", len(ids)) as track:
+    with progress_stage("training rows: predictions", len(ids), is_distinct=True) as track:
         outputs, losses = fastif.predict(
             context.objective, track(get_train_examples(context)), ids=ids
         )
@@ -96,8 +99,17 @@ def factor_curvature(ref: RunRef) -> list[str]:
         return [factor_digest(member) for member in context.averaged_members]
 
 
+def _count_reads(member: RunContext) -> int | None:
+    """Count the rows that a factorization reads; None if its stopping rule decides."""
+    solver = member.study.solver
+    if solver.kind == "spectral" or getattr(solver, "preconditioner", None) == "ekfac":
+        return None if solver.kind == "lissa" else EKFAC_PASSES * make_solver_problem(member).rows
+    is_counted = solver.kind in ("dual", "direct") and getattr(solver, "rank", None) is None
+    return count_factor_examples(member) if is_counted else None
+
+
 def _write_factor(store: Store, member: RunContext) -> None:
-    with progress_stage("curvature: factorization", count_factor_examples(member)) as track:
+    with progress_stage("curvature: factorization", _count_reads(member)) as track:
         operator = make_curvature(member, track(get_train_examples(member)), member.damping)
         factor = add_min_eigenvalue(operator, member.study.solver.factor(operator))
         require_positive_definite(operator, factor)  # refused before the first shard

@@ -98,15 +98,16 @@ def _retrain_on_halves(
         for texts in (context.train_texts, context.query_texts.subset(query_ids))
     )
     half_margins = []
-    with progress_bar("damping: retraining on half-subsets", len(halves)) as advance:
+    steps = sum(make_training_config(study, 0).count_steps(len(half)) for half in halves)
+    with progress_bar("damping: retraining on half-subsets", steps, "steps") as advance:
         for number, half in enumerate(halves):
             objective = make_objective(study, base, table, FIRST_SEED + number, device)
             objective.params = fastif.fit(
                 objective,
                 train.subset(half),
                 make_training_config(study, FIRST_SEED + number),
+                lambda *_: advance(1),
             )
             logits = fastif.predict(objective, queries)[0]
             half_margins.append(margins(logits, labels.to(logits.device)))
-            advance(1)
     return torch.stack(half_margins)

@@ -107,7 +107,7 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
     def solve_queries(b: Tensor) -> Tensor:
         return solver.solve(operator, b, factor).value
 
-    with progress_bar("steps", request.settings.steps) as advance:
+    with progress_bar("correction", request.settings.steps, "steps") as advance:
         corrected = correct(
             context.objective,
             table,

@@ -116,7 +116,7 @@ def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> Cleaning
     suggested = [inputs.study.labels.index(label) for label in flagged["suggested"]]
     corrected[flagged_ids] = torch.tensor(suggested, dtype=torch.long)
     accuracy: dict[str, list[float]] = {strategy: [] for strategy in STRATEGIES}
-    with progress_bar("trainings", seeds * len(STRATEGIES)) as advance:
+    with progress_bar("gain of cleaning", seeds * len(STRATEGIES), "trainings") as advance:
         for seed in range(seeds):
             generator = torch.Generator().manual_seed(seed)
             random_ids = torch.randperm(len(labels), generator=generator)[: len(flagged_ids)]

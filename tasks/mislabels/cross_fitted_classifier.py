@@ -20,7 +20,7 @@ from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder, find_classifier_folder
 from tasks.runtime.devices import resolve_devices
-from tasks.runtime.progress import progress_bar
+from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.study import Study
 
@@ -94,7 +94,9 @@ def _train_folds(
     base, device = find_base_folder(study), resolve_devices(study.run.devices)[0].torch
     seed = study.training.seed
     examples = None
-    with progress_bar("cross-fitting: trainings", len(missing)) as advance:
+    config = make_training_config(study, seed)
+    steps = sum(config.count_steps(int((fold_ids != fold).sum())) for fold in missing)
+    with progress_bar("cross-fitting: trainings", steps, "steps") as advance:
         for fold, digest in missing.items():
             objective = make_objective(study, base, table, seed, device)
             if examples is None:  # the frozen layers are the same for all
@@ -106,7 +108,8 @@ def _train_folds(
             objective.params = fastif.fit(
                 objective,
                 examples.subset((~is_held_out).nonzero()[:, 0]),
-                make_training_config(study, seed),
+                config,
+                lambda *_: advance(1),
             )
             outputs, _ = fastif.predict(objective, examples, ids=is_held_out.nonzero()[:, 0])
 
@@ -114,7 +117,6 @@ def _train_folds(
                 save_file({"logits": outputs.float().cpu().contiguous()}, folder / FILE)
 
             store.write_artifact(KIND, digest, write)
-            advance(1)
 
 
 def _predict_with_judge(study: Study, table: Table) -> Tensor:
@@ -125,9 +127,8 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     tokenizer = fastif.load_tokenizer(folder, model)
     texts = _tokenize(study, tokenizer, table, device)
     objective.verify_shortcuts(texts)
-    with progress_bar("rows: logits of another classifier", len(table)) as advance:
-        outputs, _ = fastif.predict(objective, texts)
-        advance(len(table))
+    with progress_stage("rows: logits of another classifier", len(table)) as track:
+        outputs, _ = fastif.predict(objective, track(texts))
     return outputs.float().cpu()
 
 

@@ -148,7 +148,7 @@ def _compute_posterior(
 ) -> tuple[LabelPosterior, FlipRecall]:
     """Return the label posterior, and the recall on injected label flips."""
     budget = min(plan.inputs.study.mislabels.budget, len(data.labels))
-    with progress_bar("labels: linear heads", MAX_HEADS) as advance:
+    with progress_bar("labels: linear heads", MAX_HEADS, "heads", is_upper_bound=True) as advance:
         heads = HeadCache(store, plan.digest, advance)
         detector = replace(DETECTOR, fit=heads)
         posterior = detector(data, trusted, neighbour_ids)

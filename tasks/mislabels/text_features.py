@@ -137,7 +137,7 @@ def _write_embeddings(
     missing: pl.DataFrame,
 ) -> None:
     model.to(examples.device)  # type: ignore[arg-type]
-    with progress_stage("texts: encoder", len(missing)) as track:
+    with progress_stage("texts: encoder", len(missing), "texts") as track:
         tracked = track(examples)
         for chunk in missing.iter_slices(CHUNK_ROWS):
             ids = torch.tensor(chunk["id"].to_list())

@@ -211,8 +211,7 @@ def _fit(
 ) -> dict[float, Params]:
     """Train the objective in place and return the parameters at the intermediate checkpoints."""
     saved_params: dict[float, Params] = {}
-    steps = config.epochs * -(-len(rows) // config.batch_size)
-    with progress_bar("training steps", steps) as advance:
+    with progress_bar("training", config.count_steps(len(rows)), "steps") as advance:
         objective.params = fastif.fit(
             objective,
             rows,

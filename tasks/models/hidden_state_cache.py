@@ -2,7 +2,7 @@
 
 import fastif
 from fastif.models.hidden_state_file import HiddenStateFile
-from fastif.models.prefix_cache import PrefixCache
+from fastif.models.prefix_cache import PrefixCache, plan_cache
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.study import Study
@@ -28,8 +28,12 @@ def cache_hidden_states(
         file: File of hidden states that do not fit into memory; None if there is none.
     """
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
+    token_bytes = count_bytes_per_token(objective)
+    if not token_bytes:  # no layer is frozen
+        return PrefixCache(objective, texts, 0, GROUP, file=file)
+    cached = sum(map(len, plan_cache(texts, token_bytes, budget, 0, GROUP).memory))
     name = "hidden states of frozen layers"
-    with STAGE_TIMER.stage("hidden states"), progress_bar(name, len(texts)) as advance:
+    with STAGE_TIMER.stage("hidden states"), progress_bar(name, cached, "rows") as advance:
         return PrefixCache(objective, texts, budget, GROUP, advance, file)
 
 

@@ -86,7 +86,9 @@ def open_hidden_file(context: RunContext, table: TableName) -> HiddenStateFile |
     artifact = store.find_artifact(KIND, digest)
     if artifact is None:
         store.retain_artifacts(KIND, _collect_digests(context))
-        with progress_bar("hidden states: writing to disk", sum(map(len, groups))) as advance:
+        with progress_bar(
+            "hidden states: writing to disk", sum(map(len, groups)), "rows"
+        ) as advance:
 
             def write(folder: Path) -> None:
                 HiddenStateFile.write(

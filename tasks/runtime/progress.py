@@ -1,111 +1,78 @@
-"""Progress of long work: bars on a terminal, a line every 10 seconds elsewhere."""
+"""Progress of long work: a stage with its units, and examples that report when they are read."""
 
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
+import torch
 from jaxtyping import Int
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from fastif import Examples
 from fastif.data.examples import Batch, WrappedExamples
-
-LINE_INTERVAL = 10.0
-"""Seconds between progress lines where there is no terminal."""
+from tasks.runtime.progress_board import BOARD, Stage
 
 WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]
 
 
 class ProgressExamples(WrappedExamples):
-    """Examples that report progress whenever a batch is taken."""
+    """Examples that report progress whenever a batch is taken.
 
-    def __init__(self, examples: Examples, advance: Advance) -> None:
+    Args:
+        examples: Examples to read.
+        advance: Function that receives the number of examples just taken.
+        is_distinct: Whether an example counts only when it is taken for the first time.
+    """
+
+    def __init__(self, examples: Examples, advance: Advance, is_distinct: bool = False) -> None:
         super().__init__(examples)
         self.advance = advance
+        self._unread = torch.ones(len(examples), dtype=torch.bool) if is_distinct else None
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         batch = self.examples.take(ids)
-        self.advance(len(ids))
+        if self._unread is None:
+            self.advance(len(ids))
+        else:
+            self.advance(int(self._unread[ids].sum()))
+            self._unread[ids] = False
         return batch
 
 
 def print_line(text: str) -> None:
     """Print one line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    BOARD.print_line(text)
 
 
 @contextmanager
-def progress_stage(name: str, total: int | None) -> Iterator[WrapExamples]:
+def progress_stage(
+    name: str, total: int | None, unit: str = "rows", *, is_distinct: bool = False
+) -> Iterator[WrapExamples]:
     """Show the progress of a stage; yield a function that wraps its examples.
 
     Args:
         name: Name of the stage.
         total: Number of examples; None if unknown.
+        unit: Name of the examples, in the plural.
+        is_distinct: Whether an example counts only when it is taken for the first time.
     """
-    with progress_bar(name, total) as advance:
-        yield lambda examples: ProgressExamples(examples, advance)
+    with progress_bar(name, total, unit) as advance:
+        yield lambda examples: ProgressExamples(examples, advance, is_distinct)
 
 
 @contextmanager
-def progress_bar(name: str, total: int | None) -> Iterator[Advance]:
+def progress_bar(
+    name: str, total: int | None, unit: str, *, is_part: bool = False, is_upper_bound: bool = False
+) -> Iterator[Advance]:
     """Show the progress of a stage; yield a function to call with the number of units just done.
 
     Args:
         name: Name of the stage.
         total: Number of units; None if unknown.
+        unit: Name of the units, in the plural.
+        is_part: Whether the stage is a step of another one, so its end gets no line.
+        is_upper_bound: Whether the total is the most units that there may be.
     """
-    yield from _show_bar(name, total) if sys.stderr.isatty() else _print_lines(name, total)
-
-
-_display: Progress | None = None
-_open = 0
-_lock = threading.Lock()
-
-
-def _show_bar(name: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar in the display that all stages share, since stages of threads overlap."""
-    global _display, _open
-    with _lock:
-        if _display is None:
-            _display = Progress(
-                TextColumn("{task.description:<34}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=Console(stderr=True),
-            )
-            _display.start()
-        _open += 1
-        display, bar_id = _display, _display.add_task(name, total=total)
-    try:
-        yield lambda count: display.advance(bar_id, count)
-    finally:
-        with _lock:
-            display.update(bar_id, total=display.tasks[bar_id].completed)
-            _open -= 1
-            if _open == 0:
-                display.stop()
-                _display = None
-
-
-def _print_lines(name: str, total: int | None) -> Iterator[Advance]:
-    start = last = time.monotonic()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
-        now = time.monotonic()
-        if now - last >= LINE_INTERVAL:
-            last = now
-            progress = f"{done}/{total}" if total else str(done)
-            print(f"{name}: {progress}, {now - start:.0f} s", file=sys.stderr, flush=True)
-
-    yield advance
-    elapsed = time.monotonic() - start
-    print(f"{name}: {done} done in {elapsed:.1f} s", file=sys.stderr, flush=True)
+    with BOARD.open(Stage(name, total, unit, is_part, is_upper_bound=is_upper_bound)) as stage:
+        yield partial(BOARD.advance, stage)

@@ -52,6 +52,11 @@ class StageTimer:
         """Seconds of each stage, in the order in which the stages were first opened."""
         return dict(self._spent)
 
+    @property
+    def current(self) -> str:
+        """Name of the innermost open stage; empty if none is open."""
+        return next(reversed(self._open[:]), "")
+
     def _credit_elapsed(self) -> None:
         """Credit the time since the last change to the innermost stage."""
         with self._lock:
