@@ -2,9 +2,9 @@
 
 Python runs signal handlers in the main thread between two bytecodes, so a long matrix product or
 eigendecomposition delays them, and libraries replace them. The signal wakeup descriptor is written
-at once whatever the main thread does and whichever handler is installed; a thread reads it, prints
-one line, ends the child processes and the process. Files are committed atomically, so nothing has
-to be unwound.
+at once, regardless of the main thread and of the installed handler; a thread reads it, prints one
+line, ends the child processes and the process. Files are committed atomically, so nothing has to be
+unwound.
 """
 
 import os
@@ -34,7 +34,7 @@ KEPT = {
     "correct": "No model was written; start again with",
     "reproduce": "Finished steps are kept; continue with",
 }
-"""What an interrupted command keeps, by its name; other commands are in `DEFAULT_KEPT`."""
+"""Parts of a command that an interruption keeps, by the command's name."""
 DEFAULT_KEPT = "Nothing was left half written; repeat it with"
 
 Answer = Callable[[int], None]
@@ -110,7 +110,7 @@ class SignalWatcher:
             is_new = bool(select.select([self._reader], [], [], 0)[0])
             return is_new and time.monotonic() - start > SAME_SIGNAL_SECONDS
 
-        with suppress(Exception):  # the process ends whatever happens to its children
+        with suppress(Exception):  # the process ends also if its children do not
             end_children(is_repeated)
             _remove_temporary_paths()
         os._exit(128 + number)
@@ -193,7 +193,7 @@ def _remove_temporary_paths() -> None:
 
 
 def _write_last_line(text: str) -> None:
-    """Write a line to standard error, and silence whatever other threads print afterwards."""
+    """Write a line to standard error, and silence all that other threads print afterwards."""
     is_terminal = os.isatty(2)
     start, end = (f"\r{SHOW_CURSOR}\n", "\r\n") if is_terminal else ("", "\n")
     with suppress(OSError):

@@ -28,7 +28,8 @@ def cache_hidden_states(
         file: File of hidden states that do not fit into memory; None if there is none.
     """
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
-    token_bytes = count_bytes_per_token(objective)
+    is_transformer = isinstance(objective, fastif.TransformerObjective)
+    token_bytes = count_bytes_per_token(objective) if is_transformer else 0
     if not token_bytes:  # no layer is frozen
         return PrefixCache(objective, texts, 0, GROUP, file=file)
     cached = sum(map(len, plan_cache(texts, token_bytes, budget, 0, GROUP).memory))

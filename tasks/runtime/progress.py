@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fastif import Examples
 from fastif.data.examples import Batch, WrappedExamples
-from tasks.runtime.progress_board import BOARD, Stage
+from tasks.runtime.progress_board import BOARD
+from tasks.runtime.progress_state import Stage
 
 WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]

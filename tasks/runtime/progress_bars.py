@@ -12,7 +12,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from tasks.runtime.progress_board import Stage
+from tasks.runtime.progress_state import Stage
 
 
 class ProgressText(ProgressColumn):

@@ -12,14 +12,16 @@ import pytest
 import tiny
 
 from tasks.runtime import progress, progress_board
-from tasks.runtime.progress_board import ProgressBoard, Stage
+from tasks.runtime.progress_board import ProgressBoard
+from tasks.runtime.progress_state import Stage
 from tasks.runtime.stage_timer import time_stage
 
 ROOT = Path(__file__).parents[3]
 OVERLAPPING = """
 import threading, time
 from tasks.runtime import progress_board
-from tasks.runtime.progress_board import BOARD, Stage
+from tasks.runtime.progress_board import BOARD
+from tasks.runtime.progress_state import Stage
 progress_board.LOG_SECONDS = 0.2
 
 def work(name, units, count):
