@@ -28,6 +28,7 @@ from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
 from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
+from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
 from tasks.results.summary import read_summary
@@ -86,7 +87,7 @@ def audit(
         UnfinishedError: the time budget or a signal ended the audit before the last shard.
     """
     start, deadline = time.monotonic(), Deadline(60 * within_minutes if within_minutes else None)
-    plan = plan_run(Path(study), run)
+    plan = settle_plan(plan_run(Path(study), run))
     ref = plan.ref
     context = start_run(plan)
     store, devices = context.store, resolve_devices(context.study.run.devices)

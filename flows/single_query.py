@@ -11,6 +11,7 @@ from flows.prefect_hooks import notify_failure
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.single_query import attribute_query, make_request, solve_repeat
+from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.summary import ExplainedQuery
 from tasks.run.spec import plan_run
@@ -45,7 +46,7 @@ def urgent(
         k: Number of most harmful rows, and of most helpful rows.
         engine: Executor of the tasks.
     """
-    plan = plan_run(Path(study), None)
+    plan = settle_plan(plan_run(Path(study), None))
     request = make_request(plan.inputs, query, repeats, k)
     context = start_run(plan)
     with start_executor(

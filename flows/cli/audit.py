@@ -51,10 +51,9 @@ def audit(
     """
     with report_errors():
         from flows.executor_config import parse_executor
-        from tasks.run.spec import plan_run
 
         executor = parse_executor(engine)
-        plan = plan_run(study, run)
+        plan = _plan(study, run)
         if dry_run:
             print_forecast(plan)
             return
@@ -70,6 +69,18 @@ def audit(
         _print_summary(study, plan)
         for line in changes:
             out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _plan(study: Path, run: str | None) -> "RunPlan":
+    """Plan the run; models are loaded only if no earlier run has settled its settings."""
+    from tasks.run.spec import plan_run
+
+    plan = plan_run(study, run)
+    if plan.is_settled:
+        return plan
+    from tasks.planning.open_run import settle_plan
+
+    return settle_plan(plan)
 
 
 def _run_flow(

@@ -19,7 +19,7 @@ from tasks.run.artifact_keys import index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse
-from tasks.run.selections import DAMPING, METHOD, K
+from tasks.run.selections import DAMPING, METHOD, ROWS, K
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.runtime.versions import read_versions
@@ -91,7 +91,9 @@ def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict
     """Return digests, and sections of the study with the selected settings."""
     sections = {
         "solver": parts["solver"],
-        "curvature": parts["curvature"] | _make_damping_record(context),
+        "curvature": parts["curvature"]
+        | _make_damping_record(context)
+        | _make_rows_record(context),
         "candidates": parts["candidates"] | _make_candidates_record(context),
     }
     return {
@@ -128,6 +130,12 @@ def _make_damping_record(context: RunContext) -> dict[str, object]:
             for place in context.excluded_members
         ]
     return record
+
+
+def _make_rows_record(context: RunContext) -> dict[str, object]:
+    """Return the selected number of curvature rows; empty if it is set, or all are cheap."""
+    rows = context.plan.rows
+    return {ROWS.key: ROWS.make_record(rows)} if rows is not None and rows.reason else {}
 
 
 def _make_candidates_record(context: RunContext) -> dict[str, object]:

@@ -121,9 +121,10 @@ def check_tables(study: "Study", train: Table, queries: Table) -> None:
         if method.k is not None and method.k > n:
             change = 'lower k, or set kind = "full" to score all rows'
             problems.append(Problem(f"{where} k", allowed, str(method.k), change))
-    if study.curvature.rows is not None and study.curvature.rows > n:
-        change = "remove the key to use all rows"
-        problems.append(Problem("[curvature] rows", allowed, str(study.curvature.rows), change))
+    sample_size = study.curvature.sample_size
+    if sample_size is not None and sample_size > n:
+        change = 'remove the key, or set rows = "all"'
+        problems.append(Problem("[curvature] rows", allowed, str(sample_size), change))
     problems += check_label_variety(study.labels, train)
     widths = [
         0 if table.measurements is None else table.measurements.numbers.shape[1]

@@ -13,6 +13,7 @@ from tasks.models.compare_training import TrainingDifference
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
+from tasks.planning.durations import format_duration
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.context import RunContext
@@ -62,8 +63,8 @@ class Forecast:
     def __str__(self) -> str:
         """Return one line for a log."""
         return (
-            f"forecast: about {self.seconds:.0f} s, {self.memory / 2**30:.1f} GB of memory, "
-            f"{self.disk / 1e6:.1f} MB on disk"
+            f"forecast: about {format_duration(self.seconds)}, "
+            f"{self.memory / 2**30:.1f} GB of memory, {self.disk / 1e6:.1f} MB on disk"
         ) + "".join(f"; model: {note}" for note in self.notes)
 
 
@@ -115,13 +116,17 @@ def render_forecast(
     if plan.sizes:
         table.add_row("sizes", plan.sizes)
     table.add_row("scored pairs", f"{forecast.pairs:,}")
+    if plan.rows and plan.rows.reason:
+        table.add_row("curvature rows", Text(f"{plan.rows}", justify="left"))
     for name, text in describe_method_selection(plan.method) if plan.method else ():
         table.add_row(name, Text(text, justify="left"))
     if forecast.guessed_k is not None:
         table.add_row("candidates", f"k is not chosen yet; forecast for k = {forecast.guessed_k:,}")
     for name, seconds in forecast.stages.items():
-        table.add_row(f"  {name}", f"{seconds:.0f} s")
-    table.add_row("time", f"about {forecast.seconds:.0f} s, plus up to 20 s to start Prefect")
+        table.add_row(f"  {name}", format_duration(seconds))
+    table.add_row(
+        "time", f"about {format_duration(forecast.seconds)}, plus up to 20 s to start Prefect"
+    )
     for note in forecast.notes:
         table.add_row("model", Text(note, justify="left"))
     table.add_row("peak memory", f"about {forecast.memory / 2**30:.1f} GB")

@@ -1,4 +1,4 @@
-"""Selection of the candidate method, then of the sizes, by forecast."""
+"""Selection of the curvature rows by rule, then of candidate method and sizes by forecast."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +7,7 @@ from fastif import InputError
 from fastif.evaluation.select_k import make_k_grid
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
+from tasks.planning.curvature_rows import select_rows
 from tasks.planning.forecast import forecast_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.choices import resolve_choices
@@ -21,8 +22,9 @@ from tasks.run.method_choice import (
     MethodSelection,
     select_method,
 )
+from tasks.run.rows_selection import explain_kept_rows
 from tasks.run.selections import METHOD
-from tasks.run.spec import list_planned_shards
+from tasks.run.spec import list_planned_shards, replan_rows
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidate_section import K_GUESS_DIVISOR
 from tasks.study.candidates import AutoSection, FullScanSection
@@ -38,6 +40,7 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
     Raises:
         InputError: No method fits into the limits of the study.
     """
+    context = _resolve_rows(context)
     section = context.study.candidates
     if not isinstance(section, AutoSection):
         return fit_to_memory(context)
@@ -48,6 +51,17 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
         raise _make_no_method_error(context, section)
     context = _replace_candidates(context, choice.selected.candidates)
     return fit_to_memory(replace_plan(context, replace(context.plan, method=choice)))
+
+
+def _resolve_rows(context: RunContext) -> RunContext:
+    """Return the context with the number of curvature rows that the study leaves open."""
+    plan = context.plan
+    if plan.study_as_written.curvature.rows != "auto":
+        return context
+    if plan.rows is None:
+        return resolve_choices(replace_plan(context, replan_rows(plan, select_rows(context))))
+    rows = explain_kept_rows(plan.rows, select_rows(context))
+    return replace_plan(context, replace(plan, rows=rows))
 
 
 def find_earlier_choice(context: RunContext) -> MethodSelection | None:

@@ -26,12 +26,14 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature
 from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
-from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run
+from tasks.run.rows_selection import RowsSelection
+from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run, replan_rows
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.study import Study
 
 _load_lock = threading.Lock()
 _open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
+_selected_rows: dict[tuple[RunRef, Study], RowsSelection] = {}
 
 
 @contextmanager
@@ -85,7 +87,32 @@ def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
 
 
 def _get_study(run: RunRef | RunPlan) -> Study:
-    return run.inputs.study if isinstance(run, RunPlan) else read_study(Path(run.study))
+    """Return the study as written, by which contexts are cached: a reference has no other."""
+    return run.study_as_written if isinstance(run, RunPlan) else read_study(Path(run.study))
+
+
+def settle_plan(plan: RunPlan) -> RunPlan:
+    """Return the plan with every setting that its name depends on.
+
+    Models are loaded if the number of curvature rows is left open and no earlier run has selected
+    it. Nothing is written.
+
+    Raises:
+        InputError: The run cannot be opened; see `open_run`.
+    """
+    if plan.is_settled:
+        return plan
+    selection = _selected_rows.get((plan.ref, plan.study_as_written))
+    if selection is not None:
+        return replan_rows(plan, selection)
+    with lease_run(plan) as context:
+        settled = context.plan
+    assert settled.rows is not None
+    with _load_lock:  # cached under the name that the run has now
+        _selected_rows[plan.ref, plan.study_as_written] = settled.rows
+        for key in [key for key in _open_runs if key[:2] == (plan.ref, plan.study_as_written)]:
+            _open_runs[(settled.ref, *key[1:])] = _open_runs.pop(key)
+    return settled
 
 
 def _open_new_run(run: RunRef | RunPlan, key: tuple[RunRef, Study, Device]) -> RunContext:
@@ -130,6 +157,7 @@ def validate_run(plan: RunPlan) -> RunContext:
         InputError: The model or the candidate index does not fit the study, hidden states do
             not fit on the disk, or the device does not exist.
     """
+    plan = settle_plan(plan)
     Store.check_run(plan.store_path, plan.record)
     with lease_run(plan) as context:
         _check_run(context)

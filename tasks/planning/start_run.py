@@ -9,7 +9,8 @@ from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
-from tasks.run.selections import METHOD
+from tasks.run.rows_selection import rows_digest
+from tasks.run.selections import METHOD, ROWS
 from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store
 
 
@@ -26,7 +27,9 @@ def start_run(plan: RunPlan) -> RunContext:
     """
     context = validate_run(plan)
     check_disk(context)
-    open_store(context.plan)
+    store = open_store(context.plan)
+    if context.plan.rows is not None and context.plan.rows.rows is not None:
+        ROWS.write(store, rows_digest(context.plan.record.parts), context.plan.rows)
     context = resolve_choices(context)
     choice = context.plan.method
     if choice is None:
@@ -35,7 +38,7 @@ def start_run(plan: RunPlan) -> RunContext:
         _refuse_second_choice(context)
         METHOD.write(context.store, method_digest(context.plan.record), choice)
     if find_earlier_choice(context) != choice:  # another process selected one concurrently
-        context = reopen_run(plan)
+        context = reopen_run(context.plan)
     return context
 
 

@@ -214,7 +214,7 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
     train, curvature = len(context.train_texts), context.study.curvature
     return SolverProblem(
         train=train,
-        rows=train if curvature.rows is None else min(curvature.rows, train),
+        rows=min(curvature.sample_size or train, train),
         rows_per_example=(context.objective.full_model.config.num_labels or 2) - 1,
         parameters=context.objective.space.size,
         batch_size=context.study.run.batch_size,

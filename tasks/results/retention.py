@@ -11,7 +11,8 @@ from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.artifact_keys import method_digest
 from tasks.run.parent_run import find_ancestors_in_use
-from tasks.run.selections import METHOD
+from tasks.run.rows_selection import rows_digest
+from tasks.run.selections import METHOD, ROWS
 
 DAY = 24 * 3600
 
@@ -68,17 +69,16 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
     files = [leftover for run in runs for leftover in store.list_run_files(run)]
     files += store.find_leftovers()
     if policy.artifact_days is not None:
-        kept_records = (
+        kept_records = [
             status.record for status in store.list_runs() if status.record.run not in runs
-        )
-        method_artifacts = {(METHOD.name, method_digest(record)) for record in kept_records}
+        ]
+        selections = {(METHOD.name, method_digest(record)) for record in kept_records}
+        selections |= {(ROWS.name, rows_digest(record.parts)) for record in kept_records}
         # Annotations and the samples that they belong to are never deleted.
         review_artifacts = {
             (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)
         }
-        files += store.find_unused_artifacts(
-            policy.artifact_days, method_artifacts | review_artifacts
-        )
+        files += store.find_unused_artifacts(policy.artifact_days, selections | review_artifacts)
     return GcPlan(tuple(runs), tuple(files))
 
 

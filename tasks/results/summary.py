@@ -42,7 +42,8 @@ from tasks.results.evidence import Row, parse_count
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.slice_accuracy import rank_slices
 from tasks.run.method_choice import MethodSelection, describe_method_selection
-from tasks.run.selections import DAMPING, METHOD, K
+from tasks.run.rows_selection import RowsSelection
+from tasks.run.selections import DAMPING, METHOD, ROWS, K
 
 WORST, EACH, SLICES = 5, 3, 8
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
@@ -94,6 +95,11 @@ class Summary:
         return METHOD.parse_column(str(self.facts["candidates"])) if self.facts else None
 
     @property
+    def rows_selection(self) -> RowsSelection | None:
+        """Record of the selected curvature rows; None if they were given, or all are cheap."""
+        return ROWS.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
     def k_selection(self) -> KSelection | None:
         """Record of the choice of the number of candidates; None if it was given."""
         return K.parse_column(str(self.facts["candidates"])) if self.facts else None
@@ -122,6 +128,8 @@ class Summary:
             records = json.loads(str(self.facts["curvature"])).get("chosen_for_others", [])
             others = [DAMPING.parse(record) for record in records]
             lines.append(("damping chosen", describe_damping_choice(self.damping_choice, others)))
+        if self.rows_selection:
+            lines.append(("curvature rows", f"{self.rows_selection}"))
         if self.method_selection:
             lines.extend(describe_method_selection(self.method_selection))
         if self.k_selection:

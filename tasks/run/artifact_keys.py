@@ -85,7 +85,7 @@ def sketch_family(context: RunContext, method: IndexSection) -> str:
 
 def _sketch_inputs(context: RunContext, method: IndexSection) -> dict[str, object]:
     """Return the inputs of sketches other than the model and the training rows."""
-    curvature = context.study.curvature.model_dump(mode="json")
+    curvature = context.study.curvature.settings
     return {
         **context.study.loss_settings,
         "attributed": list(context.objective.space.names),
@@ -97,7 +97,8 @@ def _sketch_inputs(context: RunContext, method: IndexSection) -> dict[str, objec
 
 def _curvature_settings(context: RunContext) -> dict[str, object]:
     """Return the curvature section without `leverage`, which changes only scores."""
-    return context.study.curvature.model_dump(mode="json", exclude={"leverage"})
+    settings = context.study.curvature.settings
+    return {name: value for name, value in settings.items() if name != "leverage"}
 
 
 def _solver_fields(context: RunContext) -> dict[str, object]:

@@ -40,4 +40,4 @@ def sample_rows(count: int, rows: int | None, seed: int) -> torch.Tensor:
 
 def _sample_curvature_rows(context: RunContext, train: fastif.Examples) -> torch.Tensor:
     curvature = context.study.curvature
-    return sample_rows(len(train), curvature.rows, curvature.seed)
+    return sample_rows(len(train), curvature.sample_size, curvature.seed)

@@ -1,4 +1,4 @@
-"""Selected settings of a study (damping, candidate method, k), each stored as an artifact."""
+"""Selected settings of a study (damping, rows, candidate method, k), each stored as an artifact."""
 
 import json
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection, KTrial
 from storage import Store
 from tasks.run.method_choice import MethodEstimate, MethodSelection
+from tasks.run.rows_selection import RowsSelection
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidates import FullScanSection
 
@@ -101,4 +102,5 @@ def _make_method_record(selection: MethodSelection) -> Record:
 
 DAMPING = SelectionKind("damping", "chosen", _parse_damping, asdict)
 METHOD = SelectionKind("method", "method", _parse_method, _make_method_record)
+ROWS = SelectionKind("rows", "rows_choice", lambda record: RowsSelection(**record), asdict)
 K = SelectionKind("candidates", "chosen", _parse_k, asdict)

@@ -1,7 +1,7 @@
 """Plan of a run: validated inputs, a name from their fingerprint, and shards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,14 @@ from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
+from tasks.run.rows_selection import (
+    KEPT,
+    RowsSelection,
+    has_full_run,
+    rows_digest,
+    set_rows,
+)
+from tasks.run.selections import ROWS
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.any_solver import AnySolver
 from tasks.study.study import Study, check_has_audit
@@ -45,6 +53,9 @@ class RunPlan:
         sizes: Description of the sizes selected to fit into memory; empty if none were.
         method: Selected candidate method; None if the study sets it.
         lineage: Parent and root run of an incremental run; None for a full run.
+        rows: Selected number of curvature rows; None if the study sets it, or before it is
+            selected.
+        written: Study file as it was read; None if it leaves nothing open.
     """
 
     inputs: Inputs
@@ -52,6 +63,18 @@ class RunPlan:
     sizes: str = ""
     method: MethodSelection | None = None
     lineage: Lineage | None = None
+    rows: RowsSelection | None = None
+    written: Study | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every setting that the run's name depends on is known."""
+        return self.inputs.study.curvature.rows != "auto"
+
+    @property
+    def study_as_written(self) -> Study:
+        """Study file as it was read, with "auto" where it leaves a setting open."""
+        return self.written or self.inputs.study
 
     @property
     def root(self) -> RunRecord:
@@ -73,7 +96,9 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
     """Plan the run of a study file. Reads every input and writes nothing.
 
     The name consists of the study's name and the first digits of the fingerprint, so that equal
-    inputs and settings give the same run, and starting it again resumes it.
+    inputs and settings give the same run, and starting it again resumes it. A number of curvature
+    rows that the study leaves open is the one of earlier runs. Without any, the plan is not settled
+    until the models are loaded; see `tasks.planning.open_run.settle_plan`.
 
     Args:
         path: Study file.
@@ -85,24 +110,53 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
     study = read_study(path)
     check_has_audit(study)
     inputs = read_tables(study)
-    fingerprint_inputs = _collect_fingerprint_inputs(inputs)
+    plan = _make_plan(inputs, run)
+    selection = _find_earlier_rows(plan)
+    return plan if selection is None else replan_rows(plan, selection)
+
+
+def replan_rows(plan: RunPlan, selection: RowsSelection) -> RunPlan:
+    """Return the plan of a run with selected curvature rows, which are part of its name."""
+    study = set_rows(plan.study_as_written, selection)
+    name = None if plan.record.run == _derive_name(plan.record) else plan.record.run
+    settled = _make_plan(replace(plan.inputs, study=study), name)
+    return replace(settled, rows=selection, written=plan.study_as_written)
+
+
+def _find_earlier_rows(plan: RunPlan) -> RowsSelection | None:
+    """Return the curvature rows of earlier runs; None without any, or if the study sets them."""
+    store = None if plan.is_settled else find_existing_store(plan.inputs.study)
+    if store is None:
+        return None
+    selection = ROWS.read(store, rows_digest(plan.record.parts))
+    if selection is None and has_full_run(store, plan.record.parts):
+        return RowsSelection(None, plan.record.train_rows, KEPT)
+    return selection
+
+
+def _make_plan(inputs: Inputs, run: str | None) -> RunPlan:
+    study, fingerprint_inputs = inputs.study, _collect_fingerprint_inputs(inputs)
     lineage = find_lineage(study, find_existing_store(study), fingerprint_inputs, inputs.train)
     if lineage:
         fingerprint_inputs[CARRIED] = dict(lineage.record_entry)
-    run_fingerprint = compute_fingerprint(fingerprint_inputs)
-    name = run or f"{study.name}-{run_fingerprint[:10]}"
     record = RunRecord(
-        run=name,
+        run="",
         study=study.name,
-        fingerprint=run_fingerprint,
+        fingerprint=compute_fingerprint(fingerprint_inputs),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         parts=fingerprint_inputs,
         query_rows=len(inputs.queries),
         train_rows=len(inputs.train),
-        # A resumed run keeps its shard size, so that its shards hold the same queries.
-        shard_size=read_begun_shard_size(study, name) or study.run.shard_size,
+        shard_size=study.run.shard_size,
     )
-    return RunPlan(inputs, record, lineage=lineage)
+    name = run or _derive_name(record)
+    # A resumed run keeps its shard size, so that its shards hold the same queries.
+    shard_size = read_begun_shard_size(study, name) or study.run.shard_size
+    return RunPlan(inputs, replace(record, run=name, shard_size=shard_size), lineage=lineage)
+
+
+def _derive_name(record: RunRecord) -> str:
+    return f"{record.study}-{record.fingerprint[:10]}"
 
 
 def read_begun_shard_size(study: Study, run: str) -> int | None:
@@ -203,7 +257,7 @@ def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         "max_length": study.model.max_length,
         "attributed": study.parameters.model_dump(mode="json")["attributed"],
         **study.loss_settings,
-        "curvature": study.curvature.model_dump(mode="json"),
+        "curvature": study.curvature.settings,
         **_collect_recipe(study),
         "solver": _select_answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json", exclude_none=True),

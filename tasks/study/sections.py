@@ -4,7 +4,7 @@ The docstring of a field is shown in the error message when the field is missing
 """
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -152,14 +152,25 @@ class Curvature(Section):
 
     kind: Literal["gauss-newton", "hessian"] = "gauss-newton"
     """gauss-newton (generalized Gauss-Newton, positive semidefinite; recommended) or hessian"""
-    rows: Annotated[int, Field(ge=1)] | None = None
-    """size of a fixed random sample of the training rows; all rows if omitted"""
+    rows: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = "auto"
+    """size of a fixed random sample of the training rows, or "all"; "auto": all rows where the
+    solver can process them in a few minutes, else a sample"""
     damping: Damping = "auto"
     """lambda, added to the diagonal, such as 0.1; auto: chosen by retraining on random halves"""
     seed: Seed = 0
     """random seed of the sample"""
     leverage: Literal["auto", "on", "off"] = "off"
     """whether effects are corrected for the leverage of the removed row; auto: where it is cheap"""
+
+    @property
+    def sample_size(self) -> int | None:
+        """Size of the sample; None for all rows, and while "auto" is not resolved."""
+        return self.rows if isinstance(self.rows, int) else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings in the form of digests and records, where `rows` is None for all rows."""
+        return self.model_dump(mode="json") | {"rows": self.sample_size}
 
 
 class CertificateSection(Section):

@@ -20,7 +20,7 @@ def test_values_and_defaults(tmp_path):
     assert study.train.groups == ()
     assert study.parameters.attributed == "last:2"
     assert study.curvature.kind == "gauss-newton"
-    assert study.curvature.rows is None
+    assert study.curvature.rows == "auto"
     assert study.solver == ConjugateGradient()
     assert study.candidates == KnnSection(k=5)
     assert (study.run.shard_size, study.run.batch_size) == (8, 32)
