@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tasks.planning.durations import format_duration
+from tasks.study.durations import format_duration
 from tasks.planning.workload import make_solver_problem
 from tasks.run.context import RunContext
 from tasks.run.rows_selection import RowsSelection
@@ -25,12 +25,14 @@ def select_rows(context: RunContext) -> RowsSelection:
     """Select all rows, or the largest power of two of them, within the nominal time limit.
 
     Only the exact dual solver is restricted, since the time and memory of its Gram matrix grow
-    quadratically with the rows. It does not depend on measured times.
+    quadratically with the rows; a leverage correction that is set needs all rows. The selection
+    does not depend on measured times.
     """
     train = len(context.train_texts)
     problem = make_solver_problem(context)
     all_rows = replace(problem, rows=train)
-    if not context.study.solver.estimate_cost(all_rows).factor_products:
+    is_linear = not context.study.solver.estimate_cost(all_rows).factor_products
+    if is_linear or context.study.curvature.leverage == "on":
         return RowsSelection(None, train)
     seconds = estimate_nominal_seconds(context, train)
     if seconds <= LIMIT_SECONDS or train <= MIN_ROWS:

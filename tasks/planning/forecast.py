@@ -13,7 +13,7 @@ from tasks.models.compare_training import TrainingDifference
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
-from tasks.planning.durations import format_duration
+from tasks.study.durations import format_duration
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.context import RunContext

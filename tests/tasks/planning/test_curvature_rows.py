@@ -76,6 +76,11 @@ def test_solvers_of_linear_cost_keep_all_rows(world, expensive, solver):
     assert select_rows(load_run(plan_run(study))).rows is None
 
 
+def test_a_leverage_correction_that_is_set_keeps_all_rows(world, expensive):
+    assert select_rows(load_run(plan_run(write(world, leverage="on")))).rows is None
+    assert select_rows(load_run(plan_run(write(world, leverage="auto")))).rows == ROWS
+
+
 def test_the_selection_outlives_the_limit_and_the_tables(world, monkeypatch):
     study = write(world)
     with monkeypatch.context() as patch:
