@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from tasks.study.durations import format_duration
 from tasks.planning.workload import make_solver_problem
 from tasks.run.context import RunContext
 from tasks.run.rows_selection import RowsSelection
+from tasks.study.durations import format_duration
 
 LIMIT_SECONDS = 240.0
 """Largest nominal time of the factor and of all solves with the selected rows."""

@@ -13,12 +13,12 @@ from tasks.models.compare_training import TrainingDifference
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
-from tasks.study.durations import format_duration
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.context import RunContext
 from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
+from tasks.study.durations import format_duration
 
 SHARD_STAGES = ("solve", "certificate", "score")
 """Stages that run for every shard."""
