@@ -6,7 +6,7 @@ import torch
 
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.evaluation.select_damping import DampingSelection
-from fastif.solvers.lanczos import STEPS, max_eigenvalue
+from fastif.solvers.lanczos import max_eigenvalue
 
 EXACT_SHARE = 0.03
 """Share of the largest eigenvalue for exact solves.
@@ -18,10 +18,13 @@ chosen; 0.01 kept 74 %, 0.1 kept 69 %. The best share differed a hundredfold bet
 EKFAC_SHARE = 0.0005
 """Share of the same eigenvalue for EK-FAC, whose best λ is smaller; it kept 95 % or more there."""
 
-MAX_EXAMPLES = 512
-"""Number of examples from which the eigenvalue is estimated."""
+MAX_ROWS, MIN_EXAMPLES = 256, 32
+"""Number of factor rows from which the eigenvalue is estimated, and least number of examples.
 
-PRODUCTS = STEPS
+More would cost as much as the solves, for a rule that is right to a factor of ten at best.
+"""
+
+PRODUCTS = 8
 """Largest number of products with the curvature."""
 
 WHERE = "damping by the spectrum"
@@ -34,7 +37,7 @@ def select_damping_by_spectrum(
 
         λ = 0.03 λ_max(G), or 0.0005 λ_max(G) for EK-FAC
 
-    λ_max by Lanczos, of more than 512 examples on a random sample. This is a rule of thumb for
+    λ_max by Lanczos, from about 256 factor rows of random examples. This is a rule of thumb for
     models that cannot be retrained; `select_damping_by_retraining` measures what it guesses.
 
     Args:
@@ -56,7 +59,7 @@ def select_damping_by_spectrum(
         >>> round(select_damping_by_spectrum(fastif.GaussNewton(objective, train)).damping, 3)
         0.24
     """
-    largest = max_eigenvalue(_sample_examples(curvature))
+    largest = max_eigenvalue(_sample_examples(curvature), steps=PRODUCTS)
     if not largest > 0:
         raise zero_curvature_error(WHERE)
     penalty = curvature.ridge
@@ -64,8 +67,19 @@ def select_damping_by_spectrum(
     return DampingSelection(damping, "spectrum", (damping,), (math.nan,), penalty)
 
 
+def count_sampled_examples(rows_per_example: int) -> int:
+    """Return the number of examples from which the eigenvalue is estimated.
+
+    Examples:
+        >>> count_sampled_examples(1), count_sampled_examples(2), count_sampled_examples(76)
+        (256, 128, 32)
+    """
+    return max(MIN_EXAMPLES, MAX_ROWS // rows_per_example)
+
+
 def _sample_examples(curvature: GaussNewton) -> GaussNewton:
     """Return the curvature over examples sampled with replacement, or itself if it has few."""
-    if curvature.count <= MAX_EXAMPLES:
+    size = count_sampled_examples(curvature.rows_per_example)
+    if curvature.count <= size:
         return curvature
-    return curvature.sample(torch.Generator().manual_seed(0), MAX_EXAMPLES)
+    return curvature.sample(torch.Generator().manual_seed(0), size)

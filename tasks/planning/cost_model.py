@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.select_damping import HALVES
-from fastif.evaluation.spectral_damping import MAX_EXAMPLES, PRODUCTS
+from fastif.evaluation.spectral_damping import PRODUCTS, count_sampled_examples
 from tasks.planning.calibration import Rates
 from tasks.planning.workload import Workload
 from tasks.run.selections import MIN_QUERIES
@@ -66,8 +66,10 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
     if workload.prepared.has_damping or not workload.remaining.new_shards:
         return WorkItems()
     if not workload.training_epochs:
-        examples = min(workload.problem.rows, MAX_EXAMPLES) * _count_gradients_per_example(workload)
-        return WorkItems(gradients=PRODUCTS * workload.model.count * examples)
+        problem = workload.problem
+        examples = min(problem.rows, count_sampled_examples(problem.rows_per_example))
+        gradients = PRODUCTS * workload.model.count * examples * problem.rows_per_example
+        return WorkItems(gradients=gradients)
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
     return WorkItems(examples * FORWARDS_PER_STEP)
 

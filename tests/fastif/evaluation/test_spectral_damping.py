@@ -31,7 +31,7 @@ def test_the_damping_is_a_share_of_the_largest_dense_eigenvalue(name, is_ekfac, 
 
 
 def test_a_large_table_is_sampled_and_its_batches_change_nothing(monkeypatch):
-    monkeypatch.setattr(spectral_damping, "MAX_EXAMPLES", 200)
+    monkeypatch.setattr(spectral_damping, "MAX_ROWS", 200)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(3000, 3, generator=generator, dtype=torch.float64)
     model = nn.Linear(3, 2).double()
