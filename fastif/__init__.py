@@ -25,6 +25,7 @@ from fastif.candidates import (
 from fastif.curvature import Ekfac, GaussNewton, Hessian
 from fastif.data.examples import Examples, TensorExamples, all_ids
 from fastif.data.tokenized_text import TextExamples, encode
+from fastif.entry_points import audit
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients
 from fastif.losses import BinaryCrossEntropy, CrossEntropy, SmoothHinge, SquaredError
@@ -66,6 +67,7 @@ __all__ = [
     "TransformerObjective",
     "UnionSearch",
     "all_ids",
+    "audit",
     "compute_embeddings",
     "encode",
     "fit",

@@ -2,13 +2,10 @@
 
 import os
 
-import tasks  # noqa: F401  (it sets up the import path)
+import tasks  # noqa: F401  (it sets up the import path, and that nothing is sent)
 
 # The first start creates Prefect's database, which takes 15-23 s on two cores; the default is 20 s.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-# No data leaves the machine unless the user opts in.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Waiting OpenMP threads spin for long by default, which takes cores from Prefect's server and from
 # each other. On two cores a training row took 1.8 ms alone and 29 ms next to one busy process; with

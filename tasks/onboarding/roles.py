@@ -92,7 +92,7 @@ def assign_query_roles(
 ) -> TableRoles:
     """Assign the columns of the queries: those of the training table if they are there."""
     known = Wishes(
-        text=(*wishes.text, *train.content.text),
+        text=pick_wished(table, wishes.text) or train.content.text,
         label=(*wishes.label, train.content.label),
         id=(*wishes.id, *((train.id,) if train.id else ())),
         groups=wishes.groups,

@@ -1,0 +1,111 @@
+"""Display of a result in a notebook, as HTML with all texts escaped."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+
+from tasks.notebook.plain import clean_text
+from tasks.results.diagnostics import format_loss
+from tasks.results.evidence import Row
+from tasks.results.summary import ExplainedQuery, Summary
+
+CELL = "text-align:left;vertical-align:top;white-space:normal"
+MAX_TEXT = 300
+"""Number of characters of a text that are displayed."""
+
+
+def render_html(
+    summary: Summary, warnings: Sequence[str], inferred: Sequence[tuple[str, str, str]]
+) -> str:
+    """Render a summary: numbers, warnings, the worst queries and the most harmful examples."""
+    facts = summary.facts
+    numbers = [
+        ("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries"),
+        ("training rows", f"{facts['train_rows']:,}"),
+        ("parameters", f"{facts['parameters']:,} attributed"),
+        *summary.evidence,
+        ("time", f"{facts['seconds']:.0f} s"),
+        ("results", str(summary.store)),
+    ]
+    sections = [
+        f"<h4>Influence audit, run {_escape(summary.run)}</h4>",
+        _render_warnings(warnings),
+        _render_table(("", ""), numbers),
+        "<h4>Worst queries</h4>",
+        *map(_render_query, summary.worst),
+        "<h4>Training examples most harmful to wrongly predicted queries</h4>",
+        _render_table(
+            ("summed effect", "queries", "id", "label", "text"), _list_harmful(summary.most_harmful)
+        ),
+        _render_inferred(inferred),
+        "<p>Effects are in nats: below 0 the example harms the query. Further: "
+        "<code>result.top(query_id)</code>, <code>result.show(train_id)</code>, "
+        "<code>result.harmful(k)</code>, <code>result.scores</code>, "
+        "<code>result.report(path)</code>.</p>",
+    ]
+    return f"<div>{''.join(filter(None, sections))}</div>"
+
+
+def _render_query(explained: ExplainedQuery) -> str:
+    query = explained.query
+    prediction = "" if query["correct"] else f" but predicted {query['prediction'] or 'nothing'}"
+    head = f"{query['id']}: {query['label']}{prediction}, loss {format_loss(query['loss'])} nats"
+    body = f"<p>{_escape_example(query, '')}</p>"
+    if query["reason"]:
+        body += f"<p><b>{_escape(query['reason'])}</b></p>"
+    else:
+        rows = [*explained.harmful, *reversed(explained.helpful)]
+        body += _render_table(("effect", "id", "label", "text"), map(_list_effect, rows))
+    return f"<details open><summary><b>{_escape(head)}</b></summary>{body}</details>"
+
+
+def _list_effect(row: Row) -> tuple[str, ...]:
+    effect = f"{row['removal_effect']:+.4f}"
+    return effect, f"{row['train_id']}", f"{row['train_label']}", _join_texts(row, "train_")
+
+
+def _list_harmful(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        yield (
+            f"{row['harmful_effect']:+.4f}",
+            f"{row['harmful_queries']}",
+            f"{row['train_id']}",
+            f"{row['train_label']}",
+            _join_texts(row, "train_"),
+        )
+
+
+def _render_warnings(warnings: Sequence[str]) -> str:
+    items = "".join(f"<li>{_escape(warning)}</li>" for warning in warnings)
+    return f"<p><b>Warnings</b></p><ul>{items}</ul>" if items else ""
+
+
+def _render_inferred(inferred: Sequence[tuple[str, str, str]]) -> str:
+    if not inferred:
+        return ""
+    table = _render_table(("key", "value", "reason"), inferred)
+    return f"<details><summary>Inferred from model and tables</summary>{table}</details>"
+
+
+def _render_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f'<th style="{CELL}">{_escape(name)}</th>' for name in names)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{CELL}">{_escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table>{f'<tr>{head}</tr>' if any(names) else ''}{body}</table>"
+
+
+def _join_texts(row: Row, prefix: str) -> str:
+    pair = row[f"{prefix}text_pair"]
+    text = f"{row[f'{prefix}text']}"
+    return text if pair is None else f"{text} → {pair}"
+
+
+def _escape_example(row: Row, prefix: str) -> str:
+    return _escape(_join_texts(row, prefix))
+
+
+def _escape(text: object) -> str:
+    """Return a text for a page: without control characters, shortened, escaped."""
+    clean = clean_text(f"{text}")
+    return escape(clean if len(clean) <= MAX_TEXT else f"{clean[:MAX_TEXT]} ...")

@@ -1,0 +1,98 @@
+"""Models of a session: what is saved is loaded again as it was, what cannot be is refused."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    BertModel,
+)
+
+import fastif
+from tasks.notebook.models import read_trainer, save_model
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    return AutoModelForSequenceClassification.from_pretrained(made / "model")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(made):
+    return AutoTokenizer.from_pretrained(made / "model")
+
+
+def assert_same_weights(folder, model):
+    loaded = fastif.load_model(folder).state_dict()
+    assert loaded.keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded[name], tensor.to(loaded[name].dtype)), name
+
+
+@pytest.mark.parametrize("wrap", [copy.deepcopy, torch.compile, torch.nn.DataParallel])
+def test_weights_are_saved_from_inside_wrappers(model, tokenizer, tmp_path, wrap):
+    folder = save_model(wrap(model), tokenizer, tmp_path / "model")
+    assert_same_weights(folder, model)
+    assert len(fastif.load_tokenizer(folder)) == len(tokenizer)
+
+
+def test_half_precision_is_kept_in_the_model_and_exact_in_the_file(model, tokenizer, tmp_path):
+    half = copy.deepcopy(model).half()
+    dtype = half.config.dtype
+    folder = save_model(half, tokenizer, tmp_path / "model")
+    assert half.dtype == torch.float16
+    assert half.config.dtype == dtype
+    assert fastif.load_model(folder).dtype == torch.float32
+    assert_same_weights(folder, half)
+
+
+def test_a_folder_is_kept_and_gets_another_tokenizer_by_links(made, model, tokenizer, tmp_path):
+    assert save_model(made / "model", None, tmp_path / "model") == str(made / "model")
+    assert save_model("hub:owner/name", None, tmp_path / "model") == "hub:owner/name"
+    assert list(tmp_path.iterdir()) == []
+    folder = save_model(str(made / "model"), tokenizer, tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_symlink()
+    assert_same_weights(folder, model)
+
+
+class OwnBert(BertForSequenceClassification):
+    """A class that transformers would load as another one."""
+
+
+def test_other_models_are_refused_with_a_remedy(made, model, tokenizer, tmp_path):
+    adapted = copy.deepcopy(model)
+    adapted.peft_config = {}
+    offloaded = copy.deepcopy(model).to("meta")
+    cases = [
+        (torch.nn.Linear(2, 2), tokenizer, "fastif.Attributor"),
+        (BertModel(model.config), tokenizer, "BertModel"),
+        (OwnBert(model.config), tokenizer, "OwnBert"),
+        (adapted, tokenizer, "merge_and_unload"),
+        (offloaded, tokenizer, "weights in memory"),
+        (model, None, "tokenizer"),
+        (model, "bert-base", "tokenizer"),
+        (None, tokenizer, "NoneType"),
+    ]
+    for case, words, message in cases:
+        with pytest.raises(fastif.InputError, match=message):
+            save_model(case, words, tmp_path / "model")
+        assert not (tmp_path / "model").exists()
+
+
+def test_a_trainer_gives_model_tokenizer_data_and_loss(model, tokenizer):
+    trainer = SimpleNamespace(
+        model=model, processing_class=tokenizer, train_dataset=["a"], eval_dataset=["b"],
+        args=SimpleNamespace(label_smoothing_factor=0.1), compute_loss_func=None,
+    )  # fmt: skip
+    given = read_trainer(trainer, None)
+    assert (given.model, given.tokenizer) == (model, tokenizer)
+    assert (given.train, given.queries) == (["a"], ["b"])
+    assert given.loss == {"label_smoothing": 0.1}
+    trainer.compute_loss_func = print
+    with pytest.raises(fastif.InputError, match="compute_loss_func"):
+        read_trainer(trainer, None)
+    assert read_trainer(model, tokenizer).model is model
