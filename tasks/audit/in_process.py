@@ -11,7 +11,9 @@ from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
 from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
+from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
+from tasks.results.provenance_since import find_changes_since
 from tasks.run.assemble import get_provenance
 from tasks.run.spec import FINISH, RunPlan, RunRef, find_finished_run, list_missing_shards
 from tasks.runtime.progress import print_line, progress_bar
@@ -35,8 +37,11 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
         InputError, StudyError, StoreError: The run is invalid.
         ShardError: A shard failed.
     """
+    plan = settle_plan(plan)
     finished = find_finished_run(plan)
     if finished is not None:
+        for line in find_changes_since(finished, plan):
+            print_line(line)
         return finished, plan.record.run
     start = time.monotonic()
     context = start_run(plan)
@@ -64,7 +69,10 @@ def _compute_shards(store: Store, ref: RunRef) -> bool:
     for name, prepare in PREPARATIONS:
         with time_stage(name):
             prepare.fn(ref)
-    with time_stage("shards"), progress_bar("queries", sum(map(len, missing))) as advance:
+    with (
+        time_stage("shards"),
+        progress_bar("queries", sum(map(len, missing)), "queries") as advance,
+    ):
         for shard in missing:
             attribute_shard.fn(shard, ref)
             advance(len(shard))

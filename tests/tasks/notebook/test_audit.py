@@ -14,7 +14,9 @@ from command_line import contents
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import fastif
+from flows import audit as flow
 from storage import StoreError
+from tasks.audit import in_process
 from tasks.notebook.audit import HEAD
 from tasks.study.study import load_study
 
@@ -157,6 +159,10 @@ def test_a_folder_with_a_study_of_the_user_is_refused(session, tmp_path):
 def test_a_study_file_takes_no_other_argument(session):
     with pytest.raises(fastif.InputError, match="a study file alone"):
         fastif.audit(session[1].study, damping=0.1)
+
+
+def test_the_steps_are_those_of_the_flow():
+    assert in_process.PREPARATIONS == flow.PREPARATIONS
 
 
 def test_no_usage_data_are_sent_by_an_import_of_prefect():
