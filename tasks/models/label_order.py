@@ -71,11 +71,8 @@ def find_better_label_order(
     Returns:
         The better order; None if no order is significantly better.
     """
-    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
-    np.add.at(counts, (np.asarray(given, dtype=int), np.asarray(predicted, dtype=int)), 1)
-    label_at, output_of = linear_sum_assignment(counts, maximize=True)
-    order = np.empty(len(labels), dtype=int)
-    order[output_of] = label_at
+    counts = _count_pairs(given, predicted, labels)
+    order = _assign_outputs(counts)
     moved = order != np.arange(len(labels))
     correct_before = counts.diagonal()[moved].sum()
     correct_after = counts[order[moved], np.flatnonzero(moved)].sum()
@@ -86,6 +83,43 @@ def find_better_label_order(
         return None
     if correct_after <= _bound_by_chance(counts, order[moved], np.flatnonzero(moved)):
         return None
+    return _make_reordering(counts, order, labels)
+
+
+def find_best_label_order(
+    given: Sequence[int], predicted: Sequence[int], labels: Sequence[str]
+) -> LabelReordering:
+    """Find the order of the labels that fits the predictions best, significantly or not.
+
+    Args:
+        given: Label of each row, as position in `labels`, [n].
+        predicted: Predicted class of each row, [n].
+        labels: Labels of the study, in its order.
+    """
+    counts = _count_pairs(given, predicted, labels)
+    return _make_reordering(counts, _assign_outputs(counts), labels)
+
+
+def _count_pairs(
+    given: Sequence[int], predicted: Sequence[int], labels: Sequence[str]
+) -> np.ndarray:
+    """Return the confusion matrix, [given predicted]."""
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    np.add.at(counts, (np.asarray(given, dtype=int), np.asarray(predicted, dtype=int)), 1)
+    return counts
+
+
+def _assign_outputs(counts: np.ndarray) -> np.ndarray:
+    """Return the label of each output that makes most predictions correct."""
+    label_at, output_of = linear_sum_assignment(counts, maximize=True)
+    order = np.empty(len(counts), dtype=int)
+    order[output_of] = label_at
+    return order
+
+
+def _make_reordering(
+    counts: np.ndarray, order: np.ndarray, labels: Sequence[str]
+) -> LabelReordering:
     accuracy = float(counts.trace() / counts.sum())
     better = float(counts[order, np.arange(len(labels))].sum() / counts.sum())
     return LabelReordering(accuracy, tuple(labels[int(i)] for i in order), tuple(labels), better)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from tasks.onboarding import label_column, text_columns
 from tasks.onboarding.model_trial import ModelTrial
+from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers, Question, Reason
 from tasks.onboarding.reading_trials import ReadingTrial, try_readings
-from tasks.onboarding.table_preview import TablePreview
 from tasks.onboarding.text_columns import TextReading, rank_texts
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
 
@@ -63,7 +63,7 @@ class ContentColumns:
 
 
 def choose_columns(
-    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
 ) -> ContentColumns:
     """Choose the text and label columns of a table.
 
@@ -96,12 +96,12 @@ def choose_columns(
     return ContentColumns(reading.columns, label, {"text": text_reason, "label": reason})
 
 
-def pick_wished(table: TablePreview, wished: Sequence[str]) -> tuple[str, ...]:
+def pick_wished(table: ProfiledTable, wished: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that the user names and the table has."""
     return tuple(name for name in wished if name in table.columns)
 
 
-def check_wishes(tables: Sequence[TablePreview], wishes: Wishes) -> None:
+def check_wishes(tables: Sequence[ProfiledTable], wishes: Wishes) -> None:
     """Refuse a named column that no table has.
 
     Raises:
@@ -131,7 +131,7 @@ def _list_label_contenders(labels: Sequence[tuple[str, float]]) -> list[str]:
 
 
 def _choose_text(
-    table: TablePreview, texts: Sequence[TextReading], answers: Answers
+    table: ProfiledTable, texts: Sequence[TextReading], answers: Answers
 ) -> tuple[TextReading, Reason]:
     if len(texts) == 1:
         return texts[0], Reason()
@@ -142,7 +142,7 @@ def _choose_text(
 
 
 def _choose_label(
-    table: TablePreview, labels: Sequence[tuple[str, float]], answers: Answers
+    table: ProfiledTable, labels: Sequence[tuple[str, float]], answers: Answers
 ) -> tuple[str, Reason]:
     names = _list_label_contenders(labels)
     if len(names) == 1:
@@ -155,7 +155,7 @@ def _choose_label(
 
 
 def _choose_by_losses(
-    table: TablePreview, trials: Sequence[ReadingTrial], answers: Answers
+    table: ProfiledTable, trials: Sequence[ReadingTrial], answers: Answers
 ) -> ContentColumns:
     """Choose the columns under which the model's losses are lowest; ask if that is no evidence."""
     best = min(trials, key=lambda trial: trial.losses.mean())
@@ -187,7 +187,7 @@ def _choose_by_losses(
     return ContentColumns(best.reading.columns, best.label, reasons)
 
 
-def _explain_missing_label(table: TablePreview, outputs: Outputs) -> Problem:
+def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:
     expected = "a column with the labels"
     if outputs.count is not None:
         expected += f" ({join_some(outputs.names)})"

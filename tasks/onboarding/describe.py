@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tasks.onboarding.propose import Proposal
 from tasks.onboarding.roles import TableRoles
+from tasks.onboarding.study_text import quote_toml
 from tasks.study.errors import join_some
 
 
@@ -47,7 +48,11 @@ def count_open(proposal: Proposal) -> int:
 
 def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
     content, place = roles.content, roles.table.role
-    yield place, str(roles.table.path), f"{len(roles.table.frame):,} rows"
+    yield (
+        place,
+        str(roles.table.path),
+        "; ".join([roles.table.size, *_describe_keys(roles), *roles.table.notes]),
+    )
     reasons = {key: reason.text for key, reason in content.reasons.items()}
     if content.text:
         yield f"  {place} text", " + ".join(content.text), reasons.get("text", "")
@@ -61,3 +66,8 @@ def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
         yield f"  {place} groups", ", ".join(roles.groups), ""
     if roles.second_labels:
         yield f"  {place} not used", ", ".join(roles.second_labels), "they hold labels too"
+
+
+def _describe_keys(roles: TableRoles) -> Iterator[str]:
+    """Yield the detected keys of reading a file, as they are written."""
+    yield from (f"{key} = {quote_toml(value)}" for key, value in roles.table.keys.items())

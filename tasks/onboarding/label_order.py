@@ -1,12 +1,16 @@
 """Labels in the order of the model's outputs: by their names, checked by its predictions."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fastif import InputError
-from tasks.models.label_order import find_better_label_order
+from tasks.models.label_order import (
+    LabelReordering,
+    find_best_label_order,
+    find_better_label_order,
+)
 from tasks.onboarding.label_names import (
     are_generic,
     fill_order,
@@ -14,6 +18,7 @@ from tasks.onboarding.label_names import (
     order_by_numbers,
     sort_values,
 )
+from tasks.onboarding.questions import Answers, Question
 from tasks.study.errors import format_value, join_some
 
 CHANCE_DEVIATIONS = 3.0
@@ -30,7 +35,7 @@ class LabelOrder:
         accuracy: Share of the sampled rows that are predicted correctly; None without a trial.
         rows: Number of sampled rows.
         warning: Reason to doubt the order or the model; empty if there is none.
-        is_certain: Whether names or predictions leave no doubt.
+        alternatives: Other plausible orders; empty if names or predictions leave no doubt.
     """
 
     labels: tuple[str, ...]
@@ -38,7 +43,12 @@ class LabelOrder:
     accuracy: float | None = None
     rows: int = 0
     warning: str = ""
-    is_certain: bool = True
+    alternatives: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether names or predictions leave no doubt."""
+        return not self.alternatives
 
 
 def order_labels(
@@ -47,6 +57,7 @@ def order_labels(
     given: Sequence[str],
     predicted: np.ndarray,
     place: str,
+    answers: Answers,
 ) -> LabelOrder:
     """Order the label values of the tables like the model's outputs.
 
@@ -56,6 +67,7 @@ def order_labels(
         given: Label values of the sampled rows.
         predicted: Output unit that the model predicts for each of them.
         place: Name of the label column and its table, for messages.
+        answers: Source of the answer if neither names nor predictions tell the order.
 
     Raises:
         InputError: There are more label values than outputs.
@@ -71,18 +83,32 @@ def order_labels(
     units = [labels.index(value) for value in given]
     accuracy = float((np.array(units) == predicted).mean())
     better = find_better_label_order(units, predicted.tolist(), labels)
-    is_chance = _is_chance(accuracy, units)
-    if better is None:
-        warning = _warn_chance(accuracy, len(given)) if is_chance else ""
-        certain = is_named or not is_chance
-        return LabelOrder(labels, basis, accuracy, len(given), warning, certain)
-    if is_named:
-        return LabelOrder(labels, basis, accuracy, len(given), _warn_order(better), False)
-    basis = (
-        f"found by the predictions: {100 * better.better_accuracy:.0f} % are right, in the order "
-        f"of {basis} {100 * accuracy:.0f} %"
-    )
-    return LabelOrder(better.labels, basis, better.better_accuracy, len(given))
+    order = LabelOrder(labels, basis, accuracy, len(given))
+    if better is not None and is_named:
+        return replace(order, warning=_warn_order(better), alternatives=(better.labels,))
+    if better is not None:
+        basis = (
+            f"the predictions: {100 * better.better_accuracy:.0f} % are right, with the order by "
+            f"{basis} {100 * accuracy:.0f} %"
+        )
+        return LabelOrder(better.labels, basis, better.better_accuracy, len(given))
+    if not _is_chance(accuracy, units):
+        return order
+    best = find_best_label_order(units, predicted.tolist(), labels)
+    order = replace(order, warning=_warn_chance(order, best))
+    return order if is_named else _ask_order(order, best, place, answers)
+
+
+def _ask_order(
+    order: LabelOrder, best: LabelReordering, place: str, answers: Answers
+) -> LabelOrder:
+    """Ask for the order if the predictions do not tell it."""
+    orders = [*dict.fromkeys([order.labels, best.labels, order.labels[::-1]])]
+    prompt = f"Which order of the labels in {place} do the outputs of the model have?"
+    choice = answers.choose(Question("labels", prompt, [", ".join(labels) for labels in orders]))
+    if answers.are_certain:
+        return replace(order, labels=orders[choice], basis="your answer")
+    return replace(order, alternatives=tuple(orders[1:]))
 
 
 def _order_without_predictions(
@@ -111,15 +137,22 @@ def _is_chance(accuracy: float, units: Sequence[int]) -> bool:
     return accuracy <= min(share + CHANCE_DEVIATIONS * deviation, 0.995)
 
 
-def _warn_chance(accuracy: float, rows: int) -> str:
+def _warn_chance(order: LabelOrder, best: LabelReordering) -> str:
+    warning = (
+        f"Only {100 * (order.accuracy or 0):.0f} % of {order.rows} sampled training rows are "
+        "predicted correctly, no better than chance: is this the model that was trained on this "
+        "table, and on this text?"
+    )
+    if best.labels == order.labels:
+        return warning
     return (
-        f"Only {100 * accuracy:.0f} % of {rows} sampled training rows are predicted correctly, no "
-        "better than chance: is this the model that was trained on this table, and on this text?"
+        f"{warning} The best order, {join_some(best.labels)}, gives "
+        f"{100 * best.better_accuracy:.0f} %."
     )
 
 
-def _warn_order(better) -> str:
+def _warn_order(better: LabelReordering) -> str:
     return (
-        f"The model's id2label contradicts its predictions. {better} Correct id2label in its "
+        f"The predictions contradict the labels' order. {better} Correct id2label in the model's "
         "config.json, or the labels of the table."
     )

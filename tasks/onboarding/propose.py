@@ -12,6 +12,7 @@ from tasks.onboarding.label_names import sort_values
 from tasks.onboarding.label_order import LabelOrder, order_labels
 from tasks.onboarding.model_folder import ModelFolder, open_model
 from tasks.onboarding.model_trial import ModelTrial, load_trial
+from tasks.onboarding.profiled_table import open_table
 from tasks.onboarding.questions import Answers
 from tasks.onboarding.reading_trials import read_texts, sample_rows
 from tasks.onboarding.roles import (
@@ -20,7 +21,6 @@ from tasks.onboarding.roles import (
     assign_roles,
     explain_missing_text,
 )
-from tasks.onboarding.table_preview import open_table
 from tasks.onboarding.text_length import SAMPLED_ROWS, TextLength, choose_length
 from tasks.study.errors import Problem, StudyError, join_some
 
@@ -98,13 +98,15 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
     if model is not None and not train.content.text:
         raise StudyError(tables[0].path, [explain_missing_text(tables[0])])
     values = {**train.labels}
-    order = _order_values(request, values, train, model, trial)
+    order = _order_values(request, values, train, model, trial, answers)
     queries = None
     if len(tables) > 1:
         outputs = Outputs(order.labels, outputs.count, trial)
         queries = assign_query_roles(tables[1], request.wishes, outputs, answers, train)
         if new := [value for value in queries.labels if value not in order.labels]:
-            order = _order_values(request, {**values, **queries.labels}, train, model, trial)
+            order = _order_values(
+                request, {**values, **queries.labels}, train, model, trial, answers
+            )
             _check_new_labels(new, queries, order)
     length = None if trial is None else _measure_length(trial, train, queries)
     if model is not None and model.max_length is not None and length is not None:
@@ -119,6 +121,7 @@ def _order_values(
     train: TableRoles,
     model: ModelFolder | None,
     trial: ModelTrial | None,
+    answers: Answers,
 ) -> LabelOrder:
     """Order the labels like the model's outputs, or by alphabet without a model."""
     label = train.content.label
@@ -131,14 +134,14 @@ def _order_values(
     place = f"column {label} of {train.table.path.name}"
     given = rows[label].to_list()
     if not request.order:
-        return order_labels([*values], model.names, given, predicted, place)
+        return order_labels([*values], model.names, given, predicted, place, answers)
     if len(request.order) != len(model.names) or not {*values} <= {*request.order}:
         expected = f"{len(model.names)} labels, with {join_some(sort_values(values))} among them"
         raise InputError(
             "--labels-order", expected, join_some(request.order), "Give each label once."
         )
-    order = order_labels([*request.order], request.order, given, predicted, place)
-    return replace(order, labels=request.order, basis="the order that you gave")
+    order = order_labels([*request.order], request.order, given, predicted, place, answers)
+    return replace(order, basis="the order that you gave", alternatives=())
 
 
 def _sample_labelled(frame, label: str):

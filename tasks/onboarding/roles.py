@@ -12,8 +12,8 @@ from tasks.onboarding.choose_columns import (
 from tasks.onboarding.feature_columns import find_features, find_image
 from tasks.onboarding.group_columns import find_groups, list_second_labels, repeats_label
 from tasks.onboarding.id_column import find_id
+from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers
-from tasks.onboarding.table_preview import TablePreview
 from tasks.study.errors import Problem, StudyError, join_some
 
 
@@ -31,7 +31,7 @@ class TableRoles:
         second_labels: Other columns with labels, which have no role.
     """
 
-    table: TablePreview
+    table: ProfiledTable
     content: ContentColumns
     features: tuple[str, ...] = ()
     image: str | None = None
@@ -46,7 +46,7 @@ class TableRoles:
 
 
 def assign_roles(
-    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
 ) -> TableRoles:
     """Assign a role to each column of a table that has one.
 
@@ -63,7 +63,7 @@ def assign_roles(
     return _complete_roles(table, content, wishes)
 
 
-def _complete_roles(table: TablePreview, content: ContentColumns, wishes: Wishes) -> TableRoles:
+def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishes) -> TableRoles:
     """Add id, groups, and features or an image to text and label."""
     profiles, label = table.profiles, content.label
     used = {*content.text, label}
@@ -88,7 +88,7 @@ def _complete_roles(table: TablePreview, content: ContentColumns, wishes: Wishes
 
 
 def assign_query_roles(
-    table: TablePreview, wishes: Wishes, outputs: Outputs, answers: Answers, train: TableRoles
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers, train: TableRoles
 ) -> TableRoles:
     """Assign the columns of the queries: those of the training table if they are there."""
     known = Wishes(
@@ -118,13 +118,13 @@ def assign_query_roles(
     return replace(roles, features=features, image=train.image)
 
 
-def _drop_long_texts(table: TablePreview) -> TablePreview:
+def _drop_long_texts(table: ProfiledTable) -> ProfiledTable:
     """Return the table without its text columns that have no label values."""
     kept = {n: p for n, p in table.profiles.items() if p.kind != "text" or p.distinct < p.rows / 2}
     return replace(table, profiles=kept)
 
 
-def explain_missing_text(table: TablePreview) -> Problem:
+def explain_missing_text(table: ProfiledTable) -> Problem:
     """Return the problem that no column of a table holds texts."""
     kinds = [f"{profile.name} ({profile.kind})" for profile in table.profiles.values()]
     return Problem(

@@ -28,7 +28,7 @@ class Line:
     key: str
     value: object
     comment: str
-    alternatives: tuple[str, ...] = ()
+    alternatives: tuple[object, ...] = ()
     is_active: bool = True
 
     def render(self) -> str:

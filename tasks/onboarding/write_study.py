@@ -79,10 +79,9 @@ def _make_top(proposal: Proposal, name: str) -> Part:
         comment = f"in the order of the model's outputs, by {order.basis}"
     if order.accuracy is not None:
         comment += f"; {100 * order.accuracy:.0f} % of {order.rows} training rows are right"
-    alternatives = () if order.is_certain else ("another order",)
     lines = [
         Line("name", name, "names the store; change it to begin a separate one"),
-        Line("labels", list(order.labels), comment, alternatives),
+        Line("labels", order.labels, comment, order.alternatives),
     ]
     return Part("", "", lines)
 
@@ -104,9 +103,11 @@ def _make_model(proposal: Proposal, path: Path) -> Part:
 
 def _make_table(roles: TableRoles, path: Path, purpose: str) -> Part:
     content = roles.content
-    rows = len(roles.table.frame)
-    lines = [Line("table", relate_path(roles.table.path, path.parent), f"{rows:,} rows")]
-    lines += [Line(key, value, "how the file is read") for key, value in roles.table.keys.items()]
+    lines = [Line("table", relate_path(roles.table.path, path.parent), roles.table.size)]
+    lines += [
+        Line(key, value, "detected; change it if the columns are misread")
+        for key, value in roles.table.keys.items()
+    ]
     if content.text:
         reason = content.reasons.get("text", Reason())
         value: Any = content.text[0] if len(content.text) == 1 else list(content.text)

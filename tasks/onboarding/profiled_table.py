@@ -1,0 +1,60 @@
+"""Table with the profile of every column, before any of them has a role."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from tasks.data.preview import preview_table
+from tasks.onboarding.column_profiles import ColumnProfile, profile_columns
+
+MAX_ROWS = 200_000
+"""Largest number of rows that are read to infer a study."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProfiledTable:
+    """Table with all columns.
+
+    Attributes:
+        path: File of the table.
+        role: Name of the table's section, train or queries.
+        frame: Rows, at most MAX_ROWS; columns of CSV files are text.
+        profiles: Profile of each column.
+        keys: Keys of the section that reading the file needs, such as a separator.
+        notes: Sentences on what was detected that no key sets.
+    """
+
+    path: Path
+    role: str
+    frame: pl.DataFrame
+    profiles: dict[str, ColumnProfile]
+    keys: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns."""
+        return self.frame.columns
+
+    @property
+    def size(self) -> str:
+        """Number of rows in words."""
+        is_cut = len(self.frame) == MAX_ROWS
+        return f"{len(self.frame):,} rows" + (" or more" if is_cut else "")
+
+
+def open_table(path: Path, role: str) -> ProfiledTable:
+    """Read a table and profile its columns.
+
+    Args:
+        path: File of the table.
+        role: Name of the table's section, train or queries.
+
+    Raises:
+        StudyError: The file cannot be read.
+    """
+    preview = preview_table(path, MAX_ROWS)
+    profiles = profile_columns(preview.frame)
+    return ProfiledTable(path, role, preview.frame, profiles, preview.detected, preview.notes)
