@@ -21,10 +21,10 @@ def audit(
     *,
     folder: str | PathLike[str] | None = None,
     text: str | list[str] | None = None,
-    label: str | None = None,
+    label: str | list[str] | None = None,
     labels: list[str] | None = None,
-    id: str | None = None,
-    groups: list[str] | None = None,
+    id: str | list[str] | None = None,
+    groups: str | list[str] | None = None,
     parameters: str | list[str] | None = None,
     damping: float | str | None = None,
     budget: str | None = None,
@@ -50,10 +50,11 @@ def audit(
         folder: Folder for the study file, the tables, the model and the results; a temporary folder
             that is deleted when Python ends, if None.
         text: Text column, or two of them for pairs; inferred if None.
-        label: Label column; inferred if None.
+        label: Label column, or two if the tables differ; inferred if None.
         labels: Labels in the order of the model's outputs; inferred if None.
-        id: Column of ids; inferred if None, row numbers if no column is unique.
-        groups: Group columns of the queries; inferred if None.
+        id: Column of ids, or two if the tables differ; inferred if None, row numbers if no column
+            is unique.
+        groups: Group columns; inferred if None, none if empty.
         parameters: Attributed parameters, such as "last:1" or "all".
         damping: Damping λ of the curvature, or "auto".
         budget: Time budget, such as "20min".

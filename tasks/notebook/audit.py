@@ -100,8 +100,7 @@ def audit(
     _write_study(proposal, place, folder is not None, chosen, source)
     notes = (*(note for table in tables for note in table.notes), *list_warnings(proposal))
     inferred = tuple(describe_proposal(proposal))
-    for line in _describe(inferred, notes, place, folder is None):
-        print_line(line)
+    print_line("\n".join(_describe(inferred, notes, place, folder is None)))
     return _audit_study(place / STUDY, notes, inferred)
 
 
@@ -199,4 +198,6 @@ def _describe(
 
 
 def _list(value: str | Sequence[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
+    if value is None:
+        return []
+    return list(map(str, value)) if isinstance(value, list | tuple) else [str(value)]

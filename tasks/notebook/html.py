@@ -1,5 +1,6 @@
 """Display of a result in a notebook, as HTML with all texts escaped."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
@@ -9,6 +10,8 @@ from tasks.results.evidence import Row
 from tasks.results.summary import ExplainedQuery, Summary
 
 CELL = "text-align:left;vertical-align:top;white-space:normal"
+EFFECT = re.compile(r"[+-]\d+\.\d{4}")
+"""Form of an effect, with its sign."""
 MAX_TEXT = 300
 """Number of characters of a text that are displayed."""
 
@@ -21,22 +24,21 @@ def render_html(
     numbers = [
         ("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries"),
         ("training rows", f"{facts['train_rows']:,}"),
-        ("parameters", f"{facts['parameters']:,} attributed"),
-        *summary.evidence,
         ("time", f"{facts['seconds']:.0f} s"),
         ("results", str(summary.store)),
     ]
+    evidence = [("parameters", f"{facts['parameters']:,} attributed"), *summary.evidence]
+    head = ("summed effect", "queries", "id", "label", "text")
     sections = [
         f"<h4>Influence audit, run {_escape(summary.run)}</h4>",
         _render_warnings(warnings),
         _render_table(("", ""), numbers),
+        _fold("Inferred from model and tables", ("key", "value", "reason"), inferred),
+        _fold("Method and diagnostics", ("", ""), evidence),
         "<h4>Worst queries</h4>",
         *map(_render_query, summary.worst),
         "<h4>Training examples most harmful to wrongly predicted queries</h4>",
-        _render_table(
-            ("summed effect", "queries", "id", "label", "text"), _list_harmful(summary.most_harmful)
-        ),
-        _render_inferred(inferred),
+        _render_table(head, _list_harmful(summary.most_harmful)),
         "<p>Effects are in nats: below 0 the example harms the query. Further: "
         "<code>result.top(query_id)</code>, <code>result.show(train_id)</code>, "
         "<code>result.harmful(k)</code>, <code>result.scores</code>, "
@@ -79,20 +81,23 @@ def _render_warnings(warnings: Sequence[str]) -> str:
     return f"<p><b>Warnings</b></p><ul>{items}</ul>" if items else ""
 
 
-def _render_inferred(inferred: Sequence[tuple[str, str, str]]) -> str:
-    if not inferred:
-        return ""
-    table = _render_table(("key", "value", "reason"), inferred)
-    return f"<details><summary>Inferred from model and tables</summary>{table}</details>"
+def _fold(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Render a table that is opened by a click; nothing without rows."""
+    table = _render_table(names, rows)
+    return f"<details><summary>{title}</summary>{table}</details>" if rows else ""
 
 
 def _render_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f'<th style="{CELL}">{_escape(name)}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(f'<td style="{CELL}">{_escape(cell)}</td>' for cell in row) + "</tr>"
-        for row in rows
-    )
+    body = "".join("<tr>" + "".join(map(_render_cell, row)) + "</tr>" for row in rows)
     return f"<table>{f'<tr>{head}</tr>' if any(names) else ''}{body}</table>"
+
+
+def _render_cell(text: str) -> str:
+    """Render a cell; effects are coloured by their sign."""
+    sign = text[:1] if EFFECT.fullmatch(text) else ""
+    colour = {"-": ";color:#c0392b", "+": ";color:#1e8449"}.get(sign, "")
+    return f'<td style="{CELL}{colour}">{_escape(text)}</td>'
 
 
 def _join_texts(row: Row, prefix: str) -> str:
