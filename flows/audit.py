@@ -30,9 +30,10 @@ from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
-from tasks.results.alerts import find_breaches, find_webhook_problem, send_alert
+from tasks.results.alerts import find_breaches, send_alert
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import make_worst_queries_table, render_summary_markdown
+from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
 from tasks.run.spec import FINISH, RunRef, list_missing_shards, plan_run
 from tasks.runtime.devices import resolve_devices

@@ -89,7 +89,8 @@ def find_verified_artifacts(layout: Layout, kind: str) -> dict[str, Path]:
             layout.artifacts(kind),
             expected=f"every artifact of kind {kind} as it was written",
             got="; ".join(problems),
-            remedy="Restore the file from a backup, or remove its folder to continue without it.",
+            remedy="Run `fastif verify --repair`: it removes what can be computed again, and names "
+            "what only a backup restores.",
         )
     return find_artifacts(layout, kind)
 

@@ -63,7 +63,7 @@ def _check_free(root: Path, create: bool) -> None:
         remedy = "Set the store's path to a new or empty folder."
     elif not create:
         got = "a missing folder"
-        remedy = "Run the audit first (or `fastif mislabels`), or correct the store's path."
+        remedy = "Run `fastif audit` or `fastif mislabels` first, or correct the store's path."
     else:
         return
     raise StoreError(root, expected="a store", got=got, remedy=remedy)

@@ -22,6 +22,7 @@ from fastif.models.label_names import GENERIC_NAME, find_misplaced_labels
 from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
 from fastif.models.problem_type import SINGLE_LABEL, read_problem_type
+from fastif.models.weight_files import find_damaged_file, suggest_remedy
 
 FLOATS = {
     "F16": torch.float16,
@@ -181,11 +182,14 @@ def _from_pretrained(
         with quiet_loading():
             loaded = auto.from_pretrained(str(source), trust_remote_code=False, **options)
     except Exception as error:  # reading unknown files may raise anything
+        if isinstance(error, PermissionError):
+            raise
+        damaged = find_damaged_file(folder)
         raise InputError(
             f"{kind} {source}",
             "a folder as save_pretrained writes it" + ("" if folder.is_dir() else _OR_HUB),
-            _summarize_error(error),
-            _suggest_remedy(folder),
+            str(damaged or _summarize_error(error)),
+            damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
     if kind == "model" and folder.is_dir():
         loaded[0].saved_dtypes = saved_dtypes(folder)
@@ -201,17 +205,6 @@ def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
     return tuple(dtype for name, dtype in FLOATS.items() if name in dtype_names)
 
 
-def _suggest_remedy(folder: Path) -> str:
-    """Return a remedy for a folder that cannot be loaded."""
-    if (folder / "adapter_config.json").is_file():
-        return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
-    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
-        return "Save its weights as safetensors: pickled ones (.bin) are never read."
-    if folder.is_dir():
-        return "Save model and tokenizer there again with save_pretrained, or correct the path."
-    return "Check the path; without a network, download the model to a folder and name that."
-
-
 _OR_HUB = ", or the name of a hub model that can be reached"
 
 
@@ -219,7 +212,7 @@ def _summarize_error(error: Exception) -> str:
     """Return the first line of an error, without advice on options that are not available."""
     if "ignore_mismatched_sizes" in str(error):
         return "weights of other shapes than in its config.json"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def _run_flow(
     from tasks.planning.open_run import validate_run
 
     validate_run(plan)  # report errors before the slow start of Prefect
+    _warn_of_webhook(plan)
     _announce_prefect()
     from flows.audit import audit as flow
     from flows.shard_scheduler import UnfinishedError
@@ -103,6 +104,16 @@ def _run_flow(
     except UnfinishedError as error:
         err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
+
+
+def _warn_of_webhook(plan: "RunPlan") -> None:
+    """Print a warning if the study asks for alerts that cannot be sent from here."""
+    from tasks.results.webhook import find_webhook_problem
+
+    problem = find_webhook_problem(plan.inputs.study.notify)
+    if problem:
+        line = f"No alerts will be sent: {problem}."
+        err.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_summary(study: Path, plan: "RunPlan") -> None:
@@ -143,5 +154,6 @@ def print_forecast(plan: "RunPlan") -> None:
 
     context = validate_run(plan)
     check_disk(context)
+    _warn_of_webhook(plan)
     estimate = forecast_run(context, list_planned_shards(context.plan))
     out.print(render_forecast(estimate, context.plan, list_differences(get_provenance(context))))

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli.common import (
+    err,
     open_study,
     out,
     report_errors,
@@ -48,24 +49,29 @@ def mislabels(
     are cached: a later detection encodes new texts only.
     """
     with report_errors():
+        from tasks.data.inputs import read_inputs
         from tasks.mislabels.detect import detect_mislabels
-        from tasks.mislabels.detection_plan import read_detection_plan
-        from tasks.mislabels.results import read_result
+        from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
+        from tasks.mislabels.results import read_result, with_groups
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
         from tasks.terminal.mislabels import render_mislabels
 
+        plan = read_detection_plan(study)
+        warning = warn_encoder(plan.inputs.study)
+        if warning:
+            err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if dry_run:
             from tasks.mislabels.forecast import forecast_mislabels
 
-            expected = forecast_mislabels(read_detection_plan(study))
+            expected = forecast_mislabels(plan)
             notice = "The result is in the store already; nothing would be computed."
             out.print(notice if expected is None else f"{expected}", highlight=False)
             return
         # The plain function of the task: a single local step needs no Prefect server.
         digest = detect_mislabels.fn(str(study.resolve()))
         result = read_result(open_existing_store(load_study(study)), digest)
-        out.print(render_mislabels(result, shown))
+        out.print(render_mislabels(with_groups(result, read_inputs(study)), shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
@@ -106,10 +112,14 @@ def export(
             what = "--budget or --random", "one of them", "both"
             raise InputError(*what, "Export two files: suspicious rows, and a random sample.")
         loaded, store = open_study(study)
-        count = export_review(study, store, to, budget or loaded.mislabels.budget, random)
-        out.print(
-            f"Rows to review: {count}, in {to}.", highlight=False, markup=False, soft_wrap=True
-        )
+        exported = export_review(study, store, to, budget, random)
+        note = f"Rows to review: {exported.rows}, in {to}."
+        if exported.left_out:
+            note += (
+                f" Left out: {exported.left_out} rows whose labels are almost certainly right "
+                f"(--budget {exported.rows + exported.left_out} writes them too)."
+            )
+        out.print(note, highlight=False, markup=False, soft_wrap=True)
         if to.suffix == ".json":
             config = make_label_config(loaded.labels)
             out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)

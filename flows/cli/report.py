@@ -58,12 +58,16 @@ def export(
     table: Annotated[
         str, typer.Argument(help="Table: scores, solves, queries, train, totals or mislabels.")
     ],
-    to: Annotated[Path, typer.Option("--out", "-o", help="New .parquet, .csv or .ndjson file.")],
+    to: Annotated[
+        Path, typer.Option("--out", "-o", help="New .parquet, .csv, .ndjson or .jsonl file.")
+    ],
     study: Path = DEFAULT_STUDY,
     run: RunOption = None,
     only: Annotated[
         Path | None,
-        typer.Option(help="Only rows with an id in the column id of this .csv or .parquet file."),
+        typer.Option(
+            help="Only rows with an id in the column id of this .csv, .parquet or .jsonl file."
+        ),
     ] = None,
 ) -> None:
     """Export a table of a run as one file, for Polars, pandas or a spreadsheet.

@@ -88,11 +88,18 @@ def verify(
     --repair the next audit recomputes what is damaged; annotations are never removed.
     """
     with report_errors():
-        from tasks.results.integrity import check_integrity, repair_artifacts, repair_run
+        from tasks.results.integrity import (
+            check_integrity,
+            describe_repair,
+            repair_artifacts,
+            repair_run,
+        )
 
         _, store = open_study(study)
         wrong = unfinished = 0
+        items = []
         for item in check_integrity(store, run):
+            items.append(item)
             out.print(f"{item.name}: {item.state}", markup=False, highlight=False, soft_wrap=True)
             for problem in item.problems:
                 err.print(f"  {problem}", markup=False, highlight=False, soft_wrap=True)
@@ -101,6 +108,8 @@ def verify(
             if repair and item.problems:
                 outcome = repair_run(store, item) if item.run else repair_artifacts(store, item)
                 out.print(f"  {outcome}", markup=False, highlight=False, soft_wrap=True)
+        for line in () if repair else describe_repair(items):
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.data.dataset import Table, check_tables, read_table
 from tasks.runtime.file_cache import FileCache
+from tasks.study.joined_errors import call_all
 from tasks.study.sections import TableSource
 from tasks.study.study import Study, load_study
 
@@ -48,20 +50,24 @@ def read_tables(study: Study) -> Inputs:
     """Read and check the tables of a study.
 
     Raises:
-        StudyError: all problems of the first table that has any.
+        StudyError: all problems of both tables.
     """
-    train = read_table_once(study.train, study.labels, study.folder, "train")
-    queries = train.take([])
-    if study.has_queries:
-        queries = read_table_once(study.queries, study.labels, study.folder, "queries")
+    roles = ["train", *(["queries"] if study.has_queries else [])]
+    train, *others = call_all(study.path, *(partial(_read_role, study, role) for role in roles))
+    queries = others[0] if others else train.take([])
     check_tables(study, train, queries)
     return Inputs(study, train, queries)
+
+
+def _read_role(study: Study, role: str) -> Table:
+    source = study.train if role == "train" else study.queries
+    return read_table_once(source, study.labels, study.folder, role)
 
 
 def read_inputs(path: Path) -> Inputs:
     """Read a study file and its tables.
 
     Raises:
-        StudyError: all problems of the first file that has any.
+        StudyError: all problems of the study file, else those of both tables.
     """
     return read_tables(read_study(path))

@@ -78,6 +78,7 @@ def detect_mislabels(path: str) -> str:
         record_request(store, plan.digest)
     else:
         start = time.monotonic()
+        next_result_number(store)  # a damaged detection is reported before the work
         table, facts = _run_detector(store, plan)
         facts |= {"seconds": time.monotonic() - start, "number": next_result_number(store)}
 

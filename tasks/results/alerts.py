@@ -19,6 +19,7 @@ from storage.run_comparison import (
 )
 from tasks.results.comparability import find_comparable_run
 from tasks.results.diagnostics import read_diagnostics
+from tasks.results.webhook import find_webhook_problem
 from tasks.study.sections import Notify
 
 MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0
@@ -94,26 +95,6 @@ def send_alert(
             return True
     get_logger("fastif").warning("The webhook of %s could not be reached: %s", study, problem)
     return False
-
-
-def find_webhook_problem(notify: Notify) -> str:
-    """Reason why the study's webhook is unusable; empty if it is usable, or if there is none.
-
-    The address is a secret: the reason for an invalid one does not quote it.
-    """
-    name = notify.webhook_env
-    if not name:
-        return ""
-    address = os.environ.get(name)
-    if not address:
-        return f"the environment variable {name} ([notify] webhook_env) is not set here"
-    try:
-        url = httpx.URL(address)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        return f"the environment variable {name} ([notify] webhook_env) holds no http(s) address"
-    return ""
 
 
 def _read_lowest_recall(store: Store, run: str) -> float | None:

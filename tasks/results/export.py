@@ -35,6 +35,11 @@ class ExportResult:
 
 TABLES = ("scores", "solves", "queries", "train", "totals", "mislabels")
 NAMES = ("id", "label")
+NO_TOTALS = (
+    "the run has no totals: they need the effects of every training row on every query, so "
+    '[candidates] kind = "full", and then `fastif audit`'
+)
+"""Note on an empty table of totals."""
 SHOWN = 5
 
 
@@ -52,9 +57,9 @@ def write_export(
         store: Store of the study.
         run: Name of the run; ignored for mislabels, which belong to a search.
         table: Name of the table, one of `TABLES`.
-        path: New file with the suffix .parquet, .csv, .ndjson, or .json for mislabels.
-        only: Selection, a .csv or .parquet file: only rows with an id in its column `id` are
-            written. If it has a column `text`, rows with another text are skipped.
+        path: New file with the suffix .parquet, .csv, .ndjson or .jsonl, or .json for mislabels.
+        only: Selection, a .csv, .parquet, .ndjson or .jsonl file: only rows with an id in its
+            column `id` are written. If it has a column `text`, rows with another text are skipped.
         result: Search for wrong labels to export; the newest if omitted.
 
     Raises:
@@ -83,6 +88,8 @@ def write_export(
         writers[path.suffix](frame, temp_path)
 
     commit_file(path, write)
+    if table == "totals" and frame.is_empty():
+        notes = (*notes, NO_TOTALS)
     return ExportResult(len(frame), notes)
 
 
@@ -146,8 +153,14 @@ def _describe_left_out(missing: list[str], changed: list[str]) -> Iterator[str]:
 
 def _read_selection(path: Path, where: str) -> pl.DataFrame:
     """Read the columns id (as text) and text, if present, of a selection."""
-    readers = {".csv": partial(pl.read_csv, infer_schema=False), ".parquet": pl.read_parquet}
-    expected = "a .csv or .parquet file with a column id"
+    read_lines = partial(pl.read_ndjson, infer_schema_length=None)
+    readers = {
+        ".csv": partial(pl.read_csv, infer_schema=False),
+        ".parquet": pl.read_parquet,
+        ".ndjson": read_lines,
+        ".jsonl": read_lines,
+    }
+    expected = "a .csv, .parquet, .ndjson or .jsonl file with a column id"
     if path.suffix not in readers:
         got, remedy = path.suffix or "no suffix", "Save it in one of these formats."
         raise InputError(where, expected, got, remedy)
@@ -184,4 +197,5 @@ def _make_writers() -> dict[str, Callable[[pl.DataFrame, Path], object]]:
         ".parquet": lambda frame, path: frame.write_parquet(path),
         ".csv": lambda frame, path: escape_formulas(frame).write_csv(path),
         ".ndjson": lambda frame, path: frame.write_ndjson(path),
+        ".jsonl": lambda frame, path: frame.write_ndjson(path),
     }

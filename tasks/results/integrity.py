@@ -1,6 +1,6 @@
 """Integrity check of a store: every file against its checksum, and repair of what is damaged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,7 +45,7 @@ def check_integrity(store: Store, run: str | None = None) -> Iterator[IntegrityR
         yield _check_run(store, name)
     for name in orphaned:
         got = f"{store.layout.record(name)}: missing, though the run has commits"
-        yield IntegrityReport(name, "", "1 problems", (got,))
+        yield IntegrityReport(name, "", count_problems(1), (got,))
     if run is None:
         yield _check_artifacts(store)
 
@@ -58,7 +58,7 @@ def _check_run(store: Store, name: str) -> IntegrityReport:
     except StoreError as error:
         if not store.layout.record(name).exists():
             raise  # the store has no such run
-        return IntegrityReport(name, "", "1 problems", (f"{error}",))
+        return IntegrityReport(name, "", count_problems(1), (f"{error}",))
     problems = [problem for file_problems in damaged.values() for problem in file_problems]
     problems += _find_missing_sequence(store, name)
     missing = [shard.key for shard in store.find_missing(name, status.record.list_shards())]
@@ -69,7 +69,7 @@ def _check_run(store: Store, name: str) -> IntegrityReport:
         problems += [f"{store.layout.manifest(name, key)}: missing" for key in keys]
     count = f"{status.done} of {status.planned} shards"
     if problems:
-        state = f"{len(problems)} problems, {count}"
+        state = f"{count_problems(len(problems))}, {count}"
     else:
         state = "intact" if status.is_intact else f"not finished, {count}; these are intact"
     damaged_keys = tuple((key,) for key in damaged) or tuple(
@@ -106,8 +106,39 @@ def _read_created(store: Store, name: str) -> str:
 def _check_artifacts(store: Store) -> IntegrityReport:
     damaged = store.find_damaged_artifacts()
     problems = tuple(problem for file_problems in damaged.values() for problem in file_problems)
-    state = f"{len(problems)} problems" if problems else "intact"
+    state = count_problems(len(problems)) if problems else "intact"
     return IntegrityReport(ARTIFACTS, "", state, problems, False, tuple(damaged))
+
+
+def count_problems(count: int) -> str:
+    """Return the number of problems in words.
+
+    >>> count_problems(1), count_problems(2)
+    ('1 problem', '2 problems')
+    """
+    return f"{count} problem{'s' if count != 1 else ''}"
+
+
+def describe_repair(reports: Sequence[IntegrityReport]) -> Iterator[str]:
+    """Yield what repairs the damage that was found; nothing if there is none.
+
+    Args:
+        reports: Reports of one check of the store.
+    """
+    kinds = {pair[0] for report in reports if not report.run for pair in report.damaged}
+    if any(report.damaged and report.run for report in reports):
+        yield "Damaged runs: `fastif verify --repair`, then `fastif audit`, which computes them."
+    if kinds - IRREPLACEABLE_KINDS:
+        yield (
+            "Damaged files of parts: `fastif verify --repair` removes them; they are computed "
+            "again when needed."
+        )
+    if kinds & IRREPLACEABLE_KINDS:
+        names = ", ".join(sorted(kinds & IRREPLACEABLE_KINDS))
+        yield (
+            f"Not repairable ({names}): restore these files from a backup, or remove their folders "
+            "to continue without them."
+        )
 
 
 def repair_run(store: Store, report: IntegrityReport) -> str:

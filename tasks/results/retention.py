@@ -25,11 +25,13 @@ class GcPlan:
         runs: Names of expired runs.
         files: All files to delete, those of expired runs included, each with its reason.
         compacted: Names of runs that were compacted before.
+        required: Names of expired runs that are kept, since a kept run reuses their results.
     """
 
     runs: tuple[str, ...]
     files: tuple[Leftover, ...]
     compacted: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:
@@ -65,7 +67,7 @@ class RetentionPolicy:
 
 def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
     """List what a policy deletes from a store, without deleting it."""
-    runs = find_expired_runs(store.list_runs(), policy)
+    runs, required = split_expired_runs(store.list_runs(), policy)
     files = [leftover for run in runs for leftover in store.list_run_files(run)]
     files += store.find_leftovers()
     if policy.artifact_days is not None:
@@ -79,7 +81,7 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
             (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)
         }
         files += store.find_unused_artifacts(policy.artifact_days, selections | review_artifacts)
-    return GcPlan(tuple(runs), tuple(files))
+    return GcPlan(tuple(runs), tuple(files), required=tuple(required))
 
 
 def compact_finished(store: Store) -> tuple[str, ...]:
@@ -94,8 +96,15 @@ def find_expired_runs(runs: Sequence[RunStatus], policy: RetentionPolicy) -> lis
     A run expires if it exceeds every limit that is set. A run that a kept run depends on, as its
     parent, is kept too.
     """
+    return split_expired_runs(runs, policy)[0]
+
+
+def split_expired_runs(
+    runs: Sequence[RunStatus], policy: RetentionPolicy
+) -> tuple[list[str], list[str]]:
+    """Names of expired runs to delete, and of those that a kept run depends on; newest first."""
     if policy.runs is None and policy.days is None:
-        return []
+        return [], []
     newest = next((status.record.run for status in runs if status.was_finished), None)
     expired = [
         status
@@ -103,7 +112,10 @@ def find_expired_runs(runs: Sequence[RunStatus], policy: RetentionPolicy) -> lis
         if status.record.run != newest and _is_expired(status, position, policy)
     ]
     required = find_ancestors_in_use(status for status in runs if status not in expired)
-    return [status.record.run for status in expired if status.record.fingerprint not in required]
+    names: dict[bool, list[str]] = {True: [], False: []}
+    for status in expired:
+        names[status.record.fingerprint in required].append(status.record.run)
+    return names[False], names[True]
 
 
 def _is_expired(status: RunStatus, position: int, policy: RetentionPolicy) -> bool:

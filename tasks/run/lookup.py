@@ -23,15 +23,26 @@ def find_position(store: Store, run: str, table: str, name: str) -> int:
     rows = store.scan(table, run).select(key, "id").collect()
     matches = rows.filter(pl.col("id").str.normalize("NFC") == normalize_nfc(name))
     if matches.is_empty():
-        near = difflib.get_close_matches(name, rows["id"].to_list(), n=3, cutoff=0.5)
         raise StoreError(
             f"run {run}",
             expected=f"an id of its {len(rows)} {'queries' if key == 'query' else 'training rows'}"
             + (f", such as {rows['id'][0]}" if len(rows) else ""),
             got=repr(name),
-            remedy=f"Did you mean {', '.join(near)}?" if near else "Use an id of the table.",
+            remedy=_suggest_id(store, run, key, rows["id"].to_list(), name),
         )
     return int(matches[key][0])
+
+
+def _suggest_id(store: Store, run: str, key: str, ids: list[str], name: str) -> str:
+    """Return the remedy for an unknown id: the command of the other table, or similar ids."""
+    other, kind, command = ("train", "a training row", "show")
+    if key == "train":
+        other, kind, command = ("queries", "a query", "top")
+    other_ids = store.scan(other, run).select(pl.col("id").str.normalize("NFC")).collect()["id"]
+    if normalize_nfc(name) in other_ids:
+        return f"It is the id of {kind}: use `fastif {command}`."
+    near = difflib.get_close_matches(name, ids, n=3, cutoff=0.5)
+    return f"Did you mean {', '.join(near)}?" if near else "Use an id of the table."
 
 
 def find_latest_run(store: Store) -> str:
@@ -46,8 +57,8 @@ def find_latest_run(store: Store) -> str:
             store.layout.root,
             expected="a run",
             got="none",
-            remedy="Start one with `fastif audit`. A study of labels only has no runs; its results "
-            "are in `fastif export mislabels` and `fastif review`.",
+            remedy="Start one with `fastif audit`. A study without [model] has no runs: its "
+            "results are in `fastif mislabels` and `fastif export mislabels`.",
         )
     return check_undamaged(store, status.record.run)
 
@@ -64,13 +75,13 @@ def check_undamaged(store: Store, run: str) -> str:
         lost = store.find_missing(run, status.record.list_shards())
         names = ", ".join(shard.key for shard in lost[:MAX_SHOWN])
         more = f" and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
-        got = f"{status.done} of {status.planned}, without {names}{more}" if lost else "none"
+        got = f"{status.done} of {status.planned}; missing or damaged: {names}{more}"
         raise StoreError(
             f"run {run}",
             expected="every shard of a finished run" if lost else "its row of table runs",
-            got=got,
-            remedy="Run `fastif audit` again: it computes only the missing shards. "
-            "`fastif verify` lists every damaged file.",
+            got=got if lost else "none",
+            remedy="Run `fastif verify --repair`, which names the files, then `fastif audit`: it "
+            "computes only the missing shards.",
         )
     if not store.is_committed(run, TRAIN):
         store.scan("train", run)  # raises with the path of a damaged file
@@ -78,6 +89,6 @@ def check_undamaged(store: Store, run: str) -> str:
             f"run {run}",
             expected="its table of training rows",
             got="none",
-            remedy="Run `fastif audit` again: it writes this table first.",
+            remedy="Run `fastif verify --repair`, then `fastif audit`: it writes this table first.",
         )
     return run

@@ -22,10 +22,17 @@ from tasks.run.rows_selection import (
 from tasks.run.selections import ROWS
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.any_solver import AnySolver
+from tasks.study.joined_errors import call_all
 from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
 """Keys of the commits other than shards: the training table (first), the row of `runs` (last)."""
+LABELS_ONLY = (
+    "A study without [model] finds wrong labels: run `fastif mislabels` first, which shows them; "
+    "`fastif export mislabels` and `fastif review export` write them. Runs and reports need a "
+    "model and an audit, see `fastif init`."
+)
+"""Remedy where a study of labels only has no store yet."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def plan_run(path: Path, run: str | None = None) -> RunPlan:
     """
     study = read_study(path)
     check_has_audit(study)
-    inputs = read_tables(study)
+    inputs, _ = call_all(study.path, lambda: read_tables(study), lambda: find_model_folders(study))
     plan = _make_plan(inputs, run)
     selection = _find_earlier_rows(plan)
     return plan if selection is None else replan_rows(plan, selection)
@@ -185,7 +192,12 @@ def open_existing_store(study: Study) -> Store:
     Raises:
         StoreError: The store does not exist.
     """
-    return Store.open(resolve_store_path(study), study.name, create=False)
+    try:
+        return Store.open(resolve_store_path(study), study.name, create=False)
+    except StoreError as error:
+        if study.has_audit or Path(error.where).exists():
+            raise
+        raise StoreError(error.where, error.expected, error.got, LABELS_ONLY) from None
 
 
 def find_existing_store(study: Study) -> Store | None:

@@ -5,6 +5,7 @@ lists every problem. The solvers are the records of `fastif.solvers` themselves,
 module imports torch.
 """
 
+import codecs
 import json
 import tomllib
 from importlib import resources
@@ -228,7 +229,8 @@ def _read_text(path: Path) -> str:
     """Read the text of a study file without the byte order mark that some editors write."""
     if not path.is_file():
         got = describe_path(path)
-        neighbours = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+        others = path.parent.glob("*.toml") if path.parent.is_dir() else ()
+        neighbours = [other.name for other in others if other.is_file()]
         hint = suggest(path.name, neighbours)
         change = f"{hint or 'correct the path'}; `fastif init` writes a new one"
         raise StudyError(path, [Problem("file", "a study file (TOML)", got, change)])
@@ -241,6 +243,8 @@ def _read_text(path: Path) -> str:
         ) from None
     except UnicodeDecodeError as error:
         got = f"a byte that is not UTF-8, at position {error.start}"
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            got = "UTF-16"
         raise StudyError(
             path, [Problem("file", "text in UTF-8", got, "save the file as UTF-8")]
         ) from None
@@ -262,5 +266,5 @@ def check_has_audit(study: Study) -> None:
     if not study.has_audit:
         expected = f"the sections [queries], {', '.join(f'[{name}]' for name in AUDIT_SECTIONS)}"
         got = "a labels-only study, which supports only `fastif mislabels`"
-        change = "add these sections, see `fastif init`"
+        change = "run `fastif mislabels`; or add these sections for an audit, see `fastif init`"
         raise StudyError(study.path, [Problem("file", expected, got, change)])

@@ -12,10 +12,10 @@ import fastif
 from fastif import InputError
 from fastif.candidates import find_faiss_builds, load_faiss
 from fastif.models.trial import try_table
-from tasks.mislabels.detection_plan import read_detection_plan
+from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
 from tasks.models.label_order import find_better_label_order
 from tasks.planning.open_run import load_run
-from tasks.results.alerts import find_webhook_problem
+from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.spec import plan_run
@@ -25,7 +25,7 @@ from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError
 from tasks.study.sections import Notify
-from tasks.study.study import load_study
+from tasks.study.study import Study, load_study
 
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
@@ -69,6 +69,7 @@ def run_checks(study: Path | None) -> Iterator[Check]:
         for note in context.objective.notes:
             yield Check("model", True, note)
         yield _run_check("order of labels", lambda context=context: _check_label_order(context))
+        yield _run_check("wrong labels", lambda context=context: _describe_encoder(context.study))
         yield _run_check("webhook", lambda context=context: _check_webhook(context.study.notify))
         yield _run_check("training record", lambda context=context: _check_training_record(context))
 
@@ -117,6 +118,16 @@ def _check_labels_only(study: Path) -> str:
         else f"embedded by {mislabel_study.encoder.folder}"
     )
     return f"labels only: {len(mislabel_study.inputs.train):,} rows, {reader}"
+
+
+def _describe_encoder(study: Study) -> str:
+    """Describe what embeds the texts in a search for wrong labels."""
+    warning = warn_encoder(study)
+    return (
+        warning.removeprefix("Wrong labels: ")
+        if warning
+        else "embedded by a model that has not seen these labels"
+    )
 
 
 def _check_webhook(notify: Notify) -> str:

@@ -17,6 +17,9 @@ def render_gc_plan(plan: GcPlan, compacted: Sequence[str], dry_run: bool) -> Ren
     body: list[RenderableType] = [
         Text(f"Compacted: {', '.join(compacted)}.") if compacted else Text("", end="")
     ]
+    if plan.required:
+        reason = "a kept run reuses their results ([carry])"
+        body.append(Text(f"Kept, since {reason}: {', '.join(plan.required)}."))
     if not plan.files:
         return Group(*body, Text("Nothing to remove." if dry_run else "Nothing was removed."))
     table = Table("reason", "files", "MB", box=None, padding=(0, 1))

@@ -13,7 +13,9 @@ from fastif.mislabels.random_audit import MIN_AUDITED
 from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.label_count import is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.review_export import MIN_PROBABILITY, select_doubtful
 from tasks.results.group_names import ALL, format_group_value
+from tasks.terminal.mislabel_groups import make_group_panels
 
 SHOWN = 10
 MAX_NEIGHBOUR_CHARS = 160
@@ -33,11 +35,16 @@ UNKNOWN_COUNT = (
 def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableType:
     """Render the most suspicious rows and the counts."""
     table = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
-    first = table.unique("cluster", keep="first", maintain_order=True).head(shown)
+    clusters = table.unique("cluster", keep="first", maintain_order=True)
+    first = select_doubtful(clusters).head(shown)
     body: list[RenderableType] = [
         _make_flagged_panel(result, row) for row in first.iter_rows(named=True)
     ]
+    if len(first) < min(shown, len(clusters)):
+        rest = f"No further row has a probability of {MIN_PROBABILITY:g} or more."
+        body.append(Text(rest, style="dim"))
     body.append(_make_facts_panel(result))
+    body += make_group_panels(result)
     body += [
         Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
     ]

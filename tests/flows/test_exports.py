@@ -14,12 +14,13 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson"])
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".ndjson", ".jsonl"])
 def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
     to = tmp_path / f"scores{ending}"
     done = run("export", "scores", "--study", finished / "study.toml", "--out", to)
     assert done.exit_code == 0, done.output
-    read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ndjson": pl.read_ndjson}[ending]
+    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv}
+    read = readers.get(ending, pl.read_ndjson)
     frame = read(to)
     store = open_existing_store(load_study(finished / "study.toml"))
     scores = store.scan("scores", store.find_latest().record.run).collect()
@@ -28,6 +29,26 @@ def test_an_exported_table_is_that_of_the_store(finished, tmp_path, ending):
     again = run("export", "scores", "--study", finished / "study.toml", "--out", to)
     assert again.exit_code == 2
     assert "a new file" in again.output
+
+
+def test_an_empty_table_of_totals_says_what_it_needs(finished, tmp_path):
+    to = tmp_path / "totals.csv"
+    done = run("export", "totals", "--study", finished / "study.toml", "--out", to)
+    assert done.exit_code == 0, done.output
+    assert "Wrote 0 rows" in done.output
+    assert 'kind = "full"' in done.output
+
+
+def test_mislabels_are_exported_with_the_groups_of_the_training_table(searched, tmp_path):
+    rows = tiny.rows_of(searched / "train.csv")
+    study = tiny.write_study(searched, train={**tiny.SECTIONS["train"], "groups": ["kind"]})
+    option = ("--study", study)
+    for name, words in {"all": ("export", "mislabels"), "review": ("review", "export")}.items():
+        done = run(*words, *option, "--out", tmp_path / f"{name}.parquet")
+        assert done.exit_code == 0, done.output
+        table = pl.read_parquet(tmp_path / f"{name}.parquet")
+        kinds = {row["id"]: row["kind"] for row in rows}
+        assert table["group_kind"].to_list() == [kinds[name] for name in table["id"]]
 
 
 def test_mislabels_are_exported_for_label_studio(searched, tmp_path):

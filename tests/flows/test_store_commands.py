@@ -146,7 +146,7 @@ def test_verify_reads_every_byte(two_runs):
     code, out, errors = run("verify", "--study", study)
     assert code == 1
     assert f"{first}: intact" in out
-    assert f"{second}: 1 problems" in out
+    assert f"{second}: 1 problem" in out
     assert f"{path}: the bytes changed" in errors
     assert run("verify", "--study", study, "--run", first)[0] == 0
 

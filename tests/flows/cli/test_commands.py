@@ -39,7 +39,7 @@ def load_latest(folder: Path) -> str:
 def test_reading_commands_before_any_audit_are_refused(world, command):
     first, *others = command.split()
     message = run_refused(world, first, *others, "--study", world / "study.toml")
-    assert "Run the audit first" in message
+    assert "Run `fastif audit` or `fastif mislabels` first" in message
 
 
 def test_unknown_ids_and_runs_are_refused(finished):

@@ -11,9 +11,9 @@ from tasks.results.alerts import (
     Breach,
     find_breaches,
     find_comparable_run,
-    find_webhook_problem,
     send_alert,
 )
+from tasks.results.webhook import find_webhook_problem
 from tasks.study.errors import StudyError
 from tasks.study.sections import Notify
 from tasks.study.study import load_study

@@ -163,7 +163,7 @@ def test_an_empty_and_a_missing_store_yield_messages(world):
     for words in (("verify",), ("gc",), ("runs",), ("diff", "a", "b")):
         code, text = run(*words, "--study", world / "study.toml")
         assert code == 2
-        assert "Run the audit first" in text
+        assert "Run `fastif audit` or `fastif mislabels` first" in text
 
 
 def test_a_damaged_search_is_not_reported_as_no_search(world):

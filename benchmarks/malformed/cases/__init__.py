@@ -1,0 +1,12 @@
+"""Lists of cases, one a kind of input."""
+
+from benchmarks.malformed.case import Case
+from benchmarks.malformed.cases.models import MODELS
+from benchmarks.malformed.cases.options import OPTIONS
+from benchmarks.malformed.cases.results import RESULTS
+from benchmarks.malformed.cases.rights import RIGHTS
+from benchmarks.malformed.cases.stores import STORES
+from benchmarks.malformed.cases.studies import STUDIES
+from benchmarks.malformed.cases.tables import TABLES
+
+CASES: tuple[Case, ...] = (*TABLES, *MODELS, *STUDIES, *STORES, *RESULTS, *OPTIONS, *RIGHTS)

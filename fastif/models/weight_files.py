@@ -1,0 +1,98 @@
+"""Files of a saved model that cannot be read, and the remedy for each kind of damage."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import transformers
+from safetensors import SafetensorError, safe_open
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+LFS_POINTER = b"version https://git-lfs"
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""File of the weights, and the index of those that are split into shards."""
+
+
+@dataclass(frozen=True)
+class DamagedFile:
+    """File of a saved model that cannot be read.
+
+    Attributes:
+        name: Name of the file in the model's folder.
+        reason: Kind of damage.
+        remedy: Change that makes it readable, a full sentence.
+    """
+
+    name: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def find_damaged_file(folder: Path) -> DamagedFile | None:
+    """Return the first file of a model's folder that cannot be read; None if there is none.
+
+    Inspected are the configuration, the shards that the index lists, and the header and length of
+    each file of weights.
+
+    Raises:
+        OSError: A file may not be read.
+    """
+    return next(_list_damaged_files(folder), None)
+
+
+def _list_damaged_files(folder: Path) -> Iterator[DamagedFile]:
+    again = "Copy it again from where the model was saved, or save the model again."
+    for name in ("config.json", INDEX):
+        path = folder / name
+        try:
+            content = json.loads(path.read_bytes()) if path.is_file() else {}
+        except ValueError as error:
+            yield DamagedFile(name, f"damaged, no JSON ({error})", again)
+            continue
+        shards = content.get("weight_map", {}) if isinstance(content, dict) else {}
+        is_read = name == INDEX and not (folder / WHOLE).is_file()
+        for shard in sorted(set(shards.values())) if is_read else ():
+            if not (folder / shard).is_file():
+                yield DamagedFile(shard, f"missing, though {INDEX} lists it", again)
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            start = file.read(len(LFS_POINTER))
+        if start == LFS_POINTER:
+            pull = "Run `git lfs pull` where the model was cloned."
+            yield DamagedFile(path.name, "a Git LFS pointer in place of the weights", pull)
+            continue
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError as error:
+            yield DamagedFile(path.name, f"damaged or incomplete ({error})", again)
+
+
+def suggest_remedy(folder: Path) -> str:
+    """Return a remedy for a folder that cannot be loaded."""
+    if (folder / "adapter_config.json").is_file():
+        return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        return "Save its weights as safetensors: pickled ones (.bin) are never read."
+    family = _read_family(folder)
+    if family and family not in CONFIG_MAPPING:
+        return (
+            f"transformers {transformers.__version__} has no models of type {family!r}: install a "
+            "version that has them. Code in a model's folder is never run."
+        )
+    if folder.is_dir():
+        return "Save model and tokenizer there again with save_pretrained, or correct the path."
+    return "Check the path; without a network, download the model to a folder and name that."
+
+
+def _read_family(folder: Path) -> str:
+    """Return `model_type` of a folder's configuration; empty if there is none."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("model_type") or "") if isinstance(config, dict) else ""

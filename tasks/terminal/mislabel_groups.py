@@ -1,0 +1,48 @@
+"""Panels of suspicious labels by group: source, annotator or region."""
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tasks.mislabels.group_counts import MAX_VALUES, GroupCounts, count_by_group
+from tasks.mislabels.results import MislabelResult
+from tasks.results.group_names import format_group_value
+
+MAX_GROUPS = 8
+"""Number of values of a group column that are shown."""
+
+
+def make_group_panels(result: MislabelResult) -> Iterator[RenderableType]:
+    """Render the suspicious labels by each group column; nothing without groups."""
+    for counts in count_by_group(result.table, result.facts["budget"]):
+        title = Text(f"suspicious labels by {counts.name}")
+        if not counts.values:
+            note = f"{counts.distinct:,} values, too many to count by (up to {MAX_VALUES})"
+            yield Panel(Text(note), title=title, title_align="left")
+            continue
+        table = Table(box=None, padding=(0, 1))
+        table.add_column(Text(counts.name))
+        heads = ("rows", f"of the first {counts.window:,}", "by size", "mean probability")
+        for name in heads:
+            table.add_column(name, justify="right")
+        for count in counts.values[:MAX_GROUPS]:
+            mean = "-" if count.mean_probability is None else f"{count.mean_probability:.3f}"
+            cells = (f"{count.rows:,}", f"{count.suspicious:,}", f"{count.by_size:.1f}", mean)
+            table.add_row(Text(format_group_value(count.value)), *cells)
+        lines = [Text(line, style="bold red") for line in describe_excesses(counts)]
+        if len(counts.values) > MAX_GROUPS:
+            lines.append(Text(f"and {len(counts.values) - MAX_GROUPS} more values", style="dim"))
+        yield Panel(Group(table, *lines), title=title, title_align="left")
+
+
+def describe_excesses(counts: GroupCounts) -> Iterator[str]:
+    """Yield a sentence for each group with significantly more suspicious labels than its share."""
+    total = sum(count.rows for count in counts.values)
+    for count in counts.excesses:
+        yield (
+            f"{counts.name} {format_group_value(count.value)} has {count.suspicious:,} of the "
+            f"{counts.window:,} most suspicious labels, with {count.rows / total:.0%} of the rows."
+        )

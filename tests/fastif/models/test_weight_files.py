@@ -1,0 +1,87 @@
+"""Damaged files of a saved model: each is named, with what repairs it."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fastif import InputError, load_model
+from fastif.models.weight_files import INDEX, find_damaged_file
+
+AGAIN = "Copy it again"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that looks like a saved model."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    save_file({"a": torch.zeros(40)}, tmp_path / "model.safetensors")
+    return tmp_path
+
+
+def cut(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def overwrite_header(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(b"\xff" * 16 + path.read_bytes()[16:])
+
+
+def empty(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+def point_to_lfs(folder):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 160\n"
+    (folder / "model.safetensors").write_text(text)
+
+
+def lose_shard(folder):
+    first, second = (f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    (folder / "model.safetensors").rename(folder / first)
+    index = {"weight_map": {"a": first, "b": second}}
+    (folder / INDEX).write_text(json.dumps(index))
+
+
+def cut_config(folder):
+    (folder / "config.json").write_text('{"model_type": "be')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "reason", "remedy"),
+    [
+        (cut, "model.safetensors", "damaged or incomplete", AGAIN),
+        (overwrite_header, "model.safetensors", "damaged or incomplete", AGAIN),
+        (empty, "model.safetensors", "damaged or incomplete", AGAIN),
+        (point_to_lfs, "model.safetensors", "Git LFS pointer", "git lfs pull"),
+        (lose_shard, "model-00002-of-00002.safetensors", "missing", AGAIN),
+        (cut_config, "config.json", "no JSON", AGAIN),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_remedy(folder, spoil, name, reason, remedy):
+    assert find_damaged_file(folder) is None
+    spoil(folder)
+    damaged = find_damaged_file(folder)
+    assert damaged is not None
+    assert damaged.name == name
+    assert reason in damaged.reason
+    assert remedy in damaged.remedy
+    with pytest.raises(InputError) as refusal:
+        load_model(folder)
+    assert name in refusal.value.got
+    assert refusal.value.remedy == damaged.remedy
+    assert "hub" not in str(refusal.value)
+
+
+def test_an_index_beside_the_whole_weights_is_not_read(folder):
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": "model-9.safetensors"}}))
+    assert find_damaged_file(folder) is None
+
+
+def test_an_unknown_family_is_refused_by_its_name(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "blert"}))
+    with pytest.raises(InputError, match=r"'blert': install a version .* never run"):
+        load_model(folder)
