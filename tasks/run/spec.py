@@ -7,9 +7,13 @@ from pathlib import Path
 
 from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint
-from storage.uri import parse_location
 from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
+from tasks.run.existing_store import (
+    find_existing_store,
+    open_existing_store,
+    resolve_store_path,
+)
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
 from tasks.run.rows_selection import (
@@ -27,12 +31,6 @@ from tasks.study.study import Study, check_has_audit
 
 TRAIN, FINISH = "train", "finish"
 """Keys of the commits other than shards: the training table (first), the row of `runs` (last)."""
-LABELS_ONLY = (
-    "A study without [model] finds wrong labels: run `fastif mislabels` first, which shows them; "
-    "`fastif export mislabels` and `fastif review export` write them. Runs and reports need a "
-    "model and an audit, see `fastif init`."
-)
-"""Remedy where a study of labels only has no store yet."""
 
 
 @dataclass(frozen=True)
@@ -184,38 +182,6 @@ def open_store(plan: RunPlan) -> Store:
     store = Store.open(plan.store_path, plan.record.study)
     store.open_run(plan.record)
     return store
-
-
-def open_existing_store(study: Study) -> Store:
-    """Open the store of a study for reading.
-
-    Raises:
-        StoreError: The store does not exist.
-    """
-    try:
-        return Store.open(resolve_store_path(study), study.name, create=False)
-    except StoreError as error:
-        if study.has_audit or Path(error.where).exists():
-            raise
-        raise StoreError(error.where, error.expected, error.got, LABELS_ONLY) from None
-
-
-def find_existing_store(study: Study) -> Store | None:
-    """Open the store of a study for reading; None if it does not exist."""
-    try:
-        return open_existing_store(study)
-    except StoreError:
-        return None  # missing; other errors are raised when it is opened
-
-
-def resolve_store_path(study: Study) -> Path:
-    """Return the location of a study's store, relative to the study file or an S3 address.
-
-    Raises:
-        StoreError: The scheme is not supported, or the packages for S3 are not installed.
-    """
-    path = study.store.path
-    return parse_location(path if "://" in path else study.resolve(path))
 
 
 def find_finished_run(plan: RunPlan) -> Store | None:
