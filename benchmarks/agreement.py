@@ -101,7 +101,7 @@ def _rows(context: RunContext, sizes: Sizes, folder: Path) -> Rows:
     published = torch.stack(
         [load_file(folder / f"s_test-{t}.safetensors")["s_test"] for t in turns]
     )
-    exact = context.study.solver.solve(make_operator(context), gradient).value
+    exact = context.solver.solve(make_operator(context), gradient).value
     return Rows(ids, gradient, exact, published.to(gradient.device))
 
 

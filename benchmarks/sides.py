@@ -80,7 +80,7 @@ def run_ours(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict
     """Time the once-a-study work and a shard of queries, by parts and as one call of fastif."""
     loaded, k = peak_megabytes(), candidate_count(context)
     _, prefix = time_call(lambda: (get_train_examples(context), get_query_examples(context)))
-    factor, factoring = time_call(lambda: context.study.solver.factor(make_operator(context)))
+    factor, factoring = time_call(lambda: context.solver.factor(make_operator(context)))
     index, indexing = time_call(lambda: _index(context))
     searches = {
         "full": fastif.ExhaustiveSearch(_keep(context)),
@@ -118,7 +118,7 @@ def _attributor(
         context.objective,
         get_train_examples(context),
         make_operator(context),
-        context.study.solver,
+        context.solver,
     )
     return fastif.Attributor(*settings, search, factor)
 
@@ -133,7 +133,7 @@ def _parts(context: RunContext, searches: dict, factor: Factor, ids: Tensor) -> 
         lambda: compute_loss_gradients(gradients, get_query_examples(context), ids)
     )
     solution, solve = time_call(
-        lambda: context.study.solver.solve(make_operator(context), rhs, factor)  # noqa: F821
+        lambda: context.solver.solve(make_operator(context), rhs, factor)  # noqa: F821
     )
     del rhs
     rows, keep, near = solution.value, searches["full"].keep, searches["knn"]

@@ -9,31 +9,38 @@ An `Attributor` computes it from four parts: an **objective** (model, loss and p
 system, and a **search** for the training examples to score (all of them, or candidates).
 """
 
-from fastif.attribution.attribution import Attribution
-from fastif.attribution.attributor import Attributor
-from fastif.attribution.ensemble import Ensemble
-from fastif.attribution.group_removal import remove_group
-from fastif.attribution.influence import Influences, influence, self_influence
-from fastif.candidates import (
-    CandidateIndex,
-    ExhaustiveSearch,
-    NearestNeighbors,
-    SketchSearch,
-    UnionSearch,
-    compute_embeddings,
-)
-from fastif.curvature import Ekfac, GaussNewton, Hessian
-from fastif.data.examples import Examples, TensorExamples, all_ids
-from fastif.data.tokenized_text import TextExamples, encode
-from fastif.entry_points import audit
-from fastif.errors import InputError
-from fastif.gradients.per_example import Gradients
-from fastif.losses import BinaryCrossEntropy, CrossEntropy, SmoothHinge, SquaredError
-from fastif.models.objective import ModuleObjective, Objective
-from fastif.models.pretrained import load_model, load_tokenizer
-from fastif.models.transformer import TransformerObjective
-from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
-from fastif.training.fit import TrainingConfig, fit, predict
+import typing
+
+from fastif.lazy_exports import make_getattr as _make_getattr
+
+if typing.TYPE_CHECKING:
+    from fastif.attribution.attribution import Attribution
+    from fastif.attribution.attributor import Attributor
+    from fastif.attribution.ensemble import Ensemble
+    from fastif.attribution.group_removal import remove_group
+    from fastif.attribution.influence import Influences, influence, self_influence
+    from fastif.candidates import (
+        CandidateIndex,
+        ExhaustiveSearch,
+        NearestNeighbors,
+        SketchSearch,
+        UnionSearch,
+        compute_embeddings,
+    )
+    from fastif.curvature import Ekfac, GaussNewton, Hessian
+    from fastif.data.examples import Examples, TensorExamples, all_ids
+    from fastif.data.tokenized_text import TextExamples, encode
+    from fastif.entry_points import audit
+    from fastif.errors import InputError
+    from fastif.gradients.per_example import Gradients
+    from fastif.losses import BinaryCrossEntropy, CrossEntropy, SmoothHinge, SquaredError
+    from fastif.models.objective import ModuleObjective, Objective
+    from fastif.models.pretrained import load_model, load_tokenizer
+    from fastif.models.transformer import TransformerObjective
+    from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa, Spectral
+    from fastif.training.fit import TrainingConfig, fit, predict
+else:
+    __getattr__ = _make_getattr(__name__, __file__)
 
 __all__ = [
     "Attribution",

@@ -13,7 +13,7 @@ from tasks.audit.select_damping import choose_damping
 from tasks.audit.single_query import attribute_query, make_request, solve_repeat
 from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
-from tasks.results.summary import ExplainedQuery
+from tasks.results.explained_query import ExplainedQuery
 from tasks.run.spec import plan_run
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import wrap_library_errors

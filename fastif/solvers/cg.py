@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -10,16 +10,15 @@ from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator
 from fastif.numerics.blocked_dot import row_dots, row_norms
-from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
 from fastif.solvers.lanczos import Inverse
 from fastif.solvers.preconditioner import (
-    Preconditioner,
     check_preconditioner,
     estimate_preconditioner_cost,
     fit_preconditioner,
     make_preconditioner_inverse,
 )
+from fastif.solvers.settings import ConjugateGradientSettings
 from fastif.solvers.solver import (
     Factor,
     Solution,
@@ -33,7 +32,7 @@ from fastif.solvers.solver import (
 
 
 @dataclass(frozen=True)
-class ConjugateGradient(Solver):
+class ConjugateGradient(ConjugateGradientSettings, Solver):
     """Preconditioned conjugate gradients (Hestenes and Stiefel, 1952) for all queries at once.
 
     A + λI must be positive definite. All q right-hand sides share each pass over the examples, and
@@ -77,16 +76,6 @@ class ConjugateGradient(Solver):
     factor_depends_on_damping: ClassVar[bool] = False
     factor_fields: ClassVar[tuple[str, ...]] = ("preconditioner", "rank")
     remedy: ClassVar[str] = "Raise the damping: the curvature is not positive definite with it."
-
-    tolerance: float = 1e-3
-    max_steps: int = 200
-    preconditioner: Preconditioner = "none"
-    rank: int = 100
-    kind: Literal["cg"] = "cg"
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check_positive(self)
 
     def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)

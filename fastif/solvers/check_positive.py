@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import fields
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fastif.errors import InputError
-from fastif.solvers.solver import Solver
 
 
-def check_positive(solver: Solver) -> None:
+def check_positive(settings: Any) -> None:
     """Refuse numbers that are not positive and finite (a seed may be 0), and unknown literals.
 
     A tolerance may be at most 1, the relative residual of x = 0: above it, everything converges.
@@ -16,9 +15,9 @@ def check_positive(solver: Solver) -> None:
     Raises:
         InputError: With the name of the hyper-parameter.
     """
-    hints = get_type_hints(type(solver))
-    for item in fields(solver):  # type: ignore[arg-type]
-        value, allowed = getattr(solver, item.name), _allowed_words(hints[item.name])
+    hints = get_type_hints(type(settings))
+    for item in fields(settings):
+        value, allowed = getattr(settings, item.name), _allowed_words(hints[item.name])
         minimum = 0 if item.name == "seed" else math.ulp(0.0)
         if isinstance(value, str):
             is_valid, expected = value in allowed, " or ".join(f'"{option}"' for option in allowed)

@@ -1,7 +1,6 @@
 """Direct solver: LU factorisation of the dense damped matrix, for few parameters."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +10,7 @@ from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.definiteness import MIN_EIGENVALUE, compute_min_eigenvalue
+from fastif.solvers.settings import DirectSettings
 from fastif.solvers.solver import Factor, Solution, Solver, measure_residual, solve_finite_rows
 
 MAX_SIZE = 10_000
@@ -20,7 +20,7 @@ DENSE_COLUMNS = 64
 
 
 @dataclass(frozen=True)
-class Direct(Solver):
+class Direct(DirectSettings, Solver):
     """LU factorisation of the dense p x p matrix A + λI in double precision, for p up to 10,000.
 
     If A may be indefinite (a Hessian), the factor also holds its minimum eigenvalue.
@@ -37,11 +37,6 @@ class Direct(Solver):
         >>> Direct().solve(operator, torch.ones(1, 2)).value
         tensor([[0.5000, 0.2500]])
     """
-
-    requires_damping: ClassVar[bool] = False
-
-    kind: Literal["direct"] = "direct"
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
 
     def check(self, operator: DampedOperator) -> None:
         if operator.size > MAX_SIZE:

@@ -1,8 +1,8 @@
 """Dual solver: the exact damped Gauss-Newton inverse by the Woodbury identity."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,6 @@ from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cg import conjugate_gradients
-from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import (
     FLOAT32_BYTES,
     FLOAT64_BYTES,
@@ -32,6 +31,7 @@ from fastif.solvers.gram import (
     make_shifted_inverse,
 )
 from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
+from fastif.solvers.settings import DualSettings
 from fastif.solvers.solver import (
     Factor,
     ScoreFn,
@@ -55,7 +55,7 @@ TRACE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
-class Dual(Solver):
+class Dual(DualSettings, Solver):
     """Dual solver: the exact damped Gauss-Newton inverse by the Woodbury identity.
 
         (VᵀV / n + λI)⁻¹ b = (b - Vᵀ (K + λn I)⁻¹ V b) / λ,    K = V Vᵀ
@@ -102,16 +102,6 @@ class Dual(Solver):
     """
 
     factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
-    requires_factored: ClassVar[bool] = True
-
-    block_rows: int = field(default=128, metadata={"changes_answers": False})
-    rank: int | None = None
-    memory_mb: int = field(default=3200, metadata={"changes_answers": False})
-    kind: Literal["dual"] = "dual"
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check_positive(self)
 
     @property
     def factor_depends_on_damping(self) -> bool:  # type: ignore[override]

@@ -2,27 +2,25 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator
-from fastif.errors import InputError
 from fastif.numerics.blocked_dot import row_dots, row_norms
-from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.lanczos import max_eigenvalue, minibatch_eigenvalue_margin
 from fastif.solvers.neumann import NeumannSeries
 from fastif.solvers.preconditioner import (
-    Preconditioner,
     check_preconditioner,
     estimate_preconditioner_cost,
     fit_preconditioner,
     make_preconditioner_inverse,
 )
+from fastif.solvers.settings import LissaSettings
 from fastif.solvers.solver import (
     Factor,
     RepeatedSolver,
@@ -37,14 +35,10 @@ from fastif.solvers.solver import (
 SCALE = "scale"
 AUTO_DEPTH, SCALE_SWEEPS = 1000, 8
 """Assumed steps until convergence, and passes over the examples that determine the scale."""
-PRESETS: dict[str, dict[str, object]] = {
-    "fastif": {"depth": 1000, "repeats": 1, "batch": 1, "scale": 1e4, "preconditioner": "none"}
-}
-EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 
 
 @dataclass(frozen=True)
-class Lissa(RepeatedSolver):
+class Lissa(LissaSettings, RepeatedSolver):
     """LiSSA, a stochastic Neumann series on mini-batches (Agarwal, Bullins and Hazan, 2017).
 
         x ← x + (b - A_B x) / s    for J steps;  x → A⁻¹ b;  mean of T repeats
@@ -91,38 +85,6 @@ class Lissa(RepeatedSolver):
     remedy: ClassVar[str] = (
         "Leave out [solver] scale, raise the damping (a Hessian may need much), or use dual or cg."
     )
-
-    depth: int | Literal["auto"] = "auto"
-    repeats: int = 1
-    batch: int = 32
-    scale: float | Literal["auto"] = "auto"
-    tolerance: float = 0.1
-    max_steps: int = 10_000
-    seed: int = 0
-    preconditioner: Preconditioner = "none"
-    rank: int = 100
-    preset: Literal["fastif"] | None = None
-    kind: Literal["lissa"] = "lissa"
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check_positive(self)
-        defaults = {item.name: item.default for item in fields(self)}
-        for name, value in PRESETS.get(self.preset or "", {}).items():
-            configured = getattr(self, name)
-            if configured not in (defaults[name], value):
-                raise InputError(
-                    f"[solver] {name}",
-                    f'{value}, the value of the preset "{self.preset}"',
-                    f"{configured}",
-                    f"Remove {name} or the preset.",
-                )
-            object.__setattr__(self, name, value)
-
-    @property
-    def effective_damping(self) -> float | None:
-        """Effective damping λ of the preset: the paper's damping times its scale, or None."""
-        return EFFECTIVE_DAMPING.get(self.preset or "")
 
     def check(self, operator: DampedOperator) -> None:
         check_preconditioner(self.preconditioner, operator, self.rank)

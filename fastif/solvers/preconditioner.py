@@ -1,7 +1,6 @@
 """Preconditioners of the iterative solvers: spectral, importance-sampled Gauss-Newton, EK-FAC."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from fastif.curvature.ekfac.ekfac import Ekfac
 from fastif.curvature.ggn import GaussNewton
@@ -16,9 +15,8 @@ from fastif.solvers.sampled_preconditioner import (
     fit_sampled_factor,
     make_sampled_inverse,
 )
+from fastif.solvers.settings import Preconditioner
 from fastif.solvers.solver import Factor
-
-Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
 
 EKFAC_SWEEPS = 3
 """Passes over the examples for a fit of EK-FAC: two, and about one for the eigenvectors."""

@@ -1,17 +1,20 @@
 """Registry of the solvers that a study file may name."""
 
-from fastif.solvers.cg import ConjugateGradient
-from fastif.solvers.direct import Direct
-from fastif.solvers.dual import Dual
-from fastif.solvers.lissa import Lissa
-from fastif.solvers.solver import Solver
-from fastif.solvers.spectral import Spectral
+from fastif.solvers.settings import (
+    ConjugateGradientSettings,
+    DirectSettings,
+    DualSettings,
+    LissaSettings,
+    SolverSettings,
+    SpectralSettings,
+)
 
-SOLVERS: dict[str, type[Solver]] = {
-    "dual": Dual,
-    "cg": ConjugateGradient,
-    "spectral": Spectral,
-    "lissa": Lissa,
-    "direct": Direct,
+SOLVERS: dict[str, type[SolverSettings]] = {
+    "dual": DualSettings,
+    "cg": ConjugateGradientSettings,
+    "spectral": SpectralSettings,
+    "lissa": LissaSettings,
+    "direct": DirectSettings,
 }
-"""Solver classes by `kind`, in the order in which messages list them."""
+"""Records of the hyper-parameters by `kind`, in the order in which messages list them; a solver
+that is defined elsewhere is a record itself."""

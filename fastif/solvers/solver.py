@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,7 @@ from fastif.curvature.operator import DampedOperator
 from fastif.data.examples import Examples
 from fastif.numerics.blocked_dot import row_norms
 from fastif.solvers.cost import CG_SWEEPS, SolverCost, SolverProblem
+from fastif.solvers.settings import SolverSettings
 
 Factor = Mapping[str, Tensor]
 """Part of a solve that depends on the operator alone: named tensors, ready for safetensors."""
@@ -76,7 +77,7 @@ ScoreFn = Callable[[Tensor], TrainingScores]
 """Function from right-hand sides b [q p] to their scores of all training examples."""
 
 
-class Solver(ABC):
+class Solver(SolverSettings, ABC):
     """Interface of a solver: a frozen dataclass of hyper-parameters, which records how it solved.
 
     `factor` does the work that depends on the operator alone, and its result can be stored. `solve`
@@ -95,14 +96,6 @@ class Solver(ABC):
     factor_depends_on_damping: ClassVar[bool] = True
     factor_fields: ClassVar[tuple[str, ...]] = ()
     remedy: ClassVar[str] = "Raise the damping, or use the dual solver."
-    requires_damping: ClassVar[bool] = True
-    requires_factored: ClassVar[bool] = False
-    kind: Any  # a string, which each solver narrows to its own literal
-
-    @property
-    def effective_damping(self) -> float | None:
-        """Effective damping λ fixed by the hyper-parameters; None for most solvers."""
-        return None
 
     @property
     def ekfac_solver(self) -> "EkfacSolver | None":
@@ -114,7 +107,7 @@ class Solver(ABC):
         """This solver, if it averages independent repeats, which several workers can share."""
         return None
 
-    def check(self, operator: DampedOperator) -> None:  # noqa: B027  most solvers take any operator
+    def check(self, operator: DampedOperator) -> None:
         """Refuse an operator that this solver does not support, before any work is done.
 
         Raises:

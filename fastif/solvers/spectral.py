@@ -1,19 +1,18 @@
 """Spectral solver: the closed-form inverse of the EK-FAC approximation."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.ekfac.ekfac import Ekfac
-from fastif.curvature.ekfac.fit_spec import Labels
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import DampedOperator
 from fastif.errors import InputError
-from fastif.solvers.check_positive import check_positive
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.preconditioner import EKFAC_SWEEPS
+from fastif.solvers.settings import SpectralSettings
 from fastif.solvers.solver import (
     EkfacSolver,
     Factor,
@@ -25,7 +24,7 @@ from fastif.solvers.solver import (
 
 
 @dataclass(frozen=True)
-class Spectral(EkfacSolver):
+class Spectral(SpectralSettings, EkfacSolver):
     """Closed-form inverse of the EK-FAC approximation: x = (EK-FAC of A + λI)⁻¹ b.
 
     EK-FAC (George et al., 2018) is diagonal in a known eigenbasis, so its inverse divides by
@@ -64,24 +63,6 @@ class Spectral(EkfacSolver):
     factor_depends_on_damping: ClassVar[bool] = False
     factor_fields: ClassVar[tuple[str, ...]] = ("labels", "seed")
     remedy: ClassVar[str] = "Raise the damping."
-    requires_factored: ClassVar[bool] = True
-
-    labels: Labels = "auto"
-    negligible: float = 1e-3
-    tolerance: float = 1.0
-    seed: int = 0
-    kind: Literal["spectral"] = "spectral"
-    __pydantic_config__: ClassVar[dict] = {"extra": "forbid"}
-
-    def __post_init__(self) -> None:
-        check_positive(self)
-        if not self.negligible < 1:
-            raise InputError(
-                "[solver] negligible",
-                "a relative error below 1",
-                f"{self.negligible}",
-                "Remove it for the default, 0.001.",
-            )
 
     def check(self, operator: DampedOperator) -> None:
         if not isinstance(operator.operator, GaussNewton | Ekfac) or not operator.damping > 0:

@@ -60,8 +60,23 @@ app.add_typer(store_commands.app)
 app.add_typer(single_query_commands.app)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        out.print(f"fastif {version('fastif')}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
-def start() -> None:
+def start(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Silence Prefect's log, which would interrupt progress bars, before Prefect is imported."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     for name in ("FLOW_RUNS", "TASK_RUNS"):  # failures are raised too and would be printed twice
@@ -134,9 +149,9 @@ def top(
 ) -> None:
     """Show the most harmful and most helpful training examples of one query."""
     with report_errors():
-        from tasks.results.summary import explain_query
+        from tasks.results.explained_query import explain_query
         from tasks.run.lookup import find_position
-        from tasks.terminal.audit import render_explained_query, render_layers
+        from tasks.terminal.examples import render_explained_query
 
         _, store = open_study(study)
         name = resolve_run(store, run)
@@ -145,6 +160,7 @@ def top(
         if layers:
             from tasks.audit.layers import compute_layer_effects
             from tasks.run.spec import plan_run
+            from tasks.terminal.audit import render_layers
 
             out.print(render_layers(compute_layer_effects(plan_run(study, name), explained)))
 
@@ -159,9 +175,9 @@ def show(
 ) -> None:
     """Show one training example and the queries that it affects most."""
     with report_errors():
-        from tasks.results.summary import trace_example
+        from tasks.results.explained_query import trace_example
         from tasks.run.lookup import find_position
-        from tasks.terminal.audit import render_trace
+        from tasks.terminal.examples import render_trace
 
         _, store = open_study(study)
         name = resolve_run(store, run)

@@ -34,19 +34,21 @@ def report_errors() -> Iterator[None]:
 
     The environment variable FASTIF_TRACEBACK adds the traceback.
     """
-    from tasks.runtime.foreign_errors import (
-        LIBRARY_ERRORS,
-        TRACEBACK_VARIABLE,
-        format_error,
-        to_input_error,
-    )
-    from tasks.runtime.retries import USER_ERRORS
-
     try:
         yield
     except (typer.Exit, typer.Abort):
         raise
-    except LIBRARY_ERRORS as error:
+    except BaseException as error:  # imports take time, which only an error needs
+        from tasks.runtime.foreign_errors import (
+            LIBRARY_ERRORS,
+            TRACEBACK_VARIABLE,
+            format_error,
+            to_input_error,
+        )
+        from tasks.runtime.retries import USER_ERRORS
+
+        if not isinstance(error, LIBRARY_ERRORS):
+            raise
         is_user_error = isinstance(error, USER_ERRORS) or to_input_error(error) is not None
         if os.environ.get(TRACEBACK_VARIABLE):
             traceback.print_exc()
@@ -57,7 +59,7 @@ def report_errors() -> Iterator[None]:
 
 def open_study(study: Path) -> "tuple[Study, Store]":
     """Load a study and open its store for reading."""
-    from tasks.run.spec import open_existing_store
+    from tasks.run.store_access import open_existing_store
     from tasks.study.study import load_study
 
     loaded = load_study(study)

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markdown import Markdown
-from rich.table import Table
 
 from flows.cli.common import out, report_errors
 
@@ -33,6 +31,9 @@ def reproduce(
     An interrupted experiment continues with its next step.
     """
     with report_errors():
+        from rich.markdown import Markdown
+        from rich.table import Table
+
         from tasks.experiments.registry import ALIASES, EXPERIMENTS, resolve_name
         from tasks.experiments.run import check_experiment
 

@@ -36,7 +36,7 @@ def urgent(
         from flows.executor_config import parse_executor
         from tasks.audit.single_query import make_request
         from tasks.data.inputs import read_inputs
-        from tasks.terminal.audit import render_explained_query
+        from tasks.terminal.examples import render_explained_query
 
         executor = parse_executor(engine)
         make_request(

@@ -42,6 +42,7 @@ def takes_study(command: Callable[..., Any]) -> Callable[..., Any]:
         inspect.Parameter("study_option", keyword, default=None, annotation=_OPTION),
         inspect.Parameter("context", keyword, annotation=typer.Context),
     ]
+    default = signature.parameters["study"].default
     is_run_first = next(iter(signature.parameters)) == "run"
 
     @wraps(command)
@@ -55,8 +56,11 @@ def takes_study(command: Callable[..., Any]) -> Callable[..., Any]:
             is_typed = source is not None and source.name == "COMMANDLINE"
             chosen = _choose_study(study, study_option, is_typed)
             if chosen is None:
-                default = signature.parameters["study"].default
                 chosen = DEFAULT_STUDY if DEFAULT_STUDY.exists() else default
+            if default is not None:
+                from tasks.study.study import load_study
+
+                load_study(chosen)  # a faulty study is refused before anything slow is imported
             return command(study=chosen, **values)
 
     wrapped.__annotations__ = {each.name: each.annotation for each in parameters}

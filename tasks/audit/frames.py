@@ -24,7 +24,7 @@ def make_shard_frames(
     losses: Tensor,
 ) -> dict[str, pl.DataFrame]:
     """Return the tables `scores`, `solves` and `queries` of a shard."""
-    solver = "sketch" if context.has_sketch_scores else context.study.solver.kind
+    solver = "sketch" if context.has_sketch_scores else context.solver.kind
     return {
         "scores": make_scores_frame(ids, attribution.influences),
         "solves": make_solves_frame(ids, attribution.certificate, solver),

@@ -10,7 +10,7 @@ from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from storage import StoreError
 from tasks.planning.open_run import validate_run
 from tasks.results.evidence import Row
-from tasks.results.summary import ExplainedQuery
+from tasks.results.explained_query import ExplainedQuery
 from tasks.run.assemble import make_member_attributor
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import get_train_examples

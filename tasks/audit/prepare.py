@@ -111,7 +111,7 @@ def _count_reads(member: RunContext) -> int | None:
 def _write_factor(store: Store, member: RunContext) -> None:
     with progress_stage("curvature: factorization", _count_reads(member)) as track:
         operator = make_curvature(member, track(get_train_examples(member)), member.damping)
-        factor = add_min_eigenvalue(operator, member.study.solver.factor(operator))
+        factor = add_min_eigenvalue(operator, member.solver.factor(operator))
         require_positive_definite(operator, factor)  # refused before the first shard
     if factor:
         store.write_artifact(

@@ -65,7 +65,7 @@ def _choose_by_spectrum(members: list[RunContext]) -> None:
 
 def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
     """Select the damping of several models with the same retrainings."""
-    count, solver = len(context.query_texts), context.study.solver
+    count, solver = len(context.query_texts), context.solver
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_QUERIES].sort().values
     halves = sample_halves(len(context.train_texts), HALVES, seed=0)

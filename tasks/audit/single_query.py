@@ -21,13 +21,14 @@ from fastif import InputError
 from fastif.curvature import DampedOperator
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import Factor, Solution, Solver
+from fastif.solvers.build import build_solver
 from fastif.solvers.solver import RepeatedSolver
 from storage import StoreError, compute_fingerprint
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.planning.open_run import lease_run
 from tasks.results.evidence import Row
-from tasks.results.summary import ExplainedQuery
+from tasks.results.explained_query import ExplainedQuery
 from tasks.run.artifact_keys import factor_digest
 from tasks.run.artifacts import read_factor
 from tasks.run.assemble import get_provenance, make_member_attributor
@@ -95,8 +96,9 @@ def require_repeated_solver(study: Study) -> RepeatedSolver:
     Raises:
         InputError: The solver has no repeats.
     """
-    if study.solver.repeated_solver is not None:
-        return study.solver.repeated_solver
+    solver = build_solver(study.solver).repeated_solver
+    if solver is not None:
+        return solver
     raise InputError(
         "[solver] kind",
         '"lissa", which has repeats that run in parallel',

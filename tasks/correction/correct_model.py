@@ -100,7 +100,7 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
             cache_hidden_states(context.objective, _encode_table(context, source), context.study),
             source.ids,
         )
-    solver, operator, store = context.study.solver, make_operator(context), context.existing_store
+    solver, operator, store = context.solver, make_operator(context), context.existing_store
     factor = read_factor(store, factor_digest(context)) if store else None
     factor = factor or solver.factor(operator)
 

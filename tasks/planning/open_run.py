@@ -174,7 +174,7 @@ def _check_run(context: RunContext) -> None:
     _ = get_provenance(context)  # raises if the label order differs from training
     damping = 1.0 if context.study.fixed_damping is None else context.study.fixed_damping
     operator = make_curvature(context, context.train_texts, damping)
-    context.study.solver.check(operator)
+    context.solver.check(operator)
     if context.study.curvature.leverage == "on":
         check_leverage(operator, context.train_texts)
     rows, factor_rows = len(context.train_texts), make_solver_problem(context).factor_rows

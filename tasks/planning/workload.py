@@ -189,7 +189,7 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
     study, inputs = context.study, context.plan.inputs
     run = study.run
     return Workload(
-        solver=study.solver,
+        solver=context.solver,
         candidates=context.candidates,
         methods=study.candidates.methods,
         certificate_rows=study.certificate.rows,
@@ -224,7 +224,7 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
 
 def count_factor_examples(context: RunContext) -> int:
     """Return the number of examples in the factorization; 0 for solvers without a factor."""
-    return context.study.solver.estimate_cost(make_solver_problem(context)).factor_examples
+    return context.solver.estimate_cost(make_solver_problem(context)).factor_examples
 
 
 def _measure_table(texts: fastif.TextExamples, table: Table) -> TableSize:

@@ -12,13 +12,9 @@ from fastif.evaluation.select_k import KSelection
 from storage import (
     Store,
     filter_slice,
-    find_affected_queries,
-    find_most_harmful,
-    find_most_helpful,
     find_quarantined,
     find_worst_queries,
     join_examples,
-    join_queries,
     rank_harmful_rows,
 )
 from tasks.models.label_order import LabelReordering, find_better_label_order
@@ -39,6 +35,7 @@ from tasks.results.diagnostics import (
     warn_diagnostics,
 )
 from tasks.results.evidence import Row, parse_count
+from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.slice_accuracy import rank_slices
 from tasks.run.method_choice import MethodSelection, describe_method_selection
@@ -46,17 +43,6 @@ from tasks.run.rows_selection import RowsSelection
 from tasks.run.selections import DAMPING, METHOD, ROWS, K
 
 WORST, EACH, SLICES = 5, 3, 8
-COLUMNS = ("id", "text", "text_pair", "label", "prediction")
-TRAIN_COLUMNS = (*COLUMNS, "trained")
-
-
-@dataclass(frozen=True)
-class ExplainedQuery:
-    """A query with its most harmful and most helpful training examples."""
-
-    query: Row
-    harmful: list[Row]
-    helpful: list[Row]
 
 
 @dataclass(frozen=True)
@@ -235,26 +221,6 @@ def _read_most_harmful(store: Store, run: str) -> list[Row]:
     wrong = filter_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
     rows = join_examples(rank_harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
-
-
-def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
-    """The k most harmful and the k most helpful training examples of one query."""
-    scores, train = store.scan("scores", run), store.scan("train", run)
-    row = store.scan("queries", run).filter(pl.col("query") == query).collect().to_dicts()[0]
-    solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
-    examples = [
-        join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
-        for select_rows in (find_most_harmful, find_most_helpful)
-    ]
-    return ExplainedQuery(row | solve, *examples)
-
-
-def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
-    """Return a training example and the k queries that it affects most."""
-    row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
-    affected = find_affected_queries(store.scan("scores", run), train)
-    rows = join_queries(affected.head(k), store.scan("queries", run), COLUMNS)
-    return row, rows.collect().to_dicts()
 
 
 def _rank_first_group(queries: pl.DataFrame) -> list[Row]:

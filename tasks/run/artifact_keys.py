@@ -20,7 +20,7 @@ def _index_digest(context: RunContext, method: IndexSection) -> str:
 
 def factor_digest(context: RunContext) -> str:
     """Return the cache key of the solver's factor of the curvature."""
-    solver, curvature = context.study.solver, _curvature_settings(context)
+    solver, curvature = context.solver, _curvature_settings(context)
     loss = context.study.loss_settings
     if not solver.factor_depends_on_damping:
         del curvature["damping"]
@@ -47,7 +47,7 @@ def damping_digest(context: RunContext) -> str:
         **study.loss_settings,
         "attributed": list(context.objective.space.names),
         "curvature": _curvature_settings(context),
-        "approximate": None if study.solver.ekfac_solver is None else _solver_fields(context),
+        "approximate": None if context.solver.ekfac_solver is None else _solver_fields(context),
     }
     if study.training is not None:  # retraining is compared on the queries
         inputs |= {"queries": parts["queries"], "recipe": parts["recipe"]}
@@ -103,7 +103,7 @@ def _curvature_settings(context: RunContext) -> dict[str, object]:
 
 def _solver_fields(context: RunContext) -> dict[str, object]:
     """Return the fields of the solver that its factor depends on."""
-    solver = context.study.solver
+    solver = context.solver
     return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
 
 

@@ -31,7 +31,7 @@ def make_member_attributor(context: RunContext, search: Search) -> fastif.Attrib
         context.objective,
         get_train_examples(context),
         make_operator(context),
-        context.study.solver,
+        context.solver,
         search,
         read_factor(context.store, factor_digest(context)),
         certify_rows=context.study.certificate.rows,

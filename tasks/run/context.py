@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import fastif
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_k import KSelection
+from fastif.solvers import Solver
+from fastif.solvers.build import build_solver
 from storage import Store
 from tasks.run.selections import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
@@ -70,6 +72,11 @@ class RunContext:
     def study(self) -> Study:
         """Study file."""
         return self.plan.inputs.study
+
+    @property
+    def solver(self) -> Solver:
+        """Solver of the linear systems."""
+        return build_solver(self.study.solver)
 
     @property
     def store(self) -> Store:

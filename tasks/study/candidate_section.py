@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from fastif.candidates import IndexSearch, Search
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import CheckCount, Name, Section
 from tasks.study.index_cost import IndexCost, IndexProblem
 from tasks.study.validation_errors import make_validation_error
+
+if TYPE_CHECKING:  # a study is read without torch
+    from fastif.candidates import IndexSearch, Search
 
 K_GUESS_DIVISOR = 10
 """Divisor of the number of rows that gives a guess of k where it is not chosen yet."""
@@ -101,7 +103,7 @@ class CandidateSection(Section):
             miss_rate *= (1 - share) ** (queries**method.distinct_exponent)
         return rows * (1 - miss_rate)
 
-    def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
+    def make_search(self, rows: int, methods: "Sequence[IndexSearch]") -> "Search":
         """Make the search of candidates for the attributor.
 
         Args:

@@ -4,16 +4,18 @@ The docstring of a field is shown in the error message when the field is missing
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fastif.candidates import ExhaustiveSearch, IndexSearch, Search, UnionSearch
 from tasks.study.candidate_section import CandidateSection, IndexSection
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import CheckCount
 from tasks.study.index_sections import AnyMethod, KnnSection, SketchSection
 from tasks.study.validation_errors import make_validation_error
+
+if TYPE_CHECKING:  # a study is read without torch
+    from fastif.candidates import IndexSearch, Search
 
 
 class UnionSection(CandidateSection):
@@ -35,8 +37,10 @@ class UnionSection(CandidateSection):
         """Pairs of the place in the study file and the method."""
         return [(f"[candidates] of[{i + 1}]", method) for i, method in enumerate(self.of)]
 
-    def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
+    def make_search(self, rows: int, methods: "Sequence[IndexSearch]") -> "Search":
         """Make a search that joins the candidates of all methods."""
+        from fastif.candidates import UnionSearch
+
         return UnionSearch(methods)
 
     @model_validator(mode="after")
@@ -102,8 +106,10 @@ class FullScanSection(CandidateSection):
         """Number of training rows, since all are scored."""
         return rows
 
-    def make_search(self, rows: int, methods: Sequence[IndexSearch]) -> Search:
+    def make_search(self, rows: int, methods: "Sequence[IndexSearch]") -> "Search":
         """Make a full scan in the precision or with the rank of the section."""
+        from fastif.candidates import ExhaustiveSearch
+
         return ExhaustiveSearch(self.keep, self.precision == "bfloat16", self.rank)
 
 

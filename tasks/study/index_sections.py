@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
 from fastif.solvers.cost import FLOAT32_BYTES
 from tasks.study.candidate_section import IndexSection
 from tasks.study.errors import Problem, format_value
@@ -103,6 +102,8 @@ class SketchSection(IndexSection):
 
     def guess_k(self, rows: int) -> int:
         """Guess k: twice the target size on the grid, or a tenth of the rows if that is less."""
+        from fastif.evaluation.select_k import TOP_SIZE, make_k_grid
+
         grid = [k for k in make_k_grid(rows) if k >= K_GUESS_FACTOR * TOP_SIZE]
         return min([*grid, super().guess_k(rows)])
 

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BeforeValidator, Field
 
-import fastif
-from fastif.losses import balanced_weights
 from tasks.study.errors import Problem, format_value, suggest
 from tasks.study.fields import Section
 from tasks.study.validation_errors import make_validation_error
+
+if TYPE_CHECKING:  # a study is read without torch
+    from fastif import CrossEntropy
 
 
 def _parse_class_weights(value: Any) -> Any:
@@ -85,7 +85,7 @@ class TrainingLoss(Section):
         """Settings that the loss of one example depends on."""
         return self.model_dump(mode="json", include={"label_smoothing", "class_weights"})
 
-    def build(self, labels: Sequence[int], num_classes: int) -> fastif.CrossEntropy:
+    def build(self, labels: Sequence[int], num_classes: int) -> "CrossEntropy":
         """Build the loss.
 
         Args:
@@ -95,7 +95,11 @@ class TrainingLoss(Section):
         Raises:
             InputError: balanced weights, but a label without training rows.
         """
+        import torch
+
+        from fastif.losses import CrossEntropy, balanced_weights
+
         weights = self.class_weights
         if weights == "balanced":
             weights = balanced_weights(torch.tensor(list(labels)), num_classes)
-        return fastif.CrossEntropy(self.label_smoothing, weights)
+        return CrossEntropy(self.label_smoothing, weights)

@@ -1,8 +1,7 @@
 """The study file: model, tables and settings of an audit or of a search for wrong labels.
 
 A study is a TOML file. `load_study` reads it into frozen records, or raises one `StudyError` that
-lists every problem. The solvers are the records of `fastif.solvers` themselves, so importing this
-module imports torch.
+lists every problem. It needs no torch, so a faulty study is refused at once.
 """
 
 import codecs
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from fastif.solvers import Dual
+from fastif.solvers.settings import DualSettings
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.cross_checks import find_contradictions
@@ -66,7 +65,7 @@ class Study(Section):
     parameters: Parameters = Parameters()
     loss: TrainingLoss = TrainingLoss()
     curvature: Curvature
-    solver: AnySolver = Dual()
+    solver: AnySolver = DualSettings()
     candidates: AnyCandidates
     certificate: CertificateSection = CertificateSection()
     run: Run = Run()

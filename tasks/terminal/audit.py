@@ -1,4 +1,4 @@
-"""Panels for the terminal: summary of an audit, one query, one training example."""
+"""Panels for the terminal: summary of an audit, and effects by layer."""
 
 from collections.abc import Iterator
 
@@ -9,13 +9,16 @@ from rich.text import Text
 
 from tasks.audit.layers import LayerEffects
 from tasks.results.diagnostics import format_loss
-from tasks.results.evidence import Row
 from tasks.results.group_names import format_group_value
-from tasks.results.summary import ExplainedQuery, Summary
+from tasks.results.summary import Summary
 from tasks.results.summary_markdown import format_truncated_counts
 from tasks.study.command_lines import format_command
-
-NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
+from tasks.terminal.examples import (
+    format_example,
+    format_text,
+    make_two_column_table,
+    render_explained_query,
+)
 
 
 def render_summary(summary: Summary) -> RenderableType:
@@ -26,31 +29,6 @@ def render_summary(summary: Summary) -> RenderableType:
         _facts_panel(summary),
         *_warning_panels(summary),
     )
-
-
-def render_explained_query(explained: ExplainedQuery) -> RenderableType:
-    """Render a query with its most harmful and most helpful training examples."""
-    query = explained.query
-    head = Text.assemble(
-        (f"{query['label']}", "bold green"),
-        " but predicted " if not query["correct"] else ", predicted correctly",
-        "" if query["correct"] else (f"{query['prediction'] or 'nothing'}", "bold red"),
-        f"   loss {format_loss(query['loss'])} nats\n",
-        _format_text(query, ""),
-    )
-    if query["reason"]:
-        reason = Text(f"\nquarantined, without scores. {query['reason']}", style="bold red")
-        return _query_panel(query, Group(head, reason))
-    harmful = _render_effects(explained.harmful, "red")
-    helpful = _render_effects(explained.helpful, "green")
-    body = Group(
-        head,
-        Text("\nharmful: without this row the loss would fall", style="red italic"),
-        harmful,
-        Text("helpful: without this row the loss would rise", style="green italic"),
-        helpful,
-    )
-    return _query_panel(query, body)
 
 
 def render_layers(layers: LayerEffects) -> RenderableType:
@@ -76,72 +54,13 @@ def render_layers(layers: LayerEffects) -> RenderableType:
     return Panel(table, title=title, title_align="left")
 
 
-def _query_panel(query: Row, body: Group) -> RenderableType:
-    return Panel(body, title=Text(f"query {query['id']}"), title_align="left")
-
-
-def _render_effects(rows: list[Row], style: str) -> RenderableType:
-    """Render one training example per row: effect on the left, label, id and text on the right."""
-    if not rows:
-        return Text("  none among the candidates", style="dim")
-    table = _make_two_column_table()
-    for row in rows:
-        name = f"{row['train_id']}{NOT_TRAINED if row['train_trained'] is False else ''}"
-        description = _format_example(f"{row['train_label']}", name, _format_text(row, "train_"))
-        spread = "" if row["spread"] is None else f"\n±{row['spread']:.4f}"
-        table.add_row(Text(f"{row['removal_effect']:+.4f}{spread}", style=style), description)
-    return table
-
-
-def render_trace(row: Row, affected: list[Row]) -> RenderableType:
-    """Render a training example with the queries that it affects most."""
-    head = Text.assemble(
-        (f"{row['label']}", "bold"),
-        f"   loss {format_loss(row['loss'])} "
-        f"nats{NOT_TRAINED if row['trained'] is False else ''}\n",
-        _format_text(row, ""),
-        "\n",
-    )
-    table = _make_two_column_table()
-    for query in affected:
-        effect = float(str(query["removal_effect"]))
-        label = f"{query['query_label']}, predicted {query['query_prediction'] or 'nothing'}"
-        table.add_row(
-            Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
-            _format_example(label, f"{query['query_id']}", _format_text(query, "query_")),
-        )
-    rows = table if affected else Text("not a candidate of any query", style="dim")
-    note = Text(
-        "removal effects in nats: below 0 the row harms the query, above 0 it helps", style="dim"
-    )
-    return Panel(Group(head, rows, note), title=Text(f"train {row['id']}"), title_align="left")
-
-
-def _make_two_column_table() -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 1), expand=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(ratio=1)
-    return table
-
-
-def _format_example(label: str, name: str, text: Text) -> Text:
-    return Text.assemble((label, "bold"), (f"  {name}\n", "dim"), text)
-
-
-def _format_text(row: Row, prefix: str) -> Text:
-    """Return the one or two texts of an example, without interpreting markup."""
-    pair = row[f"{prefix}text_pair"]
-    text = Text(f"{row[f'{prefix}text']}")
-    return text if pair is None else text.append("\n→ ", style="bold").append(f"{pair}")
-
-
 def _most_harmful_panel(summary: Summary) -> RenderableType:
-    table = _make_two_column_table()
+    table = make_two_column_table()
     for row in summary.most_harmful:
         count = f"{row['train_label']}, harms {row['harmful_queries']} wrongly predicted queries"
         effect = Text(f"{row['harmful_effect']:+.4f}", style="red")
         table.add_row(
-            effect, _format_example(count, f"{row['train_id']}", _format_text(row, "train_"))
+            effect, format_example(count, f"{row['train_id']}", format_text(row, "train_"))
         )
     rows = table if summary.most_harmful else Text("none", style="dim")
     title = "most harmful to wrongly predicted queries: summed effects, nats"

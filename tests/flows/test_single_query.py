@@ -22,7 +22,7 @@ from tasks.planning.start_run import start_run
 from tasks.run.assemble import get_provenance, make_member_attributor
 from tasks.run.hidden_states import get_query_examples
 from tasks.run.spec import plan_run
-from tasks.terminal.audit import render_explained_query
+from tasks.terminal.examples import render_explained_query
 
 LISSA = {"kind": "lissa", "repeats": 3, "batch": 8, "depth": 12, "scale": 50.0}
 

@@ -5,7 +5,7 @@ import tiny
 from command_line import run, run_refused
 
 from tasks.audit.layers import compute_layer_effects
-from tasks.results.summary import explain_query
+from tasks.results.explained_query import explain_query
 from tasks.run.spec import plan_run
 
 

@@ -36,7 +36,7 @@ def test_a_factorization_takes_the_forecast_number_of_examples(world, rows, batc
     curvature = make_curvature(
         context, ProgressExamples(get_train_examples(context), taken.append), context.damping
     )
-    factor = context.study.solver.factor(curvature)
+    factor = context.solver.factor(curvature)
     # One more may be read first, to count its columns.
     assert sum(taken) - count_factor_examples(context) in (0, 1)
     assert len(factor["kernel"]) == (rows or tiny.TRAIN)
@@ -69,7 +69,7 @@ def test_each_factor_row_of_three_labels_is_counted(world, monkeypatch):
             yield tile
 
     monkeypatch.setattr(fastif.GaussNewton, "factor_rows", count_tiles)
-    kernel = context.study.solver.factor(make_operator(context))["kernel"]
+    kernel = context.solver.factor(make_operator(context))["kernel"]
     work = estimate_work(make_workload(context, list_planned_shards(plan)))["curvature"]
     assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
@@ -101,7 +101,7 @@ def test_a_certificate_takes_the_forecast_number_of_examples(world, curvature, r
     taken = []
     train = ProgressExamples(get_train_examples(context), taken.append)
     operator = make_curvature(context, train, 0.1)
-    solver = context.study.solver
+    solver = context.solver
     factor = solver.factor(operator)
     counts = []
     for work in (
@@ -132,13 +132,13 @@ def test_the_dual_solver_on_all_rows_takes_each_row_once_a_shard(world):
         plan, context = plan_study(study)
         work = estimate_work(make_workload(context, list_planned_shards(plan)))
         expected = sum(work[name].gradients for name in ("solve", "certificate", "score"))
-        factor = context.study.solver.factor(make_operator(context))
+        factor = context.solver.factor(make_operator(context))
         taken = []
         attributor = fastif.Attributor(
             context.objective,
             train := ProgressExamples(get_train_examples(context), taken.append),
             make_curvature(context, train, context.damping),
-            context.study.solver,
+            context.solver,
             factor=factor,
             certify_rows=0,
         )

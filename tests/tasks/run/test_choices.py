@@ -55,7 +55,7 @@ def test_an_open_context_gets_selections_of_other_processes(tmp_path):
     second = resolve_choices(second)
     assert second.damping_choice == CHOSEN
     assert second.damping == 0.1 + 0.02
-    assert (factor_digest(second) != undamped) == first.study.solver.factor_depends_on_damping
+    assert (factor_digest(second) != undamped) == first.solver.factor_depends_on_damping
     first = resolve_choices(first)
     K.write(first.store, k_digest(first), KSelection(2, 0.9, 100, 16, TRIALS))
     second = resolve_choices(second)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
+from fastif.solvers.build import build_solver
 from tasks.study.candidates import FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
 from tasks.study.study import Study, load_study
@@ -21,7 +22,7 @@ def test_values_and_defaults(tmp_path):
     assert study.parameters.attributed == "last:2"
     assert study.curvature.kind == "gauss-newton"
     assert study.curvature.rows == "auto"
-    assert study.solver == ConjugateGradient()
+    assert build_solver(study.solver) == ConjugateGradient()
     assert study.candidates == KnnSection(k=5)
     assert (study.run.shard_size, study.run.batch_size) == (8, 32)
     assert study.training is None
@@ -54,7 +55,7 @@ def test_paths_resolve_from_the_folder_of_the_file(tmp_path):
 )
 def test_each_solver_with_its_own_keys(tmp_path, lines, solver):
     study = load_study(write_changed(tmp_path, ('kind = "cg"', lines)))
-    assert study.solver == solver
+    assert build_solver(study.solver) == solver
     again = Study.model_validate_json(study.model_dump_json(), strict=True)
     assert again.model_dump() == study.model_dump()
 
@@ -123,6 +124,6 @@ def test_the_example_study_has_the_documented_settings():
     study = load_study(NLI)
     assert study.labels == ("entailment", "non-entailment")
     assert study.candidates == SketchSection(k=200, dimensions=512)
-    assert study.solver == Dual()
+    assert build_solver(study.solver) == Dual()
     assert study.training is not None
     assert study.training.base.startswith("package:")
