@@ -101,7 +101,7 @@ def factor_curvature(ref: RunRef) -> list[str]:
 
 def _count_reads(member: RunContext) -> int | None:
     """Count the rows that a factorization reads; None if its stopping rule decides."""
-    solver = member.study.solver
+    solver = member.solver
     if solver.kind == "spectral" or getattr(solver, "preconditioner", None) == "ekfac":
         return None if solver.kind == "lissa" else EKFAC_PASSES * make_solver_problem(member).rows
     is_counted = solver.kind in ("dual", "direct") and getattr(solver, "rank", None) is None

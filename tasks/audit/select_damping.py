@@ -58,7 +58,7 @@ def _choose_by_spectrum(members: list[RunContext]) -> None:
     for member in members:
         choice = select_damping_by_spectrum(
             make_gauss_newton(member, get_train_examples(member)),
-            is_ekfac=member.study.solver.ekfac_solver is not None,
+            is_ekfac=member.solver.ekfac_solver is not None,
         )
         DAMPING.write(member.store, damping_digest(member), choice)
 
