@@ -31,7 +31,7 @@ def select_rows(context: RunContext) -> RowsSelection:
     train = len(context.train_texts)
     problem = make_solver_problem(context)
     all_rows = replace(problem, rows=train)
-    is_linear = not context.study.solver.estimate_cost(all_rows).factor_products
+    is_linear = not context.solver.estimate_cost(all_rows).factor_products
     if is_linear or context.study.curvature.leverage == "on":
         return RowsSelection(None, train)
     seconds = estimate_nominal_seconds(context, train)
@@ -50,7 +50,7 @@ def select_rows(context: RunContext) -> RowsSelection:
 def estimate_nominal_seconds(context: RunContext, rows: int) -> float:
     """Estimate the time of the factor and of all solves at nominal rates."""
     problem = replace(make_solver_problem(context), rows=rows)
-    cost = context.study.solver.estimate_cost(problem)
+    cost = context.solver.estimate_cost(problem)
     shards = len(context.plan.record.list_shards())
     examples = cost.factor_examples + shards * cost.solve_examples
     tokens = float(context.train_texts.lengths.double().mean())
