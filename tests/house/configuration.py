@@ -1,10 +1,13 @@
 """The page of the study file: every key with type, default and meaning, from its models."""
 
 from collections.abc import Iterator
+from inspect import getdoc
 from typing import Any
 
 from griffe import Docstring, DocstringSectionKind
 
+from fastif.solvers.build import build_solver
+from fastif.solvers.registry import SOLVERS
 from tasks.study.study import Study
 from tests.house.prose import ROOT
 
@@ -25,6 +28,8 @@ def render_page() -> str:
     """The page as Markdown."""
     schema = Study.model_json_schema()
     records = schema["$defs"]
+    for settings in SOLVERS.values():  # their keys are explained where the algorithm is
+        records[settings.__name__]["description"] = getdoc(type(build_solver(settings())))
     scalars, sections = {}, []
     for key, value in schema["properties"].items():
         kinds = [_resolve(kind, records) for kind in _list_kinds(value)]
