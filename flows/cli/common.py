@@ -59,7 +59,7 @@ def report_errors() -> Iterator[None]:
 
 def open_study(study: Path) -> "tuple[Study, Store]":
     """Load a study and open its store for reading."""
-    from tasks.run.store_access import open_existing_store
+    from tasks.run.existing_store import open_existing_store
     from tasks.study.study import load_study
 
     loaded = load_study(study)

@@ -24,7 +24,6 @@ from tasks.run.rows_selection import (
     set_rows,
 )
 from tasks.run.selections import ROWS
-from tasks.run.store_access import find_existing_store, open_existing_store, resolve_store_path
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.any_solver import AnySolver
 from tasks.study.joined_errors import call_all
