@@ -1,14 +1,19 @@
 """Labelled tables of a study, validated before anything is computed."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tasks.data.column_notes import describe_giveaway, describe_groups
+from tasks.data.column_types import cast_to_text
+from tasks.data.columns import to_dotted
+from tasks.data.decimals import decide_decimal
 from tasks.data.file_scanners import ROW
 from tasks.data.raw_table import RawTable
 from tasks.data.readers import read_source
@@ -40,6 +45,7 @@ class Table:
         digest: SHA-256 of ids, texts, labels and groups in order, independent of the file format.
         place: Name of the source for messages.
         measurements: Values of features or pixels of images; None for texts.
+        notes: Sentences on what was detected in the file, and on columns that may be unintended.
     """
 
     ids: list[str]
@@ -50,6 +56,7 @@ class Table:
     digest: str
     place: str
     measurements: Measurements | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -93,8 +100,10 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     if opened.frame.is_empty():
         problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
         raise StudyError(opened.place, [problem])
-    frame = _cast_to_text(source, opened)
-    problems = [problem for name in source.text for problem in find_text_problems(frame, name)]
+    opened = decide_decimal(opened, source.features, role)
+    frame = cast_to_text(source, opened, labels)
+    # The second text of a pair may be empty.
+    problems = [problem for name in source.text[:1] for problem in find_text_problems(frame, name)]
     problems += find_label_problems(frame, source.label, labels, opened)
     problems += find_id_problems(frame, source.id) if source.id else []
     if problems:
@@ -102,9 +111,11 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     if source.text:
         texts = frame[source.text[0]].to_list()
         pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
-        return _make_table(frame, source, labels, opened.place, texts, pairs, None)
-    rows, texts = read_measurements(source, opened)
-    return _make_table(frame, source, labels, opened.place, texts, None, rows)
+        table = _make_table(frame, source, labels, opened.place, texts, pairs, None)
+    else:
+        rows, texts = read_measurements(source, opened, frame[source.label])
+        table = _make_table(frame, source, labels, opened.place, texts, None, rows)
+    return dataclasses.replace(table, notes=tuple(_list_notes(source, opened, frame, role)))
 
 
 def check_tables(study: "Study", train: Table, queries: Table) -> None:
@@ -167,7 +178,7 @@ def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
             f"[{role}] {key}",
             f"a column {format_value(name)}",
             f"the columns {available}",
-            suggest(name, opened.available) or f"set {key} to one of these columns",
+            _suggest_column(name, opened.available) or f"set {key} to one of these columns",
         )
         for key, name in missing
     ]
@@ -175,42 +186,31 @@ def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
         raise StudyError(opened.place, problems)
 
 
-def _cast_to_text(source: TableSource, opened: RawTable) -> pl.DataFrame:
-    """Cast every column to text; columns of unsupported types are refused.
-
-    Whole numbers and true/false are allowed except in a text column, and groups can also be
-    fractions or dates.
-    """
-    frame, problems = opened.frame, []
-    roles = dict.fromkeys(source.groups, "text, numbers or dates")
-    roles |= {name: "text or whole numbers" for name in (source.label, source.id) if name}
-    roles |= dict.fromkeys(source.text, "text")
-    for name, expected in roles.items():
-        column = frame[name]
-        if name == source.label and name in opened.class_names:
-            names = dict(enumerate(opened.class_names[name]))
-            column = column.replace_strict(names, default=None, return_dtype=pl.String)
-        if not _is_readable(column.dtype, expected):
-            change = "use another column, or save this one as text"
-            problems.append(Problem(f"column {name}", expected, str(column.dtype), change))
-            continue
-        words = column.cast(pl.String)
-        # Names are normalized for comparison; texts are passed to the tokenizer unchanged.
-        words = words if name in source.text else words.str.normalize("NFC")
-        frame = frame.with_columns(words.alias(name))
-    if problems:
-        raise StudyError(opened.place, problems)
-    return frame
+def _suggest_column(name: str, available: Sequence[str]) -> str:
+    """Return the column closest to a name; fields of nested columns are named with dots."""
+    dotted = to_dotted(name)
+    if dotted != name and dotted in available:
+        return f"fields of nested columns are named with dots: write {format_value(dotted)}"
+    return suggest(dotted, available)
 
 
-def _is_readable(dtype: pl.DataType, expected: str) -> bool:
-    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null):
-        return True
-    if expected == "text":
-        return False
-    is_whole = dtype.is_integer() or dtype == pl.Boolean
-    is_ordered = dtype.is_numeric() or (dtype.is_temporal() and not isinstance(dtype, pl.Duration))
-    return is_whole or (expected.endswith("dates") and is_ordered)
+def _list_notes(
+    source: TableSource, opened: RawTable, frame: pl.DataFrame, role: str
+) -> Iterator[str]:
+    """Yield what was detected in a file, and notes on columns that may be unintended."""
+    detected = [f"{key} = {format_value(value)}" for key, value in opened.detected.items()]
+    forms = [*([f"{opened.compression} compression"] if opened.compression else []), *detected]
+    if forms:
+        yield f"[{role}] {opened.place}: detected {', '.join(forms)}"
+    yield from (f"[{role}] {opened.place}: {note}" for note in opened.notes)
+    for name in source.text:
+        for note in describe_giveaway(name, frame[name], frame[source.label]):
+            yield f"[{role}] {note}"
+    for name in source.text[1:]:
+        if not any(frame[name]):
+            yield f"[{role}] the second text, {name}, is empty in all rows"
+    for name in source.groups:
+        yield from (f"[{role}] {note}" for note in describe_groups(name, frame[name].to_list()))
 
 
 def _make_table(

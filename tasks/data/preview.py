@@ -1,14 +1,17 @@
 """Preview of a table file of unknown form: all columns of its first rows, and what was detected."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from tasks.data.decimals import detect_decimal
 from tasks.data.file_scanners import ROW
 from tasks.data.read_options import ReadOptions
 from tasks.data.readers import read_file
+from tasks.data.undecided import UndecidedError
 
 
 @dataclass(frozen=True)
@@ -43,4 +46,6 @@ def preview_table(path: Path, rows: int = 1000, options: ReadOptions | None = No
             names the key of `[train]` that decides it.
     """
     raw = read_file(path, options or ReadOptions(), "train", rows)
+    with suppress(UndecidedError):  # only columns of features must have a decimal mark
+        raw = detect_decimal(raw, raw.frame.columns)
     return TablePreview(raw.frame.drop(ROW), raw.detected, raw.is_typed, raw.notes)

@@ -46,11 +46,13 @@ class Scan:
         rows: All columns of the file and ROW.
         detected: Keys of the study that would set what was detected and is not the default.
         notes: Sentences on what was detected that no key sets.
+        separator: Separator of the cells of a text table; empty for other formats.
     """
 
     rows: pl.LazyFrame
     detected: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    separator: str = ""
 
 
 def make_options(source: TableSource, wanted: tuple[str, ...]) -> ReadOptions:

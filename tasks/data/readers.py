@@ -65,7 +65,7 @@ def read_file(path: Path, options: ReadOptions, role: str, limit: int | None = N
         problem = Problem(f"[{role}] table", expected, got, "write the rows to the file")
         raise StudyError(path, [problem])
     try:
-        form, scan, _ = scan_file(path, options, role)
+        form, scan, content = scan_file(path, options, role)
         schema = scan.rows.collect_schema()
         available = list_columns(schema, ROW)
         selected = select_columns(scan.rows, options.wanted or available, ROW)
@@ -82,6 +82,8 @@ def read_file(path: Path, options: ReadOptions, role: str, limit: int | None = N
         frame,
         is_typed=form.is_typed,
         decimal=options.decimal,
+        separator=scan.separator,
+        compression=content.compression,
         detected=scan.detected,
         notes=scan.notes,
         folder=path.parent,

@@ -1,7 +1,6 @@
 """Validation of the rows of a table: texts, labels and ids; problems quote the row numbers."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -13,10 +12,7 @@ from tasks.study.errors import (
     join_some,
     suggest,
 )
-from tasks.study.spelling import BLANK_CHARACTERS
-
-if TYPE_CHECKING:  # a run-time import would load torch for every reader of a table
-    pass
+from tasks.study.spelling import BLANK_CHARACTERS, describe_characters
 
 MAX_SHOWN = 5
 """Largest number of rows that a message quotes for one problem."""
@@ -54,12 +50,14 @@ def find_label_problems(
     unknown = frame.filter(~pl.col(name).is_in(list(labels)))
     if unknown.is_empty():
         return
-    are_numbers = opened.frame[name].dtype.is_integer() and name not in opened.class_names
+    are_numbers = opened.frame[name].dtype.is_numeric() and name not in opened.class_names
     if are_numbers:
         change = 'set labels to these numbers, such as ["0", "1"], or write names into the column'
     else:
         hint = suggest(unknown[name][0], labels)
         change = hint or "correct these rows, or add the name to labels if the model has it"
+        characters = "" if hint else describe_characters(unknown[name][0])
+        change += f". It has {characters}" if characters else ""
     got = _format_rows(unknown, name)
     yield Problem(f"column {name}", f"one of {join_some(map(format_value, labels))}", got, change)
 

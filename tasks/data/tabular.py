@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tasks.data.column_notes import describe_giveaway, describe_unique
+from tasks.data.decimals import POINT, parse_numbers, strip_cells
 from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
 from tasks.data.raw_table import RawTable
@@ -55,10 +57,17 @@ class Measurements:
         return Measurements(self.numbers[list(rows)], categories, self.image, self.notes)
 
 
-def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measurements, list[str]]:
+def read_measurements(
+    source: TableSource, opened: RawTable, labels: pl.Series
+) -> tuple[Measurements, list[str]]:
     """Read the features or images of a table; return values, and a text description of each row.
 
     The description is displayed, and hashed as the content of the row.
+
+    Args:
+        source: Section of the study.
+        opened: Columns of the table, with its decimal mark.
+        labels: Labels of the rows, with which no feature should agree in all rows.
 
     Raises:
         StudyError: a column of an unsupported type, or an image that cannot be decoded.
@@ -71,7 +80,7 @@ def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measuremen
     numbers, categories, words, notes, problems = [], [], [], [], []
     for name in source.features:
         try:
-            column = _parse_column(opened.frame, name, is_typed=opened.is_typed)
+            column = _parse_column(opened, name)
         except _UnreadableError as error:
             change = "correct these rows, or remove the column from features"
             problems.append(Problem(f"column {name}", EXPECTED, error.args[0], change))
@@ -81,7 +90,11 @@ def read_measurements(source: TableSource, opened: RawTable) -> tuple[Measuremen
         else:
             categories.append(column)
         words.append(_describe_values(name, opened.frame[name], column))
-        notes += _describe_column(name, column)
+        notes += [
+            *_describe_column(name, column),
+            *describe_unique(name, column),
+            *describe_giveaway(name, opened.frame[name], labels),
+        ]
     if problems:
         raise StudyError(opened.place, problems)
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
@@ -102,7 +115,8 @@ def _describe_column(name: str, column: np.ndarray | list[str | None]) -> list[s
     numbers = with_points.cast(pl.Float64, strict=False).is_not_null()
     if 2 * numbers.sum() > len(categories):
         odd = [word for word, number in zip(sorted(categories), numbers, strict=True) if not number]
-        reason = format_value(odd[0], 20) if odd else "numbers with a decimal comma"
+        comma = 'numbers with a decimal comma; set decimal = "," to read them as numbers'
+        reason = format_value(odd[0], 20) if odd else comma
         return [
             f"{name} is read as {len(categories)} categories, not as numbers, since it contains "
             f"{reason}"
@@ -133,9 +147,9 @@ class _UnreadableError(ValueError):
     """Error for an unsupported value; its message is the part `got` of a problem."""
 
 
-def _parse_column(frame: pl.DataFrame, name: str, is_typed: bool) -> np.ndarray | list[str | None]:
+def _parse_column(opened: RawTable, name: str) -> np.ndarray | list[str | None]:
     """Parse a column to numbers [n, w] or categories; CSV text is numeric if all of it parses."""
-    column = frame[name]
+    frame, column = opened.frame, opened.frame[name]
     if isinstance(column.dtype, pl.List | pl.Array):
         return _require_finite(frame, _parse_lists(frame, column))
     if column.dtype.is_integer():
@@ -144,12 +158,12 @@ def _parse_column(frame: pl.DataFrame, name: str, is_typed: bool) -> np.ndarray 
         return _require_finite(frame, column.cast(pl.Float64).to_numpy()[:, None])
     if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
         raise _UnreadableError(str(column.dtype))
-    words = column.cast(pl.String).str.strip_chars().replace("", None)
-    read = words.cast(pl.Float64, strict=False)
-    if not is_typed and read.null_count() == words.null_count():
-        _check_whole(frame, words.cast(pl.Int128, strict=False))
-        return _require_finite(frame, read.to_numpy()[:, None])
-    return words.to_list()
+    words = strip_cells(column)
+    numbers = None if opened.is_typed else parse_numbers(words, opened.decimal or POINT)
+    if numbers is None:
+        return words.to_list()
+    _check_whole(frame, words.cast(pl.Int128, strict=False))
+    return _require_finite(frame, numbers.to_numpy()[:, None])
 
 
 def _check_whole(frame: pl.DataFrame, column: pl.Series) -> None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.data.file_content import HEAD_BYTES, FileContent
-from tasks.data.text_encoding import UTF_8, decode_text, detect_encoding, detect_wide
+from tasks.data.text_encoding import (
+    UTF_8,
+    WIDE_HEAD_BYTES,
+    decode_text,
+    detect_encoding,
+    detect_wide,
+)
 
 CHUNK_BYTES = 2**24
 
@@ -74,4 +80,4 @@ def _is_utf_8(content: FileContent) -> bool:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
-    return not detect_wide(content.read_head()[:64])
+    return not detect_wide(content.read_head()[:WIDE_HEAD_BYTES])

@@ -24,6 +24,12 @@ _MAX_UTF_8_SHARE = 0.01
 """Largest share of bytes above 127 in UTF-8 sequences, in a file that is not UTF-8 throughout."""
 
 
+_MIN_ZERO_SHARE, _MAX_ZERO_RATIO = 0.25, 0.1
+"""Least share of zero bytes in every second place of UTF-16 without a byte order mark, and their
+largest number in the other places relative to it."""
+WIDE_HEAD_BYTES = 4096
+
+
 def detect_encoding(data: bytes) -> str:
     """Detect the encoding of a text: the name of a Python codec.
 
@@ -33,7 +39,7 @@ def detect_encoding(data: bytes) -> str:
     Raises:
         UndecidedError: other bytes, which may be any of several encodings.
     """
-    if encoding := detect_wide(data[:64]):
+    if encoding := detect_wide(data[:WIDE_HEAD_BYTES]):
         return encoding
     try:
         data.decode(UTF_8)
@@ -45,7 +51,8 @@ def detect_encoding(data: bytes) -> str:
     if sum(map(len, _UTF_8_SEQUENCE.findall(data))) > _MAX_UTF_8_SHARE * high:
         raise _make_error(f"text that is not UTF-8 throughout: {place}", "correct this line, or ")
     try:
-        reason = find_implausible(data.decode(CODE_PAGE))
+        text = data.decode(CODE_PAGE)
+        reason = "it has zero bytes" if "\0" in text else find_implausible(text)
     except UnicodeDecodeError:
         reason = "it has bytes without a meaning there"
     if reason:
@@ -78,11 +85,12 @@ def detect_wide(head: bytes) -> str:
         return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if len(head) < 4 or all(head[::2]) == all(head[1::2]):
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(head) < 4 or max(even, odd) < _MIN_ZERO_SHARE * len(head) / 2:
         return ""
-    if not any(head[1::2]):
-        return "utf-16-le"
-    return "utf-16-be" if not any(head[::2]) else ""
+    if min(even, odd) > _MAX_ZERO_RATIO * max(even, odd):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def _format_place(data: bytes, start: int) -> str:

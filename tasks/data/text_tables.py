@@ -23,7 +23,7 @@ def scan_text_table(content: FileContent, options: ReadOptions) -> Scan:
     if options.separator is None and separator != DEFAULT_SEPARATORS[content.suffix]:
         detected["separator"] = separator
     rows = _scan_cells(text, separator)
-    return Scan(rows, detected, text.notes)
+    return Scan(rows, detected, text.notes, separator)
 
 
 def find_separator(text: TextContent, content: FileContent, options: ReadOptions) -> str:

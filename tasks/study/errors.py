@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
-from tasks.study.spelling import describe_difference
+from tasks.study.spelling import describe_difference, fold_name
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def suggest(word: str, options: Iterable[str]) -> str:
     """
     folded = {option.casefold(): option for option in options}
     matches = difflib.get_close_matches(word.casefold(), folded, n=1)
+    matches = matches or [name for name in folded if fold_name(name) == fold_name(word)]
     if not matches:
         return ""
     difference = describe_difference(word, folded[matches[0]])

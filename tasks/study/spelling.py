@@ -5,6 +5,7 @@ A word has several encodings in Unicode: é is one code point, or an e and a com
 normalized, since a tokenizer reads every code point.
 """
 
+import re
 import unicodedata
 
 BLANK_CHARACTERS = r"[\s\p{Cc}\p{Cf}\p{Z}]"
@@ -36,6 +37,26 @@ def describe_difference(word: str, expected: str) -> str:
     while word_rest and expected_rest and word_rest[-1] == expected_rest[-1]:
         word_rest, expected_rest = word_rest[:-1], expected_rest[:-1]
     return f"{_format_code_points(word_rest)} in place of {_format_code_points(expected_rest)}"
+
+
+def describe_characters(word: str) -> str:
+    r"""Describe the code points of a name that are not ASCII; empty if all are.
+
+    >>> describe_characters("\u0430b"), describe_characters("ab")
+    ('U+0430 CYRILLIC SMALL LETTER A', '')
+    """
+    characters = [character for character in word if not character.isascii()]
+    return _format_code_points(characters) if characters else ""
+
+
+def fold_name(name: str) -> str:
+    r"""Fold a name for comparison: width, ligatures, case and invisible characters are ignored.
+
+    >>> fold_name("\uff2eeg\u200b")
+    'neg'
+    """
+    visible = re.sub(r"[\s\u00ad\u200b-\u200f\u2060-\u2064\ufeff]", "", name)
+    return unicodedata.normalize("NFKC", visible).casefold()
 
 
 def _format_code_points(characters: list[str]) -> str:
