@@ -15,6 +15,7 @@ from fastif import InputError
 from fastif.correction import CorrectedModel, Correction, correct
 from storage.atomic_folder import replace_folder
 from tasks.correction.slice_changes import SliceChange, compute_slice_changes, decide_improvement
+from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table, read_table
 from tasks.data.held_out import count_distinct_rows, split_held_out
 from tasks.models.hidden_state_cache import cache_hidden_states
@@ -164,12 +165,14 @@ def _read_option_table(study: Study, source: TableSource, table: Path, option: s
     """
     role = "queries" if source is study.queries else "train"
     try:
-        return read_table(_replace_table(source, table), study.labels, Path(), role)
+        rows = read_table(_replace_table(source, table), study.labels, Path(), role)
     except StudyError as error:
         problems = [
             _replace_location(problem, f"[{role}] table", option) for problem in error.problems
         ]
         raise StudyError(error.file, problems) from None
+    announce_notes(rows.notes)
+    return rows
 
 
 def _replace_location(problem: Problem, key: str, option: str) -> Problem:
@@ -181,10 +184,15 @@ def _replace_location(problem: Problem, key: str, option: str) -> Problem:
 
 
 def _replace_table(source, table: Path):
-    """Return the table source with another table and the same columns."""
-    groups = {"groups": ()} if isinstance(source, QuerySource) else {}
+    """Return the table source with another table and the same columns.
+
+    Keys on the form of the file are kept for a file of the same kind.
+    """
     changes = {"table": str(table.resolve()), "dataset": None, "split": None, "config": None}
-    return source.model_copy(update=changes | groups)
+    changes |= {"groups": ()} if isinstance(source, QuerySource) else {}
+    if table.suffix.lower() != Path(source.table or "").suffix.lower():
+        changes |= dict.fromkeys(("separator", "decimal", "encoding", "sheet"))
+    return source.model_copy(update=changes)
 
 
 def _encode_table(context: RunContext, table: Table) -> fastif.TextExamples:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tasks.data.announcements import escape_unprintable
 from tasks.data.column_notes import describe_giveaway, describe_groups
 from tasks.data.column_types import cast_to_text
 from tasks.data.columns import to_dotted
@@ -115,7 +116,8 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     else:
         rows, texts = read_measurements(source, opened, frame[source.label])
         table = _make_table(frame, source, labels, opened.place, texts, None, rows)
-    return dataclasses.replace(table, notes=tuple(_list_notes(source, opened, frame, role)))
+    notes = (f"[{role}] {opened.place}: {note}" for note in _list_notes(source, opened, frame))
+    return dataclasses.replace(table, notes=tuple(map(escape_unprintable, notes)))
 
 
 def check_tables(study: "Study", train: Table, queries: Table) -> None:
@@ -194,23 +196,20 @@ def _suggest_column(name: str, available: Sequence[str]) -> str:
     return suggest(dotted, available)
 
 
-def _list_notes(
-    source: TableSource, opened: RawTable, frame: pl.DataFrame, role: str
-) -> Iterator[str]:
+def _list_notes(source: TableSource, opened: RawTable, frame: pl.DataFrame) -> Iterator[str]:
     """Yield what was detected in a file, and notes on columns that may be unintended."""
     detected = [f"{key} = {format_value(value)}" for key, value in opened.detected.items()]
     forms = [*([f"{opened.compression} compression"] if opened.compression else []), *detected]
     if forms:
-        yield f"[{role}] {opened.place}: detected {', '.join(forms)}"
-    yield from (f"[{role}] {opened.place}: {note}" for note in opened.notes)
+        yield f"detected {', '.join(forms)}"
+    yield from opened.notes
     for name in source.text:
-        for note in describe_giveaway(name, frame[name], frame[source.label]):
-            yield f"[{role}] {note}"
+        yield from describe_giveaway(name, frame[name], frame[source.label])
     for name in source.text[1:]:
         if not any(frame[name]):
-            yield f"[{role}] the second text, {name}, is empty in all rows"
+            yield f"the second text, {name}, is empty in all rows"
     for name in source.groups:
-        yield from (f"[{role}] {note}" for note in describe_groups(name, frame[name].to_list()))
+        yield from describe_groups(name, frame[name].to_list())
 
 
 def _make_table(

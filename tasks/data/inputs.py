@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table, check_tables, read_table
 from tasks.runtime.file_cache import FileCache
 from tasks.study.joined_errors import call_all
@@ -36,14 +37,18 @@ def read_study(path: Path) -> Study:
 def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
     """Read a table, cached in this process until the file changes; `dataset` is never cached.
 
+    Notes on the table are announced.
+
     Raises:
         StudyError: see `read_table`.
     """
     if source.table is None:
-        return read_table(source, labels, folder, role)
-    key = (source, tuple(labels), folder, role)
-    path = folder / source.table
-    return _tables.read(path, key, lambda: read_table(source, labels, folder, role))
+        table = read_table(source, labels, folder, role)
+    else:
+        key, path = (source, tuple(labels), folder, role), folder / source.table
+        table = _tables.read(path, key, lambda: read_table(source, labels, folder, role))
+    announce_notes(table.notes)
+    return table
 
 
 def read_tables(study: Study) -> Inputs:

@@ -12,6 +12,7 @@ import fastif
 from fastif import InputError
 from fastif.candidates import find_faiss_builds, load_faiss
 from fastif.models.trial import try_table
+from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
 from tasks.models.label_order import find_better_label_order
 from tasks.planning.open_run import load_run
@@ -51,7 +52,11 @@ def run_checks(study: Path | None) -> Iterator[Check]:
     if study is None:
         return
     contexts: list[RunContext] = []
-    yield _run_check("study, tables, model", lambda: _check_study(study, contexts))
+    with collect_notes() as notes:
+        check = _run_check("study, tables, model", lambda: _check_study(study, contexts))
+    yield check
+    for note in notes:
+        yield Check("table", True, note)
     for context in contexts:
         yield _run_check("trial on a few rows", lambda context=context: _check_trial(context))
         yield _run_check(

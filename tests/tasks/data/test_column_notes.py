@@ -3,6 +3,8 @@
 import polars as pl
 import pytest
 
+from tasks.data.announcements import collect_notes
+from tasks.data.inputs import read_table_once
 from tasks.data.preview import preview_table
 from tasks.study.sections import TableSource
 from tests.tasks.data.table_files import (
@@ -103,3 +105,24 @@ def test_groups_of_few_rows_are_reported(tmp_path):
     pl.DataFrame(columns).write_csv(tmp_path / "rows.csv")
     (note,) = read(make_source("rows.csv", id=None, groups=["day", "source"]), tmp_path).notes
     assert "group day has 30 values, 1.0 rows each" in note
+
+
+def test_notes_are_printed_once_or_collected(tmp_path, capsys):
+    write_features(tmp_path, {"a": ["1,5", "2,25", "", "-3"]})
+    source = TableSource(table="rows.csv", features=("a",), label="y")
+    for _ in range(2):
+        read_table_once(source, ["neg", "pos"], tmp_path, "train")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'[train] {tmp_path}/rows.csv: detected separator = ";", decimal = ","'
+    with collect_notes() as notes:
+        read_table_once(source, ["neg", "pos"], tmp_path, "train")
+    assert (notes, capsys.readouterr().err) == ([line], "")
+
+
+def test_names_of_columns_in_notes_have_no_control_characters(tmp_path):
+    columns = {"t\x1b[2J": ["a"] * 30, "label": LABELS, "id\x1b": list(range(30))}
+    pl.DataFrame(columns).write_csv(tmp_path / "rows.csv")
+    source = make_source("rows.csv", text="t\x1b[2J", id=None, groups=["id\x1b"])
+    (note,) = read(source, tmp_path).notes
+    assert "\x1b" not in note
+    assert "\\u001b" in note
