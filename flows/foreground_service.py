@@ -38,10 +38,10 @@ def run_service(study: Path, port: int) -> list[str]:
     service = Service(service_folder(), os.environ.get("PREFECT_API_URL", ""))
     for step in start_service(study, port):
         print(step, flush=True)
+    expected = {"worker"} if service.url else {"server", "worker"}
     if service.url:
         print(start_worker(service, study), flush=True)
-    started = set(service.read_processes())
-    while not (ended := started - set(service.read_processes())):
+    while not (ended := expected - set(service.read_processes())):
         time.sleep(POLL_SECONDS)
     return sorted(ended)
 

@@ -131,7 +131,7 @@ def test_a_service_in_the_foreground_is_healthy_until_its_worker_ends(world, hom
         assert "30 3 * * *" in crons, "the file in the service's folder is applied"
         there = Service(service_folder_of(home), url).read_processes()
         os.killpg(there["worker"].pid, signal.SIGKILL)
-        assert process.wait(60) == 1
+        assert process.wait(240) == 1, "also if it ended before the start was done"
         assert "The worker ended. See " in process.stdout.read().decode()
         assert not any(running.is_alive for running in there.values()), "the server is stopped too"
     finally:
