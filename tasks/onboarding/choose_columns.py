@@ -10,6 +10,7 @@ from tasks.onboarding.questions import Answers, Question, Reason
 from tasks.onboarding.reading_trials import ReadingTrial, try_readings
 from tasks.onboarding.text_columns import TextReading, rank_texts
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
+from tasks.study.spelling import normalize_nfc
 
 WEAK_LEAD = 0.5
 """Difference of scores above which a text needs no check if no model reads it."""
@@ -77,7 +78,7 @@ def choose_columns(
     labels = [(name, 9.0) for name in wished_labels] or label_column.rank_labels(
         table.profiles, outputs.names, outputs.count, excluded
     )
-    if not labels:
+    if not labels or (not wished_labels and _has_more_labels(table, outputs, labels[0][1])):
         raise StudyError(table.path, [_explain_missing_label(table, outputs)])
     if not readings:
         label, reason = _choose_label(table, labels, answers)
@@ -98,7 +99,7 @@ def choose_columns(
 
 def pick_wished(table: ProfiledTable, wished: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that the user names and the table has."""
-    return tuple(name for name in wished if name in table.columns)
+    return tuple(name for name in map(normalize_nfc, wished) if name in table.columns)
 
 
 def check_wishes(tables: Sequence[ProfiledTable], wishes: Wishes) -> None:
@@ -114,7 +115,7 @@ def check_wishes(tables: Sequence[ProfiledTable], wishes: Wishes) -> None:
                 format_value(name), suggest(name, columns) or "correct the name of the column")
         for option, names in (options | {"--groups": wishes.groups or ()}).items()
         for name in names
-        if name not in columns
+        if normalize_nfc(name) not in columns
     ]  # fmt: skip
     if problems:
         raise StudyError(tables[0].path, problems)
@@ -187,10 +188,29 @@ def _choose_by_losses(
     return ContentColumns(best.reading.columns, best.label, reasons)
 
 
+def _has_more_labels(table: ProfiledTable, outputs: Outputs, score: float) -> bool:
+    """Whether the column that must be the label has more values than the model has outputs."""
+    if outputs.count is None:
+        return False
+    name, named_score = label_column.rank_labels(table.profiles, outputs.names)[0]
+    is_named = named_score >= max(label_column.MIN_SCORE, score + label_column.CLEAR_LEAD)
+    return is_named and table.profiles[name].distinct > outputs.count
+
+
 def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:
+    """Return the problem of a table without a plausible label, or with more labels than outputs."""
     expected = "a column with the labels"
     if outputs.count is not None:
-        expected += f" ({join_some(outputs.names)})"
-    few = [f"{profile.name} ({profile.distinct} values)" for profile in table.profiles.values()]
-    got = f"none among the columns {join_some(few, 20)}"
-    return Problem(f"[{table.role}] label", expected, got, "name it: --label COLUMN")
+        expected = f"a column with the {outputs.count} labels {join_some(outputs.names)}"
+    named = label_column.rank_labels(table.profiles, outputs.names)
+    if outputs.count is not None and named and named[0][1] >= label_column.MIN_SCORE:
+        profile = table.profiles[named[0][0]]
+        rare = sorted(profile.values, key=lambda value: profile.values[value])
+        got = f"the column {format_value(profile.name)} with {profile.distinct} values, among them "
+        got += join_some([f"{format_value(v)} ({profile.values[v]:,} rows)" for v in rare], 4)
+        change = "remove rows whose label the model lacks, or name another column: --label COLUMN"
+        return Problem(f"[{table.role}] label", expected, got, change)
+    columns = [f"{name} ({p.distinct} values)" for name, p in table.profiles.items()]
+    got = f"none among the columns {join_some(columns, 20)}"
+    needed = "; queries need their true labels" if table.role == "queries" else ""
+    return Problem(f"[{table.role}] label", expected, got, f"name it: --label COLUMN{needed}")

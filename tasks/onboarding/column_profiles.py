@@ -12,6 +12,7 @@ MAX_VALUES = 1000
 """Largest number of distinct values that are listed in a profile."""
 MAX_SHAPES = 3
 """Largest number of shapes of values that look like codes, such as dates or ticket numbers."""
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 LINKS = r"^(?:https?://|www\.|[\w./\\-]+\.(?:png|jpe?g|gif|bmp|webp|tiff?)$)"
 
 
@@ -81,7 +82,7 @@ def profile_column(column: pl.Series) -> ColumnProfile:
         blank,
         len(counts),
         values,
-        float(present.str.count_matches(r"\S+").mean() or 0.0),  # type: ignore[arg-type]
+        _count_words(present),
         float(present.str.len_chars().mean() or 0.0),  # type: ignore[arg-type]
         _is_whole(column, present),
         _is_code(present),
@@ -127,6 +128,12 @@ def _are_dates(sample: pl.Series) -> bool:
     dates = sample.str.strip_chars().str.slice(0, 10)
     formats = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d")
     return any(dates.str.to_date(form, strict=False).is_not_null().all() for form in formats)
+
+
+def _count_words(present: pl.Series) -> float:
+    """Return the mean number of words; two characters of a script without spaces are a word."""
+    words = present.str.count_matches(r"\S+") + present.str.count_matches(UNSPACED) / 2
+    return float(words.mean() or 0.0)  # type: ignore[arg-type]
 
 
 def _is_whole(column: pl.Series, present: pl.Series) -> bool:

@@ -28,6 +28,11 @@ def list_warnings(proposal: Proposal) -> Iterator[str]:
     """Yield what the user should know before an audit."""
     if proposal.order.warning:
         yield proposal.order.warning
+    if proposal.queries is not None and _are_same(proposal.train, proposal.queries):
+        yield (
+            "The queries are the training rows themselves: the model has learned their labels, so "
+            "every query's most helpful row is itself. Use rows that the model was not trained on."
+        )
     if proposal.model is not None and proposal.queries is None:
         yield (
             "Without a table of queries this study only searches for wrong labels; to explain "
@@ -44,6 +49,16 @@ def count_open(proposal: Proposal) -> int:
     needs_encoder = not proposal.has_audit and not proposal.has_encoder
     doubts = [not proposal.order.is_certain, needs_encoder and bool(proposal.train.content.text)]
     return sum(reason.is_open for reason in reasons) + sum(doubts)
+
+
+def _are_same(train: TableRoles, queries: TableRoles) -> bool:
+    """Whether both tables have the same contents."""
+    columns = train.content.text or train.features
+    if len(train.table.frame) != len(queries.table.frame) or columns != (
+        queries.content.text or queries.features
+    ):
+        return False
+    return train.table.frame.select(columns).equals(queries.table.frame.select(columns))
 
 
 def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:

@@ -19,6 +19,8 @@ NAMES = {
     **dict.fromkeys(("topic", "emotion", "decision", "outcome", "diagnosis", "species"), 2.0),
     **dict.fromkeys(("tag", "type", "status", "rating", "stars", "grade", "result"), 1.5),
     **dict.fromkeys(("toxic", "spam", "hate", "churn", "survived", "is", "has"), 1.5),
+    **dict.fromkeys(("default", "exited", "attrition", "approved", "fraud", "income"), 1.5),
+    **dict.fromkeys(("quality", "converted", "clicked", "subscribed", "purchased"), 1.5),
 }
 DOUBTFUL = {
     "pred", "predicted", "prediction", "predictions", "model", "score", "prob", "probability",
@@ -43,7 +45,7 @@ def score_label(profile: ColumnProfile, outputs: Collection[str], count: int | N
         return -1.0
     score = score_name(profile.name, NAMES)
     score -= 2.0 if DOUBTFUL & {*split_name(profile.name)} else 0.0
-    score -= 1.0 if profile.blank else 0.0
+    score -= 0.5 if profile.blank else 0.0
     score -= 1.0 if count is None and profile.distinct > 20 else 0.0
     outputs = {fold_label(name) for name in outputs}
     matched = sum(fold_label(value) in outputs for value in profile.values)
@@ -60,6 +62,8 @@ def rank_labels(
 ) -> list[tuple[str, float]]:
     """Return the plausible label columns with their scores, the best first.
 
+    If neither names nor values tell the label, every column of few values has the same score.
+
     Args:
         profiles: Profiles of all columns.
         outputs: Names of the model's outputs, or label names of the other table.
@@ -74,4 +78,8 @@ def rank_labels(
     # The last column of a table is often its label.
     last = list(profiles)[-1] if profiles else ""
     ranked = sorted(scores, key=lambda name: (-scores[name], name != last))
-    return [(name, scores[name]) for name in ranked if scores[name] >= MIN_SCORE]
+    named = [(name, scores[name]) for name in ranked if scores[name] >= MIN_SCORE]
+    if named:
+        return named
+    possible = [name for name in ranked if scores[name] >= 0]
+    return [(name, 0.0) for name in sorted(possible, key=lambda name: name != last)]

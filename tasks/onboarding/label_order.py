@@ -21,8 +21,8 @@ from tasks.onboarding.label_names import (
 from tasks.onboarding.questions import Answers, Question
 from tasks.study.errors import format_value, join_some
 
-CHANCE_DEVIATIONS = 3.0
-"""Standard deviations above the most frequent label that make an accuracy better than chance."""
+PERMUTATIONS, P_VALUE = 1000, 0.01
+"""Number of permutations, and significance level, of the test that predictions are informative."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def order_labels(
             "Name another column with --label, or remove the rows whose label the model lacks.",
         )
     labels, basis, is_named = _order_without_predictions(values, names)
-    units = [labels.index(value) for value in given]
-    accuracy = float((np.array(units) == predicted).mean())
-    better = find_better_label_order(units, predicted.tolist(), labels)
+    units = np.array([labels.index(value) for value in given])
+    accuracy = float((units == predicted).mean())
+    better = find_better_label_order(units.tolist(), predicted.tolist(), labels)
     order = LabelOrder(labels, basis, accuracy, len(given))
     if better is not None and is_named:
         return replace(order, warning=_warn_order(better), alternatives=(better.labels,))
@@ -92,9 +92,9 @@ def order_labels(
             f"{basis} {100 * accuracy:.0f} %"
         )
         return LabelOrder(better.labels, basis, better.better_accuracy, len(given))
-    if not _is_chance(accuracy, units):
+    if not _is_chance(units, predicted):
         return order
-    best = find_best_label_order(units, predicted.tolist(), labels)
+    best = find_best_label_order(units.tolist(), predicted.tolist(), labels)
     order = replace(order, warning=_warn_chance(order, best))
     return order if is_named else _ask_order(order, best, place, answers)
 
@@ -129,12 +129,11 @@ def _order_without_predictions(
     return fill_order(ordered, names), "the alphabet", False
 
 
-def _is_chance(accuracy: float, units: Sequence[int]) -> bool:
-    """Whether an accuracy is no better than that of the most frequent label."""
-    counts = np.bincount(units)
-    share = counts.max() / counts.sum()
-    deviation = (share * (1 - share) / len(units)) ** 0.5
-    return accuracy <= min(share + CHANCE_DEVIATIONS * deviation, 0.995)
+def _is_chance(units: np.ndarray, predicted: np.ndarray) -> bool:
+    """Whether predictions agree with the labels no better than permuted ones (permutation test)."""
+    generator = np.random.default_rng(0)
+    permuted = [(units == generator.permutation(predicted)).mean() for _ in range(PERMUTATIONS)]
+    return float((units == predicted).mean()) <= float(np.quantile(permuted, 1 - P_VALUE))
 
 
 def _warn_chance(order: LabelOrder, best: LabelReordering) -> str:

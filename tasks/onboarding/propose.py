@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import polars as pl
+
 from fastif import InputError
 from tasks.onboarding.choose_columns import Outputs, Wishes, check_wishes
 from tasks.onboarding.column_profiles import format_values
@@ -144,16 +146,15 @@ def _order_values(
     return replace(order, basis="the order that you gave", alternatives=())
 
 
-def _sample_labelled(frame, label: str):
-    """Sample rows that have a label, a few of every label."""
-    import polars as pl
-
-    frame = frame.drop_nulls([label])
-    numbered = frame.with_row_index("__position__")
-    rare = numbered.filter(pl.int_range(pl.len()).over(label) < CLASS_ROWS)
-    return pl.concat([sample_rows(numbered, ORDER_ROWS), rare]).unique(
-        "__position__", maintain_order=True
-    )
+def _sample_labelled(frame: pl.DataFrame, label: str) -> pl.DataFrame:
+    """Sample rows that have a label, with a few rows of each label that is rare in the sample."""
+    numbered = frame.drop_nulls([label]).with_row_index("__position__")
+    sample = sample_rows(numbered, ORDER_ROWS)
+    counts = dict(sample[label].value_counts().iter_rows())
+    rare = [value for value in numbered[label].unique() if counts.get(value, 0) < CLASS_ROWS]
+    more = numbered.filter(pl.col(label).is_in(rare))
+    more = more.filter(pl.int_range(pl.len()).over(label) < CLASS_ROWS)
+    return pl.concat([sample, more]).unique("__position__", maintain_order=True)
 
 
 def _check_new_labels(new: Sequence[str], queries: TableRoles, order: LabelOrder) -> None:

@@ -109,7 +109,7 @@ def relate_path(path: Path, folder: Path) -> str:
 def _attach_comment(code: str, comment: str) -> str:
     if not comment:
         return code
-    start = f"{code} ".ljust(COLUMN)
+    start = f"{code} ".ljust(COLUMN) if len(code) < COLUMN else f"{code}\n{' ' * COLUMN}"
     rows = textwrap.wrap(
         comment, WIDTH - COLUMN - 2, break_long_words=False, break_on_hyphens=False
     )

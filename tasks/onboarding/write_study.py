@@ -5,10 +5,12 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from fastif import InputError
 from tasks.onboarding.propose import ENCODER_PACKAGE, Proposal
 from tasks.onboarding.questions import Reason
 from tasks.onboarding.roles import TableRoles
 from tasks.onboarding.study_text import Line, Part, relate_path, render_study
+from tasks.study.errors import format_value
 from tasks.study.fields import HUB
 
 COMMON_NAMES = {
@@ -31,8 +33,11 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
         proposal: Inferred study.
         path: File that will be written; relative paths start from its folder.
         name: Name of the study; derived from the model or the table if None.
+
+    Raises:
+        InputError: The name is not one that a study can have.
     """
-    name = name or suggest_name(proposal)
+    name = check_name(name or suggest_name(proposal))
     parts = [_make_top(proposal, name)]
     if proposal.has_audit:
         parts.append(_make_model(proposal, path))
@@ -51,12 +56,27 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     return render_study(HEAD_AUDIT if proposal.has_audit else HEAD_LABELS, parts)
 
 
+def check_name(name: str) -> str:
+    """Return the name of a study if it is valid.
+
+    Raises:
+        InputError: It has other characters than lower-case ones, digits and hyphens.
+    """
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) is None:
+        expected = "lower-case characters, digits and hyphens"
+        remedy = f"Use --name {make_slug(name) or 'my-study'}."
+        raise InputError("--name", expected, format_value(name), remedy)
+    return name
+
+
 def suggest_name(proposal: Proposal) -> str:
     """Suggest the name of a study: the first telling name of the model, the table or a folder."""
     table = proposal.train.table.path.absolute()
     candidates = [table.stem, table.parent.name]
     if proposal.model is not None:
+        is_hub = proposal.model.name.startswith(HUB)
         folder = Path(proposal.model.name.removeprefix(HUB))
+        folder = folder if is_hub else folder.absolute()
         candidates = [folder.name, folder.parent.name, *candidates]
     slugs = [make_slug(n) for n in candidates if not n.startswith("checkpoint-")]
     return next((slug for slug in slugs if slug and slug not in COMMON_NAMES), "study")
@@ -103,7 +123,13 @@ def _make_model(proposal: Proposal, path: Path) -> Part:
 
 def _make_table(roles: TableRoles, path: Path, purpose: str) -> Part:
     content = roles.content
-    lines = [Line("table", relate_path(roles.table.path, path.parent), roles.table.size)]
+    lines = [
+        Line(
+            "table",
+            relate_path(roles.table.path, path.parent),
+            f"{roles.table.size}; change it when the file moves",
+        )
+    ]
     lines += [
         Line(key, value, "detected; change it if the columns are misread")
         for key, value in roles.table.keys.items()

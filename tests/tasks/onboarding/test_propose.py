@@ -1,7 +1,9 @@
 """Studies inferred from tables of known roles under many names."""
 
+import json
 import random
 import shutil
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -221,3 +223,69 @@ def test_newest_or_best_checkpoint_of_a_training_is_taken(rows, classifier, tmp_
     model = infer(tmp_path / "run", tmp_path / "t.csv").model
     assert model.folder.name == "checkpoint-50"
     assert "best" in model.note
+
+
+def test_labels_that_the_model_lacks_are_named(rows, classifier, tmp_path):
+    """Not another column of three values is taken for the label."""
+    unlabelled = rows.with_columns(pl.lit("-").alias("label")).head(3)
+    rows.vstack(unlabelled).write_csv(tmp_path / "t.csv")
+    with pytest.raises(StudyError, match='"-" \\(3 rows\\)'):
+        infer(classifier, tmp_path / "t.csv")
+
+
+def test_accurate_model_of_a_rare_label_is_not_called_chance(rows, tmp_path):
+    rare = rows.filter((pl.col("label") != "blue") & (pl.col("label") != "red"))
+    rare = pl.concat([rare, rows.filter(pl.col("label") == "red").head(5)])
+    rare.write_parquet(tmp_path / "t.parquet")
+    model = train_classifier(tmp_path / "model", rows, ["red", "green", "blue"])
+    change_config(model, id2label={"0": "red", "1": "green", "2": "blue"}, label2id={})
+    order = infer(model, tmp_path / "t.parquet").order
+    assert order.labels == ("red", "green", "blue")
+    assert not order.warning
+
+
+def test_label_without_a_telling_name_is_marked(tmp_path):
+    draw = random.Random(0)
+    table = pl.DataFrame(
+        {
+            "x": [draw.gauss(0, 1) for _ in range(100)],
+            "colour": [draw.choice(["red", "blue"]) for _ in range(100)],
+            "z": [draw.choice([0, 1]) for _ in range(100)],
+        }
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    content = infer(None, tmp_path / "t.parquet").train.content
+    assert content.label == "z"
+    assert content.reasons["label"].alternatives == ("colour",)
+
+
+def test_texts_in_scripts_without_spaces_are_texts(tmp_path):
+    draw = random.Random(0)
+    signs = "今天天气很好我们去公园散步吧这部电影非常无聊"
+    texts = ["".join(draw.choices(signs, k=draw.randint(12, 30))) for _ in range(60)]
+    table = pl.DataFrame({"a": texts, "b": [draw.choice(["好", "坏"]) for _ in texts]})
+    table.write_parquet(tmp_path / "t.parquet")
+    content = infer(None, tmp_path / "t.parquet").train.content
+    assert (content.text, content.label) == (("a",), "b")
+
+
+def test_given_order_is_taken_and_checked(rows, classifier, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    request = Request(str(classifier), tmp_path / "t.csv", None, order=("red", "blue", "green"))
+    order = propose_study(request, BestGuesses()).order
+    assert order.labels == ("red", "blue", "green")
+    assert "contradict" in order.warning
+    with pytest.raises(InputError, match="--labels-order"):
+        propose_study(replace(request, order=("red", "blue")), BestGuesses())
+
+
+def test_recorded_settings_of_a_training_are_read(rows, classifier, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    model = shutil.copytree(classifier, tmp_path / "copy")
+    change_config(model, _name_or_path="prajjwal1/bert-tiny")
+    state = {"num_train_epochs": 4, "train_batch_size": 8, "log_history": [{"learning_rate": 2e-5}]}
+    (model / "trainer_state.json").write_text(json.dumps(state))
+    (model / "training_args.bin").write_bytes(b"not a pickle")
+    recipe = infer(model, tmp_path / "t.csv").model.recipe
+    expected = {"base": "hub:prajjwal1/bert-tiny", "epochs": 4, "batch_size": 8}
+    assert recipe == expected | {"learning_rate": 2e-5}
