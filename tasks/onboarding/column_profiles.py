@@ -13,6 +13,7 @@ MAX_VALUES = 1000
 MAX_SHAPES = 3
 """Largest number of shapes of values that look like codes, such as dates or ticket numbers."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+WHOLE_NUMBER = r"^[+-]?\d+(?:[.,]0+)?$"
 LINKS = r"^(?:https?://|www\.|[\w./\\-]+\.(?:png|jpe?g|gif|bmp|webp|tiff?)$)"
 
 
@@ -93,7 +94,10 @@ def format_values(column: pl.Series) -> pl.Series:
     """Return the values as the text by which labels, ids and groups are compared."""
     if column.dtype.is_float() and _is_whole(column, column.drop_nulls().drop_nans()):
         column = column.fill_nan(None).cast(pl.Int64)
-    return column.cast(pl.String, strict=False).str.normalize("NFC")
+    words = column.cast(pl.String, strict=False).str.normalize("NFC")
+    if column.dtype == pl.String and words.drop_nulls().str.contains(WHOLE_NUMBER).all():
+        return words.str.replace(r"[.,]0+$", "")  # 1.0 in one table may be 1 in the other
+    return words
 
 
 def _find_nested_kind(dtype: pl.DataType) -> Kind:
@@ -116,7 +120,8 @@ def _find_kind(column: pl.Series, present: pl.Series) -> Kind:
     if column.dtype.is_temporal():
         return "date"
     sample = present.unique(maintain_order=True).head(MAX_VALUES)
-    if sample.cast(pl.Float64, strict=False).is_not_null().all():
+    numbers = sample.str.replace(r"^(\s*[+-]?\d+),(\d+\s*)$", "$1.$2")
+    if numbers.cast(pl.Float64, strict=False).is_not_null().all():
         return "number"
     if sample.str.contains(r"^\d").all() and _are_dates(sample):
         return "date"

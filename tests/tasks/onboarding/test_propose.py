@@ -289,3 +289,25 @@ def test_recorded_settings_of_a_training_are_read(rows, classifier, tmp_path):
     recipe = infer(model, tmp_path / "t.csv").model.recipe
     expected = {"base": "hub:prajjwal1/bert-tiny", "epochs": 4, "batch_size": 8}
     assert recipe == expected | {"learning_rate": 2e-5}
+
+
+def test_whole_numbers_are_the_same_labels_in_both_tables(rows, query_rows, classifier, tmp_path):
+    """The training table was written by pandas with floats, the queries with integers."""
+    numbers = pl.col("label").replace_strict({"blue": 1, "red": 2, "green": 0})
+    rows.with_columns(label=numbers.cast(pl.Float64)).write_csv(tmp_path / "t.csv")
+    query_rows.with_columns(label=numbers).write_parquet(tmp_path / "q.parquet")
+    proposal = infer(classifier, tmp_path / "t.csv", tmp_path / "q.parquet")
+    assert proposal.order.labels == ("1", "2", "0")
+
+
+def test_european_spreadsheet_is_read(tmp_path):
+    """Semicolons, decimal commas and Windows-1252, as a spreadsheet saves them."""
+    draw = random.Random(0)
+    lines = ["Größe;Fläche;Klasse"]
+    lines += [f"{draw.uniform(1, 9):.2f};{draw.uniform(1, 9):.3f}".replace(".", ",")
+              + f";{draw.choice(['für', 'gegen'])}" for _ in range(80)]  # fmt: skip
+    (tmp_path / "t.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
+    roles = infer(None, tmp_path / "t.csv", label=["Klasse"]).train
+    assert roles.features == ("Größe", "Fläche")
+    assert {*roles.labels} == {"für", "gegen"}
+    assert roles.table.keys
