@@ -47,10 +47,12 @@ def test_every_key_that_is_written_has_a_comment(own, monkeypatch):
     monkeypatch.chdir(own)
     run("init", "asked 'today'.csv", "own model", "my räws.csv", "--no-forecast", "--out", "x.toml")
     text = (own / "x.toml").read_text("utf-8")
-    keys = [line for line in text.splitlines() if " = " in line.split("#")[0]]
+    lines = text.splitlines()
+    keys = [i for i, line in enumerate(lines) if " = " in line.split("#")[0]]
     assert len(keys) > 10
-    for line in keys:
-        assert len(line.split("#", 1)[1]) > 5, line
+    for i in keys:
+        comment = lines[i] if "#" in lines[i] else lines[i + 1]
+        assert len(comment.split("#", 1)[1]) > 5, lines[i]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ import polars as pl
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from tasks.onboarding.choose_columns import Wishes
+from tasks.onboarding.propose import Proposal, Request, propose_study
+from tasks.onboarding.questions import BestGuesses
+
 WORDS = {"red": "stop wait halt never", "green": "go start run always", "blue": "sky sea ice rain"}
 """Words that tell the label of a text."""
 FILLER = [*"the a of and to with from this that then there here more much very still".split()]  # noqa: SIM905
@@ -96,3 +100,11 @@ def change_config(folder: Path, **entries: object) -> None:
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(config | entries), "utf-8")
+
+
+def infer(
+    model: Path | None, train: Path, queries: Path | None = None, **wishes: Sequence[str]
+) -> Proposal:
+    """Infer a study without a terminal."""
+    request = Request(None if model is None else str(model), train, queries, Wishes(**wishes))
+    return propose_study(request, BestGuesses())

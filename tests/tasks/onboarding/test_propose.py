@@ -1,18 +1,11 @@
 """Studies inferred from tables of known roles under many names."""
 
-import json
 import random
-import shutil
-from dataclasses import replace
 
 import polars as pl
 import pytest
-from made_tables import change_config, train_classifier
+from made_tables import infer, train_classifier
 
-from fastif import InputError
-from tasks.onboarding.choose_columns import Wishes
-from tasks.onboarding.propose import Request, propose_study
-from tasks.onboarding.questions import BestGuesses
 from tasks.study.errors import StudyError
 
 ROLES = ("id", "text", "label", "source", "day")
@@ -24,11 +17,6 @@ NAMES = (
     ("key", "col7", "target", "country", "month"),
     ("c1", "c2", "c3", "c4", "c5"),
 )
-
-
-def infer(model, train, queries=None, **wishes):
-    model = None if model is None else str(model)
-    return propose_study(Request(model, train, queries, Wishes(**wishes)), BestGuesses())
 
 
 @pytest.mark.parametrize("names", NAMES, ids=lambda names: names[2])
@@ -64,60 +52,6 @@ def test_tables_may_name_their_columns_differently(rows, query_rows, classifier,
     content = proposal.queries.content
     assert (content.text, content.label) == (("message",), "truth")
     assert (proposal.queries.id, proposal.queries.groups) == ("nr", ("team",))
-
-
-def test_generic_outputs_are_ordered_by_the_predictions(rows, classifier, tmp_path):
-    rows.write_parquet(tmp_path / "train.parquet")
-    order = infer(classifier, tmp_path / "train.parquet").order
-    assert order.labels == ("blue", "red", "green")
-    assert order.accuracy > 0.9
-    assert "the predictions" in order.basis
-
-
-@pytest.mark.parametrize(
-    ("outputs", "names"),
-    [
-        (["green", "blue", "red"], {0: "Green", 1: "BLUE", 2: "red"}),
-        (["red", "green", "blue"], {0: "red", 1: "green", 2: "blue"}),
-    ],
-    ids=["other case", "equal"],
-)
-def test_order_follows_the_names_of_the_model(rows, tmp_path, outputs, names):
-    rows.write_parquet(tmp_path / "train.parquet")
-    model = train_classifier(tmp_path / "model", rows, outputs, names=names)
-    order = infer(model, tmp_path / "train.parquet").order
-    assert order.labels == tuple(outputs)
-    assert order.is_certain
-    assert not order.warning
-
-
-def test_names_that_the_predictions_contradict_are_reported(rows, tmp_path):
-    rows.write_parquet(tmp_path / "train.parquet")
-    names = {0: "red", 1: "green", 2: "blue"}
-    model = train_classifier(tmp_path / "model", rows, ["green", "red", "blue"], names=names)
-    order = infer(model, tmp_path / "train.parquet").order
-    assert order.labels == ("red", "green", "blue"), "the study must agree with the model"
-    assert not order.is_certain
-    assert "contradict the labels' order" in order.warning
-
-
-def test_untrained_model_is_reported_as_chance(rows, tmp_path):
-    rows.write_parquet(tmp_path / "train.parquet")
-    model = train_classifier(tmp_path / "model", rows, ["blue", "red", "green"], steps=0)
-    order = infer(model, tmp_path / "train.parquet").order
-    assert "no better than chance" in order.warning
-    assert order.labels == ("blue", "green", "red"), "the alphabet, if nothing is known"
-    assert order.alternatives
-    assert {len(labels) for labels in order.alternatives} == {3}
-
-
-@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String])
-def test_numbered_labels_are_names(rows, classifier, tmp_path, dtype):
-    numbers = rows.with_columns(pl.col("label").replace_strict({"blue": 1, "red": 2, "green": 0}))
-    numbers = numbers.with_columns(pl.col("label").cast(dtype))
-    numbers.write_parquet(tmp_path / "train.parquet")
-    order = infer(classifier, tmp_path / "train.parquet").order
-    assert order.labels == ("1", "2", "0")
 
 
 def test_model_tells_which_of_two_texts_it_reads(rows, classifier, tmp_path):
@@ -190,60 +124,6 @@ def test_missing_roles_are_refused_with_the_option_to_set(rows, classifier, tmp_
         infer(classifier, tmp_path / "textless.csv")
 
 
-def test_more_labels_than_outputs_are_refused(rows, classifier, tmp_path):
-    rows[:-1].vstack(rows[-1:].with_columns(label=pl.lit("-"))).write_csv(tmp_path / "t.csv")
-    with pytest.raises((InputError, StudyError), match="label") as caught:
-        infer(classifier, tmp_path / "t.csv", label=["label"])
-    assert '"-"' in str(caught.value)
-
-
-def test_models_for_other_tasks_are_refused(rows, classifier, tmp_path):
-    rows.write_csv(tmp_path / "t.csv")
-    model = shutil.copytree(classifier, tmp_path / "copy")
-    change_config(model, problem_type="multi_label_classification")
-    with pytest.raises(InputError, match="multi_label"):
-        infer(model, tmp_path / "t.csv")
-    change_config(model, architectures=["BertModel"])
-    with pytest.raises(InputError, match="without a head"):
-        infer(model, tmp_path / "t.csv")
-    (model / "config.json").rename(model / "adapter_config.json")
-    with pytest.raises(InputError, match="adapter"):
-        infer(model, tmp_path / "t.csv")
-
-
-def test_newest_or_best_checkpoint_of_a_training_is_taken(rows, classifier, tmp_path):
-    rows.write_csv(tmp_path / "t.csv")
-    for step in (9, 50, 100):
-        shutil.copytree(classifier, tmp_path / "run" / f"checkpoint-{step}")
-    model = infer(tmp_path / "run", tmp_path / "t.csv").model
-    assert model.folder.name == "checkpoint-100"
-    assert "newest of 3" in model.note
-    state = '{"best_model_checkpoint": "elsewhere/checkpoint-50", "best_metric": 0.9}'
-    (tmp_path / "run" / "checkpoint-100" / "trainer_state.json").write_text(state)
-    model = infer(tmp_path / "run", tmp_path / "t.csv").model
-    assert model.folder.name == "checkpoint-50"
-    assert "best" in model.note
-
-
-def test_labels_that_the_model_lacks_are_named(rows, classifier, tmp_path):
-    """Not another column of three values is taken for the label."""
-    unlabelled = rows.with_columns(pl.lit("-").alias("label")).head(3)
-    rows.vstack(unlabelled).write_csv(tmp_path / "t.csv")
-    with pytest.raises(StudyError, match='"-" \\(3 rows\\)'):
-        infer(classifier, tmp_path / "t.csv")
-
-
-def test_accurate_model_of_a_rare_label_is_not_called_chance(rows, tmp_path):
-    rare = rows.filter((pl.col("label") != "blue") & (pl.col("label") != "red"))
-    rare = pl.concat([rare, rows.filter(pl.col("label") == "red").head(5)])
-    rare.write_parquet(tmp_path / "t.parquet")
-    model = train_classifier(tmp_path / "model", rows, ["red", "green", "blue"])
-    change_config(model, id2label={"0": "red", "1": "green", "2": "blue"}, label2id={})
-    order = infer(model, tmp_path / "t.parquet").order
-    assert order.labels == ("red", "green", "blue")
-    assert not order.warning
-
-
 def test_label_without_a_telling_name_is_marked(tmp_path):
     draw = random.Random(0)
     table = pl.DataFrame(
@@ -267,37 +147,6 @@ def test_texts_in_scripts_without_spaces_are_texts(tmp_path):
     table.write_parquet(tmp_path / "t.parquet")
     content = infer(None, tmp_path / "t.parquet").train.content
     assert (content.text, content.label) == (("a",), "b")
-
-
-def test_given_order_is_taken_and_checked(rows, classifier, tmp_path):
-    rows.write_csv(tmp_path / "t.csv")
-    request = Request(str(classifier), tmp_path / "t.csv", None, order=("red", "blue", "green"))
-    order = propose_study(request, BestGuesses()).order
-    assert order.labels == ("red", "blue", "green")
-    assert "contradict" in order.warning
-    with pytest.raises(InputError, match="--labels-order"):
-        propose_study(replace(request, order=("red", "blue")), BestGuesses())
-
-
-def test_recorded_settings_of_a_training_are_read(rows, classifier, tmp_path):
-    rows.write_csv(tmp_path / "t.csv")
-    model = shutil.copytree(classifier, tmp_path / "copy")
-    change_config(model, _name_or_path="prajjwal1/bert-tiny")
-    state = {"num_train_epochs": 4, "train_batch_size": 8, "log_history": [{"learning_rate": 2e-5}]}
-    (model / "trainer_state.json").write_text(json.dumps(state))
-    (model / "training_args.bin").write_bytes(b"not a pickle")
-    recipe = infer(model, tmp_path / "t.csv").model.recipe
-    expected = {"base": "hub:prajjwal1/bert-tiny", "epochs": 4, "batch_size": 8}
-    assert recipe == expected | {"learning_rate": 2e-5}
-
-
-def test_whole_numbers_are_the_same_labels_in_both_tables(rows, query_rows, classifier, tmp_path):
-    """The training table was written by pandas with floats, the queries with integers."""
-    numbers = pl.col("label").replace_strict({"blue": 1, "red": 2, "green": 0})
-    rows.with_columns(label=numbers.cast(pl.Float64)).write_csv(tmp_path / "t.csv")
-    query_rows.with_columns(label=numbers).write_parquet(tmp_path / "q.parquet")
-    proposal = infer(classifier, tmp_path / "t.csv", tmp_path / "q.parquet")
-    assert proposal.order.labels == ("1", "2", "0")
 
 
 def test_european_spreadsheet_is_read(tmp_path):
