@@ -77,7 +77,7 @@ def audit(
         StudyError: no.toml: file: expected a study file, got no such file
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    return _resolve(GROUP, DEFAULT)(**given)
+    return _resolve(GROUP, DEFAULT)(**{"model": model, **given})
 
 
 def _resolve(group: str, default: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastif import InputError
 from tasks.audit.in_process import audit_in_process
+from tasks.notebook.argument_names import rename_arguments
 from tasks.notebook.models import GivenModel, read_trainer, save_model
 from tasks.notebook.result import AuditResult
 from tasks.notebook.study_settings import override_settings
@@ -96,7 +97,8 @@ def audit(
     tables = _write_tables(source, train, queries, place, chosen)
     name = save_model(source.model, source.tokenizer, place / MODEL)
     request = _make_request(name, tables, chosen)
-    proposal = propose_study(request, BestGuesses())
+    with rename_arguments():
+        proposal = propose_study(request, BestGuesses())
     _write_study(proposal, place, folder is not None, chosen, source)
     notes = (*(note for table in tables for note in table.notes), *list_warnings(proposal))
     inferred = tuple(describe_proposal(proposal))
@@ -130,12 +132,14 @@ def _open_folder(folder: str | PathLike[str] | None) -> Path:
     """Return an empty folder or that of an earlier call.
 
     Raises:
-        InputError: The folder has a study or tables that no earlier call wrote.
+        InputError: It is a file, or has a study or tables that no earlier call wrote.
     """
     if folder is None:
         _temporary.append(tempfile.TemporaryDirectory(prefix="fastif-"))
         return Path(_temporary[-1].name)
     path = Path(folder).expanduser()
+    if path.exists() and not path.is_dir():
+        raise InputError(f"folder {path}", "a folder", "a file", "Give another folder.")
     path.mkdir(parents=True, exist_ok=True)
     study = path / STUDY
     is_own = study.is_file() and study.read_text("utf-8", "replace").startswith(HEAD)

@@ -102,9 +102,12 @@ def _link_model(name: str, tokenizer: Any, folder: Path) -> str:
     """Return the folder of a model; with another tokenizer a new folder that links to its files.
 
     Raises:
-        InputError: A tokenizer for a model of the hub.
+        InputError: There is no such folder, or a tokenizer for a model of the hub.
     """
     source = Path(name).expanduser()
+    if not name.startswith(HUB) and not source.exists():
+        remedy = f"Correct the path. For a model of the hub write {HUB}owner/name."
+        raise InputError("model", EXPECTED, f"no such folder, {name}", remedy)
     if tokenizer is None or isinstance(tokenizer, str | PathLike):
         if tokenizer is not None and Path(tokenizer).expanduser().resolve() != source.resolve():
             remedy = "Give the tokenizer as an object: AutoTokenizer.from_pretrained(...)."

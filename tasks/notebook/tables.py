@@ -11,7 +11,7 @@ import polars as pl
 from fastif import InputError
 from storage.atomic import commit_file
 from tasks.notebook.conversions import convert_table
-from tasks.study.errors import join_some
+from tasks.study.errors import join_some, suggest
 
 TOKEN_COLUMNS = {
     "input_ids", "attention_mask", "token_type_ids", "special_tokens_mask", "offset_mapping",
@@ -45,11 +45,17 @@ def write_table(data: Any, role: str, folder: Path, wanted: Sequence[str] = ()) 
         wanted: Columns that the caller named.
 
     Raises:
-        InputError: The form is not accepted, the rows are tokenized, or a named column cannot be
-            stored.
+        InputError: The form is not accepted, there is no such file, there are no rows, the rows are
+            tokenized, or a named column cannot be stored.
     """
     if isinstance(data, str | PathLike):
-        return GivenTable(Path(data).expanduser())
+        given = Path(data).expanduser()
+        if not given.exists():
+            names = [path.name for path in given.parent.glob("*")]
+            hint = suggest(given.name, names) or "correct the path."
+            remedy = f"{hint[:1].upper()}{hint[1:]}"
+            raise InputError(role, "the path of a table", f"no such file, {given}", remedy)
+        return GivenTable(given)
     table = convert_table(data, role)
     frame, lost = table.frame, [name for name in wanted if name in table.unusable]
     tokens = sorted(TOKEN_COLUMNS & {*frame.columns} - {*wanted})
@@ -68,6 +74,8 @@ def write_table(data: Any, role: str, folder: Path, wanted: Sequence[str] = ()) 
             "values of other or of mixed types",
             "Convert the column, for example with astype(str).",
         )
+    if frame.is_empty():
+        raise InputError(role, "at least one row", "none", "Give rows.")
     path = folder / f"{role}.parquet"
     commit_file(path, frame.drop(tokens).write_parquet)
     return GivenTable(path, table.index, _explain_unusable(table.unusable, role))

@@ -18,6 +18,7 @@ from flows import audit as flow
 from storage import StoreError
 from tasks.audit import in_process
 from tasks.notebook.audit import HEAD
+from tasks.study.errors import StudyError
 from tasks.study.study import load_study
 
 SETTINGS = {
@@ -154,6 +155,17 @@ def test_a_folder_with_a_study_of_the_user_is_refused(session, tmp_path):
         fastif.audit(*arguments, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
     assert session[1].study.read_text("utf-8").startswith(HEAD)
+
+
+def test_messages_name_the_arguments_and_not_the_options_of_the_command(session):
+    *_, (model, tokenizer, train, queries), _ = session
+    with pytest.raises(StudyError) as error:
+        fastif.audit(model, tokenizer, train, queries, text="txet")
+    assert [problem.where for problem in error.value.problems] == ["text="]
+    with pytest.raises(fastif.InputError, match="labels=: expected 2 labels"):
+        fastif.audit(model, tokenizer, train, queries, labels=["a", "b"])
+    with pytest.raises(fastif.InputError, match="got a file"):
+        fastif.audit(model, tokenizer, train, queries, folder=session[1].study)
 
 
 def test_a_study_file_takes_no_other_argument(session):

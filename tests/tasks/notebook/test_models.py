@@ -76,6 +76,7 @@ def test_other_models_are_refused_with_a_remedy(made, model, tokenizer, tmp_path
         (model, None, "tokenizer"),
         (model, "bert-base", "tokenizer"),
         (None, tokenizer, "NoneType"),
+        (made / "absent", None, "no such folder"),
     ]
     for case, words, message in cases:
         with pytest.raises(fastif.InputError, match=message):

@@ -58,8 +58,12 @@ def test_every_form_holds_the_same_rows(form, tmp_path):
 
 
 def test_a_path_is_kept(tmp_path):
-    assert write_table(tmp_path / "rows.csv", "train", tmp_path).path == tmp_path / "rows.csv"
-    assert list(tmp_path.iterdir()) == []
+    path = tmp_path / "Rows.csv"
+    path.write_text("text,label\n")
+    assert write_table(str(path), "train", tmp_path).path == path
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(fastif.InputError, match=r'Did you mean "Rows.csv"'):
+        write_table(tmp_path / "Row.csv", "queries", tmp_path)
 
 
 def test_a_missing_class_label_is_missing(tmp_path):
@@ -97,6 +101,7 @@ def test_columns_of_mixed_values_are_left_out_and_named(make, tmp_path):
 REFUSED = {
     "nothing": (None, "got nothing"),
     "empty": ([], "an empty list"),
+    "no rows": (pd.DataFrame({"text": [], "label": []}), "at least one row"),
     "texts": (["a", "b"], "got list"),
     "array": (np.zeros((2, 2)), "numpy.ndarray"),
     "torch": (torch.utils.data.TensorDataset(torch.zeros(2)), "TensorDataset"),
