@@ -22,6 +22,7 @@ from flows.executor_config import (
     ThreadsConfig,
 )
 from flows.presence import WorkerPresence
+from flows.temporary_server import is_temporary
 from tasks.runtime.devices import DEVICES_VARIABLE, Device, split_threads
 
 REQUIRED_MODULE = "tasks.audit.attribute"
@@ -235,7 +236,7 @@ def _check_server() -> None:
     Raises:
         InputError: no server is configured.
     """
-    if not PREFECT_API_URL.value():
+    if not PREFECT_API_URL.value() or is_temporary():
         raise InputError(
             "engine",
             "a Prefect server that workers can reach",

@@ -1,6 +1,5 @@
 """The command `fastif audit`."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -91,19 +90,24 @@ def _run_flow(
     within: float | None,
 ) -> None:
     """Compute the missing shards of a run; exit if a time budget or a signal stopped it."""
+    from flows.temporary_server import temporary_server, use_server
     from tasks.planning.open_run import validate_run
 
-    validate_run(plan)  # report errors before the slow start of Prefect
-    _warn_of_webhook(plan)
-    _announce_prefect()
-    from flows.audit import audit as flow
-    from flows.shard_scheduler import UnfinishedError
+    with temporary_server() as server:  # it starts while the model is loaded
+        validate_run(plan)
+        _warn_of_webhook(plan)
+        if server is not None:
+            note = "Starting Prefect (a temporary server, since none is configured) ..."
+            err.print(note, style="dim")
+            use_server(server)
+        from flows.audit import audit as flow
+        from flows.shard_scheduler import UnfinishedError
 
-    try:
-        flow(str(study.resolve()), run, executor, within)
-    except UnfinishedError as error:
-        err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
+        try:
+            flow(str(study.resolve()), run, executor, within)
+        except UnfinishedError as error:
+            err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
 
 
 def _warn_of_webhook(plan: "RunPlan") -> None:
@@ -133,14 +137,6 @@ def _print_summary(study: Path, plan: "RunPlan") -> None:
     print_line("Next commands:")
     for command in list_next_commands(summary):
         print_line(f"  {command}", style="cyan")
-
-
-def _announce_prefect() -> None:
-    """Announce the start of Prefect's temporary server."""
-    if not os.environ.get("PREFECT_API_URL"):
-        err.print(
-            "Starting Prefect (a temporary server, since none is configured) ...", style="dim"
-        )
 
 
 def print_forecast(plan: "RunPlan") -> None:
