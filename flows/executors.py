@@ -24,6 +24,7 @@ from flows.executor_config import (
 from flows.presence import WorkerPresence
 from flows.temporary_server import is_temporary
 from tasks.runtime.devices import DEVICES_VARIABLE, Device, split_threads
+from tasks.runtime.progress_board import MODE_VARIABLE
 
 REQUIRED_MODULE = "tasks.audit.attribute"
 """Module that workers must be able to import for the first shard."""
@@ -227,7 +228,12 @@ def _make_environment(device: Device, count: int) -> dict[str, str]:
     """Environment of a worker: it sees one device and uses its share of the cores."""
     cores, index = os.cpu_count() or 1, device.torch.index
     visible = {} if index is None else {"CUDA_VISIBLE_DEVICES": f"{index}"}
-    return {**visible, DEVICES_VARIABLE: "auto", "OMP_NUM_THREADS": f"{max(1, cores // count)}"}
+    return {
+        **visible,
+        DEVICES_VARIABLE: "auto",
+        MODE_VARIABLE: "off",  # the flow reports; lines of workers would garble its bars
+        "OMP_NUM_THREADS": f"{max(1, cores // count)}",
+    }
 
 
 def _check_server() -> None:

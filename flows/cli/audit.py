@@ -92,9 +92,12 @@ def _run_flow(
     """Compute the missing shards of a run; exit if a time budget or a signal stopped it."""
     from flows.temporary_server import temporary_server, use_server
     from tasks.planning.open_run import validate_run
+    from tasks.run.spec import plan_run
 
+    absolute = study.resolve()
     with temporary_server() as server:  # it starts while the model is loaded
-        validate_run(plan)
+        # The flow plans by the absolute path; under another path it would load the model again.
+        validate_run(plan if study == absolute else plan_run(absolute, run))
         _warn_of_webhook(plan)
         if server is not None:
             note = "Starting Prefect (a temporary server, since none is configured) ..."
@@ -104,7 +107,7 @@ def _run_flow(
         from flows.shard_scheduler import UnfinishedError
 
         try:
-            flow(str(study.resolve()), run, executor, within)
+            flow(str(absolute), run, executor, within)
         except UnfinishedError as error:
             err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None

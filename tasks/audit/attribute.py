@@ -17,6 +17,7 @@ from tasks.run.reuse import NEW_ROW as NEW
 from tasks.run.reuse import get_reuse, read_reused_frames
 from tasks.run.slices import has_totals, make_slices
 from tasks.run.spec import RunRef
+from tasks.runtime.progress import progress_part
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.shard_error import name_failed_shard
 
@@ -42,7 +43,11 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
     Raises:
         ShardError: The shard failed; the message gives the shard and its queries.
     """
-    with name_failed_shard(shard, ref.run), lease_run(ref) as context:
+    with (
+        name_failed_shard(shard, ref.run),
+        lease_run(ref) as context,
+        progress_part("solving and scoring: training rows read"),
+    ):
         ids, reuse = (
             fastif.all_ids(context.query_texts)[shard.start : shard.stop],
             get_reuse(context),

@@ -160,12 +160,12 @@ def validate_run(plan: RunPlan) -> RunContext:
     plan = settle_plan(plan)
     Store.check_run(plan.store_path, plan.record)
     with lease_run(plan) as context:
-        _check_run(context)
+        hidden.check_disk_space(context)
+        context.memo.get(("validated", context.choices), lambda: _check_run(context))
     return context
 
 
 def _check_run(context: RunContext) -> None:
-    hidden.check_disk_space(context)
     for member in context.members:
         try_table(member.objective, context.train_texts, "[train] table")
         try_table(

@@ -19,7 +19,7 @@ from tasks.models.hidden_state_cache import (
     count_bytes_per_token,
 )
 from tasks.run.context import RunContext
-from tasks.runtime.progress import progress_bar
+from tasks.runtime.progress import ObservedExamples, progress_bar
 from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.runtime.versions import read_versions
 
@@ -38,7 +38,9 @@ def get_train_examples(context: RunContext) -> fastif.Examples:
     """
     if context.is_incremental_by_sketches:
         return context.train_texts
-    return context.memo.get("train", lambda: _cache_hidden_states(context, "train"))
+    return context.memo.get(
+        "train", lambda: ObservedExamples(_cache_hidden_states(context, "train"))
+    )
 
 
 def get_query_examples(context: RunContext) -> fastif.Examples:

@@ -1,5 +1,6 @@
 """Progress of long work: a stage with its units, and examples that report when they are read."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -41,6 +42,20 @@ class ProgressExamples(WrappedExamples):
         return batch
 
 
+class ObservedExamples(WrappedExamples):
+    """Examples that report to the part of a stage that is open in the reading thread, if any."""
+
+    def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        batch = self.examples.take(ids)
+        advance: Advance | None = getattr(_open_part, "advance", None)
+        if advance is not None:
+            advance(len(ids))
+        return batch
+
+
+_open_part = threading.local()
+
+
 def print_line(text: str) -> None:
     """Print one line to standard error."""
     BOARD.print_line(text)
@@ -77,3 +92,19 @@ def progress_bar(
     """
     with BOARD.open(Stage(name, total, unit, is_part, is_upper_bound=is_upper_bound)) as stage:
         yield partial(BOARD.advance, stage)
+
+
+@contextmanager
+def progress_part(name: str, unit: str = "rows") -> Iterator[None]:
+    """Show the examples that this thread reads in the block as a part of the open stage.
+
+    Args:
+        name: Name of the part.
+        unit: Name of the examples, in the plural.
+    """
+    with progress_bar(name, None, unit, is_part=True) as advance:
+        _open_part.advance = advance
+        try:
+            yield
+        finally:
+            _open_part.advance = None
