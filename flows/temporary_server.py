@@ -1,6 +1,6 @@
 """Temporary Prefect server of one command, for users without a server of their own.
 
-It starts in a process of its own while the command loads its model, so that its start takes little
+It starts in a separate process while the command loads its model, so that its start takes little
 of the user's time, and this process need not import the server. It has a process group of its own:
 Ctrl-C on a terminal stops an audit after its running shards, which still need the server.
 """

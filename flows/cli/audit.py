@@ -52,7 +52,9 @@ def audit(
         from flows.executor_config import parse_executor
 
         executor = parse_executor(engine)
-        plan = _plan(study, run)
+        # The flow plans by the absolute path; under another path it would load the model again.
+        absolute = study.resolve()
+        plan = _plan(absolute, run)
         if dry_run:
             print_forecast(plan)
             return
@@ -64,7 +66,7 @@ def audit(
 
             changes = list(find_changes_since(finished, plan))
         else:
-            _run_flow(study, plan, run, executor, within)
+            _run_flow(absolute, plan, run, executor, within)
         _print_summary(study, plan)
         for line in changes:
             out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
@@ -92,12 +94,9 @@ def _run_flow(
     """Compute the missing shards of a run; exit if a time budget or a signal stopped it."""
     from flows.temporary_server import temporary_server, use_server
     from tasks.planning.open_run import validate_run
-    from tasks.run.spec import plan_run
 
-    absolute = study.resolve()
     with temporary_server() as server:  # it starts while the model is loaded
-        # The flow plans by the absolute path; under another path it would load the model again.
-        validate_run(plan if study == absolute else plan_run(absolute, run))
+        validate_run(plan)
         _warn_of_webhook(plan)
         if server is not None:
             note = "Starting Prefect (a temporary server, since none is configured) ..."
@@ -107,7 +106,7 @@ def _run_flow(
         from flows.shard_scheduler import UnfinishedError
 
         try:
-            flow(str(absolute), run, executor, within)
+            flow(str(study), run, executor, within)
         except UnfinishedError as error:
             err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
