@@ -17,7 +17,7 @@ def make_getattr(package: str, file: str) -> Callable[[str], Any]:
 
     Args:
         package: Name of the package.
-        file: Path of its `__init__.py`.
+        file: Path of the package's initialisation file, its `__file__`.
     """
     modules = read_guarded_imports(Path(file).read_text("utf-8"))
 

@@ -85,8 +85,8 @@ def suggest_name(proposal: Proposal) -> str:
 def make_slug(text: str) -> str:
     """Convert a text to lower-case characters, digits and hyphens.
 
-    >>> make_slug("Meine Kündigungen 2026")
-    'meine-kundigungen-2026'
+    >>> make_slug("Meine Kündigungen v2")
+    'meine-kundigungen-v2'
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")

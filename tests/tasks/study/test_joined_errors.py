@@ -1,4 +1,4 @@
-"""Problems of several inputs are told in one error."""
+"""Problems of several inputs are stated in one error."""
 
 import pytest
 import tiny
