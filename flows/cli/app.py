@@ -3,10 +3,9 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from flows.cli import (
     correct as correct_commands,
@@ -21,28 +20,32 @@ from flows.cli import (
     reproduce as reproduce_commands,
 )
 from flows.cli import (
+    runs as runs_commands,
+)
+from flows.cli import (
     single_query as single_query_commands,
 )
 from flows.cli import (
     store as store_commands,
 )
 from flows.cli.audit import audit
+from flows.cli.command_group import CommandGroup
 from flows.cli.common import (
     RunOption,
     open_study,
     out,
+    print_line,
     report_errors,
     resolve_run,
 )
 from flows.cli.init import init
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 from flows.signals import answer_signals
 from tasks.runtime.progress_board import show_command
 
-if TYPE_CHECKING:  # heavy imports are made inside the commands
-    from storage import RunStatus
-
 app = typer.Typer(
+    cls=CommandGroup,
     help="Training-data influence for classifiers: which training examples helped or harmed each "
     "prediction, and by how many nats; and which labels are probably wrong. Start with "
     "`fastif init`, or with examples/nli. Terms and names in files are explained in the glossary, "
@@ -56,6 +59,7 @@ app.add_typer(correct_commands.app)
 app.add_typer(mislabels_commands.app)
 app.add_typer(report_commands.app)
 app.add_typer(reproduce_commands.app)
+app.add_typer(runs_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(single_query_commands.app)
 
@@ -101,36 +105,12 @@ def train(study: Path = DEFAULT_STUDY) -> None:
             f"accuracy on the training rows {trained.accuracy:.1%})",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
+        print_next("audit", study=study)
 
 
 app.command()(audit)
-
-
-@app.command()
-@takes_study
-def runs(study: Path = DEFAULT_STUDY) -> None:
-    """List the runs in a study's store with their state."""
-    with report_errors():
-        _, store = open_study(study)
-        table = Table("run", "state", "shards", "queries", "training rows", "opened")
-        for status in store.list_runs():
-            record = status.record
-            table.add_row(
-                record.run,
-                _format_state(status),
-                f"{status.done}/{status.planned}",
-                f"{record.query_rows}",
-                f"{record.train_rows}",
-                record.created[:19].replace("T", " "),
-            )
-        out.print(table)
-
-
-def _format_state(status: "RunStatus") -> str:
-    if status.is_damaged:
-        return "damaged"
-    return "finished" if status.finished else status.state
 
 
 @app.command()
@@ -163,6 +143,12 @@ def top(
             from tasks.terminal.audit import render_layers
 
             out.print(render_layers(compute_layer_effects(plan_run(study, name), explained)))
+        for row in (explained.harmful or explained.helpful)[:1]:
+            print_next("show", *_name_run(run), values=[row["train_id"]], study=study)
+
+
+def _name_run(run: str | None) -> tuple[str, ...]:
+    return ("--run", run) if run else ()
 
 
 @app.command()
@@ -181,11 +167,10 @@ def show(
 
         _, store = open_study(study)
         name = resolve_run(store, run)
-        out.print(
-            render_trace(
-                *trace_example(store, name, find_position(store, name, "train", train_id), k)
-            )
-        )
+        row, queries = trace_example(store, name, find_position(store, name, "train", train_id), k)
+        out.print(render_trace(row, queries))
+        for query in queries[:1]:
+            print_next("top", *_name_run(run), values=[query["query_id"]], study=study)
 
 
 @app.command()
@@ -200,8 +185,21 @@ def doctor(study: Path | None = None) -> None:
             failed |= not check.passed
             mark = "[green]ok[/]  " if check.passed else "[red]fail[/]"
             out.print(mark, end=" ")
-            out.print(f"{check.name}: {check.detail}", markup=False, highlight=False)
+            print_line(f"{check.name}: {check.detail}")
+        if study is None:
+            print_line("No study was checked: there is no study.toml here, and none was named.")
+        if not failed:
+            print_next(*_choose_next(study), study=study)
     raise typer.Exit(2 if failed else 0)
+
+
+def _choose_next(study: Path | None) -> tuple[str, ...]:
+    """Name of the command after a check without faults."""
+    from tasks.study.study import load_study
+
+    if study is None:
+        return ("init",)
+    return ("audit", "--dry-run") if load_study(study).has_audit else ("mislabels",)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from flows.cli.common import (
     print_line,
     report_errors,
 )
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
@@ -57,6 +58,7 @@ def audit(
         plan = _plan(absolute, run)
         if dry_run:
             print_forecast(plan)
+            print_next("audit", *(["--run", run] if run else []), study=study)
             return
         from tasks.run.spec import find_finished_run
 

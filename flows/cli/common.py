@@ -18,8 +18,10 @@ if TYPE_CHECKING:  # heavy imports are made inside the commands
 # Without emoji: a path or an id such as `:cat:` is printed as it is.
 out, err = InertConsole(emoji=False), InertConsole(stderr=True, emoji=False)
 
+RUN_NAMES = "A short beginning of the name or of its hash will do, also `latest` and `previous`."
 RunOption = Annotated[
-    str | None, typer.Option("--run", "-r", help="Name of the run; the newest by default.")
+    str | None,
+    typer.Option("--run", "-r", help=f"Name of the run; the newest by default. {RUN_NAMES}"),
 ]
 
 
@@ -69,8 +71,9 @@ def open_study(study: Path) -> "tuple[Study, Store]":
 def resolve_run(store: "Store", run: str | None) -> str:
     """Name of the given run, or of the newest one; print a note if it is not finished."""
     from tasks.run.lookup import check_undamaged, find_latest_run
+    from tasks.run.run_names import resolve_run_name
 
-    name = check_undamaged(store, run) if run else find_latest_run(store)
+    name = check_undamaged(store, resolve_run_name(store, run)) if run else find_latest_run(store)
     status = store.read_status(name)
     if not status.finished:
         note = f"Run {name} is not finished: {status.done} of {status.planned} shards exist."

@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import out, report_errors
+from flows.cli.common import out, print_line, report_errors
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
 UNIMPROVED = 4
 """Exit code of a correction without an improvement."""
+ADVICE = (
+    "Worth trying: more anchors (half of them only measure), --balanced if the failures have other "
+    "labels than the training rows, fewer --steps or a lower --learning-rate if the queries got "
+    "worse."
+)
 
 
 @app.command()
@@ -58,8 +64,15 @@ def correct(
             CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
         )
     out.print(render_slice_changes(result.slices))
-    out.print(result.why, markup=False, highlight=False, soft_wrap=True)
+    print_line(result.why)
     if result.out:
-        out.print(f"Corrected model: {result.out}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"Corrected model: {result.out}")
     if not result.improved:
+        _advise(anchors, to, study)
         raise typer.Exit(UNIMPROVED)
+
+
+def _advise(anchors: Path, to: Path, study: Path) -> None:
+    print_line(ADVICE)
+    words = ("--anchors", f"{anchors}", "--out", f"{to}", "--balanced")
+    print_next("correct", *words, study=study)

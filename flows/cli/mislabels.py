@@ -67,6 +67,7 @@ def mislabels(
             expected = forecast_mislabels(plan)
             notice = "The result is in the store already; nothing would be computed."
             out.print(notice if expected is None else f"{expected}", highlight=False)
+            print_next("mislabels", study=study)
             return
         # The plain function of the task: a single local step needs no Prefect server.
         digest = detect_mislabels.fn(str(study.resolve()))
@@ -120,9 +121,12 @@ def export(
                 f"(--budget {exported.rows + exported.left_out} writes them too)."
             )
         out.print(note, highlight=False, markup=False, soft_wrap=True)
+        words = "fill in the column right_label"
         if to.suffix == ".json":
+            words = "annotate in Label Studio and export"
             config = make_label_config(loaded.labels)
             out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)
+        print_next("review", "import", values=[to], study=study, before=words)
 
 
 @review.command("import")
@@ -173,3 +177,4 @@ def conflicts(study: Path = DEFAULT_STUDY) -> None:
         for row in list_conflicts(merged, train.ids, digests, loaded.labels).iter_rows():
             table.add_row(*map(Text, row))
         out.print(table if table.row_count else "Reviewers agree on every row.")
+        print_next("mislabels", study=study)

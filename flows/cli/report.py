@@ -6,12 +6,15 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import (
+    RUN_NAMES,
     RunOption,
     open_study,
     out,
+    print_line,
     report_errors,
     resolve_run,
 )
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -21,12 +24,14 @@ app = typer.Typer()
 @takes_study
 def report(
     run: Annotated[
-        str | None, typer.Argument(help="Name of the run; the newest by default.")
+        str | None, typer.Argument(help=f"Name of the run; the newest by default. {RUN_NAMES}")
     ] = None,
     study: Path = DEFAULT_STUDY,
     against: Annotated[
         str | None,
-        typer.Option(help="Run to compare with; the newest comparable earlier run by default."),
+        typer.Option(
+            help=f"Run to compare with; the newest comparable earlier run by default. {RUN_NAMES}"
+        ),
     ] = None,
     to: Annotated[
         Path | None,
@@ -43,13 +48,28 @@ def report(
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report
+        from tasks.run.run_names import resolve_run_name
 
+        if run or against:
+            _, store = open_study(study)
+            run = resolve_run_name(store, run) if run else None
+            against = resolve_run_name(store, against) if against else None
         request = ReportRequest(str(study.resolve()), run, against, str(to) if to else None, price)
         # The plain function: a single step does not need Prefect.
         page = build_report.fn(request)
         for sentence in page.headline:
             out.print(f"  {sentence}", highlight=False, markup=False)
-        out.print(f"Report: {page.path}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"Report: {page.path}")
+        _print_next_step(study)
+
+
+def _print_next_step(study: Path) -> None:
+    """Print the comparison with the run before, if there is one, or the search for wrong labels."""
+    _, store = open_study(study)
+    if sum(status.was_finished for status in store.list_runs()) > 1:
+        print_next("diff", values=["previous", "latest"], study=study)
+    else:
+        print_next("mislabels", study=study)
 
 
 @app.command()
@@ -93,5 +113,4 @@ def export(
         written = write_export(store, name, table, to, only, result)
         for note in written.notes:
             out.print(f"Note: {note}.", highlight=False, markup=False, soft_wrap=True)
-        note = f"Wrote {written.rows:,} rows to {to}."
-        out.print(note, highlight=False, markup=False, soft_wrap=True)
+        print_line(f"Wrote {written.rows:,} rows to {to}.")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import out, report_errors
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -44,6 +45,6 @@ def urgent(
         )  # report errors before Prefect starts
         from flows.single_query import urgent as flow
 
-        out.print(
-            render_explained_query(flow(str(study.resolve()), query_id, repeats, k, executor))
-        )
+        explained = flow(str(study.resolve()), query_id, repeats, k, executor)
+        out.print(render_explained_query(explained))
+        print_next("audit", study=study)

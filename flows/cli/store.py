@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from flows.cli.common import (
+    RUN_NAMES,
     err,
     open_study,
     out,
+    print_line,
     report_errors,
 )
+from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -22,7 +25,7 @@ UNFINISHED = 3
 @app.command()
 @takes_study
 def diff(
-    before: Annotated[str, typer.Argument(help="Name of the earlier run.")],
+    before: Annotated[str, typer.Argument(help=f"Name of the earlier run. {RUN_NAMES}")],
     after: Annotated[str, typer.Argument(help="Name of the later run.")],
     study: Path = DEFAULT_STUDY,
     k: Annotated[
@@ -35,10 +38,13 @@ def diff(
     """
     with report_errors():
         from tasks.results.compare_runs import diff_runs
+        from tasks.run.run_names import resolve_run_name
         from tasks.terminal.diff import render_difference
 
         _, store = open_study(study)
+        before, after = (resolve_run_name(store, name) for name in (before, after))
         out.print(render_difference(diff_runs(store, before, after, k), before, after))
+        print_next("report", values=[after], study=study)
 
 
 @app.command()
@@ -57,7 +63,8 @@ def up(
 
         load_study(study)
         for step in start(study, port):
-            out.print(step, highlight=False, markup=False, soft_wrap=True)
+            print_line(step)
+        print_next("down")
 
 
 @app.command()
@@ -66,8 +73,8 @@ def down() -> None:
     from flows.local_service import stop_service as stop
 
     stopped = stop()
-    text = f"Stopped: {', '.join(stopped)}." if stopped else "Nothing is running from `fastif up`."
-    out.print(text, highlight=False)
+    nothing = "Nothing is running from `fastif up`: there is no server and no worker to stop."
+    out.print(f"Stopped: {', '.join(stopped)}." if stopped else nothing, highlight=False)
 
 
 @app.command()
@@ -94,8 +101,10 @@ def verify(
             repair_artifacts,
             repair_run,
         )
+        from tasks.run.run_names import resolve_run_name
 
         _, store = open_study(study)
+        run = resolve_run_name(store, run) if run else None
         wrong = unfinished = 0
         items = []
         for item in check_integrity(store, run):
@@ -108,8 +117,12 @@ def verify(
             if repair and item.problems:
                 outcome = repair_run(store, item) if item.run else repair_artifacts(store, item)
                 out.print(f"  {outcome}", markup=False, highlight=False, soft_wrap=True)
+        if wrong and repair:
+            print_next("audit", study=study)
         for line in () if repair else describe_repair(items):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
+        if not wrong:
+            print_next(*(["audit"] if unfinished else ["runs"]), study=study)
     raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
 
 
@@ -147,3 +160,8 @@ def gc(
         if not dry_run:
             store.remove(plan.files)
         out.print(render_gc_plan(plan, compacted, dry_run))
+        if dry_run and plan.files:
+            options = {"--keep-runs": keep_runs, "--older-than": older_than}
+            options |= {"--parts-unused": parts_unused}
+            words = [w for name, v in options.items() if v is not None for w in (name, f"{v:g}")]
+            print_next("gc", *words, study=study)

@@ -26,12 +26,14 @@ class GcPlan:
         files: All files to delete, those of expired runs included, each with its reason.
         compacted: Names of runs that were compacted before.
         required: Names of expired runs that are kept, since a kept run reuses their results.
+        why_nothing: Reason why there is nothing to delete; empty if there is something.
     """
 
     runs: tuple[str, ...]
     files: tuple[Leftover, ...]
     compacted: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    why_nothing: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -81,7 +83,26 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
             (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)
         }
         files += store.find_unused_artifacts(policy.artifact_days, selections | review_artifacts)
-    return GcPlan(tuple(runs), tuple(files), required=tuple(required))
+    why = "" if files else _explain_nothing(store.list_runs(), policy, len(required))
+    return GcPlan(tuple(runs), tuple(files), required=tuple(required), why_nothing=why)
+
+
+def _explain_nothing(runs: Sequence[RunStatus], policy: RetentionPolicy, required: int) -> str:
+    """Explain why a policy deletes nothing from a store with these runs."""
+    leftovers = "No leftovers of stopped processes or replaced files are older than a day."
+    if policy.runs is None and policy.days is None:
+        kept = "Runs are deleted only on request, by --keep-runs or --older-than."
+        if policy.artifact_days is not None:
+            kept = f"Every artifact was used within {policy.artifact_days:g} days. {kept}"
+        return f"{leftovers} {kept}"
+    limits = ["the newest finished run is never deleted"]
+    if policy.runs is not None:
+        limits.append(f"--keep-runs {policy.runs} keeps the newest {policy.runs}")
+    if policy.days is not None:
+        limits.append(f"--older-than {policy.days:g} keeps what is younger")
+    if required:
+        limits.append(f"{required} are needed by later runs ([carry])")
+    return f"{leftovers} Runs: {len(runs)}, and {'; '.join(limits)}."
 
 
 def compact_finished(store: Store) -> tuple[str, ...]:

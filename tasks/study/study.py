@@ -17,10 +17,11 @@ from fastif.solvers.settings import DualSettings
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.cross_checks import find_contradictions
-from tasks.study.errors import Problem, StudyError, suggest
+from tasks.study.errors import Problem, StudyError
 from tasks.study.fields import DistinctNames, Names, Section
 from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
+from tasks.study.nearby_studies import suggest_study
 from tasks.study.new_study import write_new_file
 from tasks.study.path_kinds import describe_path
 from tasks.study.sections import (
@@ -228,10 +229,7 @@ def _read_text(path: Path) -> str:
     """Read the text of a study file without the byte order mark that some editors write."""
     if not path.is_file():
         got = describe_path(path)
-        others = path.parent.glob("*.toml") if path.parent.is_dir() else ()
-        neighbours = [other.name for other in others if other.is_file()]
-        hint = suggest(path.name, neighbours)
-        change = f"{hint or 'correct the path'}; `fastif init` writes a new one"
+        change = f"{suggest_study(path)}; `fastif init` writes a new one"
         raise StudyError(path, [Problem("file", "a study file (TOML)", got, change)])
     try:
         return path.read_bytes().decode("utf-8-sig")

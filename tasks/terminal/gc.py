@@ -21,7 +21,8 @@ def render_gc_plan(plan: GcPlan, compacted: Sequence[str], dry_run: bool) -> Ren
         reason = "a kept run reuses their results ([carry])"
         body.append(Text(f"Kept, since {reason}: {', '.join(plan.required)}."))
     if not plan.files:
-        return Group(*body, Text("Nothing to remove." if dry_run else "Nothing was removed."))
+        nothing = "Nothing to remove." if dry_run else "Nothing was removed."
+        return Group(*body, Text(f"{nothing} {plan.why_nothing}"))
     table = Table("reason", "files", "MB", box=None, padding=(0, 1))
     for reason, (count, size) in sorted(plan.reasons.items()):
         table.add_row(reason, f"{count:,}", f"{size / MEGABYTE:,.1f}")
