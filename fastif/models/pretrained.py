@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,15 +21,12 @@ from fastif.models.label_names import GENERIC_NAME, find_misplaced_labels
 from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
 from fastif.models.problem_type import SINGLE_LABEL, read_problem_type
-from fastif.models.weight_files import find_damaged_file, suggest_remedy
-
-FLOATS = {
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-}
-"""Floating-point types by their names in safetensors."""
+from fastif.models.weight_files import (
+    check_weight_types,
+    find_damaged_file,
+    saved_dtypes,
+    suggest_remedy,
+)
 
 
 def load_model(
@@ -192,17 +188,9 @@ def _from_pretrained(
             damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
     if kind == "model" and folder.is_dir():
+        check_weight_types(folder)
         loaded[0].saved_dtypes = saved_dtypes(folder)
     return loaded
-
-
-def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
-    """Return the floating-point types in which the weights in a folder were saved."""
-    dtype_names: set[str] = set()
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            dtype_names |= {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    return tuple(dtype for name, dtype in FLOATS.items() if name in dtype_names)
 
 
 _OR_HUB = ", or the name of a hub model that can be reached"

@@ -5,9 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from fastif.errors import InputError
+
+FLOATS = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""Floating-point types by their names in safetensors."""
 
 LFS_POINTER = b"version https://git-lfs"
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -58,7 +69,7 @@ def _list_damaged_files(folder: Path) -> Iterator[DamagedFile]:
         for shard in sorted(set(shards.values())) if is_read else ():
             if not (folder / shard).is_file():
                 yield DamagedFile(shard, f"missing, though {INDEX} lists it", again)
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _list_weight_files(folder):
         with path.open("rb") as file:
             start = file.read(len(LFS_POINTER))
         if start == LFS_POINTER:
@@ -96,3 +107,45 @@ def _read_family(folder: Path) -> str:
     except (OSError, ValueError):
         return ""
     return str(config.get("model_type") or "") if isinstance(config, dict) else ""
+
+
+def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
+    """Return the floating-point types in which the weights in a folder were saved."""
+    types = set(_read_weight_types(folder).values())
+    return tuple(dtype for name, dtype in FLOATS.items() if name in types)
+
+
+def check_weight_types(folder: Path) -> None:
+    """Refuse weights that are not floating-point numbers of 16 bits or more.
+
+    Whole numbers and numbers of 8 bits need scales that a quantisation saved elsewhere; read as
+    they are, they would give another model.
+
+    Raises:
+        InputError: A weight has such a type.
+    """
+    for name, kind in _read_weight_types(folder).items():
+        if kind not in FLOATS and name.rpartition(".")[2] in ("weight", "bias"):
+            raise InputError(
+                f"model {folder}",
+                "weights of 16, 32 or 64 bits",
+                f"{name} of type {kind}",
+                "It is quantised: use the model as it was before, or save it dequantised.",
+            )
+
+
+def _list_weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a model's weights; any others next to them are not read."""
+    if (folder / WHOLE).is_file():
+        return [folder / WHOLE]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _read_weight_types(folder: Path) -> dict[str, str]:
+    """Return the type of each saved tensor by its name, as safetensors names it."""
+    types: dict[str, str] = {}
+    for path in _list_weight_files(folder):
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            types |= {name: file.get_slice(name).get_dtype() for name in names}
+    return types

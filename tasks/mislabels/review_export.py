@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,12 @@ def export_review(
     check_outside(store.layout.root, path)
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if random:
-        sample = sample_for_review(store, result, random, annotations)
-        return ReviewExport(write_review(sample, path))
+        sample = select_sample(result, random, annotations)
+        frame = make_sample_frame(sample)
+        rows = write_review(
+            frame, path, lambda: write_sample(store, sample.population, sample.rows)
+        )
+        return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
     frame = make_review_frame(result, limit, annotations)
     doubtful = frame if budget else select_doubtful(frame)
@@ -109,16 +114,28 @@ def make_review_frame(
     )
 
 
-def sample_for_review(
-    store: Store, result: MislabelResult, count: int, annotations: Annotations | None = None
-) -> pl.DataFrame:
-    """Return a simple random sample of the unreviewed rows, and record it in the store.
+@dataclass(frozen=True, eq=False)
+class RandomReview:
+    """Random audit sample that is about to be exported.
+
+    Attributes:
+        population: Rows that the sample was taken from.
+        rows: Rows of the sample, in random order.
+    """
+
+    population: pl.DataFrame
+    rows: pl.DataFrame
+
+
+def select_sample(
+    result: MislabelResult, count: int, annotations: Annotations | None = None
+) -> RandomReview:
+    """Return a simple random sample of the unreviewed rows.
 
     Rows are ordered by a hash: independent of their errors, and the same until the rows
-    are reviewed. The population is recorded too, since an estimate does not cover rows added later.
+    are reviewed. The population belongs to it, since an estimate does not cover rows added later.
 
     Args:
-        store: Store of the study.
         result: Mislabel detection.
         count: Sample size; all unreviewed rows if there are fewer.
         annotations: Merged annotations of the store; annotated rows are left out.
@@ -131,13 +148,25 @@ def sample_for_review(
         "chance", [_compute_sampling_key(row, number) for row, number in numbers], pl.Binary
     )
     sample = unreviewed.with_columns(sampling_keys).sort("chance").head(count)
-    write_sample(store, unreviewed, sample)
+    return RandomReview(unreviewed, sample)
+
+
+def make_sample_frame(sample: RandomReview) -> pl.DataFrame:
+    """Return the rows of a random audit sample with columns to fill in."""
     # One row each: near-duplicates were not sampled, though they share the annotation.
-    return _add_review_columns(sample.with_columns(alike=pl.lit(1, pl.UInt32)), True)
+    return _add_review_columns(sample.rows.with_columns(alike=pl.lit(1, pl.UInt32)), True)
 
 
-def write_review(frame: pl.DataFrame, path: Path) -> int:
+def write_review(
+    frame: pl.DataFrame, path: Path, before_commit: Callable[[], object] | None = None
+) -> int:
     """Write review rows as .csv, .parquet or .json (Label Studio), and return their number.
+
+    Args:
+        frame: Rows to review.
+        path: New file.
+        before_commit: Function that is called once the rows are on the disk, before the file has
+            its name; nothing is recorded if the rows cannot be written.
 
     Raises:
         InputError: The file exists or has an unknown suffix.
@@ -153,6 +182,8 @@ def write_review(frame: pl.DataFrame, path: Path) -> int:
             escape_formulas(frame).write_csv(temp_path)
         else:
             frame.write_parquet(temp_path)
+        if before_commit is not None:
+            before_commit()
 
     commit_file(path, write_file)
     return len(frame)

@@ -10,6 +10,7 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects
 from tasks.results.group_names import format_group_value
+from tasks.results.suspicious_groups import describe_excesses
 
 FIRST_FLAGGED = 50
 """Number of flagged labels among which the new ones are counted."""
@@ -74,6 +75,8 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         if flagged.has_previous:
             new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
             clauses[-1] += f", {new} of the first {min(FIRST_FLAGGED, len(flagged.rows))} are new"
+        excesses = (line for counts in flagged.groups for line in describe_excesses(counts))
+        clauses += [line.removesuffix(".") for line in excesses][:1]
     else:
         clauses.append("Labels were not checked")
     if data.difference and data.difference.rows is None:

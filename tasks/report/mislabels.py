@@ -1,5 +1,6 @@
 """Flagged labels: training rows ranked by the probability of a wrong label, with the evidence."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,9 @@ import polars as pl
 
 from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
+from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
 from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
+from tasks.mislabels.results import MislabelResult
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 
@@ -42,12 +45,14 @@ class FlaggedLabels:
             whether the previous search did not list the row.
         signals: Names of the bars.
         has_previous: Whether there is a previous search by the same procedure.
+        groups: Suspicious labels by each group column with few values.
     """
 
     facts: dict[str, Any]
     rows: list[Row]
     signals: list[str]
     has_previous: bool
+    groups: tuple[GroupCounts, ...] = ()
 
     @property
     def count(self) -> LabelCount | None:
@@ -106,7 +111,15 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         bars = [(name, row[f"bar_{name}"]) for name in signals]
         new = previous_ids is not None and row["id"] not in previous_ids
         rows.append(row | {"bars": bars, "harms": harms.get(row["train"], []), "new": new})
-    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None)
+    groups = tuple(counts for counts in _count_groups(data, result) if counts.values)
+    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups)
+
+
+def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts]:
+    columns = list_group_columns(data.train)
+    values = data.train.select("train", *columns)
+    table = result.table.join(values, on="train", how="left", maintain_order="left")
+    return count_by_group(table, result.facts["budget"])
 
 
 def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:

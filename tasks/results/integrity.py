@@ -10,7 +10,7 @@ from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.lookup import TRAIN
 from tasks.run.selections import DAMPING, METHOD, ROWS, K
 
-ARTIFACTS: Final = "parts"
+ARTIFACTS: Final = "artifacts"
 IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, "sketcher"}) | {
     kind.name for kind in (DAMPING, METHOD, ROWS, K)
 }
@@ -130,8 +130,8 @@ def describe_repair(reports: Sequence[IntegrityReport]) -> Iterator[str]:
         yield "Damaged runs: `fastif verify --repair`, then `fastif audit`, which computes them."
     if kinds - IRREPLACEABLE_KINDS:
         yield (
-            "Damaged files of parts: `fastif verify --repair` removes them; they are computed "
-            "again when needed."
+            "Damaged artifacts: `fastif verify --repair` removes them; they are computed again "
+            "when needed."
         )
     if kinds & IRREPLACEABLE_KINDS:
         names = ", ".join(sorted(kinds & IRREPLACEABLE_KINDS))

@@ -1,6 +1,6 @@
 """Panel for the terminal: comparison of two runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from rich.console import Group, RenderableType
@@ -18,6 +18,8 @@ from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference
 from tasks.results.group_names import ALL, format_group_value
 
 MEASURED = ("queries", "accuracy before", "after", "newly harmful", "no longer harmful")
+MAX_SLICES = 20
+"""Number of slices that are shown: a group of dates has hundreds."""
 CHANGES = {BECAME_HARMFUL: "newly harmful", STOPPED_HARMING: "no longer harmful"}
 STYLES = {"numbers": "green", "order": "yellow", "nothing": "bold red"}
 
@@ -51,7 +53,7 @@ def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) ->
         (ALL, overall),
         *(
             (format_group_value(slice_difference.value), slice_difference)
-            for slice_difference in difference.slices
+            for slice_difference in _select_slices(difference.slices)
         ),
     ]:
         shares = (f"{slice_difference.before:.1%}", f"{slice_difference.after:.1%}")
@@ -60,7 +62,15 @@ def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) ->
             for count in (slice_difference.newly_harmful, slice_difference.no_longer_harmful)
         )
         table.add_row(Text(name), f"{slice_difference.queries:,}", *shares, *counts)
+    if len(difference.slices) > MAX_SLICES:
+        table.add_row(Text(f"and {len(difference.slices) - MAX_SLICES} smaller ones", style="dim"))
     return table
+
+
+def _select_slices(slices: Sequence[SliceDifference]) -> list[SliceDifference]:
+    """Select the slices with most queries, in the given order."""
+    order = sorted(range(len(slices)), key=lambda i: -slices[i].queries)[:MAX_SLICES]
+    return [slices[i] for i in sorted(order)]
 
 
 def _describe_displaced_rows(difference: RunDifference) -> str:

@@ -7,9 +7,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tasks.mislabels.group_counts import MAX_VALUES, GroupCounts, count_by_group
+from tasks.mislabels.group_counts import MAX_VALUES, count_by_group
 from tasks.mislabels.results import MislabelResult
 from tasks.results.group_names import format_group_value
+from tasks.results.suspicious_groups import describe_excesses
 
 MAX_GROUPS = 8
 """Number of values of a group column that are shown."""
@@ -36,13 +37,3 @@ def make_group_panels(result: MislabelResult) -> Iterator[RenderableType]:
         if len(counts.values) > MAX_GROUPS:
             lines.append(Text(f"and {len(counts.values) - MAX_GROUPS} more values", style="dim"))
         yield Panel(Group(table, *lines), title=title, title_align="left")
-
-
-def describe_excesses(counts: GroupCounts) -> Iterator[str]:
-    """Yield a sentence for each group with significantly more suspicious labels than its share."""
-    total = sum(count.rows for count in counts.values)
-    for count in counts.excesses:
-        yield (
-            f"{counts.name} {format_group_value(count.value)} has {count.suspicious:,} of the "
-            f"{counts.window:,} most suspicious labels, with {count.rows / total:.0%} of the rows."
-        )

@@ -74,7 +74,7 @@ def _newer_format(folder: Path) -> None:
 
 
 STORES: tuple[Case, ...] = (
-    *_readers("a shard's file removed", remove(FIRST_SHARD), "shard=00000"),
+    *_readers("a shard's file removed", remove(FIRST_SHARD), "00000"),
     *_readers("a shard's bytes changed", invert(FIRST_SHARD), "shard=00000"),
     *_readers("the training table removed", remove("store/tables/train/*/*/*"), "train"),
     Case("stores", "a shard's file removed, runs", ("runs",), remove(FIRST_SHARD), ("damaged",),
@@ -88,7 +88,7 @@ STORES: tuple[Case, ...] = (
     Case("stores", "a shard's file removed, audit", ("audit", "study.toml"), remove(FIRST_SHARD),
          ("accuracy",), codes=(0,), base="audited", changes=True),
     Case("stores", "a manifest cut", ("top", "q1"), truncate("store/runs/*/manifest/00000.json"),
-         ("manifest", *NAMED), base="audited"),
+         ("00000", *NAMED), base="audited"),
     Case("stores", "a run's record cut", ("top", "q1"), truncate("store/runs/*/run.json"),
          ("run.json",), base="audited"),
     Case("stores", "a run's record cut, verify", ("verify",), truncate("store/runs/*/run.json"),

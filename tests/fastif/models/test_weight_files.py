@@ -7,7 +7,12 @@ import torch
 from safetensors.torch import save_file
 
 from fastif import InputError, load_model
-from fastif.models.weight_files import INDEX, find_damaged_file
+from fastif.models.weight_files import (
+    INDEX,
+    check_weight_types,
+    find_damaged_file,
+    saved_dtypes,
+)
 
 AGAIN = "Copy it again"
 
@@ -85,3 +90,26 @@ def test_an_unknown_family_is_refused_by_its_name(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "blert"}))
     with pytest.raises(InputError, match=r"'blert': install a version .* never run"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantised_weights_are_refused(folder, dtype):
+    tensors = {"a.weight": torch.zeros(4).to(dtype), "a.position_ids": torch.arange(4)}
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"a\.weight of type .*quantised"):
+        check_weight_types(folder)
+
+
+def test_other_files_next_to_the_weights_are_not_read(folder):
+    save_file({"a.weight": torch.zeros(4).to(torch.int8)}, folder / "model_int8.safetensors")
+    (folder / "cut.safetensors").write_bytes(b"")
+    check_weight_types(folder)
+    assert find_damaged_file(folder) is None
+    assert saved_dtypes(folder) == (torch.float32,)
+
+
+def test_whole_numbers_that_are_no_weights_are_allowed(folder):
+    tensors = {"a.weight": torch.zeros(4).half(), "a.position_ids": torch.arange(4)}
+    save_file(tensors, folder / "model.safetensors")
+    check_weight_types(folder)
+    assert saved_dtypes(folder) == (torch.float16,)

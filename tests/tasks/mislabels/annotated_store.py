@@ -12,7 +12,12 @@ from tasks.data.row_hashes import row_digests
 from tasks.mislabels.annotation_import import import_annotations
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import make_review_frame
+from tasks.mislabels.review_export import (
+    make_review_frame,
+    make_sample_frame,
+    select_sample,
+)
+from tasks.mislabels.stored_samples import write_sample
 
 LABELS = ("cat", "dog")
 ROWS = [("a", "cats purr", "dog"), ("b", "dogs bark", "dog"), ("c", "=cats, all", "cat"),
@@ -82,3 +87,10 @@ def review(rows=ROWS) -> pl.DataFrame:
 
 RIGHTS = {"a": "cat", "b": "dog", "c": "none"}
 EXPECTED = {"cats purr": "cat", "dogs bark": "dog", "=cats, all": None}
+
+
+def sample_for_review(store, result, count, annotations=None):
+    """A random audit sample that is recorded in the store, as an export leaves it."""
+    sample = select_sample(result, count, annotations)
+    write_sample(store, sample.population, sample.rows)
+    return make_sample_frame(sample)

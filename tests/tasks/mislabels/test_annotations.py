@@ -10,7 +10,6 @@ from tasks.data.row_hashes import content_digest, row_digest, row_digests
 from tasks.mislabels.annotations import RECORD, read_annotations
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import sample_for_review
 from tasks.study.errors import StudyError
 from tests.tasks.mislabels.annotated_store import (
     EXPECTED,
@@ -20,6 +19,7 @@ from tests.tasks.mislabels.annotated_store import (
     World,
     make_detection,
     review,
+    sample_for_review,
     table,
 )
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import hypergeom
 
 from tasks.mislabels.group_counts import MAX_VALUES, add_group_columns, count_by_group
-from tasks.terminal.mislabel_groups import describe_excesses
+from tasks.results.suspicious_groups import describe_excesses
 
 ROWS = 200
 

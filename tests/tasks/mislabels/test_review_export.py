@@ -7,6 +7,7 @@ from command_line import invoke as run
 from tasks.data.inputs import read_inputs
 from tasks.mislabels.results import read_current_result
 from tasks.mislabels.review_export import MIN_PROBABILITY, select_doubtful
+from tasks.mislabels.stored_samples import read_samples
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
@@ -61,3 +62,18 @@ def test_no_search_yet_is_said(finished, tmp_path, words):
     done = run(*words, "--study", finished / "study.toml", "--out", tmp_path / "x.csv")
     assert done.exit_code == 2
     assert "fastif mislabels" in done.output
+
+
+def test_a_sample_that_cannot_be_written_is_not_recorded(searched):
+    store = open_existing_store(load_study(searched / "study.toml"))
+    to = searched / "train.csv" / "drawn.csv"
+    done = run("review", "export", "--random", "5", "--study", searched / "study.toml", "-o", to)
+    assert done.exit_code == 2, done.output
+    assert not read_samples(store)
+    done = run(
+        "review", "export", "--random", "5", "--study", searched / "study.toml",
+        "--out", searched / "drawn.csv",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (sample,) = read_samples(store)
+    assert len(sample.sampled_rows) == 5

@@ -6,7 +6,7 @@ import pytest
 from tasks.data.row_hashes import content_digest, row_digest, row_digests
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import make_review_frame, sample_for_review
+from tasks.mislabels.review_export import make_review_frame
 from tasks.mislabels.stored_samples import read_samples, write_sample
 from tasks.study.errors import StudyError
 from tests.tasks.mislabels.annotated_store import (
@@ -16,6 +16,7 @@ from tests.tasks.mislabels.annotated_store import (
     World,
     make_detection,
     review,
+    sample_for_review,
     table,
 )
 

@@ -1,5 +1,7 @@
 """Flagged labels of the newest search, and searches that a report ignores."""
 
+from dataclasses import replace
+
 import polars as pl
 import tiny
 from audited_runs import audited
@@ -50,3 +52,40 @@ def test_a_search_among_other_rows_is_not_shown(world):
     flipped = next(label for label in tiny.LABELS if label != rows[0]["label"])
     tiny.write_rows(world / "train.csv", [rows[0] | {"label": flipped}, *rows[1:]])
     assert audited(world).mislabels is None
+
+
+def test_suspicious_labels_are_counted_by_source_and_the_worst_is_in_the_headline(made, tmp_path):
+    folder = tiny.copy(made, tmp_path / "world")
+    data = _search_with_turned_source(folder)
+    (counts,) = read_flagged_labels(data).groups
+    rows = tiny.rows_of(folder / "train.csv")
+    ranked = data.mislabels.table.sort("rank")["id"].to_list()[: counts.window]
+    source_of = {row["id"]: row["source"] for row in rows}
+    assert counts.window == 10
+    for count in counts.values:
+        assert count.suspicious == sum(source_of[name] == count.value for name in ranked)
+        assert count.rows == sum(row["source"] == count.value for row in rows)
+    page = build_page(data)
+    html = render_page(page)
+    assert "Suspicious labels by source" in html
+    named = [count.value for count in counts.excesses]
+    assert named == ["agency"]
+    assert "source agency has" in page.headline[1]
+    assert "more than its share" in html
+
+
+def _search_with_turned_source(folder):
+    """An audit and a search in which the ranking of the search is led by one source."""
+    rows = tiny.rows_of(folder / "train.csv")
+    rows = [row | {"source": "agency" if i < 9 else "desk"} for i, row in enumerate(rows)]
+    tiny.write_rows(folder / "train.csv", rows)
+    groups = {**tiny.SECTIONS["train"], "groups": ["source"]}
+    tiny.write_study(folder, train=groups)
+    study = folder / "study.toml"
+    tiny.run_directly(study)
+    detect_mislabels.fn(str(study))
+    store = open_existing_store(load_study(study))
+    data = read_run_data(store, store.find_latest().record.run, study)
+    (result,) = data.mislabel_results
+    led = result.table.with_columns(rank=pl.col("train").rank("ordinal").cast(pl.UInt32) - 1)
+    return replace(data, mislabel_results=(replace(result, table=led),))
