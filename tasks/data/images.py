@@ -1,12 +1,15 @@
-"""Pixels of an image column: encoded files such as PNG, or one byte per pixel."""
+"""Pixels of an image column: encoded files such as PNG, their paths, or one byte per pixel."""
 
 import io
 import itertools
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tasks.data.image_files import read_image_files
 from tasks.study.errors import Problem, StudyError
 
 MAX_SIDE = 32
@@ -15,23 +18,27 @@ MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00",
 """First bytes of image files: PNG, JPEG, GIF, BMP, WebP, TIFF."""
 
 
-def read_pixels(column: pl.Series, place: str) -> np.ndarray:
+def read_pixels(column: pl.Series, place: str, folder: Path | None = None) -> np.ndarray:
     """Decode images to pixel values from 0 to 1, [n, d].
 
     Args:
-        column: Column of bytes, of `{bytes, path}` structs (the `datasets` library), or of lists
-            of whole numbers from 0 to 255.
+        column: Column of bytes, of `{bytes, path}` structs (the `datasets` library), of paths of
+            image files, or of lists of whole numbers from 0 to 255.
         place: Name of the table for messages.
+        folder: Folder from which paths start; None if there is none.
 
     Raises:
         StudyError: another type of column, or a row that cannot be decoded.
     """
     where = f"column {column.name}"
     if isinstance(column.dtype, pl.Struct) and "bytes" in [f.name for f in column.dtype.fields]:
-        column = column.struct.field("bytes")
+        column = _select_bytes_or_paths(column)
     if column.null_count():
         row = int(column.is_null().arg_true()[0]) + 1
         raise _make_error(place, where, "an image in every row", f"null in row {row}", "fill it")
+    if isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
+        files = read_image_files(column.cast(pl.String), folder, place, where)
+        return _decode_images(files, place, where)
     if column.dtype == pl.Binary:
         files = column.to_list()
         if files and any(files[0].startswith(prefix) for prefix in MAGIC_BYTES):
@@ -43,7 +50,7 @@ def read_pixels(column: pl.Series, place: str) -> np.ndarray:
             for number, row in enumerate(column.to_list(), 1)
         ]
     else:
-        expected = "bytes of image files, or one byte per pixel"
+        expected = "bytes or paths of image files, or one byte per pixel"
         change = "save images as bytes; use features for other numbers"
         raise _make_error(place, where, expected, f"{column.dtype}", change)
     sizes = [len(row) for row in rows]
@@ -55,6 +62,13 @@ def read_pixels(column: pl.Series, place: str) -> np.ndarray:
     return np.stack(rows).astype(np.float32) / 255
 
 
+def _select_bytes_or_paths(column: pl.Series) -> pl.Series:
+    """Bytes of a struct of the `datasets` library; its paths if no row has bytes."""
+    content = column.struct.field("bytes")
+    has_paths = "path" in column.struct.fields and content.null_count() == len(content)
+    return column.struct.field("path") if has_paths else content
+
+
 def _parse_pixels(row: Any, number: int, place: str, where: str) -> np.ndarray:
     pixels = np.asarray(row)
     if pixels.dtype.kind not in "iu" or pixels.size == 0 or pixels.min() < 0 or pixels.max() > 255:
@@ -63,7 +77,7 @@ def _parse_pixels(row: Any, number: int, place: str, where: str) -> np.ndarray:
     return pixels.ravel().astype(np.uint8)
 
 
-def _decode_images(files: list[bytes], place: str, where: str) -> np.ndarray:
+def _decode_images(files: Iterable[bytes], place: str, where: str) -> np.ndarray:
     """Decode image files; resize them if their sizes differ or are large."""
     try:
         from PIL import Image

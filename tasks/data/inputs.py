@@ -35,14 +35,15 @@ def read_study(path: Path) -> Study:
 
 
 def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
-    """Read a table, cached in this process until the file changes; `dataset` is never cached.
+    """Read a table, cached in this process until the file changes.
 
-    Notes on the table are announced.
+    Data sets and images, which are more files than one, are never cached. Notes on the table are
+    announced.
 
     Raises:
         StudyError: see `read_table`.
     """
-    if source.table is None:
+    if source.table is None or source.image is not None:
         table = read_table(source, labels, folder, role)
     else:
         key, path = (source, tuple(labels), folder, role), folder / source.table

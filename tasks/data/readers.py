@@ -18,6 +18,7 @@ from tasks.data.file_formats import (
     scan_file,
 )
 from tasks.data.file_scanners import ROW
+from tasks.data.image_files import is_image_folder, read_image_folder
 from tasks.data.raw_table import RawTable
 from tasks.data.read_options import ReadOptions, make_options
 from tasks.data.undecided import UndecidedError
@@ -44,10 +45,10 @@ def read_source(source: TableSource, wanted: Sequence[str], folder: Path, role: 
 
 
 def read_file(path: Path, options: ReadOptions, role: str, limit: int | None = None) -> RawTable:
-    """Read a table file.
+    """Read a table file, or a folder of images.
 
     Args:
-        path: Path of the file.
+        path: Path of the file or folder.
         options: Keys of the study on the form of the file, and the wanted columns.
         role: Name of the section, train or queries, for messages.
         limit: Largest number of rows to read; None for all of them.
@@ -55,6 +56,8 @@ def read_file(path: Path, options: ReadOptions, role: str, limit: int | None = N
     Raises:
         StudyError: the file does not exist or cannot be read.
     """
+    if is_image_folder(path):
+        return read_image_folder(path, role, limit)
     check_name(path, role)
     _check_readable(path, f"[{role}] table")
     if path.stat().st_size == 0:

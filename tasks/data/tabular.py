@@ -74,7 +74,7 @@ def read_measurements(
     """
     if source.image is not None:
         column = opened.frame[source.image]
-        pixels = read_pixels(column, opened.place)
+        pixels = read_pixels(column, opened.place, opened.folder)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
         return Measurements(pixels, [], image=True), words
     numbers, categories, words, notes, problems = [], [], [], [], []

@@ -65,7 +65,7 @@ class TableSource(Section):
     features: Names = ()
     """instead of text: columns of numbers, of lists of numbers, or of categories such as a job"""
     image: NormalizedName | None = None
-    """instead of text: the column of images, as bytes of image files or one byte per pixel"""
+    """instead of text: the column of images, as bytes or paths of files, or one byte per pixel"""
     label: NormalizedName
     """the column with the label"""
     id: NormalizedName | None = None
