@@ -92,6 +92,7 @@ def read_measurements(
         words.append(_describe_values(name, opened.frame[name], column))
         notes += [
             *_describe_column(name, column),
+            *([f"{name} is the id of the rows: remove it"] if name == source.id else []),
             *describe_unique(name, column),
             *describe_giveaway(name, opened.frame[name], labels),
         ]

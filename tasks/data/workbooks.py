@@ -33,7 +33,9 @@ def scan_workbook(content: FileContent, options: ReadOptions) -> Scan:
         check_distinct([cell for cell in first.row(0) if cell] if first.height else [])
         rows = _read_sheet(content, name).lazy().with_row_index(ROW, 1)
     except fastexcel.FastExcelError as error:
-        raise ValueError(f"no workbook: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"no Excel or OpenDocument workbook: {str(error).splitlines()[0]}"
+        ) from None
     is_detected = options.sheet is None and len(names) > 1
     rows = rows.filter(~pl.all_horizontal(pl.exclude(ROW).is_null()))
     return Scan(rows, {"sheet": name} if is_detected else {})

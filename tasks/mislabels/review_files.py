@@ -1,4 +1,4 @@
-"""Parsing of review files: CSV, TSV, Parquet and JSON, row by row."""
+"""Parsing of review files: CSV, TSV, workbooks, Parquet and JSON, row by row."""
 
 import csv
 import io
@@ -9,6 +9,14 @@ from pathlib import Path
 
 import polars as pl
 
+from tasks.data.file_content import open_content
+from tasks.data.file_scanners import ROW
+from tasks.data.read_options import ReadOptions
+from tasks.data.separators import detect_separator, read_separator_line
+from tasks.data.text_encoding import CODE_PAGE, DISPLAY_NAMES, decode_text, detect_encoding
+from tasks.data.text_tables import DEFAULT_SEPARATORS
+from tasks.data.undecided import UndecidedError
+from tasks.data.workbooks import EXTRA, MissingReaderError, scan_workbook
 from tasks.mislabels.label_studio import (
     EXPORT_FORMATS,
     is_flat_list,
@@ -34,12 +42,10 @@ KNOWN_COLUMNS = ("right_label", "id", "row", "reviewer", "drawn", "text", "text_
 UNSUPPORTED = {
     ".zip": "a zip archive, as of Label Studio's COCO, YOLO, VOC and brush exports",
     ".conll": "a CONLL2003 export of Label Studio",
-    ".xlsx": "an Excel workbook",
-    ".xls": "an Excel workbook",
-    ".ods": "a workbook",
 }
 WORKBOOKS = (".xlsx", ".xls", ".ods")
-SUFFIXES = ".csv, .tsv, .parquet, .json or .jsonl"
+REQUIRED = ("right_label",)
+SUFFIXES = ".csv, .tsv, .parquet, .json, .jsonl or .xlsx"
 EXPORT_HINT = (
     "fill in a file of `fastif review export`, or export from Label Studio as " + EXPORT_FORMATS
 )
@@ -49,7 +55,7 @@ def read_review(path: Path) -> ReviewFile:
     """Read the records of a review file.
 
     Args:
-        path: .csv, .tsv or .txt with commas, semicolons or tabs, .parquet, .json or .jsonl.
+        path: .csv, .tsv or .txt of any separator, a workbook, .parquet, .json or .jsonl.
 
     Raises:
         StudyError: The format is unknown, or the file cannot be read.
@@ -62,16 +68,23 @@ def read_review(path: Path) -> ReviewFile:
         ".ndjson": _read_json,
     }
     readers |= dict.fromkeys((".csv", ".tsv", ".txt"), _read_csv)
+    readers |= dict.fromkeys(WORKBOOKS, _read_workbook)
     if kind not in readers:
         got = UNSUPPORTED.get(kind, format_value(path.suffix or path.name))
-        change = "save the sheet as .csv" if kind in WORKBOOKS else EXPORT_HINT
-        raise _make_file_error(path, SUFFIXES, got, change)
+        raise _make_file_error(path, SUFFIXES, got, EXPORT_HINT)
     if not path.is_file():
         raise _make_file_error(path, "a review file", describe_path(path), "correct the path")
     try:
         return readers[kind](path)
     except StudyError:
         raise
+    except MissingReaderError as error:
+        got = f"an Excel workbook, but {error}"
+        raise _make_file_error(path, "a readable table", got, EXTRA) from None
+    except UndecidedError as error:
+        change = "save the file as CSV in UTF-8, with commas"
+        expected = f"a readable table, {error.expected}"
+        raise _make_file_error(path, expected, error.got, change) from None
     except (OSError, ValueError, RecursionError, csv.Error, pl.exceptions.PolarsError) as error:
         text = str(error).strip()
         got = text.splitlines()[0][:200] if text else type(error).__name__
@@ -137,37 +150,28 @@ def _parse_json(path: Path, text: str) -> object:
 def _read_csv(path: Path) -> ReviewFile:
     text, notes = _decode(path)
     csv.field_size_limit(sys.maxsize)  # a text may be long
-    first, _, rest = text.partition("\n")
-    if first.strip().lower().startswith("sep="):
-        text = rest
-    delimiter = max(",;\t", key=lambda candidate: _count_known_columns(text, candidate))
+    delimiter = read_separator_line(text)
+    if delimiter:
+        text = text.partition("\n")[2]
+    else:
+        default = DEFAULT_SEPARATORS.get(path.suffix.lower(), ",")
+        delimiter = detect_separator(text.lower(), REQUIRED, default, is_whole=True)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(lines, [])]
     return _parse_rows(path, header, (line for line in lines if any(line))).add_notes(*notes)
 
 
-def _count_known_columns(text: str, delimiter: str) -> int:
-    header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    return len({name.strip().lower() for name in header} & set(KNOWN_COLUMNS))
+def _read_workbook(path: Path) -> ReviewFile:
+    frame = scan_workbook(open_content(path), ReadOptions()).rows.drop(ROW).collect()
+    return _parse_rows(path, frame.columns, frame.iter_rows())
 
 
 def _decode(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Decode UTF-8 or UTF-16, else Windows-1252 with a note."""
+    """Decode the text of a file, with a note if it is not in Unicode."""
     content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16"), ()
-    if b"\x00" in content[:200]:
-        guess = "utf-16-le" if content[1:2] == b"\x00" else "utf-16-be"
-        return content.decode(guess), ()
-    try:
-        return content.decode("utf-8-sig"), ()
-    except UnicodeDecodeError as error:
-        note = f"read as Windows-1252, since it is not UTF-8 (byte {error.start})"
-        try:
-            return content.decode("cp1252"), (note,)
-        except UnicodeDecodeError:
-            got = f"an undecodable byte at {error.start}"
-            raise _make_file_error(path, "text in UTF-8", got, "save it as UTF-8") from None
+    encoding = detect_encoding(content)
+    note = f"read as {DISPLAY_NAMES.get(encoding)}, since it is not UTF-8"
+    return decode_text(content, encoding), (note,) if encoding == CODE_PAGE else ()
 
 
 def _parse_rows(path: Path, header: Sequence[str], lines: Iterable[Iterable[object]]) -> ReviewFile:
