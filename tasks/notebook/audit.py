@@ -95,9 +95,9 @@ def audit(
     source = read_trainer(model, tokenizer)
     place = _open_folder(folder)
     tables = _write_tables(source, train, queries, place, chosen)
-    name = save_model(source.model, source.tokenizer, place / MODEL)
-    request = _make_request(name, tables, chosen)
     with rename_arguments():
+        name = save_model(source.model, source.tokenizer, place / MODEL)
+        request = _make_request(name, tables, chosen)
         proposal = propose_study(request, BestGuesses())
     _write_study(proposal, place, folder is not None, chosen, source)
     notes = (*(note for table in tables for note in table.notes), *list_warnings(proposal))
@@ -135,7 +135,7 @@ def _open_folder(folder: str | PathLike[str] | None) -> Path:
         InputError: It is a file, or has a study or tables that no earlier call wrote.
     """
     if folder is None:
-        _temporary.append(tempfile.TemporaryDirectory(prefix="fastif-"))
+        _temporary.append(tempfile.TemporaryDirectory(prefix="fastif-", ignore_cleanup_errors=True))
         return Path(_temporary[-1].name)
     path = Path(folder).expanduser()
     if path.exists() and not path.is_dir():

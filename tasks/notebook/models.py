@@ -8,6 +8,8 @@ from typing import Any
 
 from fastif import InputError
 from fastif.models.pretrained import quiet_loading
+from tasks.onboarding.model_folder import open_model
+from tasks.runtime.progress import print_line
 from tasks.study.fields import HUB
 
 WEIGHTS = ("config.json", "*.safetensors", "model.safetensors.index.json")
@@ -41,11 +43,13 @@ def read_trainer(model: Any, tokenizer: Any) -> GivenModel:
     """
     if not (hasattr(model, "train_dataset") and hasattr(model, "model")):
         return GivenModel(model, tokenizer)
-    if getattr(model, "compute_loss_func", None) is not None:
+    method = getattr(type(model), "compute_loss", None)
+    is_own = method is not None and not method.__module__.startswith("transformers.")
+    if is_own or getattr(model, "compute_loss_func", None) is not None:
         raise InputError(
             "model, a Trainer",
             "the loss of the model, cross-entropy",
-            "a Trainer with compute_loss_func",
+            f"a Trainer with its own {'compute_loss' if is_own else 'compute_loss_func'}",
             "Give trainer.model if its loss is cross-entropy; for another loss see "
             "docs/guides/library.md.",
         )
@@ -102,7 +106,8 @@ def _link_model(name: str, tokenizer: Any, folder: Path) -> str:
     """Return the folder of a model; with another tokenizer a new folder that links to its files.
 
     Raises:
-        InputError: There is no such folder, or a tokenizer for a model of the hub.
+        InputError: There is no such folder, it holds no classifier, or a tokenizer is given for a
+            model of the hub.
     """
     source = Path(name).expanduser()
     if not name.startswith(HUB) and not source.exists():
@@ -116,9 +121,12 @@ def _link_model(name: str, tokenizer: Any, folder: Path) -> str:
     if not source.is_dir():
         remedy = "Leave the tokenizer out, or give the model as an object too."
         raise InputError("model", "a folder, if the tokenizer is an object", name, remedy)
+    checkpoint = open_model(str(source))
+    if checkpoint.note:
+        print_line(f"model: {checkpoint.note}")
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer.save_pretrained(folder)
-    for path in [path for pattern in WEIGHTS for path in source.glob(pattern)]:
+    for path in [path for pattern in WEIGHTS for path in checkpoint.folder.glob(pattern)]:
         (folder / path.name).symlink_to(path.resolve())
     return str(folder)
 

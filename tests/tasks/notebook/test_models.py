@@ -59,6 +59,16 @@ def test_a_folder_is_kept_and_gets_another_tokenizer_by_links(made, model, token
     assert_same_weights(folder, model)
 
 
+def test_the_newest_checkpoint_of_a_training_is_taken(made, model, tokenizer, tmp_path, capsys):
+    for step in (9, 10):
+        changed = copy.deepcopy(model)
+        changed.classifier.bias.data += step
+        changed.save_pretrained(tmp_path / "training" / f"checkpoint-{step}")
+    folder = save_model(tmp_path / "training", tokenizer, tmp_path / "model")
+    assert_same_weights(folder, changed)
+    assert "checkpoint-10 is the newest" in capsys.readouterr().err
+
+
 class OwnBert(BertForSequenceClassification):
     """A class that transformers would load as another one."""
 
@@ -97,3 +107,16 @@ def test_a_trainer_gives_model_tokenizer_data_and_loss(model, tokenizer):
     with pytest.raises(fastif.InputError, match="compute_loss_func"):
         read_trainer(trainer, None)
     assert read_trainer(model, tokenizer).model is model
+
+
+class WeightedTrainer(SimpleNamespace):
+    """A class with a loss of its own, as subclasses of Trainer often have."""
+
+    def compute_loss(self, model, inputs):
+        return model(**inputs).loss
+
+
+def test_a_trainer_with_its_own_loss_is_refused(model, tokenizer):
+    trainer = WeightedTrainer(model=model, train_dataset=[], eval_dataset=[])
+    with pytest.raises(fastif.InputError, match="its own compute_loss;"):
+        read_trainer(trainer, tokenizer)
