@@ -118,5 +118,5 @@ class WeightedTrainer(SimpleNamespace):
 
 def test_a_trainer_with_its_own_loss_is_refused(model, tokenizer):
     trainer = WeightedTrainer(model=model, train_dataset=[], eval_dataset=[])
-    with pytest.raises(fastif.InputError, match="its own compute_loss;"):
+    with pytest.raises(fastif.InputError, match=r"its own compute_loss\."):
         read_trainer(trainer, tokenizer)
