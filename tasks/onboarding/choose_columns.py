@@ -72,7 +72,11 @@ def choose_columns(
         StudyError: No column is plausible.
     """
     wished_texts = pick_wished(table, wishes.text)[:2]
-    readings = [TextReading(wished_texts, 9.0)] if wished_texts else rank_texts(table.profiles)
+    readings = (
+        [TextReading(wished_texts, 9.0)]
+        if wished_texts
+        else rank_texts(table.profiles, outputs.trial is not None)
+    )
     wished_labels = pick_wished(table, wishes.label)[:1]
     excluded = readings[0].columns if readings and text_columns.is_clear(readings) else ()
     labels = [(name, 9.0) for name in wished_labels] or label_column.rank_labels(
@@ -88,7 +92,6 @@ def choose_columns(
     trials: list[ReadingTrial] = []
     if outputs.trial is not None and (len(texts) > 1 or len(names) > 1):
         trials = try_readings(outputs.trial, table.frame, texts, names, outputs.names)
-        trials = [t for t in trials if t.label not in t.reading.columns] or trials
     if trials:
         return _choose_by_losses(table, trials, answers)
     reading, text_reason = _choose_text(table, texts, answers)
@@ -159,6 +162,7 @@ def _choose_by_losses(
     table: ProfiledTable, trials: Sequence[ReadingTrial], answers: Answers
 ) -> ContentColumns:
     """Choose the columns under which the model's losses are lowest; ask if that is no evidence."""
+    trials = _drop_unnamed_pairs(trials)
     best = min(trials, key=lambda trial: trial.losses.mean())
     rivals = [t for t in trials if t is not best and not best.is_better_than(t)]
     if rivals:
@@ -195,6 +199,19 @@ def _has_more_labels(table: ProfiledTable, outputs: Outputs, score: float) -> bo
     name, named_score = label_column.rank_labels(table.profiles, outputs.names)[0]
     is_named = named_score >= max(label_column.MIN_SCORE, score + label_column.CLEAR_LEAD)
     return is_named and table.profiles[name].distinct > outputs.count
+
+
+def _drop_unnamed_pairs(trials: Sequence[ReadingTrial]) -> Sequence[ReadingTrial]:
+    """Drop pairs of any two columns, or all other readings if such a pair is significantly better.
+
+    A further text that the model was not trained on often changes its losses little.
+    """
+    named = [trial for trial in trials if trial.reading.is_named]
+    pairs = [trial for trial in trials if not trial.reading.is_named]
+    if not named or not pairs:
+        return trials
+    best, best_pair = (min(each, key=lambda t: t.losses.mean()) for each in (named, pairs))
+    return pairs if best_pair.is_better_than(best) else named
 
 
 def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:

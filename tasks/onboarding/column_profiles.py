@@ -12,6 +12,8 @@ MAX_VALUES = 1000
 """Largest number of distinct values that are listed in a profile."""
 MAX_SHAPES = 3
 """Largest number of shapes of values that look like codes, such as dates or ticket numbers."""
+MAX_CODE_WORDS = 4.0
+"""Mean number of words above which values are texts, not codes."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 WHOLE_NUMBER = r"^[+-]?\d+(?:[.,]0+)?$"
 LINKS = r"^(?:https?://|www\.|[\w./\\-]+\.(?:png|jpe?g|gif|bmp|webp|tiff?)$)"
@@ -155,7 +157,7 @@ def _is_whole(column: pl.Series, present: pl.Series) -> bool:
 def _is_code(present: pl.Series) -> bool:
     """Whether values are links or codes: few patterns once their words and numbers are replaced."""
     sample = present.unique(maintain_order=True).head(MAX_VALUES)
-    if len(sample) < 2:
+    if len(sample) < 2 or _count_words(sample) > MAX_CODE_WORDS:
         return False
     if sample.str.contains(LINKS).all():
         return True

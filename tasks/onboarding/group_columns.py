@@ -5,12 +5,15 @@ from collections.abc import Collection, Mapping
 import polars as pl
 
 from tasks.onboarding.column_profiles import ColumnProfile, format_values
-from tasks.onboarding.name_words import score_name
+from tasks.onboarding.label_column import DOUBTFUL
+from tasks.onboarding.name_words import score_name, split_name
 
 MAX_GROUPS = 4
 """Largest number of group columns."""
 MAX_VALUES = 30
 """Largest number of values of a group column."""
+MIN_AGREEMENT = 0.8
+"""Share of equal rows from which numbers among the labels' numbers are labels too."""
 MIN_ROWS = 5
 """Least mean number of rows of a group."""
 
@@ -45,19 +48,46 @@ def find_groups(
         for name, profile in profiles.items()
         if name not in {label, *excluded} and _is_suitable(profile)
     ]
-    suitable = [name for name in suitable if not repeats_label(frame, profiles, name, label)]
+    suitable = [name for name in suitable if not _holds_labels(frame, profiles, name, label)]
     ranked = sorted(suitable, key=lambda name: (-score_name(name, NAMES), profiles[name].distinct))
     return tuple(ranked[:MAX_GROUPS])
 
 
-def list_second_labels(profiles: Mapping[str, ColumnProfile], label: str) -> list[str]:
-    """Return other columns whose values are label values: second opinions, or predictions."""
-    labels = profiles[label].values.keys()
+def list_second_labels(
+    frame: pl.DataFrame, profiles: Mapping[str, ColumnProfile], label: str
+) -> list[str]:
+    """Return other columns that hold labels: second opinions, predictions, or names of the labels.
+
+    Numbers are not labels because they are among the labels' numbers: the name has to say so, or
+    nearly every row has to agree.
+
+    Args:
+        frame: Rows of the table.
+        profiles: Profiles of its columns.
+        label: Label column.
+    """
     return [
-        name
-        for name, profile in profiles.items()
-        if name != label and profile.values and profile.distinct > 1 and {*profile.values} <= labels
+        name for name in profiles if name != label and _holds_labels(frame, profiles, name, label)
     ]
+
+
+def _holds_labels(
+    frame: pl.DataFrame, profiles: Mapping[str, ColumnProfile], name: str, label: str
+) -> bool:
+    profile = profiles[name]
+    if not profile.values or profile.distinct < 2:
+        return False
+    if not {*profile.values} <= profiles[label].values.keys():
+        return _corresponds(frame, profiles, name, label)
+    if profile.kind != "number" or _is_named_like_label(name):
+        return True
+    agreement = (format_values(frame[name]) == format_values(frame[label])).mean()
+    return float(agreement or 0.0) >= MIN_AGREEMENT  # type: ignore[arg-type]
+
+
+def _is_named_like_label(name: str) -> bool:
+    words = {*split_name(name)}
+    return bool(words & {*split_name("label labels target gold class"), *DOUBTFUL})
 
 
 def _is_suitable(profile: ColumnProfile) -> bool:
@@ -66,12 +96,10 @@ def _is_suitable(profile: ColumnProfile) -> bool:
     return is_kind and 2 <= profile.distinct <= most and profile.blank < profile.rows / 2
 
 
-def repeats_label(
+def _corresponds(
     frame: pl.DataFrame, profiles: Mapping[str, ColumnProfile], name: str, label: str
 ) -> bool:
-    """Whether a column has the label's values, or determines the label and is determined by it."""
-    if {*profiles[name].values} <= {*profiles[label].values}:
-        return True
+    """Whether a column determines the label and is determined by it, as the name of a number."""
     if profiles[name].distinct != profiles[label].distinct:
         return False
     pairs = pl.DataFrame([format_values(frame[name]), format_values(frame[label])]).drop_nulls()

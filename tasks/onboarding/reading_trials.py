@@ -12,8 +12,8 @@ from tasks.onboarding.label_names import order_by_names
 from tasks.onboarding.model_trial import ModelTrial
 from tasks.onboarding.text_columns import TextReading
 
-ROWS = 128
-"""Number of sampled rows."""
+ROWS, MORE_ROWS = 128, 512
+"""Number of sampled rows, and of those for choices between which the first ones do not decide."""
 MIN_T = 3.0
 """Value of the paired t-test on losses above which one choice is better than another."""
 
@@ -35,7 +35,12 @@ class ReadingTrial:
     accuracy: float
 
     def is_better_than(self, other: "ReadingTrial") -> bool:
-        """Whether the losses are significantly lower than those of another choice."""
+        """Whether the losses are significantly lower than those of another choice.
+
+        Choices that were measured on other rows have been decided before.
+        """
+        if len(other.losses) != len(self.losses):
+            return bool(self.losses.mean() < other.losses.mean())
         difference = other.losses - self.losses
         deviation = difference.std(ddof=1) / len(difference) ** 0.5
         return bool(difference.mean() > MIN_T * max(deviation, 1e-12))
@@ -67,6 +72,8 @@ def try_readings(
 ) -> list[ReadingTrial]:
     """Measure the model's losses under every choice of text and label columns.
 
+    Choices that are not significantly worse than the best are measured again on more rows.
+
     Args:
         trial: Loaded model.
         frame: Rows of the table.
@@ -77,14 +84,33 @@ def try_readings(
     Returns:
         A trial of each choice, in the given order.
     """
-    rows = sample_rows(frame.drop_nulls([*labels]), ROWS)
-    trials = []
-    for reading in readings:
-        log_probabilities = trial.predict(*read_texts(rows, reading.columns))
-        for label in labels:
-            given = format_values(rows[label]).to_list()
-            trials.append(_score(reading, label, given, log_probabilities, names))
-    return trials
+    choices = [(reading, label) for reading in readings for label in labels]
+    choices = [(r, label) for r, label in choices if label not in r.columns]
+    frame = frame.drop_nulls([*labels])
+    trials = _measure(trial, sample_rows(frame, ROWS), choices, names)
+    best = min(trials, key=lambda each: each.losses.mean())
+    close = [each for each in trials if each is best or not best.is_better_than(each)]
+    if len(close) == 1 or len(frame) <= ROWS:
+        return trials
+    again = [(each.reading, each.label) for each in close]
+    repeated = iter(_measure(trial, sample_rows(frame, MORE_ROWS), again, names))
+    return [next(repeated) if each in close else each for each in trials]
+
+
+def _measure(
+    trial: ModelTrial,
+    rows: pl.DataFrame,
+    choices: Sequence[tuple[TextReading, str]],
+    names: Sequence[str],
+) -> list[ReadingTrial]:
+    """Measure the losses of some choices on the same rows; each text is predicted once."""
+    texts = dict.fromkeys(reading.columns for reading, _ in choices)
+    given = {label: format_values(rows[label]).to_list() for _, label in choices}
+    outputs = {columns: trial.predict(*read_texts(rows, columns)) for columns in texts}
+    return [
+        _score(reading, label, given[label], outputs[reading.columns], names)
+        for reading, label in choices
+    ]
 
 
 def _score(

@@ -10,7 +10,7 @@ from tasks.onboarding.choose_columns import (
     pick_wished,
 )
 from tasks.onboarding.feature_columns import find_features, find_image
-from tasks.onboarding.group_columns import find_groups, list_second_labels, repeats_label
+from tasks.onboarding.group_columns import find_groups, list_second_labels
 from tasks.onboarding.id_column import find_id
 from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers
@@ -69,7 +69,7 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
     used = {*content.text, label}
     id_column = next(iter(pick_wished(table, wishes.id)), None) or find_id(profiles, used)
     used |= {id_column} if id_column else set()
-    second_labels = list_second_labels(profiles, label)
+    second_labels = list_second_labels(table.frame, profiles, label)
     if content.text:
         groups = find_groups(table.frame, profiles, label, used)
         if wishes.groups is not None:
@@ -81,7 +81,6 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
     used |= {*groups, *second_labels}
     image = find_image(profiles, used)
     features = () if image else find_features(profiles, used)
-    features = tuple(f for f in features if not repeats_label(table.frame, profiles, f, label))
     if not image and not features:
         raise StudyError(table.path, [explain_missing_text(table)])
     return TableRoles(table, content, features, image, id_column, groups, (*second_labels,))

@@ -10,6 +10,8 @@ MIN_SCORE = 1.0
 """Score below which a column is no plausible text."""
 MAX_READINGS = 6
 """Largest number of plausible readings."""
+UNNAMED_PAIR = 0.5
+"""Score of a pair whose names say nothing, beyond that of its less plausible column."""
 CLEAR_LEAD = 1.5
 """Difference of scores above which the better column needs no check."""
 
@@ -58,10 +60,12 @@ class TextReading:
     Attributes:
         columns: Names of one column, or of two for pairs of texts.
         score: Plausibility by names and contents.
+        is_named: Whether the names suggest this reading; pairs of any two columns are not.
     """
 
     columns: tuple[str, ...]
     score: float
+    is_named: bool = True
 
     def __str__(self) -> str:
         return " + ".join(self.columns)
@@ -76,8 +80,13 @@ def score_text(profile: ColumnProfile) -> float:
     return score_name(profile.name, NAMES) + length + repeated
 
 
-def rank_texts(profiles: Mapping[str, ColumnProfile]) -> list[TextReading]:
-    """Return the plausible readings of a table's text, the best first; empty if there is none."""
+def rank_texts(profiles: Mapping[str, ColumnProfile], has_model: bool = False) -> list[TextReading]:
+    """Return the plausible readings of a table's text, the best first; empty if there is none.
+
+    Args:
+        profiles: Profiles of all columns.
+        has_model: Whether a model can tell the readings apart; pairs of any names are then read.
+    """
     scores = {name: score_text(profile) for name, profile in profiles.items()}
     scores = {name: score for name, score in scores.items() if score >= MIN_SCORE}
     readings = [TextReading((name,), score) for name, score in scores.items()]
@@ -85,9 +94,14 @@ def rank_texts(profiles: Mapping[str, ColumnProfile]) -> list[TextReading]:
     for first in names:
         for second in names:
             bonus = _score_pair(first, second)
-            if first != second and bonus is not None:
+            if first == second:
+                continue
+            if bonus is not None:
                 score = max(scores[first], scores[second]) + bonus
                 readings.append(TextReading((first, second), score))
+            elif has_model:
+                score = min(scores[first], scores[second]) + UNNAMED_PAIR
+                readings.append(TextReading((first, second), score, is_named=False))
     return sorted(readings, key=lambda reading: -reading.score)[:MAX_READINGS]
 
 

@@ -160,3 +160,43 @@ def test_european_spreadsheet_is_read(tmp_path):
     assert roles.features == ("Größe", "Fläche")
     assert {*roles.labels} == {"für", "gegen"}
     assert roles.table.keys
+
+
+@pytest.mark.parametrize("text", [("second", "text"), ("text",)])
+def test_model_tells_pairs_of_any_names_and_their_order(rows, tmp_path, text):
+    names = {"text": "c2", "second": "c3", "label": "c4", "id": "c1"}
+    rows.select(*names).rename(names).write_csv(tmp_path / "t.csv")
+    model = train_classifier(tmp_path / "model", rows, ["red", "green", "blue"], text)
+    content = infer(model, tmp_path / "t.csv").train.content
+    assert content.text == tuple(names[name] for name in text)
+    assert content.label == "c4"
+
+
+def test_numbers_among_the_labels_and_lists_stay_features(tmp_path):
+    """Pixels from 0 to 9 beside labels from 0 to 9, measurements of many values, embeddings."""
+    draw = random.Random(0)
+    count = 1500
+    labels = [draw.randint(0, 9) for _ in range(count)]
+    table = pl.DataFrame(
+        {
+            "pixel": [draw.randint(0, 9) for _ in range(count)],
+            "weight": [draw.gauss(0, 1) for _ in range(count)],
+            "embedding": [[draw.random() for _ in range(4)] for _ in range(count)],
+            "predicted": [draw.randint(0, 9) for _ in range(count)],
+            "target": labels,
+            "copy": labels,
+        }
+    )
+    table.write_parquet(tmp_path / "t.parquet")
+    roles = infer(None, tmp_path / "t.parquet").train
+    assert roles.features == ("pixel", "weight", "embedding")
+    assert roles.content.label == "target"
+    assert {*roles.second_labels} == {"predicted", "copy"}
+
+
+def test_texts_of_one_pattern_are_no_codes(tmp_path):
+    texts = [f"order {i} arrived {i % 7} days late and broken" for i in range(60)]
+    table = pl.DataFrame({"code": [f"A-{i}" for i in range(60)], "c": texts, "label": [0, 1] * 30})
+    table.write_csv(tmp_path / "t.csv")
+    roles = infer(None, tmp_path / "t.csv").train
+    assert (roles.content.text, roles.id) == (("c",), "code")
