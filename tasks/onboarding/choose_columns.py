@@ -71,19 +71,7 @@ def choose_columns(
     Raises:
         StudyError: No column is plausible.
     """
-    wished_texts = pick_wished(table, wishes.text)[:2]
-    readings = (
-        [TextReading(wished_texts, 9.0)]
-        if wished_texts
-        else rank_texts(table.profiles, outputs.trial is not None)
-    )
-    wished_labels = pick_wished(table, wishes.label)[:1]
-    excluded = readings[0].columns if readings and text_columns.is_clear(readings) else ()
-    labels = [(name, 9.0) for name in wished_labels] or label_column.rank_labels(
-        table.profiles, outputs.names, outputs.count, excluded
-    )
-    if not labels or (not wished_labels and _has_more_labels(table, outputs, labels[0][1])):
-        raise StudyError(table.path, [_explain_missing_label(table, outputs)])
+    readings, labels = _rank_choices(table, wishes, outputs)
     if not readings:
         label, reason = _choose_label(table, labels, answers)
         return ContentColumns((), label, {"label": reason})
@@ -96,8 +84,27 @@ def choose_columns(
         return _choose_by_losses(table, trials, answers)
     reading, text_reason = _choose_text(table, texts, answers)
     labels = [(name, score) for name, score in labels if name not in reading.columns]
+    if not labels:
+        raise StudyError(table.path, [_explain_missing_label(table, outputs)])
     label, reason = _choose_label(table, labels, answers)
     return ContentColumns(reading.columns, label, {"text": text_reason, "label": reason})
+
+
+def _rank_choices(
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs
+) -> tuple[list[TextReading], list[tuple[str, float]]]:
+    """Return the plausible texts and labels with their scores; those that the user names alone."""
+    wished_texts = pick_wished(table, wishes.text)[:2]
+    readings = [TextReading(wished_texts, 9.0)] if wished_texts else rank_texts(
+        table.profiles, outputs.trial is not None
+    )  # fmt: skip
+    if wished_labels := pick_wished(table, wishes.label)[:1]:
+        return readings, [(wished_labels[0], 9.0)]
+    excluded = readings[0].columns if readings and text_columns.is_clear(readings) else ()
+    labels = label_column.rank_labels(table.profiles, outputs.names, outputs.count, excluded)
+    if not labels or _has_more_labels(table, outputs, labels[0][1]):
+        raise StudyError(table.path, [_explain_missing_label(table, outputs)])
+    return readings, labels
 
 
 def pick_wished(table: ProfiledTable, wished: Sequence[str]) -> tuple[str, ...]:

@@ -82,10 +82,12 @@ def try_readings(
         names: Names of the model's outputs, in order.
 
     Returns:
-        A trial of each choice, in the given order.
+        A trial of each choice, in the given order; none of a label that is also the text.
     """
     choices = [(reading, label) for reading in readings for label in labels]
     choices = [(r, label) for r, label in choices if label not in r.columns]
+    if not choices:
+        return []
     frame = frame.drop_nulls([*labels])
     trials = _measure(trial, sample_rows(frame, ROWS), choices, names)
     best = min(trials, key=lambda each: each.losses.mean())

@@ -173,7 +173,7 @@ def test_model_tells_pairs_of_any_names_and_their_order(rows, tmp_path, text):
 
 
 def test_numbers_among_the_labels_and_lists_stay_features(tmp_path):
-    """Pixels from 0 to 9 beside labels from 0 to 9, measurements of many values, embeddings."""
+    """Pixels and labels from 0 to 9, measurements of many values, embeddings."""
     draw = random.Random(0)
     count = 1500
     labels = [draw.randint(0, 9) for _ in range(count)]
