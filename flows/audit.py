@@ -23,6 +23,7 @@ from storage import Shard, Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
+from tasks.audit.measure_agreement import measure_agreement
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
@@ -47,6 +48,7 @@ PREPARATIONS = (
     ("damping", choose_damping),
     ("index", build_index),
     ("curvature", factor_curvature),
+    ("agreement", measure_agreement),
     ("recall", choose_candidates),
 )
 """Tasks before the first shard, in order, by the name of their stage in the forecast."""
@@ -71,6 +73,7 @@ def audit(
     run: str | None = None,
     engine: AnyExecutorConfig = ThreadsConfig(),  # noqa: B008
     within_minutes: Minutes | None = None,
+    budget: str | None = None,
 ) -> str:
     """Compute removal effects of training rows on all queries that have no committed scores yet.
 
@@ -80,6 +83,8 @@ def audit(
         engine: Executor of the tasks; results do not depend on it.
         within_minutes: Time budget in minutes. Shards that would not finish in time are not
             started; the next start continues.
+        budget: Time budget such as "20min", in place of `[run] budget`: settings that the study
+            leaves open are chosen by forecast to fit.
 
     Returns:
         Name of the run.
@@ -88,7 +93,7 @@ def audit(
         UnfinishedError: the time budget or a signal ended the audit before the last shard.
     """
     start, deadline = time.monotonic(), Deadline(60 * within_minutes if within_minutes else None)
-    plan = settle_plan(plan_run(Path(study), run))
+    plan = settle_plan(plan_run(Path(study), run, budget))
     ref = plan.ref
     context = start_run(plan)
     store, devices = context.store, resolve_devices(context.study.run.devices)

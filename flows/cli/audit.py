@@ -37,7 +37,14 @@ def audit(
     within: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="Time budget in minutes; shards that would not finish are not started."
+            min=0.1,
+            help="Stop after these minutes: no shard is started that would not finish.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for a time such as 20min: settings that are left open are chosen to fit."
         ),
     ] = None,
     dry_run: Annotated[
@@ -48,6 +55,8 @@ def audit(
 
     Results are committed shard by shard: after an interruption the same command continues. The
     exit code is 3 if --within left shards for the next start.
+
+    --within stops an audit; --budget plans it, and overrides budget of [run].
     """
     with report_errors():
         from flows.executor_config import parse_executor
@@ -55,10 +64,10 @@ def audit(
         executor = parse_executor(engine)
         # The flow plans by the absolute path; under another path it would load the model again.
         absolute = study.resolve()
-        plan = _plan(absolute, run)
+        plan = _plan(absolute, run, budget)
         if dry_run:
             print_forecast(plan)
-            print_next("audit", *(["--run", run] if run else []), study=study)
+            print_next("audit", *_repeat_options(run, budget), study=study)
             return
         from tasks.run.spec import find_finished_run
 
@@ -68,22 +77,33 @@ def audit(
 
             changes = list(find_changes_since(finished, plan))
         else:
-            _run_flow(absolute, plan, run, executor, within)
+            _run_flow(absolute, plan, run, executor, within, budget)
         _print_summary(study, plan)
         for line in changes:
             out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _plan(study: Path, run: str | None) -> "RunPlan":
+def _plan(study: Path, run: str | None, budget: str | None) -> "RunPlan":
     """Plan the run; models are loaded only if no earlier run has settled its settings."""
+    from fastif import InputError
     from tasks.run.spec import plan_run
+    from tasks.study.durations import parse_duration
 
-    plan = plan_run(study, run)
+    if budget is not None and parse_duration(budget) is None:
+        expected = "a duration with its unit, such as 20min, 90s, 2h or 1h30min"
+        raise InputError("--budget", expected, budget, "Write for example --budget 20min.")
+    plan = plan_run(study, run, budget)
     if plan.is_settled:
         return plan
     from tasks.planning.open_run import settle_plan
 
     return settle_plan(plan)
+
+
+def _repeat_options(run: str | None, budget: str | None) -> list[str]:
+    """Return the options of this command that the next one needs too."""
+    options = {"--run": run, "--budget": budget}
+    return [part for name, value in options.items() if value for part in (name, value)]
 
 
 def _run_flow(
@@ -92,6 +112,7 @@ def _run_flow(
     run: str | None,
     executor: "AnyExecutorConfig",
     within: float | None,
+    budget: str | None,
 ) -> None:
     """Compute the missing shards of a run; exit if a time budget or a signal stopped it."""
     from flows.temporary_server import temporary_server, use_server
@@ -108,7 +129,7 @@ def _run_flow(
         from flows.shard_scheduler import UnfinishedError
 
         try:
-            flow(str(study), run, executor, within)
+            flow(str(study), run, executor, within, budget)
         except UnfinishedError as error:
             err.print(f"\n{error}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(128 + error.signal if error.signal else UNFINISHED) from None
@@ -148,6 +169,7 @@ def print_forecast(plan: "RunPlan") -> None:
     from tasks.models.provenance import list_differences
     from tasks.planning.forecast import forecast_run, render_forecast
     from tasks.planning.open_run import validate_run
+    from tasks.planning.options_table import render_options
     from tasks.planning.start_run import check_disk
     from tasks.run.assemble import get_provenance
     from tasks.run.spec import list_planned_shards
@@ -157,3 +179,4 @@ def print_forecast(plan: "RunPlan") -> None:
     _warn_of_webhook(plan)
     estimate = forecast_run(context, list_planned_shards(context.plan))
     out.print(render_forecast(estimate, context.plan, list_differences(get_provenance(context))))
+    out.print(render_options(context))

@@ -15,11 +15,11 @@ from storage.runs_schema import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
 from tasks.planning.open_run import lease_run
-from tasks.run.artifact_keys import index_digests
+from tasks.run.artifact_keys import agreement_digest, index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse
-from tasks.run.selections import DAMPING, METHOD, ROWS, K
+from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.runtime.versions import read_versions
@@ -133,9 +133,18 @@ def _make_damping_record(context: RunContext) -> dict[str, object]:
 
 
 def _make_rows_record(context: RunContext) -> dict[str, object]:
-    """Return the selected number of curvature rows; empty if it is set, or all are cheap."""
-    rows = context.plan.rows
-    return {ROWS.key: ROWS.make_record(rows)} if rows is not None and rows.reason else {}
+    """Return the selected curvature rows, the selection for a budget, and the agreement."""
+    rows, selection = context.plan.rows, context.plan.selection
+    record: dict[str, object] = {}
+    if rows is not None and rows.reason:
+        record[ROWS.key] = ROWS.make_record(rows)
+    if selection is not None:
+        record[BUDGET.key] = BUDGET.make_record(selection)
+    if context.study.curvature.sample_size is not None:
+        agreement = AGREEMENT.read(context.store, agreement_digest(context))
+        if agreement is not None:
+            record[AGREEMENT.key] = AGREEMENT.make_record(agreement)
+    return record
 
 
 def _make_candidates_record(context: RunContext) -> dict[str, object]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from storage import Shard
 from tasks.models.compare_training import TrainingDifference
+from tasks.planning.agreement_cost import estimate_agreement_seconds
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
@@ -72,7 +73,9 @@ def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
     notes = (note for member in context.members for note in member.objective.notes)
     forecast = forecast_workload(make_workload(context, shards), get_rates(context))
-    return replace(forecast, notes=tuple(dict.fromkeys(notes)))
+    agreement = estimate_agreement_seconds(context) if forecast.shards else 0.0
+    stages = forecast.stages | ({"agreement": agreement} if agreement else {})
+    return replace(forecast, stages=stages, notes=tuple(dict.fromkeys(notes)))
 
 
 def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
@@ -118,6 +121,8 @@ def render_forecast(
     table.add_row("scored pairs", f"{forecast.pairs:,}")
     if plan.rows and plan.rows.reason:
         table.add_row("curvature rows", Text(f"{plan.rows}", justify="left"))
+    for name, text in plan.selection.describe() if plan.selection else ():
+        table.add_row(name, Text(text, justify="left"))
     for name, text in describe_method_selection(plan.method) if plan.method else ():
         table.add_row(name, Text(text, justify="left"))
     if forecast.guessed_k is not None:

@@ -1,4 +1,4 @@
-"""Selection of the curvature rows by rule, then of candidate method and sizes by forecast."""
+"""Selection of the settings that a study leaves open: for its budget, or one after the other."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,8 +7,10 @@ from fastif import InputError
 from fastif.evaluation.select_k import make_k_grid
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
+from tasks.planning.budget import select_for_budget
 from tasks.planning.curvature_rows import select_rows
 from tasks.planning.forecast import forecast_run
+from tasks.planning.options import SKETCH_SCORES_KEPT
 from tasks.run.artifact_keys import method_digest
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
@@ -24,14 +26,11 @@ from tasks.run.method_choice import (
 )
 from tasks.run.rows_selection import explain_kept_rows
 from tasks.run.selections import METHOD
-from tasks.run.spec import list_planned_shards, replan_rows
+from tasks.run.spec import list_planned_shards, replan
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidate_section import K_GUESS_DIVISOR
 from tasks.study.candidates import AutoSection, FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
-
-SKETCH_SCORES_KEPT = 200
-"""Number of stored scores a query for sketches without rescoring, equal to that of a full scan."""
 
 
 def resolve_auto_settings(context: RunContext) -> RunContext:
@@ -40,7 +39,7 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
     Raises:
         InputError: No method fits into the limits of the study.
     """
-    context = _resolve_rows(context)
+    context = _resolve_open_settings(context)
     section = context.study.candidates
     if not isinstance(section, AutoSection):
         return fit_to_memory(context)
@@ -53,13 +52,15 @@ def resolve_auto_settings(context: RunContext) -> RunContext:
     return fit_to_memory(replace_plan(context, replace(context.plan, method=choice)))
 
 
-def _resolve_rows(context: RunContext) -> RunContext:
-    """Return the context with the number of curvature rows that the study leaves open."""
+def _resolve_open_settings(context: RunContext) -> RunContext:
+    """Return the context with the settings that decide its name, as far as the study leaves any."""
     plan = context.plan
-    if plan.study_as_written.curvature.rows != "auto":
-        return context
+    if not plan.is_settled:
+        is_budgeted = plan.study_as_written.run.budget is not None
+        selection = select_for_budget(context) if is_budgeted else select_rows(context)
+        return resolve_choices(replace_plan(context, replan(plan, selection)))
     if plan.rows is None:
-        return resolve_choices(replace_plan(context, replan_rows(plan, select_rows(context))))
+        return context
     rows = explain_kept_rows(plan.rows, select_rows(context))
     return replace_plan(context, replace(plan, rows=rows))
 

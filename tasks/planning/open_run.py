@@ -21,19 +21,21 @@ from tasks.planning.method_selection import resolve_auto_settings
 from tasks.planning.workload import make_solver_problem
 from tasks.run import hidden_states as hidden
 from tasks.run.assemble import get_provenance
+from tasks.run.budget_selection import BudgetSelection
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature
+from tasks.run.fingerprint_inputs import compute_model_digests
 from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
 from tasks.run.rows_selection import RowsSelection
-from tasks.run.spec import RunPlan, RunRef, compute_model_digests, plan_run, replan_rows
+from tasks.run.spec import RunPlan, RunRef, plan_run, replan
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.study import Study
 
 _load_lock = threading.Lock()
 _open_runs: dict[tuple[RunRef, Study, Device], RunContext] = {}
-_selected_rows: dict[tuple[RunRef, Study], RowsSelection] = {}
+_selections: dict[tuple[RunRef, Study], RowsSelection | BudgetSelection] = {}
 
 
 @contextmanager
@@ -87,31 +89,35 @@ def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
 
 
 def _get_study(run: RunRef | RunPlan) -> Study:
-    """Return the study as written, by which contexts are cached: a reference has no other."""
-    return run.study_as_written if isinstance(run, RunPlan) else read_study(Path(run.study))
+    """Return the study by which contexts are cached: the file, until the plan is settled."""
+    if isinstance(run, RunPlan) and not run.is_settled:
+        return run.study_as_written
+    ref = run.ref if isinstance(run, RunPlan) else run
+    return read_study(Path(ref.study))
 
 
 def settle_plan(plan: RunPlan) -> RunPlan:
     """Return the plan with every setting that its name depends on.
 
-    Models are loaded if the number of curvature rows is left open and no earlier run has selected
-    it. Nothing is written.
+    Models are loaded if the study leaves settings to the planner and no earlier run has selected
+    them. Nothing is written.
 
     Raises:
-        InputError: The run cannot be opened; see `open_run`.
+        InputError: The run cannot be opened, see `open_run`; or nothing fits into its budget.
     """
     if plan.is_settled:
         return plan
-    selection = _selected_rows.get((plan.ref, plan.study_as_written))
-    if selection is not None:
-        return replan_rows(plan, selection)
+    place = plan.ref, plan.study_as_written
+    if place in _selections:
+        return replan(plan, _selections[place])
     with lease_run(plan) as context:
         settled = context.plan
-    assert settled.rows is not None
+    selection = settled.selection or settled.rows
+    assert selection is not None
     with _load_lock:  # cached under the name that the run has now
-        _selected_rows[plan.ref, plan.study_as_written] = settled.rows
-        for key in [key for key in _open_runs if key[:2] == (plan.ref, plan.study_as_written)]:
-            _open_runs[(settled.ref, *key[1:])] = _open_runs.pop(key)
+        _selections[place] = selection
+        for key in [key for key in _open_runs if key[:2] == place]:
+            _open_runs[settled.ref, _get_study(settled), key[2]] = _open_runs.pop(key)
     return settled
 
 

@@ -1,16 +1,17 @@
 """Start of an audit: validation, opening of the store, and storage of the selected method."""
 
 from fastif import InputError
-from storage import StoreError
+from storage import Store, StoreError
 from storage.atomic import count_free_bytes
 from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
 from tasks.planning.open_run import reopen_run, validate_run
 from tasks.run.artifact_keys import method_digest
+from tasks.run.budget_selection import run_settings_digest
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.rows_selection import rows_digest
-from tasks.run.selections import METHOD, ROWS
+from tasks.run.selections import BUDGET, METHOD, ROWS
 from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store
 
 
@@ -27,9 +28,7 @@ def start_run(plan: RunPlan) -> RunContext:
     """
     context = validate_run(plan)
     check_disk(context)
-    store = open_store(context.plan)
-    if context.plan.rows is not None and context.plan.rows.rows is not None:
-        ROWS.write(store, rows_digest(context.plan.record.parts), context.plan.rows)
+    _write_selection(open_store(context.plan), context.plan)
     context = resolve_choices(context)
     choice = context.plan.method
     if choice is None:
@@ -40,6 +39,20 @@ def start_run(plan: RunPlan) -> RunContext:
     if find_earlier_choice(context) != choice:  # another process selected one concurrently
         context = reopen_run(context.plan)
     return context
+
+
+def _write_selection(store: Store, plan: RunPlan) -> None:
+    """Store selected settings for later runs of the study, and for other processes of this run.
+
+    A selection that exists is kept. If another process made a different one concurrently, this run
+    has its own name and settings.
+    """
+    record, selection = plan.record, plan.selection
+    if plan.rows is not None and plan.rows.rows is not None:
+        ROWS.write(store, rows_digest(record.parts), plan.rows)
+    if selection is not None:
+        BUDGET.write(store, run_settings_digest(record.fingerprint), selection)
+        BUDGET.write(store, plan.budget_key, selection)
 
 
 def check_disk(context: RunContext) -> None:

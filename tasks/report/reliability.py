@@ -16,6 +16,7 @@ from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
 from tasks.results.evidence import EVIDENCE, EvidenceRow
+from tasks.run.agreement import MIN_AGREEMENT
 
 MIN_RECALL, MIN_FLIP_RECALL = 0.95, 0.5
 MAX_QUERIES, TOP_K = 200, 10
@@ -70,6 +71,7 @@ def check_reliability(
     leaks = [] if duplicates is None else [_check_leaks(data, duplicates)]
     return [
         *_check_recall(data),
+        *_check_curvature(data),
         *check_solves(data.summary.diagnostics),
         *_check_mislabels_and_quarantine(data),
         *leaks,
@@ -124,6 +126,21 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
             True if _is_full_scan(data) else None,
             inconclusive=not _is_full_scan(data),
         )
+
+
+def _check_curvature(data: RunData) -> Iterator[ReliabilityCheck]:
+    """Check the agreement of a sample of curvature rows; nothing for a curvature of all rows."""
+    agreement = data.summary.agreement
+    if agreement is None:
+        return
+    name, meaning = "curvature sample", f"Agreement of effects by a sample of rows {agreement}."
+    if agreement.measured is None:
+        yield ReliabilityCheck(name, "not measured", meaning, inconclusive=True)
+        return
+    point = agreement.measured.in_use
+    passed = is_above(point.low, point.high, MIN_AGREEMENT)
+    measured = f"{point.pearson:.2f} ({point.low:.2f} - {point.high:.2f})"
+    yield ReliabilityCheck(name, measured, meaning, passed, inconclusive=passed is None)
 
 
 def _is_full_scan(data: RunData) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection
+from tasks.run.agreement import MIN_AGREEMENT, AgreementRecord
 from tasks.run.method_choice import KNN, MethodSelection
 
 SPECTRUM = "spectrum"
@@ -62,6 +63,21 @@ def warn_damping_choice(choice: DampingSelection) -> Iterator[str]:
             f"The chosen damping {choice.damping:.2g} is at the edge of the grid that was tried: a "
             "better one may lie beyond it. Set [curvature] damping to compare."
         )
+
+
+def warn_low_agreement(agreement: AgreementRecord) -> Iterator[str]:
+    """Warn of a sample of curvature rows whose effects differ from those of all rows.
+
+    >>> list(warn_low_agreement(AgreementRecord(lacks="it would take 2 h")))
+    []
+    """
+    if agreement.measured is None or agreement.measured.in_use.pearson >= MIN_AGREEMENT:
+        return
+    point = agreement.measured.in_use
+    yield (
+        f"Effects by the curvature of {point.rows:,} rows correlate only {point.pearson:.2f} with "
+        f"those by all rows. Set [curvature] rows to {2 * point.rows} or more, or a larger damping."
+    )
 
 
 def warn_excluded_models(curvature: str) -> Iterator[str]:

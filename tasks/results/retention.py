@@ -12,7 +12,7 @@ from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.artifact_keys import method_digest
 from tasks.run.parent_run import find_ancestors_in_use
 from tasks.run.rows_selection import rows_digest
-from tasks.run.selections import METHOD, ROWS
+from tasks.run.selections import BUDGET, METHOD, ROWS
 
 DAY = 24 * 3600
 
@@ -78,9 +78,12 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
         ]
         selections = {(METHOD.name, method_digest(record)) for record in kept_records}
         selections |= {(ROWS.name, rows_digest(record.parts)) for record in kept_records}
-        # Annotations and the samples that they belong to are never deleted.
+        # Annotations, the samples that they belong to, and settings selected for a budget, which
+        # later runs of other tables keep, are never deleted.
         review_artifacts = {
-            (kind, name) for kind in (VERDICTS, DRAWS) for name in store.list_artifact_digests(kind)
+            (kind, name)
+            for kind in (VERDICTS, DRAWS, BUDGET.name)
+            for name in store.list_artifact_digests(kind)
         }
         files += store.find_unused_artifacts(policy.artifact_days, selections | review_artifacts)
     why = "" if files else _explain_nothing(store.list_runs(), policy, len(required))

@@ -26,6 +26,7 @@ from tasks.results.choices import (
     warn_damping_choice,
     warn_excluded_models,
     warn_k_selection,
+    warn_low_agreement,
     warn_method_selection,
 )
 from tasks.results.diagnostics import (
@@ -38,9 +39,11 @@ from tasks.results.evidence import Row, parse_count
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.slice_accuracy import rank_slices
+from tasks.run.agreement import AgreementRecord
+from tasks.run.budget_selection import BudgetSelection
 from tasks.run.method_choice import MethodSelection, describe_method_selection
 from tasks.run.rows_selection import RowsSelection
-from tasks.run.selections import DAMPING, METHOD, ROWS, K
+from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
 
 WORST, EACH, SLICES = 5, 3, 8
 
@@ -86,6 +89,16 @@ class Summary:
         return ROWS.parse_column(str(self.facts["curvature"])) if self.facts else None
 
     @property
+    def budget_selection(self) -> BudgetSelection | None:
+        """Record of the settings selected for a budget; None without one."""
+        return BUDGET.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
+    def agreement(self) -> AgreementRecord | None:
+        """Agreement of the sampled curvature with that of all rows; None for all rows."""
+        return AGREEMENT.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
     def k_selection(self) -> KSelection | None:
         """Record of the choice of the number of candidates; None if it was given."""
         return K.parse_column(str(self.facts["candidates"])) if self.facts else None
@@ -116,6 +129,10 @@ class Summary:
             lines.append(("damping chosen", describe_damping_choice(self.damping_choice, others)))
         if self.rows_selection:
             lines.append(("curvature rows", f"{self.rows_selection}"))
+        if self.budget_selection:
+            lines.extend(self.budget_selection.describe())
+        if self.agreement:
+            lines.append(("agreement", f"{self.agreement}"))
         if self.method_selection:
             lines.extend(describe_method_selection(self.method_selection))
         if self.k_selection:
@@ -158,6 +175,7 @@ class Summary:
             *training_warnings,
             *damping_warnings,
             *left_out_warnings,
+            *(warn_low_agreement(self.agreement) if self.agreement else ()),
             *method_warnings,
             *k_selection_warnings,
             *recall_warnings,

@@ -54,6 +54,16 @@ def damping_digest(context: RunContext) -> str:
     return compute_fingerprint(inputs)
 
 
+def agreement_digest(context: RunContext) -> str:
+    """Return the cache key of the agreement: the factor of the curvature, damping and queries."""
+    inputs = {
+        "factor": factor_digest(context),
+        "damping": context.known_damping,
+        "queries": context.plan.record.parts["queries"],
+    }
+    return compute_fingerprint({"agreement": inputs})
+
+
 def k_digest(context: RunContext) -> str:
     """Return the cache key of the selection of k: the run's fingerprint and its dampings.
 

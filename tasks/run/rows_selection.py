@@ -25,6 +25,12 @@ class RowsSelection:
     train_rows: int
     reason: str = ""
 
+    def apply(self, study: Study) -> Study:
+        """Return the study with these rows in place of "auto"."""
+        rows = "all" if self.rows is None else self.rows
+        curvature = study.curvature.model_copy(update={"rows": rows})
+        return study.model_copy(update={"curvature": curvature})
+
     def __str__(self) -> str:
         """Return one line for a summary.
 
@@ -56,13 +62,6 @@ def has_full_run(store: Store, parts: Mapping[str, object]) -> bool:
         _read_curvature(earlier).get("rows") is None and rows_digest(earlier) == digest
         for earlier in records
     )
-
-
-def set_rows(study: Study, selection: RowsSelection) -> Study:
-    """Return the study with the selected rows in place of "auto"."""
-    rows = "all" if selection.rows is None else selection.rows
-    curvature = study.curvature.model_copy(update={"rows": rows})
-    return study.model_copy(update={"curvature": curvature})
 
 
 def explain_kept_rows(selection: RowsSelection, rule: RowsSelection) -> RowsSelection:

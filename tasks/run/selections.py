@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection, KTrial
 from storage import Store
+from tasks.run.agreement import parse_agreement
+from tasks.run.budget_selection import make_budget_record, parse_budget_selection
 from tasks.run.method_choice import MethodEstimate, MethodSelection
 from tasks.run.rows_selection import RowsSelection
 from tasks.study.any_candidates import AnyCandidates
@@ -103,4 +105,6 @@ def _make_method_record(selection: MethodSelection) -> Record:
 DAMPING = SelectionKind("damping", "chosen", _parse_damping, asdict)
 METHOD = SelectionKind("method", "method", _parse_method, _make_method_record)
 ROWS = SelectionKind("rows", "rows_choice", lambda record: RowsSelection(**record), asdict)
+BUDGET = SelectionKind("budget", "budget", parse_budget_selection, make_budget_record)
+AGREEMENT = SelectionKind("agreement", "agreement", parse_agreement, asdict)
 K = SelectionKind("candidates", "chosen", _parse_k, asdict)

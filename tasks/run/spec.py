@@ -1,19 +1,20 @@
 """Plan of a run: validated inputs, a name from their fingerprint, and shards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fastif import InputError
 from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint
 from tasks.data.inputs import Inputs, read_study, read_tables
-from tasks.models.locate import compute_model_digest, find_base_folder, find_model_folders
+from tasks.models.locate import find_model_folders
+from tasks.run.budget_selection import BudgetSelection, budget_digest, run_settings_digest
 from tasks.run.existing_store import (
     find_existing_store,
     open_existing_store,
     resolve_store_path,
 )
+from tasks.run.fingerprint_inputs import collect_fingerprint_inputs
 from tasks.run.method_choice import MethodSelection
 from tasks.run.parent_run import CARRIED, Lineage, find_lineage
 from tasks.run.rows_selection import (
@@ -21,11 +22,8 @@ from tasks.run.rows_selection import (
     RowsSelection,
     has_full_run,
     rows_digest,
-    set_rows,
 )
-from tasks.run.selections import ROWS
-from tasks.runtime.versions import INFLUENCE_VERSION
-from tasks.study.any_solver import AnySolver
+from tasks.run.selections import BUDGET, ROWS
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study, check_has_audit
 
@@ -60,7 +58,9 @@ class RunPlan:
         lineage: Parent and root run of an incremental run; None for a full run.
         rows: Selected number of curvature rows; None if the study sets it, or before it is
             selected.
+        selection: Settings selected for the time budget; None without a budget, or before.
         written: Study file as it was read; None if it leaves nothing open.
+        budget_key: Cache key of the selection for a budget; empty without one.
     """
 
     inputs: Inputs
@@ -69,12 +69,16 @@ class RunPlan:
     method: MethodSelection | None = None
     lineage: Lineage | None = None
     rows: RowsSelection | None = None
+    selection: BudgetSelection | None = None
     written: Study | None = None
+    budget_key: str = ""
 
     @property
     def is_settled(self) -> bool:
         """Whether every setting that the run's name depends on is known."""
-        return self.inputs.study.curvature.rows != "auto"
+        study = self.inputs.study
+        is_open = study.curvature.rows == "auto" or study.run.budget is not None
+        return self.selection is not None or self.rows is not None or not is_open
 
     @property
     def study_as_written(self) -> Study:
@@ -97,50 +101,80 @@ class RunPlan:
         return resolve_store_path(self.inputs.study)
 
 
-def plan_run(path: Path, run: str | None = None) -> RunPlan:
+def plan_run(path: Path, run: str | None = None, budget: str | None = None) -> RunPlan:
     """Plan the run of a study file. Reads every input and writes nothing.
 
     The name consists of the study's name and the first digits of the fingerprint, so that equal
-    inputs and settings give the same run, and starting it again resumes it. A number of curvature
-    rows that the study leaves open is the one of earlier runs. Without any, the plan is not settled
-    until the models are loaded; see `tasks.planning.open_run.settle_plan`.
+    inputs and settings give the same run, and starting it again resumes it. Settings that the study
+    leaves to the planner are those of earlier runs. Without any, the plan is not settled until the
+    models are loaded; see `tasks.planning.open_run.settle_plan`.
 
     Args:
         path: Study file.
         run: Name of the run; derived from the fingerprint if None.
+        budget: Time budget in place of `[run] budget`; that of the study if None.
 
     Raises:
         StudyError, InputError: The study, a table or the model is invalid.
     """
     study = read_study(path)
     check_has_audit(study)
+    if budget is not None:
+        limits = study.run.model_copy(update={"budget": budget})
+        study = study.model_copy(update={"run": limits})
     inputs, _ = call_all(study.path, lambda: read_tables(study), lambda: find_model_folders(study))
     plan = _make_plan(inputs, run)
-    selection = _find_earlier_rows(plan)
-    return plan if selection is None else replan_rows(plan, selection)
+    selection = _find_earlier_selection(plan, run)
+    return plan if selection is None else replan(plan, selection)
 
 
-def replan_rows(plan: RunPlan, selection: RowsSelection) -> RunPlan:
-    """Return the plan of a run with selected curvature rows, which are part of its name."""
-    study = set_rows(plan.study_as_written, selection)
+def replan(plan: RunPlan, selection: RowsSelection | BudgetSelection) -> RunPlan:
+    """Return the plan of a run with selected settings, which are part of its name."""
+    settled = replan_study(plan, selection.apply(plan.study_as_written))
+    if isinstance(selection, RowsSelection):
+        return replace(settled, rows=selection)
+    key = budget_digest(plan.record.parts, plan.study_as_written.run)
+    return replace(settled, selection=selection, budget_key=key)
+
+
+def replan_study(plan: RunPlan, study: Study) -> RunPlan:
+    """Return the plan of a run with the settings of another study, and a name of its own."""
     name = None if plan.record.run == _derive_name(plan.record) else plan.record.run
     settled = _make_plan(replace(plan.inputs, study=study), name)
-    return replace(settled, rows=selection, written=plan.study_as_written)
+    return replace(settled, written=plan.study_as_written)
 
 
-def _find_earlier_rows(plan: RunPlan) -> RowsSelection | None:
-    """Return the curvature rows of earlier runs; None without any, or if the study sets them."""
-    store = None if plan.is_settled else find_existing_store(plan.inputs.study)
+def _find_earlier_selection(
+    plan: RunPlan, run: str | None
+) -> RowsSelection | BudgetSelection | None:
+    """Return the settings selected by an earlier process; None if there are none."""
+    study, parts = plan.inputs.study, plan.record.parts
+    store = find_existing_store(study)
     if store is None:
         return None
-    selection = ROWS.read(store, rows_digest(plan.record.parts))
-    if selection is None and has_full_run(store, plan.record.parts):
+    if run is not None and (selection := _read_run_selection(store, run)):
+        return selection
+    if study.run.budget is not None:
+        return BUDGET.read(store, budget_digest(parts, study.run))
+    if study.curvature.rows != "auto":
+        return None
+    selected_rows = ROWS.read(store, rows_digest(parts))
+    if selected_rows is None and has_full_run(store, parts):
         return RowsSelection(None, plan.record.train_rows, KEPT)
-    return selection
+    return selected_rows
+
+
+def _read_run_selection(store: Store, run: str) -> BudgetSelection | None:
+    """Return the settings with which a run was started, also where the budget was an option."""
+    try:
+        fingerprint = store.read_record(run).fingerprint
+    except StoreError:
+        return None
+    return BUDGET.read(store, run_settings_digest(fingerprint))
 
 
 def _make_plan(inputs: Inputs, run: str | None) -> RunPlan:
-    study, fingerprint_inputs = inputs.study, _collect_fingerprint_inputs(inputs)
+    study, fingerprint_inputs = inputs.study, collect_fingerprint_inputs(inputs)
     lineage = find_lineage(study, find_existing_store(study), fingerprint_inputs, inputs.train)
     if lineage:
         fingerprint_inputs[CARRIED] = dict(lineage.record_entry)
@@ -210,69 +244,3 @@ def list_planned_shards(plan: RunPlan) -> Sequence[Shard]:
 def list_missing_shards(store: Store, run: str) -> Sequence[Shard]:
     """Return the shards of a run that are not committed."""
     return store.find_missing(run, store.read_record(run).list_shards())
-
-
-def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
-    """Return the solver's fields that change results, without those for speed and memory."""
-    return {
-        item.name: getattr(solver, item.name)
-        for item in fields(solver)  # type: ignore[arg-type]
-        if item.metadata.get("changes_answers", True)
-    }
-
-
-def _collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
-    """Return all inputs of the results; sizes that change only speed and memory are left out."""
-    study = inputs.study
-    model, *others = compute_model_digests(study)
-    return {
-        "mathematics": INFLUENCE_VERSION,
-        "model": model,
-        **({"models": others} if others else {}),
-        "train": inputs.train.digest,
-        "queries": inputs.queries.digest,
-        "labels": list(study.labels),
-        "max_length": study.model.max_length,
-        "attributed": study.parameters.model_dump(mode="json")["attributed"],
-        **study.loss_settings,
-        "curvature": study.curvature.settings,
-        **_collect_recipe(study),
-        "solver": _select_answer_fields(study.solver),
-        "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
-        "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
-        **_collect_group_inputs(study),
-    }
-
-
-def _collect_group_inputs(study: Study) -> dict[str, object]:
-    """Return the order of the group columns if the run may have totals, keyed by the first."""
-    groups = list(study.queries.groups)
-    return {"groups": groups} if study.candidates.may_have_totals and len(groups) > 1 else {}
-
-
-def _collect_recipe(study: Study) -> dict[str, object]:
-    """Return the settings of retraining if the damping is selected by it."""
-    if study.fixed_damping is not None or study.training is None:
-        return {}
-    training = study.training.model_dump(mode="json", exclude={"base", "checkpoints"})
-    base = compute_model_digest(find_base_folder(study))
-    return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
-
-
-def compute_model_digests(study: Study) -> list[str]:
-    """Return the digest of every model of the study.
-
-    Raises:
-        InputError: A model is missing, or two of them are equal.
-    """
-    folders = find_model_folders(study)
-    digests = [compute_model_digest(folder) for folder in folders]
-    for i, digest in enumerate(digests):
-        if digest in digests[:i]:
-            raise InputError(
-                "models",
-                "different models",
-                f"the same files in {folders[digests.index(digest)]} and {folders[i]}",
-                "Remove one of them; copies add nothing to the average.",
-            )
-    return digests

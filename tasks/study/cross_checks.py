@@ -249,7 +249,10 @@ def _check_loss(study: StudySections) -> Iterator[Problem]:
 
 
 def _check_run(study: StudySections) -> Iterator[Problem]:
-    run = study.run
+    run, minutes = study.run, getattr(study.candidates, "minutes", None)
+    if run.budget is not None and minutes is not None:
+        expected = "no such key together with [run] budget, which limits all settings"
+        yield Problem("[candidates] minutes", expected, f"{minutes:g}", "remove it, or budget")
     if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
         # Sizes are chosen for one model in memory.
         got = f"{len(run.devices)} devices"

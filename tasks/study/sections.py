@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.study.device_names import AUTO, DeviceNames
+from tasks.study.durations import Duration, parse_duration
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import (
     Columns,
@@ -181,7 +182,7 @@ class CertificateSection(Section):
 
 
 class Run(Section):
-    """`[run]`: sizes that affect speed and memory, never the results."""
+    """`[run]`: sizes that affect speed and memory, never the results; and the time budget."""
 
     shard_size: Annotated[int, Field(ge=1)] = 64
     """number of queries per shard"""
@@ -195,10 +196,17 @@ class Run(Section):
     """disk of that cache, in MB; kept in the store for the next run"""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """limit of peak memory; the sizes above that are left out are chosen to stay below it"""
+    budget: Duration | None = None
+    """time budget such as "20min" or "1h30min": settings left open are chosen by forecast to fit"""
     one_by_one: bool = False
     """one backward pass per example instead of forward hooks: slower, for unusual models"""
     devices: DeviceNames = AUTO
     """devices, one worker each; "auto": every GPU, or else the CPU with one worker"""
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """Time budget in seconds; None without one."""
+        return None if self.budget is None else parse_duration(self.budget)
 
 
 class StoreSection(Section):

@@ -1,0 +1,92 @@
+"""Task that measures the agreement of a sampled curvature with that of all rows."""
+
+import torch
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+import fastif
+from fastif.evaluation.curvature_agreement import (
+    CurvatureAgreement,
+    SampledInverse,
+    list_owners,
+    measure_curvature_agreement,
+)
+from fastif.gradients.per_example import compute_loss_gradients
+from tasks.planning.agreement_cost import (
+    MIN_PASSES,
+    QUERIES,
+    count_affordable_passes,
+    describe_cost,
+    is_measurable,
+)
+from tasks.planning.open_run import lease_run
+from tasks.run.agreement import AgreementRecord
+from tasks.run.artifact_keys import agreement_digest, factor_digest
+from tasks.run.artifacts import read_factor
+from tasks.run.context import RunContext
+from tasks.run.curvature import make_gauss_newton, sample_rows
+from tasks.run.hidden_states import get_query_examples, get_train_examples
+from tasks.run.selections import AGREEMENT
+from tasks.run.spec import RunRef
+from tasks.runtime.progress import progress_stage
+from tasks.runtime.retries import retry_if_transient
+
+SEED = 2_236_067_977
+"""Random seed of the sample of control queries."""
+NESTED = (4, 2, 1)
+"""Divisors of the number of curvature rows, for the nested samples."""
+
+
+@task(
+    name="measure-agreement",
+    cache_policy=NO_CACHE,
+    retries=2,
+    retry_condition_fn=retry_if_transient,
+)
+def measure_agreement(ref: RunRef) -> None:
+    """Store the agreement of effects by the run's sampled curvature with those by all rows.
+
+    Nothing is measured for a curvature of all rows, a solver without a Gram matrix, sketch scores
+    and incremental runs. Where the measurement would take more than its share of the time, the
+    reason is stored.
+    """
+    with lease_run(ref) as context:
+        if not is_measurable(context):
+            return
+        digest = agreement_digest(context)
+        if AGREEMENT.read(context.store, digest) is None:
+            AGREEMENT.write(context.store, digest, _measure(context))
+
+
+def _measure(context: RunContext) -> AgreementRecord:
+    passes = count_affordable_passes(context)
+    if passes < MIN_PASSES:
+        return AgreementRecord(lacks=describe_cost(context, MIN_PASSES))
+    factor = read_factor(context.store, factor_digest(context))
+    if factor is None:
+        return AgreementRecord(lacks="the run needs no factor of the curvature")
+    measured = _compare_with_all_rows(context, factor["kernel"], passes)
+    if measured is None:
+        return AgreementRecord(lacks=f"the reference did not converge in {passes} passes")
+    return AgreementRecord(measured)
+
+
+def _compare_with_all_rows(
+    context: RunContext, kernel: torch.Tensor, passes: int
+) -> CurvatureAgreement | None:
+    train, curvature = get_train_examples(context), context.study.curvature
+    assert curvature.sample_size is not None
+    sizes = sorted({max(1, curvature.sample_size // divisor) for divisor in NESTED})
+    subsets = [sample_rows(len(train), size, curvature.seed) for size in sizes]
+    sampled = make_gauss_newton(context, train)
+    all_rows = fastif.GaussNewton(context.objective, train)
+    coefficients = all_rows.compute_factor_coefficients(train)
+    if coefficients is None:
+        return None
+    queries = sample_rows(len(context.query_texts), QUERIES, SEED)
+    rhs = compute_loss_gradients(sampled.gradients, get_query_examples(context), queries)
+    kernel, owners = kernel.to(rhs.device), list_owners(sampled)
+    inverse = SampledInverse(sampled, kernel, context.damping, owners)
+    with progress_stage("curvature: agreement with all rows", passes * len(train)) as track:
+        tracked = fastif.GaussNewton(context.objective, track(train))
+        return measure_curvature_agreement(inverse, tracked, coefficients, rhs, subsets, passes)

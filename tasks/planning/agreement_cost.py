@@ -1,0 +1,68 @@
+"""Cost of measuring the agreement of a sampled curvature, and the time it may take."""
+
+from fastif.solvers import Dual
+from tasks.planning.calibration import Rates, get_rates
+from tasks.planning.workload import make_solver_problem
+from tasks.run.artifact_keys import agreement_digest
+from tasks.run.context import RunContext
+from tasks.run.hidden_states import compute_recomputed_share
+from tasks.run.selections import AGREEMENT
+from tasks.study.durations import format_duration
+
+SHARE = 0.1
+"""Share of the time budget that the measurement may take."""
+DEFAULT_BUDGET = 900.0
+"""Seconds that stand for the budget of a study without one."""
+QUERIES = 8
+"""Number of control queries."""
+MIN_PASSES = 2
+"""Least number of passes over all rows that a reference needs."""
+USUAL_PASSES = 3
+"""Number of passes that a forecast assumes."""
+MAX_PASSES = 8
+"""Largest number of passes over all rows; more are not needed for the accuracy of a check."""
+
+
+def is_measurable(context: RunContext) -> bool:
+    """Return whether the agreement of the run's curvature can be measured."""
+    study, train = context.study, len(context.train_texts)
+    is_sampled = (study.curvature.sample_size or train) < train
+    is_exact = isinstance(study.solver, Dual) and study.solver.rank is None
+    is_exact = is_exact and not context.has_sketch_scores
+    return is_sampled and is_exact and context.plan.lineage is None and len(context.query_texts) > 0
+
+
+def estimate_agreement_seconds(context: RunContext) -> float:
+    """Estimate the time of the measurement that an audit makes; 0 if it makes none."""
+    store = context.existing_store
+    is_known = context.known_damping is not None and store is not None
+    if not is_measurable(context) or count_affordable_passes(context) < MIN_PASSES:
+        return 0.0
+    if is_known and AGREEMENT.read(context.store, agreement_digest(context)) is not None:
+        return 0.0
+    passes = min(USUAL_PASSES, count_affordable_passes(context))
+    return passes * _estimate_pass_seconds(context)
+
+
+def count_affordable_passes(context: RunContext) -> int:
+    """Return the number of passes over all rows that fit into the share of the budget."""
+    allowed = SHARE * (context.study.run.budget_seconds or DEFAULT_BUDGET)
+    return min(MAX_PASSES, int(allowed / _estimate_pass_seconds(context)))
+
+
+def describe_cost(context: RunContext, passes: int) -> str:
+    """Return the reason why the measurement is skipped."""
+    budget = context.study.run.budget_seconds or DEFAULT_BUDGET
+    cost = format_duration(passes * _estimate_pass_seconds(context))
+    return f"it would take about {cost}, above {SHARE:.0%} of {format_duration(budget)}".replace(
+        "%", " %"
+    )
+
+
+def _estimate_pass_seconds(context: RunContext) -> float:
+    """Estimate the time of one pass over all rows, with two over the sample for the next one."""
+    problem = make_solver_problem(context)
+    rates: Rates = get_rates(context).with_prefix(compute_recomputed_share(context))
+    examples = (problem.train + 2 * problem.rows) * problem.rows_per_example
+    queries = min(QUERIES, len(context.query_texts))
+    return examples * (rates.gradient + 2 * queries * rates.product)

@@ -1,0 +1,107 @@
+"""Table of the options of an audit, for a dry run."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from storage import Store
+from tasks.planning.agreement_cost import DEFAULT_BUDGET
+from tasks.planning.budget import FORECAST_SHARE
+from tasks.planning.options import estimate_options, rank_option, select_option
+from tasks.run.budget_selection import Option, Settings
+from tasks.run.context import RunContext
+from tasks.run.selections import AGREEMENT
+from tasks.study.durations import format_duration
+
+MOST = 8
+"""Largest number of options that are shown."""
+UNKNOWN = "not measured"
+
+
+def render_options(context: RunContext) -> Table:
+    """Render the options that are worth a choice, with the keys that set them.
+
+    Nothing unavailable is shown, and nothing that is slower than a more accurate option, except the
+    study's own settings.
+    """
+    study = context.study
+    own = Settings(study.curvature.sample_size, study.solver, study.candidates)
+    options = estimate_options(context, is_free=True)
+    limit = FORECAST_SHARE * (study.run.budget_seconds or DEFAULT_BUDGET)
+    measured = read_measured_agreement(context)
+    rows = list_worthwhile(options, own)
+    recommended = recommend(rows, limit)
+    table = Table(title="options", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("settings", "time", "memory", "agreement with all rows", "to set"):
+        table.add_column(name, overflow="fold")
+    for option in rows:
+        marks = [" (this study)"] * (option.settings == own)
+        marks += [" (recommended)"] * (option is recommended)
+        table.add_row(
+            Text(f"{option.settings}{''.join(marks)}", style="bold" if marks else ""),
+            format_duration(option.seconds),
+            f"{option.memory / 2**30:.1f} GB",
+            _describe_agreement(option.settings, measured),
+            Text("\n".join(() if option.settings == own else option.keys)),
+        )
+    return table
+
+
+def list_worthwhile(options: Sequence[Option], own: Settings) -> list[Option]:
+    """Return the available options that are quicker than all more accurate ones, and the study's.
+
+    Args:
+        options: Options with their forecasts.
+        own: Settings of the study.
+    """
+    shown: list[Option] = []
+    quickest = float("inf")
+    for option in sorted((o for o in options if not o.lacks), key=rank_option):
+        if option.seconds < quickest or option.settings == own:
+            shown.append(option)
+        quickest = min(quickest, option.seconds)
+    removable = [option for option in shown[1:-1] if option.settings != own]
+    surplus = removable[: max(0, len(shown) - MOST)]
+    return [option for option in shown if option not in surplus]
+
+
+def recommend(options: Sequence[Option], limit: float) -> Option | None:
+    """Return the most accurate option within a time limit, or else the quickest with exact scores.
+
+    Args:
+        options: Available options.
+        limit: Time limit in seconds.
+    """
+    exact = [o for o in options if not o.settings.candidates.has_sketch_scores]
+    return select_option(exact, limit) or min(exact, key=lambda o: o.seconds, default=None)
+
+
+def read_measured_agreement(context: RunContext) -> Mapping[int, float]:
+    """Return the correlations that earlier runs of this model measured, by curvature rows."""
+    store = context.existing_store
+    digest = context.plan.record.parts["model"]
+    measured: dict[int, float] = {}
+    for status in store.list_runs() if store is not None else ():
+        if status.record.parts["model"] == digest and status.is_intact:
+            measured = {**_read_points(store, status.record.run), **measured}
+    return measured
+
+
+def _read_points(store: Store, run: str) -> dict[int, float]:
+    (column,) = store.scan("runs", run).select("curvature").collect()["curvature"]
+    if AGREEMENT.key not in json.loads(column):
+        return {}
+    record = AGREEMENT.parse_column(column)
+    points = record.measured.points if record is not None and record.measured is not None else ()
+    return {point.rows: point.pearson for point in points}
+
+
+def _describe_agreement(settings: Settings, measured: Mapping[int, float]) -> str:
+    if settings.candidates.has_sketch_scores:
+        return UNKNOWN
+    if settings.rows is None:
+        return "exact"
+    correlation = measured.get(settings.rows)
+    return UNKNOWN if correlation is None else f"{correlation:.2f} (measured in this store)"

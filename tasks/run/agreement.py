@@ -1,0 +1,56 @@
+"""Measured agreement of a run's sampled curvature with that of all rows, for its record."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastif.evaluation.curvature_agreement import AgreementPoint, CurvatureAgreement
+
+MIN_AGREEMENT = 0.9
+"""Correlation below which the summary warns."""
+
+
+@dataclass(frozen=True)
+class AgreementRecord:
+    """Measured agreement, or the reason why it was not measured.
+
+    Attributes:
+        measured: Agreement on the control queries; None if it was not measured.
+        lacks: Reason why it was not measured; empty if it was.
+    """
+
+    measured: CurvatureAgreement | None = None
+    lacks: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for a summary.
+
+        Examples:
+            >>> print(AgreementRecord(lacks="it would take 20 min"))
+            with the curvature of all rows not measured: it would take 20 min
+            >>> points = tuple(AgreementPoint(m, r, r, r, r, r, r) for m, r in [(4, 0.6), (8, 0.8)])
+            >>> f"{AgreementRecord(CurvatureAgreement(points, 8, 0.01, 3))}"[-73:]
+            '80 % of the top 100 in common; with 4 rows 0.60; estimate for 16 rows: 0.90'
+        """
+        if self.measured is None:
+            return f"with the curvature of all rows not measured: {self.lacks}"
+        *smaller, point = self.measured.points
+        text = (
+            f"with the curvature of all rows, on {self.measured.queries} queries: correlation of "
+            f"effects {point.pearson:.2f} ({point.low:.2f} - {point.high:.2f}), "
+            f"{point.top_100:.0%} of the top 100 in common"
+        ).replace("%", " %")
+        if smaller:
+            text += "; with " + ", ".join(f"{p.rows:,} rows {p.pearson:.2f}" for p in smaller)
+        estimate = self.measured.estimate_of_twice
+        if estimate is not None:
+            text += f"; estimate for {2 * point.rows:,} rows: {estimate:.2f}"
+        return text
+
+
+def parse_agreement(record: dict[str, Any]) -> AgreementRecord:
+    """Convert a JSON record to an agreement."""
+    measured = record["measured"]
+    if measured is not None:
+        points = tuple(AgreementPoint(**point) for point in measured.pop("points"))
+        measured = CurvatureAgreement(points, **measured)
+    return AgreementRecord(measured, record["lacks"])

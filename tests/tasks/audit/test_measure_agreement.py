@@ -1,0 +1,84 @@
+"""The agreement in a run's record is that between two audits: by its sample, and by all rows."""
+
+import pytest
+import tiny
+from scipy.stats import pearsonr
+
+from tasks.audit.measure_agreement import SEED, measure_agreement
+from tasks.audit.prepare import describe_train, factor_curvature
+from tasks.planning import calibration
+from tasks.planning.agreement_cost import QUERIES
+from tasks.planning.calibration import Rates
+from tasks.planning.open_run import load_run
+from tasks.results.summary import read_summary
+from tasks.run.artifact_keys import agreement_digest
+from tasks.run.curvature import sample_rows
+from tasks.run.selections import AGREEMENT
+from tasks.run.spec import open_store, plan_run
+
+ROWS = 20
+ALL_SCORES = {"kind": "full", "keep": 60}
+
+
+def write(world, name, rows, **sections):
+    keys = {"candidates": ALL_SCORES, "curvature": {"rows": rows, "damping": 0.05}, **sections}
+    return tiny.write_study(world, f"{name}.toml", store={"path": name}, **keys)
+
+
+def measure(study):
+    """Run the steps before the first shard; return what is stored."""
+    plan = plan_run(study)
+    store = open_store(plan)
+    describe_train.fn(plan.ref)
+    factor_curvature.fn(plan.ref)
+    measure_agreement.fn(plan.ref)
+    return store, AGREEMENT.read(store, agreement_digest(load_run(plan)))
+
+
+def test_the_agreement_equals_that_of_two_audits(world, monkeypatch):
+    monkeypatch.setattr("fastif.evaluation.curvature_agreement.TOLERANCE", 1e-5)
+    study = write(world, "sampled", ROWS)
+    store, record = measure(study)
+    assert [point.rows for point in record.measured.points] == [5, 10, 20]
+    assert record.measured.queries == QUERIES
+    tables = []
+    for some in (study, write(world, "all", "all")):
+        other, run = tiny.run_directly(some)
+        tables.append(other.scan("scores", run).collect())
+    pairs = tables[0].join(tables[1], on=["query", "train"])
+    chosen = sample_rows(tiny.QUERIES, QUERIES, SEED).tolist()
+    each = [pairs.filter(query=query) for query in chosen]
+    assert all(len(rows) == tiny.TRAIN for rows in each)
+    exact = [pearsonr(rows["removal_effect"], rows["removal_effect_right"])[0] for rows in each]
+    point = record.measured.in_use
+    assert point.pearson == pytest.approx(sum(exact) / len(exact), abs=1e-3)
+    run = plan_run(study).record.run
+    summary = read_summary(store, run, study)
+    assert summary.agreement == record
+    line = dict(summary.evidence)["agreement"]
+    assert f"correlation of effects {point.pearson:.2f}" in line
+    low = [text for text in summary.warnings if "correlate only" in text]
+    assert len(low) == (point.pearson < 0.9)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"curvature": {"rows": "all"}},
+        {"solver": {"kind": "cg"}},
+        {"candidates": {"kind": "sketch", "k": 9, "rescore": False, "check": 2}},
+    ],
+)
+def test_nothing_is_measured_where_there_is_nothing_to_compare(world, sections):
+    assert measure(write(world, "none", ROWS, **sections))[1] is None
+
+
+def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
+    slow = Rates(prefix=0.0, forward=0.1, gradient=10.0, product=0.0)
+    monkeypatch.setattr(calibration, "calibrate", lambda context: slow)
+    _, record = measure(write(world, "slow", ROWS))
+    assert record.measured is None
+    assert f"{record}" == (
+        "with the curvature of all rows not measured: it would take about 33 min, above 10 % of "
+        "15 min"
+    )
