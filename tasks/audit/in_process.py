@@ -6,6 +6,7 @@ from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
+from tasks.audit.measure_agreement import measure_agreement
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
@@ -23,6 +24,7 @@ PREPARATIONS = (
     ("damping", choose_damping),
     ("index", build_index),
     ("curvature", factor_curvature),
+    ("agreement", measure_agreement),
     ("recall", choose_candidates),
 )
 """Tasks before the first shard, in order, by the name of their stage in the forecast."""
