@@ -94,8 +94,7 @@ def audit(
     """
     start, deadline = time.monotonic(), Deadline(60 * within_minutes if within_minutes else None)
     plan = settle_plan(plan_run(Path(study), run, budget))
-    ref = plan.ref
-    context = start_run(plan)
+    ref, context = plan.ref, start_run(plan)
     store, devices = context.store, resolve_devices(context.study.run.devices)
     forecast_timer = start_forecast_timer(context, store)
     for line in (forecast_timer.forecast, *list_differences(get_provenance(context))):

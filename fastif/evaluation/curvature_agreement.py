@@ -148,35 +148,50 @@ def measure_curvature_agreement(
     count = len(rhs)
     values = inverse.solve_subsets(rhs, subsets)
     dots, product = _apply_all(full, values, count)
-    reference, residual = (
-        dots[-count:].clone(),
-        rhs - _damp(product, values[-count:], full, inverse),
-    )
-    norms, passes, direction, square = row_norms(rhs), 1, None, None
-    while passes < max_passes and bool((row_norms(residual) > TOLERANCE * norms).any()):
-        preconditioned = inverse.solve_subsets(residual, subsets[-1:])
+    residual = rhs - _damp(product, values[-count:], full, inverse)
+    change, residual, steps = _refine(inverse, full, residual, row_norms(rhs), max_passes - 1)
+    error = float(safe_ratio(row_norms(residual), row_norms(rhs)).max())
+    if not error <= MAX_RESIDUAL:
+        return None
+    reference = coefficients.sum_by_example(dots[-count:] + change, full.count)
+    points = [
+        _compare(len(subset), coefficients.sum_by_example(part, full.count), reference)
+        for subset, part in zip(subsets, dots.split(count), strict=True)
+    ]
+    return CurvatureAgreement(tuple(points), count, error, 1 + steps)
+
+
+def _refine(
+    inverse: SampledInverse,
+    full: GaussNewton,
+    residual: Float[Tensor, "q p"],
+    norms: Float[Tensor, " q"],
+    max_steps: int,
+) -> tuple[Float[Tensor, "q _"], Float[Tensor, "q p"], int]:
+    """Reduce residuals by conjugate gradients, with the sample as preconditioner.
+
+    Returns:
+        The changes V x of the products with all factor rows, the residuals, and the steps.
+    """
+    change, steps, direction, square = None, 0, None, None
+    sample = inverse.owners.unique()
+    while steps < max_steps and bool((row_norms(residual) > TOLERANCE * norms).any()):
+        preconditioned = inverse.solve_subsets(residual, [sample])
         previous, square = square, row_dots(residual, preconditioned)
-        if direction is None:
+        if direction is None or previous is None:
             direction = preconditioned
         else:
             direction = direction * safe_ratio(square, previous)[:, None] + preconditioned
-        step_dots, product = _apply_all(full, direction, count)
+        dots, product = _apply_all(full, direction, len(direction))
         product = _damp(product, direction, full, inverse)
         stride = safe_ratio(square, row_dots(direction, product))[:, None]
-        reference += stride.to(reference) * step_dots
+        moved = stride.to(dots) * dots
+        change = moved if change is None else change + moved
         residual = residual - stride * product
-        passes += 1
-    error = float(safe_ratio(row_norms(residual), norms).max())
-    if not error <= MAX_RESIDUAL:
-        return None
-    scores = [
-        coefficients.sum_by_example(part, full.count) for part in (*dots.split(count), reference)
-    ]
-    points = [
-        _compare(len(subset), part, scores[-1])
-        for subset, part in zip(subsets, scores, strict=False)
-    ]
-    return CurvatureAgreement(tuple(points), count, error, passes)
+        steps += 1
+    if change is None:
+        change = residual.new_zeros(len(residual), 1, dtype=torch.float64)
+    return change, residual, steps
 
 
 def list_owners(curvature: GaussNewton) -> Int[Tensor, " r"]:

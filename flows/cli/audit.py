@@ -23,6 +23,20 @@ UNFINISHED = 3
 """Exit code of an audit that the time budget ended; 2 is a user error, 1 a failure."""
 
 
+Within = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1, help="Stop after these minutes: no shard is started that would not finish."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="Plan for a time such as 20min: settings that are left open are chosen to fit."
+    ),
+]
+
+
 @takes_study
 def audit(
     study: Path = DEFAULT_STUDY,
@@ -34,19 +48,8 @@ def audit(
         str,
         typer.Option(help="Executor: threads, dask, dask:WORKERS, or an address tcp://..."),
     ] = "threads",
-    within: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            help="Stop after these minutes: no shard is started that would not finish.",
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Plan for a time such as 20min: settings that are left open are chosen to fit."
-        ),
-    ] = None,
+    within: Within = None,
+    budget: Budget = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and forecast the cost; writes nothing.")
     ] = False,
