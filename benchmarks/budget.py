@@ -136,7 +136,7 @@ def prepare(name: str, rows: int) -> Path:
     labels = str(list(made.labels)).replace("'", '"')
     text = STUDY.format(name=name, labels=labels, text=made.text, length=made.length)
     study.write_text(text, "utf-8")
-    from tasks.models.train_model import train_model
+    from tasks.models.finetune import train_model
 
     train_model.fn(str(study))
     return study

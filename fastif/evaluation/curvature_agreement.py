@@ -1,5 +1,6 @@
 """Agreement of effects by the curvature of sampled rows with those by the curvature of all rows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import FactorCoefficients
 from fastif.numerics.blocked_dot import row_dots, row_norms
 from fastif.numerics.correlation import pearson, spearman
-from fastif.numerics.mean_confidence_interval import mean_confidence_interval
+from fastif.numerics.t_interval import mean_t_interval
 from fastif.solvers.gram import (
     apply_factor,
     apply_factor_transpose,
@@ -35,8 +36,8 @@ class AgreementPoint:
     Attributes:
         rows: Number of curvature rows.
         pearson: Correlation of the effects of all training rows.
-        low: Lower bound of the 95 % interval of `pearson`.
-        high: Upper bound of the 95 % interval of `pearson`.
+        low: Lower bound of the 95 % interval of `pearson` (t interval of Fisher's z).
+        high: Upper bound of that interval.
         spearman: Rank correlation of the effects of all training rows.
         top_10: Overlap of the 10 rows with the largest absolute effect, as a share.
         top_100: Overlap of the 100 rows with the largest absolute effect, as a share.
@@ -225,12 +226,20 @@ def _compare(
     finite = torch.isfinite(effects).all(0) & torch.isfinite(reference).all(0)
     effects, reference = effects[:, finite].cpu(), reference[:, finite].cpu()
     correlations = pearson(effects, reference)
-    correlations = correlations[torch.isfinite(correlations)].clamp_min(0)
+    correlations = correlations[torch.isfinite(correlations)]
     ranks = spearman(effects, reference)
-    bounds = mean_confidence_interval(correlations) if len(correlations) else (0.0, 1.0)
     overlaps = [_overlap(effects, reference, size) for size in TOP_SIZES]
-    mean = float(correlations.mean()) if len(correlations) else float("nan")
+    mean = float(correlations.mean())
+    low, high = _find_interval(correlations) if len(correlations) else (-1.0, 1.0)
+    bounds = min(low, mean), max(high, mean)
     return AgreementPoint(rows, mean, *bounds, float(ranks.nanmean()), *overlaps)
+
+
+def _find_interval(correlations: Float[Tensor, " q"]) -> tuple[float, float]:
+    """Return the 95 % t interval of the mean of Fisher's z, as correlations."""
+    limit = 1 - 1e-12  # the transform of 1 is infinite
+    mean, half = mean_t_interval(torch.atanh(correlations.clamp(-limit, limit)).tolist())
+    return math.tanh(mean - half), math.tanh(mean + half)
 
 
 def _overlap(effects: Tensor, reference: Tensor, size: int) -> float:

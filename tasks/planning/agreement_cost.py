@@ -1,6 +1,6 @@
 """Cost of measuring the agreement of a sampled curvature, and the time it may take."""
 
-from fastif.solvers import Dual
+from fastif.solvers.settings import DualSettings
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.workload import make_solver_problem
 from tasks.run.artifact_keys import agreement_digest
@@ -9,15 +9,15 @@ from tasks.run.hidden_states import compute_recomputed_share
 from tasks.run.selections import AGREEMENT
 from tasks.study.durations import format_duration
 
-SHARE = 0.1
+SHARE = 0.15
 """Share of the time budget that the measurement may take."""
 DEFAULT_BUDGET = 900.0
 """Seconds that stand for the budget of a study without one."""
 QUERIES = 8
 """Number of control queries."""
-MIN_PASSES = 2
+MIN_PASSES = 3
 """Least number of passes over all rows that a reference needs."""
-USUAL_PASSES = 3
+USUAL_PASSES = 4
 """Number of passes that a forecast assumes."""
 MAX_PASSES = 8
 """Largest number of passes over all rows; more are not needed for the accuracy of a check."""
@@ -27,7 +27,7 @@ def is_measurable(context: RunContext) -> bool:
     """Return whether the agreement of the run's curvature can be measured."""
     study, train = context.study, len(context.train_texts)
     is_sampled = (study.curvature.sample_size or train) < train
-    is_exact = isinstance(study.solver, Dual) and study.solver.rank is None
+    is_exact = isinstance(study.solver, DualSettings) and study.solver.rank is None
     is_exact = is_exact and not context.has_sketch_scores
     return is_sampled and is_exact and context.plan.lineage is None and len(context.query_texts) > 0
 

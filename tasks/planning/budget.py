@@ -9,7 +9,7 @@ from tasks.run.budget_selection import BudgetSelection, Option
 from tasks.run.context import RunContext
 from tasks.study.durations import format_duration
 
-FORECAST_SHARE = 0.9
+FORECAST_SHARE = 0.85
 """Share of the budget that the forecast may use; the rest is for the measured agreement."""
 SHOWN = 5
 """Number of other settings that are recorded."""

@@ -4,7 +4,11 @@ import os
 from collections.abc import Iterator, Sequence
 
 from fastif import InputError
-from fastif.solvers import ConjugateGradient, Dual, Solver
+from fastif.solvers.settings import (
+    ConjugateGradientSettings,
+    DualSettings,
+    SolverSettings,
+)
 from storage.atomic import count_free_bytes
 from tasks.planning.batch_sizing import fit_to_memory
 from tasks.planning.forecast import forecast_run
@@ -76,11 +80,13 @@ def _list_candidates(study: Study, train: int, is_free: bool) -> list[AnyCandida
     ]
 
 
-def _list_solvers(study: Study, rows: int | None, is_free: bool) -> list[Solver]:
+def _list_solvers(study: Study, rows: int | None, is_free: bool) -> list[SolverSettings]:
     """Return the study's solver; of all rows also conjugate gradients, unless the study sets it."""
-    if "solver" in study.model_fields_set and not (is_free and isinstance(study.solver, Dual)):
+    if "solver" in study.model_fields_set and not (
+        is_free and isinstance(study.solver, DualSettings)
+    ):
         return [study.solver]
-    drawn = ConjugateGradient(preconditioner="drawn", rank=4000)
+    drawn = ConjugateGradientSettings(preconditioner="drawn", rank=4000)
     return [study.solver, drawn] if rows is None else [study.solver]
 
 
@@ -117,7 +123,7 @@ def _find_obstacle(context: RunContext, study: Study, settings: Settings) -> str
     if any(method.k is not None and method.k > train for method in changed.candidates.methods):
         return f"only {train:,} training rows"
     solver = settings.solver
-    if isinstance(solver, Dual):
+    if isinstance(solver, DualSettings):
         rows = (settings.rows or train) * make_solver_problem(context).rows_per_example
         megabytes = 8 * rows * min(rows, solver.rank or rows) / MEGABYTE
         if megabytes > solver.memory_mb:
@@ -132,7 +138,7 @@ def _list_keys(study: Study, settings: Settings) -> Iterator[str]:
         value = '"all"' if rows is None else f"{rows}"
         yield f"[curvature] rows = {value}"
     if settings.solver != study.solver:
-        assert isinstance(settings.solver, ConjugateGradient)
+        assert isinstance(settings.solver, ConjugateGradientSettings)
         rank, preconditioner = settings.solver.rank, settings.solver.preconditioner
         yield f'[solver] kind = "cg", preconditioner = "{preconditioner}", rank = {rank}'
     if settings.candidates != study.candidates:

@@ -83,7 +83,9 @@ def read_measured_agreement(context: RunContext) -> Mapping[int, float]:
     store = context.existing_store
     digest = context.plan.record.parts["model"]
     measured: dict[int, float] = {}
-    for status in store.list_runs() if store is not None else ():
+    if store is None:
+        return measured
+    for status in store.list_runs():
         if status.record.parts["model"] == digest and status.is_intact:
             measured = {**_read_points(store, status.record.run), **measured}
     return measured

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fastif.solvers import Solver
 from storage import compute_fingerprint
 from tasks.run.parent_run import MAY_CHANGE
 from tasks.study.any_candidates import AnyCandidates
@@ -44,9 +43,9 @@ class Settings:
         """Return the settings in words.
 
         Examples:
-            >>> from fastif.solvers import Dual
+            >>> from fastif.solvers.settings import DualSettings
             >>> from tasks.study.candidates import FullScanSection
-            >>> print(Settings(512, Dual(), FullScanSection()))
+            >>> print(Settings(512, DualSettings(), FullScanSection()))
             full scan, curvature of 512 rows
         """
         rows = "all rows" if self.rows is None else f"{self.rows:,} rows"
@@ -166,7 +165,7 @@ def make_budget_record(selection: BudgetSelection) -> dict[str, Any]:
     option, settings = selection.option, selection.option.settings
     sections = {
         "rows": settings.rows,
-        "solver": _dump_solver(settings.solver),
+        "solver": asdict(settings.solver),  # type: ignore[call-overload]
         "candidates": settings.candidates.model_dump(mode="json"),
     }
     return {
@@ -175,7 +174,3 @@ def make_budget_record(selection: BudgetSelection) -> dict[str, Any]:
         "reason": selection.reason,
         "others": list(selection.others),
     }
-
-
-def _dump_solver(solver: Solver) -> dict[str, Any]:
-    return asdict(solver)  # type: ignore[call-overload]

@@ -79,6 +79,6 @@ def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
     _, record = measure(write(world, "slow", ROWS))
     assert record.measured is None
     assert f"{record}" == (
-        "with the curvature of all rows not measured: it would take about 33 min, above 10 % of "
+        "with the curvature of all rows not measured: it would take about 50 min, above 15 % of "
         "15 min"
     )

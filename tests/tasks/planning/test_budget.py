@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from fastif import InputError
-from fastif.solvers import ConjugateGradient, Dual
+from fastif.solvers.settings import ConjugateGradientSettings, DualSettings
 from tasks.planning import calibration, options
 from tasks.planning.calibration import Rates
 from tasks.planning.open_run import load_run, settle_plan
@@ -56,7 +56,7 @@ def test_settings_fit_into_the_budget_by_their_forecast(world, slow):
     tried = sorted(seconds.values())
     chosen = set()
     for limit in tried[:4]:
-        budget = f"{limit / 0.89:.3f}s"
+        budget = f"{limit / 0.84:.3f}s"
         selection = select(world, budget=budget)
         assert selection.option.seconds <= limit * 1.02
         chosen.add(f"{selection.option.settings}")
@@ -76,9 +76,11 @@ def test_a_budget_that_nothing_fits_is_refused_with_the_cheapest(world, slow):
 
 def test_a_selection_is_kept_on_a_faster_machine_and_known_by_the_run(world, monkeypatch, slow):
     limit = min(option.seconds for option in estimate(world) if not option.lacks)
-    study = write(world, budget=f"{limit / 0.89:.3f}s")
+    study = write(world, budget=f"{limit / 0.84:.3f}s")
     plan = start_run(plan_run(study)).plan
-    assert plan.selection.option.settings == Settings(8, Dual(), SketchSection(**SKETCHES_OF_ALL))
+    assert plan.selection.option.settings == Settings(
+        8, DualSettings(), SketchSection(**SKETCHES_OF_ALL)
+    )
     assert "Scores are approximate" in plan.selection.reason
     quick = Rates(prefix=0.0, forward=1e-9, gradient=1e-9, product=1e-9)
     monkeypatch.setattr(calibration, "calibrate", lambda context: quick)
@@ -110,12 +112,14 @@ def test_the_option_takes_the_place_of_the_key(world, slow):
 
 def test_settings_of_the_study_are_kept(world, slow):
     plan = settle_plan(plan_run(write(world, budget="90h", kind="full", curvature={"rows": 9})))
-    assert plan.selection.option.settings == Settings(9, Dual(), FULL)
+    assert plan.selection.option.settings == Settings(9, DualSettings(), FULL)
     assert plan.selection.option.keys == ()
 
 
 def option(rows, candidates, seconds, solver=None, lacks=""):
-    return Option(Settings(rows, solver or Dual(), candidates), seconds=seconds, lacks=lacks)
+    return Option(
+        Settings(rows, solver or DualSettings(), candidates), seconds=seconds, lacks=lacks
+    )
 
 
 ALL, HALF = option(None, FULL, 900.0), option(512, FULL, 300.0)
@@ -132,7 +136,7 @@ def test_the_order_of_preference(limit, expected):
 
 
 def test_the_quicker_of_two_equal_ones_is_taken_and_none_that_lacks_something():
-    cg = option(None, FULL, 700.0, ConjugateGradient(preconditioner="drawn", rank=4000))
+    cg = option(None, FULL, 700.0, ConjugateGradientSettings(preconditioner="drawn", rank=4000))
     assert select_option([ALL, cg], 1e9) == cg
     assert select_option([replace(cg, lacks="memory"), HALF], 1e9) == HALF
 

@@ -6,7 +6,7 @@ import tiny
 from rich.console import Console
 
 from fastif.evaluation.curvature_agreement import AgreementPoint, CurvatureAgreement
-from fastif.solvers import Dual
+from fastif.solvers.settings import DualSettings
 from tasks.planning import options, options_table
 from tasks.planning.options_table import list_worthwhile, recommend, render_options
 from tasks.run.agreement import AgreementRecord
@@ -21,7 +21,7 @@ FULL = FullScanSection()
 
 
 def option(rows, seconds, candidates=FULL, lacks=""):
-    return Option(Settings(rows, Dual(), candidates), seconds=seconds, lacks=lacks)
+    return Option(Settings(rows, DualSettings(), candidates), seconds=seconds, lacks=lacks)
 
 
 def test_slower_and_less_accurate_options_are_left_out_but_for_the_own_one():
