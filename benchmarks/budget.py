@@ -195,7 +195,7 @@ def make_page(result: dict) -> ResultPage:
         rows = [
             (
                 f"{point['rows']:,}",
-                f"{point['pearson']:.3f} ({point['low']:.2f} - {point['high']:.2f})",
+                f"{point['pearson']:.3f}",
                 f"{point['spearman']:.3f}",
                 f"{point['top_10']:.0%}".replace("%", " %"),
                 f"{point['top_100']:.0%}".replace("%", " %"),
