@@ -182,4 +182,7 @@ def print_forecast(plan: "RunPlan") -> None:
     _warn_of_webhook(plan)
     estimate = forecast_run(context, list_planned_shards(context.plan))
     out.print(render_forecast(estimate, context.plan, list_differences(get_provenance(context))))
-    out.print(render_options(context))
+    table, lines = render_options(context)
+    out.print(table)
+    for line in lines:
+        print_line(line)

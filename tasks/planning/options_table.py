@@ -17,43 +17,48 @@ from tasks.study.durations import format_duration
 
 MOST = 8
 """Largest number of options that are shown."""
+MIN_SAVING = 0.9
+"""Largest share of the time of more accurate options at which an option is shown."""
 UNKNOWN = "not measured"
 BENCHMARK = {256: 0.92, 512: 0.96}
 """Correlations with all rows of 1,500 reviews with three labels, by curvature rows, as measured by
 `benchmarks/budget.py`: the expectation for a study that has measured none."""
 
 
-def render_options(context: RunContext) -> Table:
-    """Render the options that are worth a choice, with the keys that set them.
+def render_options(context: RunContext) -> tuple[Table, list[str]]:
+    """Render the options that are worth a choice, and the lines that set them.
 
-    Nothing unavailable is shown, and nothing that is slower than a more accurate option, except the
-    study's own settings.
+    Nothing unavailable is shown, and nothing that is hardly quicker than a more accurate option,
+    except the study's own settings.
     """
     study = context.study
     own = Settings(study.curvature.sample_size, study.solver, study.candidates)
-    options = estimate_options(context, is_free=True)
     limit = FORECAST_SHARE * (study.run.budget_seconds or DEFAULT_BUDGET)
     measured = read_measured_agreement(context)
-    rows = list_worthwhile(options, own)
-    recommended = recommend(rows, limit)
+    options = list_worthwhile(estimate_options(context, is_free=True), own)
+    recommended = recommend(options, limit, own)
     table = Table(title="options", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("settings", "time", "memory", "agreement with all rows", "to set"):
+    for name in ("", "settings", "time", "memory", "agreement with all rows"):
         table.add_column(name, overflow="fold")
-    for option in rows:
-        marks = [" (this study)"] * (option.settings == own)
-        marks += [" (recommended)"] * (option is recommended)
+    lines = []
+    for number, option in enumerate(options, 1):
+        marks = ["this study"] * (option.settings == own)
+        marks += ["recommended"] * (option is recommended)
+        name = f"{option.settings}" + (f" ({', '.join(marks)})" if marks else "")
         table.add_row(
-            Text(f"{option.settings}{''.join(marks)}", style="bold" if marks else ""),
+            f"{number}",
+            Text(name, style="bold" if marks else ""),
             format_duration(option.seconds),
             f"{option.memory / 2**30:.1f} GB",
             _describe_agreement(option.settings, measured),
-            Text("\n".join(() if option.settings == own else option.keys)),
         )
-    return table
+        if option.settings != own:
+            lines.append(f"To set {number}: {'; '.join(option.keys)}")
+    return table, lines
 
 
 def list_worthwhile(options: Sequence[Option], own: Settings) -> list[Option]:
-    """Return the available options that are quicker than all more accurate ones, and the study's.
+    """Return the available options that save a tenth against more accurate ones, and the study's.
 
     Args:
         options: Options with their forecasts.
@@ -62,7 +67,7 @@ def list_worthwhile(options: Sequence[Option], own: Settings) -> list[Option]:
     shown: list[Option] = []
     quickest = float("inf")
     for option in sorted((o for o in options if not o.lacks), key=rank_option):
-        if option.seconds < quickest or option.settings == own:
+        if option.seconds < MIN_SAVING * quickest or option.settings == own:
             shown.append(option)
         quickest = min(quickest, option.seconds)
     removable = [option for option in shown[1:-1] if option.settings != own]
@@ -70,15 +75,24 @@ def list_worthwhile(options: Sequence[Option], own: Settings) -> list[Option]:
     return [option for option in shown if option not in surplus]
 
 
-def recommend(options: Sequence[Option], limit: float) -> Option | None:
-    """Return the most accurate option within a time limit, or else the quickest with exact scores.
+def recommend(options: Sequence[Option], limit: float, own: Settings) -> Option | None:
+    """Return the most accurate option within a time limit.
+
+    If none fits, the study's own settings are recommended, or those of the quickest option with
+    exact scores if it takes less than half of their time.
 
     Args:
         options: Available options.
         limit: Time limit in seconds.
+        own: Settings of the study.
     """
     exact = [o for o in options if not o.settings.candidates.has_sketch_scores]
-    return select_option(exact, limit) or min(exact, key=lambda o: o.seconds, default=None)
+    quickest = min(exact, key=lambda option: option.seconds, default=None)
+    kept = next((option for option in exact if option.settings == own), quickest)
+    if kept is None or quickest is None:
+        return None
+    fallback = quickest if quickest.seconds < kept.seconds / 2 else kept
+    return select_option(exact, limit) or fallback
 
 
 def read_measured_agreement(context: RunContext) -> Mapping[int, float]:

@@ -32,7 +32,7 @@ def test_slower_and_less_accurate_options_are_left_out_but_for_the_own_one():
 
 
 def test_the_first_the_last_and_the_own_option_remain_of_many():
-    every = [option(1000 - i, 900.0 - i) for i in range(20)]
+    every = [option(1000 - i, 900.0 * 0.8**i) for i in range(20)]
     shown = list_worthwhile(every, every[7].settings)
     assert len(shown) == options_table.MOST
     assert shown[0] == every[0]
@@ -43,9 +43,13 @@ def test_the_first_the_last_and_the_own_option_remain_of_many():
 def test_the_most_accurate_within_the_limit_is_recommended_or_the_quickest_exact_one():
     scores = option(512, 5.0, SketchSection(k=9, rescore=False))
     slow, quick = option(None, 900.0), option(512, 100.0)
-    assert recommend([slow, quick, scores], 1000.0) is slow
-    assert recommend([slow, quick, scores], 500.0) is quick
-    assert recommend([slow, quick, scores], 50.0) is quick
+    middle = option(600, 150.0)
+    own = slow.settings
+    assert recommend([slow, middle, quick, scores], 1000.0, own) is slow
+    assert recommend([slow, middle, quick, scores], 500.0, own) is middle
+    assert recommend([slow, middle, quick, scores], 50.0, own) is quick
+    assert recommend([slow, middle, quick, scores], 50.0, middle.settings) is middle
+    assert recommend([scores], 50.0, own) is None
 
 
 def test_the_table_of_a_study(world, monkeypatch):
@@ -56,7 +60,7 @@ def test_the_table_of_a_study(world, monkeypatch):
     text = render(context)
     assert len(re.findall("this study", text)) == 1
     assert len(re.findall("recommended", text)) == 1
-    assert '[curvature] rows = "all"' in text
+    assert re.search(r'To set \d: \[curvature\] rows = "all"', text)
     assert "exact" in text
     assert "0.93" not in text
     point = AgreementPoint(8, 0.93, 0.9, 0.95, 0.9, 0.8, 0.8)
@@ -73,5 +77,6 @@ def test_the_table_of_a_study(world, monkeypatch):
 def render(context):
     console = Console(width=300)
     with console.capture() as capture:
-        console.print(render_options(context))
-    return capture.get()
+        table, lines = render_options(context)
+        console.print(table)
+    return capture.get() + "\n".join(lines)
