@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.common import out, print_line, report_errors
+from flows.cli.common import out, print_line
 from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
@@ -53,16 +53,15 @@ def correct(
     failures are held out. If their loss does not fall significantly, or the queries get worse in
     loss and accuracy, no model is written, and the exit code is 4.
     """
-    with report_errors():
-        from fastif.correction import Correction
-        from tasks.correction.correct_model import CorrectionRequest, correct_model
-        from tasks.terminal.correction import render_slice_changes
+    from fastif.correction import Correction
+    from tasks.correction.correct_model import CorrectionRequest, correct_model
+    from tasks.terminal.correction import render_slice_changes
 
-        settings = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
-        # The plain function of the task: a single local step needs no Prefect server.
-        result = correct_model.fn(
-            CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
-        )
+    settings = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
+    # The plain function of the task: a single local step needs no Prefect server.
+    result = correct_model.fn(
+        CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
+    )
     out.print(render_slice_changes(result.slices))
     print_line(result.why)
     if result.out:
