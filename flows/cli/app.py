@@ -51,7 +51,7 @@ app = typer.Typer(
     "`fastif init`, or with examples/nli. Terms and names in files are explained in the glossary, "
     "docs/reference/glossary.md.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -175,10 +175,21 @@ def show(
 
 @app.command()
 @takes_study
-def doctor(study: Path | None = None) -> None:
+def doctor(
+    study: Path | None = None,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Print one block for a bug report, without private data."),
+    ] = False,
+) -> None:
     """Check the installation (versions, FAISS, threads, devices) and a study's model."""
     failed = False
     with report_errors():
+        if report:
+            from tasks.terminal.bug_report import render_bug_report
+
+            print_line(render_bug_report(study))
+            return
         from tasks.terminal.doctor import run_checks
 
         for check in run_checks(study):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.completion import complete_runs
 from flows.terminal import InertConsole
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
@@ -21,7 +22,12 @@ out, err = InertConsole(emoji=False), InertConsole(stderr=True, emoji=False)
 RUN_NAMES = "A short beginning of the name or of its hash will do, also `latest` and `previous`."
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", "-r", help=f"Name of the run; the newest by default. {RUN_NAMES}"),
+    typer.Option(
+        "--run",
+        "-r",
+        help=f"Name of the run; the newest by default. {RUN_NAMES}",
+        autocompletion=complete_runs,
+    ),
 ]
 
 
@@ -52,6 +58,10 @@ def report_errors() -> Iterator[None]:
         if not isinstance(error, LIBRARY_ERRORS):
             raise
         is_user_error = isinstance(error, USER_ERRORS) or to_input_error(error) is not None
+        if not isinstance(error, USER_ERRORS):
+            from tasks.runtime.last_error import record_error
+
+            record_error(error)
         if os.environ.get(TRACEBACK_VARIABLE):
             traceback.print_exc()
         err.print("[bold red]Refused.[/]" if is_user_error else "[bold red]Failed.[/]", end=" ")

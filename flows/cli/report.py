@@ -14,6 +14,7 @@ from flows.cli.common import (
     report_errors,
     resolve_run,
 )
+from flows.cli.completion import complete_runs
 from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
@@ -24,7 +25,11 @@ app = typer.Typer()
 @takes_study
 def report(
     run: Annotated[
-        str | None, typer.Argument(help=f"Name of the run; the newest by default. {RUN_NAMES}")
+        str | None,
+        typer.Argument(
+            help=f"Name of the run; the newest by default. {RUN_NAMES}",
+            autocompletion=complete_runs,
+        ),
     ] = None,
     study: Path = DEFAULT_STUDY,
     against: Annotated[

@@ -13,6 +13,7 @@ from flows.cli.common import (
     print_line,
     report_errors,
 )
+from flows.cli.completion import complete_runs
 from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
@@ -25,8 +26,13 @@ UNFINISHED = 3
 @app.command()
 @takes_study
 def diff(
-    before: Annotated[str, typer.Argument(help=f"Name of the earlier run. {RUN_NAMES}")],
-    after: Annotated[str, typer.Argument(help="Name of the later run.")],
+    before: Annotated[
+        str,
+        typer.Argument(help=f"Name of the earlier run. {RUN_NAMES}", autocompletion=complete_runs),
+    ],
+    after: Annotated[
+        str, typer.Argument(help="Name of the later run.", autocompletion=complete_runs)
+    ],
     study: Path = DEFAULT_STUDY,
     k: Annotated[
         int, typer.Option("-k", min=1, help="Number of most harmful rows of a run to compare.")

@@ -1,5 +1,9 @@
 """The list of runs, names of runs in other commands, and the command that each suggests next."""
 
+import os
+import subprocess
+import sys
+
 import handmade_runs
 import pytest
 import study_files
@@ -82,3 +86,21 @@ def test_the_study_of_this_folder_is_named_if_it_has_another_name(folder):
     message = run("runs")[2]
     assert "second.toml" in message
     assert "support.toml" in message
+
+
+def test_a_shell_completes_names_of_runs(folder):
+    """Through the completion script's own protocol, in a new process."""
+    words = "fastif top x --run by"
+    done = subprocess.run(
+        [sys.executable, "-c", "from flows.cli.app import app; app(prog_name='fastif')"],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "_FASTIF_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": "4",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert sorted(done.stdout.split()) == sorted([LONG, "by-hand-1"]), done.stderr
