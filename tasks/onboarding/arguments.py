@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastif import InputError
+from tasks.data.image_files import is_image_folder
 from tasks.onboarding.model_folder import is_model_folder
 from tasks.onboarding.name_words import split_name
 from tasks.study.errors import format_value, suggest
@@ -85,14 +86,14 @@ def _check_table(word: str) -> None:
         InputError: There is nothing, or a folder without a model.
     """
     path = Path(word)
-    if path.is_file():
+    if path.is_file() or is_image_folder(path):
         return
     where, expected = format_value(word), "a model's folder, or the file of a table"
     if path.is_dir():
         raise InputError(
             where,
             f"{expected}",
-            "a folder without config.json and without checkpoints",
+            "a folder without config.json, checkpoints and images",
             "Name the folder written by save_pretrained, or the file of a table.",
         )
     near = path.parent if path.parent.is_dir() else Path()

@@ -5,9 +5,10 @@ from typing import Literal
 
 import polars as pl
 
+from tasks.data.image_files import SUFFIXES
 from tasks.study.spelling import BLANK_CHARACTERS
 
-Kind = Literal["text", "number", "date", "boolean", "list", "bytes", "other", "empty"]
+Kind = Literal["text", "number", "date", "boolean", "list", "bytes", "image", "other", "empty"]
 MAX_VALUES = 1000
 """Largest number of distinct values that are listed in a profile."""
 MAX_SHAPES = 3
@@ -15,6 +16,7 @@ MAX_SHAPES = 3
 MAX_CODE_WORDS = 4.0
 """Mean number of words above which values are texts, not codes."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+IMAGE_FILES = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
 WHOLE_NUMBER = r"^[+-]?\d+(?:[.,]0+)?$"
 LINKS = r"^(?:https?://|www\.|[\w./\\-]+\.(?:png|jpe?g|gif|bmp|webp|tiff?)$)"
 
@@ -25,7 +27,8 @@ class ColumnProfile:
 
     Attributes:
         name: Name of the column.
-        kind: Kind of the values; text that can be read as numbers or dates is a number or date.
+        kind: Kind of the values; text that can be read as numbers or dates is a number or date,
+            and paths of image files are images.
         rows: Number of rows of the table.
         blank: Number of rows without a value.
         distinct: Number of distinct values.
@@ -122,6 +125,8 @@ def _find_kind(column: pl.Series, present: pl.Series) -> Kind:
     if column.dtype.is_temporal():
         return "date"
     sample = present.unique(maintain_order=True).head(MAX_VALUES)
+    if sample.str.to_lowercase().str.contains(IMAGE_FILES).all():
+        return "image"
     numbers = sample.str.replace(r"^(\s*[+-]?\d+),(\d+\s*)$", "$1.$2")
     if numbers.cast(pl.Float64, strict=False).is_not_null().all():
         return "number"

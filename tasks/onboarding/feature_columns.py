@@ -12,11 +12,11 @@ IMAGE_NAMES = {"image", "img", "picture", "photo", "pixels", "png", "jpg", "byte
 
 
 def find_image(profiles: Mapping[str, ColumnProfile], excluded: Collection[str] = ()) -> str | None:
-    """Return the column that holds images as bytes; None if there is none or several."""
+    """Return the column that holds images or their paths; None if there is none or several."""
     columns = [
         name
         for name, profile in profiles.items()
-        if profile.kind == "bytes" and name not in excluded
+        if profile.kind in ("bytes", "image") and name not in excluded
     ]
     named = [name for name in columns if IMAGE_NAMES & {*split_name(name)}]
     return (named or columns)[0] if len(named or columns) == 1 else None

@@ -8,6 +8,7 @@ from tasks.onboarding.name_words import score_name, split_name
 NAMES = {
     **dict.fromkeys(("id", "ids", "uid", "uuid", "guid", "identifier", "key"), 3.0),
     **dict.fromkeys(("idx", "index", "nr", "no", "number", "num", "ref", "reference"), 2.0),
+    **dict.fromkeys(("path", "file", "filename"), 1.0),
     **dict.fromkeys(("ticket", "case", "record", "row", "code", "pk"), 1.5),
 }
 MAX_WORDS = 4
@@ -23,7 +24,8 @@ def find_id(profiles: Mapping[str, ColumnProfile], excluded: Collection[str]) ->
 
 def score_id(profile: ColumnProfile) -> float:
     """Return the plausibility of a column as id; not positive if it cannot be."""
-    is_kind = profile.kind in ("text", "date") or (profile.kind == "number" and profile.is_whole)
+    is_whole = profile.kind == "number" and profile.is_whole
+    is_kind = profile.kind in ("text", "date", "image") or is_whole
     if not profile.is_unique or not is_kind or profile.words > MAX_WORDS:
         return 0.0
     exact = 0.5 if split_name(profile.name) in (("id",), ("uid",), ("uuid",)) else 0.0

@@ -67,6 +67,8 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
     """Add id, groups, and features or an image to text and label."""
     profiles, label = table.profiles, content.label
     used = {*content.text, label}
+    image = None if content.text else find_image(profiles, used)
+    used |= {image} if image else set()
     id_column = next(iter(pick_wished(table, wishes.id)), None) or find_id(profiles, used)
     used |= {id_column} if id_column else set()
     second_labels = list_second_labels(table.frame, profiles, label)
@@ -79,7 +81,6 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
         )
     groups = pick_wished(table, wishes.groups or ())
     used |= {*groups, *second_labels}
-    image = find_image(profiles, used)
     features = () if image else find_features(profiles, used)
     if not image and not features:
         raise StudyError(table.path, [explain_missing_text(table)])

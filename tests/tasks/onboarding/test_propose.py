@@ -5,7 +5,9 @@ import random
 import polars as pl
 import pytest
 from made_tables import infer, train_classifier
+from PIL import Image
 
+from tasks.onboarding.arguments import read_arguments
 from tasks.study.errors import StudyError
 
 ROLES = ("id", "text", "label", "source", "day")
@@ -200,3 +202,18 @@ def test_texts_of_one_pattern_are_no_codes(tmp_path):
     table.write_csv(tmp_path / "t.csv")
     roles = infer(None, tmp_path / "t.csv").train
     assert (roles.content.text, roles.id) == (("c",), "code")
+
+
+def test_images_are_recognised_in_folders_and_by_paths(tmp_path):
+    """A folder with a subfolder a class, and a table with the paths of the same files."""
+    names = [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(6)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 4), len(name)).save(tmp_path / name)
+    assert read_arguments([str(tmp_path)]).train == tmp_path
+    roles = infer(None, tmp_path).train
+    assert (roles.image, roles.content.label, roles.id) == ("image", "label", "path")
+    table = pl.DataFrame({"file": names, "kind": [name[:3] for name in names]})
+    table.write_csv(tmp_path / "t.csv")
+    roles = infer(None, tmp_path / "t.csv").train
+    assert (roles.image, roles.content.label, roles.id) == ("file", "kind", None)
