@@ -193,6 +193,12 @@ def _make_method() -> list[Part]:
             "training rows that are scored for each query",
             [Line("kind", "auto", 'chosen by forecast; "full" scores every row')],
         ),
+        Part(
+            "run",
+            "speed and memory",
+            [Line("budget", "20min", "uncomment both to limit the time", is_active=False)],
+            is_active=False,
+        ),
     ]
 
 
