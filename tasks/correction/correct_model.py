@@ -27,7 +27,7 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_train_examples
 from tasks.run.spec import plan_run
-from tasks.runtime.progress import progress_bar
+from tasks.runtime.progress import progress_bar, progress_part
 from tasks.runtime.versions import read_versions
 from tasks.runtime.writable_path import check_outside
 from tasks.study.errors import Problem, StudyError
@@ -103,7 +103,9 @@ def correct_model(request: CorrectionRequest) -> CorrectionResult:
         )
     solver, operator, store = context.solver, make_operator(context), context.existing_store
     factor = read_factor(store, factor_digest(context)) if store else None
-    factor = factor or solver.factor(operator)
+    if not factor:
+        with progress_part("curvature: factorization: rows read"):
+            factor = solver.factor(operator)
 
     def solve_queries(b: Tensor) -> Tensor:
         return solver.solve(operator, b, factor).value

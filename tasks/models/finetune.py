@@ -31,7 +31,7 @@ from tasks.models.training_record import (
     make_content_table,
 )
 from tasks.runtime.devices import resolve_devices
-from tasks.runtime.progress import progress_bar
+from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION, read_versions
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
@@ -184,7 +184,8 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     config, dynamics = make_training_config(study, seed), TrainingDynamics(texts.labels)
     saved_params = _fit(objective, rows, config, study.training.checkpoints, dynamics)
     _load_parameters(model, objective.params)
-    outputs, losses = fastif.predict(objective, rows)
+    with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
+        outputs, losses = fastif.predict(objective, track(rows))
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
     trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy))
     settings = collect_settings(study, table, compute_model_digest(base))

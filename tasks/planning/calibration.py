@@ -11,6 +11,9 @@ import fastif
 from tasks.run.context import RunContext
 
 CALIBRATION_QUERIES = 16
+MAX_REPEATS = 3
+ENOUGH_SECONDS = 0.25
+"""Time after which a measurement is exact enough without another call."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,13 @@ def calibrate(context: RunContext) -> Rates:
     )
 
 
-def _time_call(call: Callable[[], object], repeats: int = 3) -> float:
+def _time_call(call: Callable[[], object]) -> float:
+    """Mean seconds of a call after a first one: of three calls, or fewer if they are slow."""
     call()
-    start = time.perf_counter()
-    for _ in range(repeats):
+    start, repeats = time.perf_counter(), 0
+    while repeats < MAX_REPEATS and time.perf_counter() - start < ENOUGH_SECONDS:
         call()
+        repeats += 1
     if torch.cuda.is_available():
         torch.cuda.synchronize()  # kernels run asynchronously
     return (time.perf_counter() - start) / repeats

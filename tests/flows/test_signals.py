@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 
 ROOT = Path(__file__).parents[2]
 BUSY = """
@@ -130,3 +131,60 @@ with answer_signals(["report"]):
     process = start(code, tmp_path)
     written, errors = process.communicate(timeout=60)
     assert (process.returncode, written.strip(), errors) == (0, f"{int(signal.SIGTERM)}", "")
+
+
+@pytest.fixture
+def no_server(tmp_path) -> dict[str, str]:
+    """Environment without a Prefect server, so that a command starts a temporary one."""
+    home = {"PREFECT_HOME": str(tmp_path / "prefect"), "COLUMNS": "250"}
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return {**inherited, **home, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def start_audit(study: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Start an audit in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "audit", study],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def list_children(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "--ppid", f"{pid}", "-o", "pid="], capture_output=True)
+    return [int(number) for number in listing.stdout.split()]
+
+
+@pytest.mark.long
+def test_ctrl_c_on_a_terminal_leaves_the_temporary_server_to_the_running_shards(world, no_server):
+    study = tiny.write_study(world, run={"shard_size": 1, "batch_size": 30})
+    process = start_audit(study, no_server)
+    while len(list((world / "store" / "runs").glob("*/manifest/0*.json"))) < 2:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    children = list_children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    written, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, written
+    assert "SIGINT: stopping after the running shards" in written
+    assert "of 17 shards are committed and can be read" in written
+    assert "Traceback" not in written
+    assert children, "no server was started"
+    assert not any(map(is_running, children))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_shard_ends_the_temporary_server(world, no_server, number):
+    process = start_audit(tiny.write_study(world), no_server)
+    lines = iter(process.stdout.readline, "")
+    assert any("Starting Prefect" in line for line in lines)
+    children = list_children(process.pid)
+    process.send_signal(number)
+    assert any(line.startswith(f"Stopped by {number.name}.") for line in lines)
+    assert process.wait(30) == 128 + number
+    assert len(children) == 1
+    assert not any(map(is_running, children))
