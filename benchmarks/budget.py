@@ -27,6 +27,7 @@ from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import load_run
 from tasks.run.curvature import sample_rows
 from tasks.run.spec import plan_run
+from tasks.study.study import load_study
 
 WORK = Path("benchmarks/.work/budget")
 NAME = "budget"
@@ -110,9 +111,7 @@ def read_pairs(data: Path, rows: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 DATA_SETS = {
-    "texts": DataSet(
-        "Reviews, three labels", ("low", "middle", "high"), '"text"', 64, read_reviews
-    ),
+    "texts": DataSet("Reviews", ("low", "middle", "high"), '"text"', 64, read_reviews),
     "pairs": DataSet(
         "MultiNLI pairs, 3 labels",
         ("entailment", "neutral", "contradiction"),
@@ -190,8 +189,7 @@ def make_page(result: dict) -> ResultPage:
     """Return the page of the kept results."""
     tables, answers = [], []
     for name, entry in result.items():
-        made, agreement = DATA_SETS[name], entry["agreement"]
-        points = agreement["points"]
+        title, points = _title(name, entry), entry["agreement"]["points"]
         rows = [
             (
                 f"{point['rows']:,}",
@@ -203,34 +201,39 @@ def make_page(result: dict) -> ResultPage:
             for point in points
         ]
         head = ("curvature rows", "correlation", "rank correlation", "top 10", "top 100")
-        tables += [f"## {made.title}, {entry['rows']:,} training rows", table(head, rows)]
+        tables += [f"## {title}, {entry['rows']:,} training rows", table(head, rows)]
         last = points[-1]
         answers.append(
-            f"On {made.title} with {entry['rows']:,} training rows, effects by {last['rows']:,} "
-            f"rows correlate {last['pearson']:.2f} with those by all."
+            f"{title}, {entry['rows']:,} training rows: effects by {last['rows']:,} "
+            f"rows correlate {last['pearson']:.3f} with those by all."
         )
     return ResultPage(
         "curvature-rows",
         "Curvature rows",
         "How many sampled curvature rows give the effects of all rows?",
         " ".join(answers),
-        "; ".join(f"{e['agreement']['points'][-1]['pearson']:.2f}" for e in result.values()),
+        "; ".join(f"{e['agreement']['points'][-1]['pearson']:.3f}" for e in result.values()),
         tables,
         _describe_measurement(result),
     )
 
 
+def _title(name: str, entry: dict) -> str:
+    """Return the name of a data set, or of the study that took its place, with its labels."""
+    return f"{entry.get('title', DATA_SETS[name].title)}, {entry['labels']} labels"
+
+
 def _describe_measurement(result: dict) -> str:
     lines = [
-        "MiniLM fine-tuned for two epochs (last layer and head), λ = 0.1, effects of eight queries "
-        "on all training rows. The reference is the curvature of all these rows, solved by "
-        "conjugate gradients. Samples are nested. The limits of the default rule (time, and 256 "
-        "rows at least) were set by time before this was measured.",
+        "MiniLM fine-tuned for two epochs, parameters of the last layer and the head, λ = 0.1, "
+        "effects of eight queries on all training rows. The reference is the curvature of all these "
+        "rows, solved by conjugate gradients. Samples are nested. The limits of the default rule "
+        "(time, and 256 rows at least) were set by time before this was measured.",
     ]
     for name, entry in result.items():
         agreement, parameters = entry["agreement"], entry["parameters"]
         lines.append(
-            f"{DATA_SETS[name].title}: {entry['labels']} labels, {parameters:,} parameters; "
+            f"{_title(name, entry)}: {parameters:,} parameters; "
             f"reference to a residual of {agreement['residual']:.1%} in {agreement['passes']} "
             f"passes; processor time {entry['factor_seconds']:.0f} s for the Gram matrix of the "
             f"largest sample, {entry['agreement_seconds']:.0f} s for the comparison "
@@ -238,7 +241,9 @@ def _describe_measurement(result: dict) -> str:
         )
     lines.append(
         "Full scale, some hours of processor time: `python -m benchmarks.budget texts --rows 4000 "
-        "--sample 2048`, then `pairs`. This page: `python -m benchmarks.budget page`."
+        "--sample 2048`, then `pairs`. The example: `python -m benchmarks.budget pairs --study "
+        "examples/nli/study.toml --part 1500 --sample 512`, after `make audit`. This page: "
+        "`python -m benchmarks.budget page`."
     )
     return "\n\n".join(lines).replace("%", " %")
 
@@ -247,6 +252,7 @@ def main() -> None:
     """Measure one data set and keep the result, or write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.budget", description=__doc__)
     parser.add_argument("what", choices=[*DATA_SETS, "page"])
+    parser.add_argument("--study", type=Path, help="a study in place of the data set")
     parser.add_argument("--rows", type=int, default=4000, help="training rows")
     parser.add_argument("--part", type=int, help="measure on a random part of them")
     parser.add_argument("--sample", type=int, default=1024, help="largest number of curvature rows")
@@ -254,8 +260,10 @@ def main() -> None:
     options = parser.parse_args()
     result = read_result(NAME)
     if options.what != "page":
-        study = prepare(options.what, options.rows)
+        study = options.study or prepare(options.what, options.rows)
         measured = measure(study, options.sample, options.part, options.passes)
+        if options.study:
+            measured["title"] = f"The study {load_study(study).name}"
         result = {**result, options.what: measured}
     publish(NAME, result, [make_page(result)])
 
