@@ -227,8 +227,8 @@ def _describe_measurement(result: dict) -> str:
     lines = [
         "MiniLM fine-tuned for two epochs, parameters of the last layer and the head, λ = 0.1, "
         "effects of eight queries on all training rows. The reference is the curvature of all "
-        "these rows, solved by conjugate gradients. Samples are nested. The limits of the default rule "
-        "(time, and 256 rows at least) were set by time before this was measured.",
+        "these rows, solved by conjugate gradients. Samples are nested. The limits of the default "
+        "rule (time, and 256 rows at least) were set by time before this was measured.",
     ]
     for name, entry in result.items():
         agreement, parameters = entry["agreement"], entry["parameters"]
