@@ -156,11 +156,12 @@ def encode(
     token_types = encoded.get("token_type_ids")
     segments = None if token_types is None else [torch.tensor(row) for row in token_types]
     for i in truncated.nonzero().flatten().tolist():
-        pair = None if second is None else second[i]
-        shortened = tokenizer(str(texts[i]), pair, truncation=True, max_length=max_length)
-        rows[i] = torch.tensor(shortened["input_ids"])
+        # In a list, since a tokenizer drops an empty second text that is given alone.
+        pair = None if second is None else [second[i]]
+        shortened = tokenizer([str(texts[i])], pair, truncation=True, max_length=max_length)
+        rows[i] = torch.tensor(shortened["input_ids"][0])
         if segments is not None:
-            segments[i] = torch.tensor(shortened["token_type_ids"])
+            segments[i] = torch.tensor(shortened["token_type_ids"][0])
     _check_token_counts(rows, max_length)
     if segments is not None and not any(bool(row.any()) for row in segments):
         segments = None

@@ -206,8 +206,12 @@ def _list_notes(source: TableSource, opened: RawTable, frame: pl.DataFrame) -> I
     for name in source.text:
         yield from describe_giveaway(name, frame[name], frame[source.label])
     for name in source.text[1:]:
-        if not any(frame[name]):
-            yield f"the second text, {name}, is empty in all rows"
+        if count := (frame[name] == "").sum():
+            rows = "all" if count == len(frame) else f"{count:,}"
+            yield (
+                f"the second text, {name}, is empty in {rows} rows: they are tokenized as pairs, as "
+                'by tokenizer([text], [""])'
+            )
     for name in source.groups:
         yield from describe_groups(name, frame[name].to_list())
 

@@ -122,6 +122,8 @@ def scan_json(content: FileContent, options: ReadOptions) -> Scan:
     if not isinstance(items, list):
         kind = "one object" if isinstance(items, dict) else format_value(items, 40)
         raise ValueError(f'{kind} instead of an array of objects (in pandas: orient="records")')
+    if not items:
+        raise ValueError("an array without rows")
     lines = []
     for number, item in enumerate(items, 1):
         if not isinstance(item, dict):

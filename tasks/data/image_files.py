@@ -100,8 +100,18 @@ def _find_fault(root: Path, name: str) -> str:
 
 
 def _walk(path: Path) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-    """Walk over a folder without hidden files and folders, and without links to folders."""
-    for folder, folders, files in os.walk(path, followlinks=False):
+    """Walk over a folder without hidden files and folders, and without links to folders.
+
+    Raises:
+        StudyError: a folder that cannot be read, whose images would be left out silently.
+    """
+
+    def refuse(error: OSError) -> None:
+        got, change = error.strerror or str(error), "change its permissions"
+        problem = Problem("table", "folders that can be read", got, change)
+        raise StudyError(error.filename or path, [problem])
+
+    for folder, folders, files in os.walk(path, onerror=refuse, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield folder, folders, [name for name in files if not name.startswith(".")]
 

@@ -61,6 +61,16 @@ def test_a_long_pair_is_truncated_at_its_longer_text(tokenizer):
     assert examples.segments[0].tolist() == [0] * 6 + [1] * 2
 
 
+def test_an_empty_second_text_keeps_the_separators_of_a_pair(tokenizer):
+    examples = encode(tokenizer, [_text(0), _text(*range(9))], ["", ""], [0, 1], 6)
+    assert examples.truncated.tolist() == [False, True]
+    assert [row.tolist() for row in examples.tokens] == [
+        [CLS, 5, SEP, SEP],
+        [CLS, 5, 6, 7, SEP, SEP],
+    ]
+    assert examples.take(torch.tensor([1]))["token_type_ids"].tolist() == [[0] * 5 + [1]]
+
+
 def test_an_example_does_not_depend_on_its_batch(tokenizer):
     texts = [_text(*range(n)) for n in (1, 7, 3, 5)]
     examples = encode(tokenizer, texts, texts[::-1], [0, 1, 2, 3], 12)

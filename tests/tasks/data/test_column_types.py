@@ -159,6 +159,7 @@ def test_an_absent_second_text_is_an_empty_one(tmp_path):
     empty = read(make_source("rows.parquet", **keys), tmp_path)
     assert empty.text_pairs == ["", "", ""]
     assert "h, is empty in all rows" in empty.notes[0]
+    assert "h, is empty in 2 rows: they are tokenized as pairs" in table.notes[0]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
