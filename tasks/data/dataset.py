@@ -209,8 +209,8 @@ def _list_notes(source: TableSource, opened: RawTable, frame: pl.DataFrame) -> I
         if count := (frame[name] == "").sum():
             rows = "all" if count == len(frame) else f"{count:,}"
             yield (
-                f"the second text, {name}, is empty in {rows} rows: they are tokenized as pairs, as "
-                'by tokenizer([text], [""])'
+                f"the second text, {name}, is empty in {rows} rows: they are tokenized as "
+                'pairs, as by tokenizer([text], [""])'
             )
     for name in source.groups:
         yield from describe_groups(name, frame[name].to_list())
