@@ -48,7 +48,12 @@ def try_cases(cases: list[Case], folders: Path, temporary: Path) -> Iterator[tup
         lines = temporary / f"lines-{len(keys)}.jsonl"
         lines.unlink(missing_ok=True)
         words = [sys.executable, "-m", "benchmarks.malformed.worker", str(folders), str(lines)]
-        ended = subprocess.run([*prefix, *words, *keys], check=False, capture_output=True)
+        printed = temporary / "printed"  # a file: a server that outlives its command has it open
+        with printed.open("wb") as file:
+            ended = subprocess.run(
+                [*prefix, *words, *keys], check=False, stdout=file, stderr=subprocess.STDOUT
+            )
+        text = printed.read_text("utf-8", "replace")
         records = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
         for record in records:
             if "code" in record:
@@ -62,13 +67,13 @@ def try_cases(cases: list[Case], folders: Path, temporary: Path) -> Iterator[tup
                 keys.pop(0),
                 {
                     "code": 128 + code if code > 0 else ended.returncode,
-                    "lines": ended.stderr.decode("utf-8", "replace").splitlines()[-4:],
+                    "lines": text.splitlines()[-4:],
                     "seconds": 0.0,
                     "faults": [f"the process ends by signal {code}"],
                 },
             )
         elif keys and not records:
-            raise RuntimeError(ended.stderr.decode("utf-8", "replace"))
+            raise RuntimeError(text)
 
 
 if __name__ == "__main__":

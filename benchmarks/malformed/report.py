@@ -1,70 +1,105 @@
 """Page of the malformed inputs, docs/results/malformed.md."""
 
+import re
+from collections.abc import Iterator
+
 from benchmarks.page import PAGES, ResultPage, bullets, read_result, table, write_pages
 
 NAME = "malformed"
-SIDES = ("before", "after")
+KINDS = {
+    "tables": "Tables",
+    "models": "Model folders",
+    "studies": "Study files",
+    "stores": "Damaged and foreign stores",
+    "contents": "Contents: control characters, copies, rare classes",
+    "reviews": "Review files",
+    "exports": "Exports",
+    "outputs": "Output paths",
+    "options": "Options and arguments",
+    "rights": "Rights",
+    "disks": "Full disks",
+}
+"""Headings by kind of input."""
+MAX_CHARS = 420
+FRAMES = re.compile("[\u2500-\u257f]+")
+"""Frames of panels on a terminal."""
 
 
 def build_pages(result: dict) -> list[ResultPage]:
     """Return the page on the malformed inputs, before and after."""
-    after = result.get("after") or result.get("before", {})
-    before = result.get("before", {})
-    right = {side: sum(not a["faults"] for a in result.get(side, {}).values()) for side in SIDES}
-    kinds = list(dict.fromkeys(key.split(": ")[0] for key in after))
-    counts = [
-        [kind, str(sum(key.startswith(f"{kind}: ") for key in after)),
-         *(str(sum(not a["faults"] for k, a in side.items() if k.startswith(f"{kind}: ")))
-           for side in (before, after))]
-        for kind in kinds
-    ]  # fmt: skip
-    answers = [
-        [key, _format(before.get(key)), _format(answer), _first_lines(answer)]
-        for key, answer in after.items()
-    ]
-    seconds = sorted(answer["seconds"] for answer in after.values())
-    headline = f"{right['after']} of {len(after)} answered as they should, {right['before']} before"
+    before, after = result.get("before", {}), result.get("after", {})
+    right, right_before = (sum(not a["faults"] for a in side.values()) for side in (after, before))
+    headline = f"{right} of {len(after)} answered as they should, {right_before} before"
+    seconds = sorted(answer["seconds"] for answer in after.values()) or [0.0]
     return [
         ResultPage(
             name=NAME,
             title="Malformed inputs",
             question="How does the command line answer malformed and unusual inputs?",
             answer=(
-                f"{headline}. The median answer takes "
-                f"{seconds[len(seconds) // 2] if seconds else 0.0:.1f} s of processor in a process "
-                "that has its imports."
+                f"{headline}. The median answer takes {seconds[len(seconds) // 2]:.2f} s of "
+                "processor time in a process that has its imports."
             ),
             headline=headline,
-            tables=[
-                table(["kind", "inputs", "right before", "right after"], counts),
-                table(["input", "before", "after", "answer, its first lines"], answers, left=4),
-            ],
+            tables=[_count_by_kind(before, after), *_list_answers(before, after)],
             measured=bullets(
                 "Command: `python -m benchmarks.malformed after`; `before` is commit f967260.",
-                "Right: the expected exit code; place and cause are named; no traceback, no "
-                "control character; no file changed by a refusal.",
-                "Each command runs in a spoilt copy of a tiny study. Cases about rights and full "
-                "disks need root.",
+                "Right: the expected exit code (2 for a refusal); place and cause are named, and "
+                "the remedy where it was wrong once; no traceback, no control character; no file "
+                "changed by a refusal.",
+                "Each command runs in a spoilt copy of a tiny study, `FOLDER`. Cases about rights "
+                "and full disks need root.",
             ),
         )
     ]
 
 
-def _format(answer: dict | None) -> str:
+def _count_by_kind(before: dict, after: dict) -> str:
+    rows = []
+    for kind, title in KINDS.items():
+        sides = [
+            [a for key, a in side.items() if key.startswith(f"{kind}: ")]
+            for side in (after, before)
+        ]
+        counts = [sum(not answer["faults"] for answer in side) for side in sides]
+        rows.append([title, f"{len(sides[0])}", f"{counts[1]}", f"{counts[0]}"])
+    return table(["kind", "inputs", "right before", "right after"], rows)
+
+
+def _list_answers(before: dict, after: dict) -> Iterator[str]:
+    """Yield a heading and a table of the inputs of each kind."""
+    for kind, title in KINDS.items():
+        rows = [
+            [
+                key.partition(": ")[2],
+                _format_verdict(before.get(key)),
+                _format_verdict(answer),
+                _first_lines(answer),
+            ]
+            for key, answer in after.items()
+            if key.startswith(f"{kind}: ")
+        ]
+        if rows:
+            yield f"## {title}"
+            yield table(["input", "before", "after", "answer now, its first lines"], rows, left=4)
+
+
+def _format_verdict(answer: dict | None) -> str:
     if answer is None:
         return "-"
-    return "right" if not answer["faults"] else _escape("; ".join(answer["faults"]))
+    return "right" if not answer["faults"] else "; ".join(map(_quote, answer["faults"]))
 
 
 def _first_lines(answer: dict) -> str:
-    lines = [line for line in answer["lines"] if "Starting Prefect" not in line][:5]
-    return _escape(" ".join(" ".join(lines).split())[:300])
+    lines = [line for line in answer["lines"] if "Starting Prefect" not in line]
+    text = " ".join(FRAMES.sub(" ", " ".join(lines)).split())
+    return _quote(text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} ...")
 
 
-def _escape(text: str) -> str:
-    """Return a text as one cell of a Markdown table."""
+def _quote(text: str) -> str:
+    """Return a text as code in one cell of a Markdown table."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return "`" + shown.replace("`", "'").replace("|", "/") + "`" if shown else ""
+    return "`" + shown.replace("`", "'").replace("|", "/") + "`" if shown else "(nothing)"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Worker that tries cases in one process and writes a line of JSON before and after each.
 
 `python -m benchmarks.malformed.worker FOLDERS LINES KEY...`; the parent starts another worker for
-the rest if a command ends the process.
+the rest if a command ends the process, and after each audit.
 """
 
 import json
@@ -33,6 +33,9 @@ def main() -> None:
             print(json.dumps({"key": key}), file=file, flush=True)
             answer = try_case(by_key[key], folders)
             print(json.dumps({"key": key, **answer}), file=file, flush=True)
+            if by_key[key].command[0] == "audit" and "--dry-run" not in by_key[key].command:
+                break  # threads of Prefect would report the end of its server in later commands
+    os._exit(0)  # threads of the commands, such as those of Prefect, may still be at work
 
 
 def try_case(case: Case, folders: Path) -> dict:
@@ -43,6 +46,7 @@ def try_case(case: Case, folders: Path) -> dict:
         before, hidden = contents(folder), list_hidden(folder)
         start = processor_seconds()
         code, text = invoke(case, folder)
+        text = text.replace(str(folder), "FOLDER")
         seconds = processor_seconds() - start
         restore_rights(folder)
         changed = [] if case.changes else sorted(differences(before, contents(folder)))
@@ -62,6 +66,9 @@ def invoke(case: Case, folder: Path) -> tuple[int, str]:
     from flows.cli.common import err, out
 
     out._width = err._width = 200
+    announcements = sys.modules.get("tasks.data.announcements")
+    if announcements is not None:
+        announcements._announced.clear()  # notes are printed once in a process
     environment, here = dict(os.environ), Path.cwd()
     os.chdir(folder)
     signal.alarm(PATIENCE)

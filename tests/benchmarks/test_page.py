@@ -18,6 +18,7 @@ MODULES = {
     "engines": "nightly.engines",
     "faults": "nightly.faults",
     "fidelity": "fidelity.report",
+    "malformed": "malformed.report",
     "mislabels": "mislabels.report",
     "overhead": "nightly.overhead",
     "pages": "pages",

@@ -15,8 +15,8 @@ def _folder_for_study(folder: Path) -> None:
 
 
 STUDIES: tuple[Case, ...] = (
-    Case("studies", "no such file", ("audit", "studdy.toml"), lambda folder: None,
-         ("studdy.toml", "study.toml")),
+    Case("studies", "no such file", ("audit", "study1.toml"), lambda folder: None,
+         ("study1.toml", "study.toml")),
     Case("studies", "a folder", DRY, _folder_for_study, ("study.toml", "folder"),
          ("did you mean",)),
     Case("studies", "broken TOML", DRY, append('name = "x\n'), ("study.toml", "line")),
