@@ -1,4 +1,4 @@
-"""The malformed inputs of the benchmark: what is wrong with an answer, and all of them on this code."""
+"""The malformed inputs of the benchmark: what is wrong with an answer, and all of them at once."""
 
 import json
 import os
