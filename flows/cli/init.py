@@ -12,8 +12,8 @@ from flows.cli.init_answers import TerminalAnswers, ask_arguments
 from flows.cli.next_step import print_next
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
-    from tasks.onboarding.choose_columns import Wishes
     from tasks.onboarding.propose import Proposal
+    from tasks.onboarding.wishes import Wishes
 
 DEFAULT = "study.toml"
 
@@ -85,7 +85,7 @@ def init(
     the file. Nothing is ever overwritten.
     """
     with report_errors():
-        from tasks.onboarding.choose_columns import Wishes
+        from tasks.onboarding.wishes import Wishes
 
         words = list(given or [])
         if template or labels or _names_template(words):
@@ -132,14 +132,15 @@ def _write_inferred(
 ) -> None:
     """Infer the study, write it, and print what was inferred, the forecast and the next command."""
     from tasks.onboarding.arguments import read_arguments
-    from tasks.onboarding.propose import Request, propose_study
-    from tasks.onboarding.questions import BestGuesses
-    from tasks.onboarding.write_study import render_proposal
     from tasks.study.new_study import check_new_file, write_new_file
 
     check_new_file(path)
     words = words or (ask_arguments() if is_asked else [])
-    arguments = read_arguments(words)
+    arguments = read_arguments(words)  # refused before the slow imports
+    from tasks.onboarding.propose import Request, propose_study
+    from tasks.onboarding.questions import BestGuesses
+    from tasks.onboarding.write_study import render_proposal
+
     request = Request(arguments.model, arguments.train, arguments.queries, wishes, order)
     proposal = propose_study(request, TerminalAnswers() if is_asked else BestGuesses())
     write_new_file(path, render_proposal(proposal, path, name))

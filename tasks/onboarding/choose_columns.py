@@ -9,28 +9,12 @@ from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers, Question, Reason
 from tasks.onboarding.reading_trials import ReadingTrial, try_readings
 from tasks.onboarding.text_columns import TextReading, rank_texts
+from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
 from tasks.study.spelling import normalize_nfc
 
 WEAK_LEAD = 0.5
 """Difference of scores above which a text needs no check if no model reads it."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """Columns that the user names, for the tables that have them.
-
-    Attributes:
-        text: One text column or two.
-        label: Label columns.
-        id: Id columns.
-        groups: Group columns; None to infer them.
-    """
-
-    text: Sequence[str] = ()
-    label: Sequence[str] = ()
-    id: Sequence[str] = ()
-    groups: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)

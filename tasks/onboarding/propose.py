@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from fastif import InputError
-from tasks.onboarding.choose_columns import Outputs, Wishes, check_wishes
+from tasks.onboarding.choose_columns import Outputs, check_wishes
 from tasks.onboarding.column_profiles import format_values
 from tasks.onboarding.label_names import sort_values
 from tasks.onboarding.label_order import LabelOrder, order_labels
@@ -24,6 +24,7 @@ from tasks.onboarding.roles import (
     explain_missing_text,
 )
 from tasks.onboarding.text_length import SAMPLED_ROWS, TextLength, choose_length
+from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, join_some
 
 ORDER_ROWS, CLASS_ROWS = 200, 5

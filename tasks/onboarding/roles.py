@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from tasks.onboarding.choose_columns import (
     ContentColumns,
     Outputs,
-    Wishes,
     choose_columns,
     pick_wished,
 )
@@ -14,6 +13,7 @@ from tasks.onboarding.group_columns import find_groups, list_second_labels
 from tasks.onboarding.id_column import find_id
 from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers
+from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, join_some
 
 

@@ -9,9 +9,9 @@ import polars as pl
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from tasks.onboarding.choose_columns import Wishes
 from tasks.onboarding.propose import Proposal, Request, propose_study
 from tasks.onboarding.questions import BestGuesses
+from tasks.onboarding.wishes import Wishes
 
 WORDS = {"red": "stop wait halt never", "green": "go start run always", "blue": "sky sea ice rain"}
 """Words that tell the label of a text."""

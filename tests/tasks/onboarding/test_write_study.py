@@ -7,11 +7,11 @@ import pytest
 from made_tables import make_rows
 
 from fastif import InputError
-from tasks.onboarding.choose_columns import Wishes
 from tasks.onboarding.describe import list_warnings
 from tasks.onboarding.propose import Request, propose_study
 from tasks.onboarding.questions import BestGuesses
 from tasks.onboarding.study_text import Line, quote_toml
+from tasks.onboarding.wishes import Wishes
 from tasks.onboarding.write_study import render_proposal
 from tasks.study.study import load_study
 
