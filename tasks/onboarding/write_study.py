@@ -10,6 +10,8 @@ from tasks.onboarding.propose import ENCODER_PACKAGE, Proposal
 from tasks.onboarding.questions import Reason
 from tasks.onboarding.roles import TableRoles
 from tasks.onboarding.study_text import Line, Part, relate_path, render_study
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.machine_memory import count_memory_bytes
 from tasks.study.errors import format_value
 from tasks.study.fields import HUB
 
@@ -17,6 +19,8 @@ COMMON_NAMES = {
     "model", "models", "out", "output", "outputs", "results", "best", "final", "data", "train",
     "training", "rows", "table", "trained",
 }  # fmt: skip
+GIGABYTE = 2**30
+MEMORY_SHARE, LEAST_MEMORY_GB = 0.5, 2
 HEAD_AUDIT = (
     "Which training examples helped or harmed each prediction of a trained classifier?",
     'Written by `fastif init`. Guesses to be checked are marked "<- check"; nothing else is open.',
@@ -48,7 +52,7 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     if proposal.queries is not None:
         parts.append(_make_queries(proposal.queries, path, proposal.has_audit))
     if proposal.has_audit:
-        parts += _make_method()
+        parts += [*_make_method(), *_make_run()]
     parts += _make_mislabels(proposal)
     parts.append(_make_store(path, name))
     if proposal.has_audit:
@@ -200,6 +204,16 @@ def _make_method() -> list[Part]:
             is_active=False,
         ),
     ]
+
+
+def _make_run() -> list[Part]:
+    """Return the limit of memory: half of this machine's, unless it computes on GPUs."""
+    devices = resolve_devices("auto")
+    if len(devices) > 1 or devices[0].name != "cpu":
+        return []
+    memory = max(LEAST_MEMORY_GB, int(MEMORY_SHARE * count_memory_bytes() / GIGABYTE))
+    comment = "half of this machine's memory; batches and shards are chosen within it"
+    return [Part("run", "speed and memory", [Line("memory_gb", memory, comment)])]
 
 
 def _make_mislabels(proposal: Proposal) -> list[Part]:

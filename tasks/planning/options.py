@@ -1,6 +1,5 @@
 """Options of an audit: curvature rows, solver and candidates, each with its forecast."""
 
-import os
 from collections.abc import Iterator, Sequence
 
 from fastif import InputError
@@ -18,6 +17,7 @@ from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.members import replace_plan
 from tasks.run.spec import list_planned_shards, replan_study
+from tasks.runtime.machine_memory import count_memory_bytes
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidates import AutoSection, FullScanSection
 from tasks.study.cross_checks import find_contradictions
@@ -102,7 +102,7 @@ def _estimate_option(context: RunContext, study: Study, settings: Settings) -> O
     forecast = forecast_run(sized, list_planned_shards(sized.plan))
     if forecast.disk > count_free_bytes(context.plan.store_path):
         lacks = f"needs {forecast.disk / MEGABYTE:,.0f} MB of disk"
-    elif forecast.memory > _count_memory_bytes():
+    elif forecast.memory > count_memory_bytes():
         lacks = f"needs {forecast.memory / 2**30:,.1f} GB of memory"
     return Option(settings, keys, forecast.seconds, forecast.memory, forecast.disk, lacks)
 
@@ -152,11 +152,6 @@ def _format_candidates(candidates: AnyCandidates) -> str:
         parts.append(f"k = {method.k}" if recall is None else f"target_recall = {recall:g}")
         parts += ["rescore = false"] * method.has_sketch_scores
     return ", ".join(parts)
-
-
-def _count_memory_bytes() -> int:
-    """Return the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def rank_option(option: Option) -> tuple[bool, bool, bool, float, float]:

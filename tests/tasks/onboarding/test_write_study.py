@@ -13,6 +13,7 @@ from tasks.onboarding.questions import BestGuesses
 from tasks.onboarding.study_text import Line, quote_toml
 from tasks.onboarding.wishes import Wishes
 from tasks.onboarding.write_study import render_proposal
+from tasks.runtime.machine_memory import count_memory_bytes
 from tasks.study.study import load_study
 
 
@@ -43,6 +44,8 @@ def test_paths_start_from_the_folder_of_the_study(classifier, tmp_path):
     assert loaded.resolve(loaded.train.table).is_file()
     assert Path(loaded.resolve(loaded.model.path)).samefile(classifier)
     assert loaded.name == "colours"
+    half = count_memory_bytes() / 2**31
+    assert half - 1 < (loaded.run.memory_gb or half) <= max(2, half)  # none on GPUs
     assert "training rows themselves" in " ".join(list_warnings(proposal))
 
 
