@@ -208,8 +208,7 @@ def _make_method() -> list[Part]:
 
 def _make_run() -> list[Part]:
     """Return the limit of memory: half of this machine's, unless it computes on GPUs."""
-    devices = resolve_devices("auto")
-    if len(devices) > 1 or devices[0].name != "cpu":
+    if [device.name for device in resolve_devices("auto")] != ["cpu"]:
         return []
     memory = max(LEAST_MEMORY_GB, int(MEMORY_SHARE * count_memory_bytes() / GIGABYTE))
     comment = "half of this machine's memory; batches and shards are chosen within it"
