@@ -185,7 +185,7 @@ class Clock:
         return self._start - before
 
 
-def make_page(result: dict) -> ResultPage:
+def build_pages(result: dict) -> list[ResultPage]:
     """Return the page of the kept results."""
     tables, answers = [], []
     for name, entry in result.items():
@@ -207,7 +207,7 @@ def make_page(result: dict) -> ResultPage:
             f"{title}, {entry['rows']:,} training rows: effects by {last['rows']:,} "
             f"rows correlate {last['pearson']:.3f} with those by all."
         )
-    return ResultPage(
+    page = ResultPage(
         "curvature-rows",
         "Curvature rows",
         "How many sampled curvature rows give the effects of all rows?",
@@ -216,6 +216,7 @@ def make_page(result: dict) -> ResultPage:
         tables,
         _describe_measurement(result),
     )
+    return [page]
 
 
 def _title(name: str, entry: dict) -> str:
@@ -265,7 +266,7 @@ def main() -> None:
         if options.study:
             measured["title"] = f"The study {load_study(study).name}"
         result = {**result, options.what: measured}
-    publish(NAME, result, [make_page(result)])
+    publish(NAME, result, build_pages(result))
 
 
 if __name__ == "__main__":

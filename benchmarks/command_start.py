@@ -38,7 +38,7 @@ def main(study: Path) -> None:
         },
         "wall_seconds": {name: min(wall for _, wall in times) for name, times in seconds.items()},
     }
-    publish("command_start", result, [make_page(result)])
+    publish("command-start", result, build_pages(result))
 
 
 def list_commands(study: Path, folder: Path) -> dict[str, list[str]]:
@@ -78,8 +78,8 @@ def measure(command: list[str]) -> tuple[float, float]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
-def make_page(result: dict) -> ResultPage:
-    """The page of a result."""
+def build_pages(result: dict) -> list[ResultPage]:
+    """Return the page of a result."""
     seconds, wall = result["processor_seconds"], result["wall_seconds"]
     ratios = {name: value / seconds[REFERENCE] for name, value in seconds.items()}
     slowest = max(ratios, key=lambda name: ratios[name])
@@ -88,7 +88,7 @@ def make_page(result: dict) -> ResultPage:
         for name in seconds
     ]
     machine = result["machine"]
-    return ResultPage(
+    page = ResultPage(
         name="command-start",
         title="Start of the commands",
         question="How long does a command take that only reads the store, or refuses a study?",
@@ -104,6 +104,7 @@ def make_page(result: dict) -> ResultPage:
             "and reads them",
         ),
     )
+    return [page]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from benchmarks.page import INDEX, PAGES, RESULTS, ResultPage, read_result, writ
 
 MODULES = {
     "answering": "nightly.answering",
+    "budget": "budget",
     "bulk": "bulk.report",
     "bulk-against": "bulk.against_report",
     "bulk-gpu": "bulk.gpu_report",
     "bulk-night": "bulk.night_report",
     "bulk-profile": "bulk.profile_report",
     "bulk-scale": "bulk.scale_report",
+    "command-start": "command_start",
     "engines": "nightly.engines",
     "faults": "nightly.faults",
     "fidelity": "fidelity.report",
