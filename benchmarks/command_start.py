@@ -50,7 +50,7 @@ def list_commands(study: Path, folder: Path) -> dict[str, list[str]]:
         for name in ("queries", "train")
     )
     faulty = folder / "faulty.toml"
-    faulty.write_text(study.read_text("utf-8").replace("[store]", "[stroe]"), "utf-8")
+    faulty.write_text(study.read_text("utf-8").replace("[store]", "[sstore]"), "utf-8")
     words = {
         "fastif --help": ["--help"],
         "fastif --version": ["--version"],

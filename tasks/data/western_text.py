@@ -44,5 +44,5 @@ def find_implausible(text: str) -> str:
     return ""
 
 
-def _count_words(words: list[str], letters: str) -> int:
-    return sum(not set(letters).isdisjoint(word) for word in words)
+def _count_words(words: list[str], alphabet: str) -> int:
+    return sum(not set(alphabet).isdisjoint(word) for word in words)

@@ -62,7 +62,7 @@ def test_typed_cells_and_a_blank_row(tmp_path):
     ("sheets", "keys", "where", "got"),
     [
         ({"One": CELLS, "Two": CELLS}, {}, "[train] sheet", '2 sheets with cells: "One", "Two"'),
-        ({"One": CELLS}, {"sheet": "Oen"}, "[train] sheet", '"Oen"'),
+        ({"One": CELLS}, {"sheet": "Onne"}, "[train] sheet", '"Onne"'),
         ({"One": [["id", "text", "text", "label"]]}, {}, "[train] table", 'named "text"'),
     ],
 )
