@@ -34,6 +34,11 @@ ALLOWED = {
     # Rows are ranked by several measures, the most suspicious highest: a net effect comes in turned
     # round and is neither stored nor shown.
     ("tasks/experiments/label_noise.py", "-summed['effect']"),
+    # Columns of a new table are ranked by how well their names fit a role, the best first.
+    ("tasks/onboarding/group_columns.py", "-score_name(name, NAMES)"),
+    ("tasks/onboarding/label_column.py", "-scores[name]"),
+    ("tasks/onboarding/text_columns.py", "-reading.score"),
+    ("tasks/onboarding/text_columns.py", "-scores[name]"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from pydantic import TypeAdapter
 
+from fastif.solvers.build import build_solver
 from fastif.solvers.cost import SolverProblem
 from tasks.planning.calibration import Rates
 from tasks.planning.workload import (
@@ -47,7 +48,7 @@ def make(
     shards = -(-queries // shard_size)
     pending = PendingIndex(TRAIN, has_sketcher=False)
     return Workload(
-        solver=TypeAdapter(AnySolver).validate_python(solver or {"kind": "dual"}),
+        solver=build_solver(TypeAdapter(AnySolver).validate_python(solver or {"kind": "dual"})),
         candidates=section,
         methods=section.methods,
         certificate_rows=certificate_rows,

@@ -5,7 +5,7 @@ from storage import Store, StoreError
 from storage.atomic import count_free_bytes
 from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
-from tasks.planning.open_run import reopen_run, validate_run
+from tasks.planning.open_run import reopen_run, settle_plan, validate_run
 from tasks.run.artifact_keys import method_digest
 from tasks.run.budget_selection import run_settings_digest
 from tasks.run.choices import resolve_choices
@@ -37,7 +37,7 @@ def start_run(plan: RunPlan) -> RunContext:
         _refuse_second_choice(context)
         METHOD.write(context.store, method_digest(context.plan.record), choice)
     if find_earlier_choice(context) != choice:  # another process selected one concurrently
-        context = reopen_run(context.plan)
+        context = reopen_run(settle_plan(plan))
     return context
 
 

@@ -28,7 +28,7 @@ class AgreementRecord:
             >>> print(AgreementRecord(lacks="it would take 20 min"))
             with the curvature of all rows not measured: it would take 20 min
             >>> points = tuple(AgreementPoint(m, r, r, r, r, r, r) for m, r in [(4, 0.6), (8, 0.8)])
-            >>> f"{AgreementRecord(CurvatureAgreement(points, 8, 0.01, 3))}"[-73:]
+            >>> f"{AgreementRecord(CurvatureAgreement(points, 8, 0.01, 3))}"[-75:]
             '80 % of the top 100 in common; with 4 rows 0.60; estimate for 16 rows: 0.90'
         """
         if self.measured is None:

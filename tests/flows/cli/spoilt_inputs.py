@@ -109,7 +109,10 @@ def two_faiss(world: Path) -> None:
 
 
 BAD: dict[str, tuple[Spoil, list[str]]] = {
-    "missing study": (no_study, ["study.toml", "no such file", 'did you mean "studie.toml"?']),
+    "missing study": (
+        no_study,
+        ["study.toml", "no such file", "the only study there, studie.toml"],
+    ),
     "broken toml": (half_toml, ["study.toml", "line 1"]),
     "missing table": (no_table, ["train.csv", "[train] table", "no such file"]),
     "empty table": (empty, ["queries.csv", "1 or more rows", "an empty table"]),

@@ -17,7 +17,8 @@ from tasks.study.study import load_study
 def test_annotations_train_the_next_detection(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "review.csv"
-    assert run("review", "export", "--study", searched, "--out", out).exit_code == 0
+    exported = run("review", "export", "--study", searched, "--out", out, "--budget", "20")
+    assert exported.exit_code == 0
     wrong = {f"row-{i}" for i in range(WRONG)}
     rows = fill_in(out, lambda row: row["suggested"] if row["id"] in wrong else row["label"])
     assert len(rows) == 20
@@ -31,7 +32,7 @@ def test_annotations_train_the_next_detection(searched, tmp_path):
     assert (select_flipped(result.table)["probability"] == 1).all()
     assert "of them wrong" in run("mislabels", searched).output
     again = tmp_path / "again.csv"
-    run("review", "export", "--study", searched, "--out", again)
+    run("review", "export", "--study", searched, "--out", again, "--budget", "20")
     assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
 
 

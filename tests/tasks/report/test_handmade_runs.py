@@ -122,8 +122,14 @@ def mislabels(store, data, margins):
          "agreeing": None, "conflicting": None}
         for i, (row, margin) in enumerate(zip(data.train.to_dicts(), margins, strict=True))
     ]  # fmt: skip
-    facts = {"created": "2026-01-01", "procedure": 1, "rows": len(table), "trusted": 0}
-    facts |= {"errors": {"expected": 3.0, "low": 1.0, "high": 5.0}, "drawn": None}
+    facts = {
+        "created": "2026-01-01",
+        "procedure": 1,
+        "rows": len(table),
+        "trusted": 0,
+        "budget": 20,
+    }
+    facts |= {"errors": {"expected": 3.0, "low": 1.0, "high": 5.0}, "drawn": None, "budget": 20}
     facts |= {"recall": {"planted": 40, "budget": 20, "any": 0.9, "confusable": 0.5}}
 
     def write(folder):

@@ -35,7 +35,7 @@ def choose(context, damping):
 def test_hidden_states_are_computed_once_across_selections(tmp_path):
     before = open_context(tmp_path, **AUTO)
     train = get_train_examples(before)
-    assert isinstance(train, PrefixCache)
+    assert isinstance(train.examples, PrefixCache)
     after = choose(before, 0.5)
     assert get_train_examples(after) is train
     assert get_query_examples(after) is get_query_examples(before)

@@ -119,7 +119,7 @@ def test_a_killed_writer_leaves_no_file_and_a_truncated_file_is_rewritten(small,
     tiny.run_directly(study)
     for path in find_files(store):
         path.write_bytes(path.read_bytes()[:-4])
-    assert get_train_examples(load_run(plan_run(study))).file is not None
+    assert get_train_examples(load_run(plan_run(study))).examples.file is not None
     short = [path for path in find_files(store) if path.stat().st_size % 48]
     assert len(short) == 1, "the training file is rewritten, the other not read yet"
 
