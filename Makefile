@@ -7,7 +7,7 @@ FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/nu
 STUDY ?= examples/nli/study.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu wheel clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ bench-nightly: $(VENV)/.test ## measure an incremental run, what orchestration t
 
 bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and by whom, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.mislabels
+
+bench-first-day: $(VENV)/.test ## measure a new user's first day by the printed commands alone, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.first_day
 
 bench-pages: $(VENV)/.test ## measure how long a report takes to build and how large it is, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.pages

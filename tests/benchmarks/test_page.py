@@ -19,6 +19,7 @@ MODULES = {
     "command-start": "command_start",
     "engines": "nightly.engines",
     "faults": "nightly.faults",
+    "first-day": "first_day.report",
     "fidelity": "fidelity.report",
     "malformed": "malformed.report",
     "mislabels": "mislabels.report",
