@@ -1,5 +1,6 @@
 """Calibration: seconds for an example, measured on a few of the study's rows."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,9 +12,8 @@ import fastif
 from tasks.run.context import RunContext
 
 CALIBRATION_QUERIES = 16
-MAX_REPEATS = 3
-ENOUGH_SECONDS = 0.25
-"""Time after which a measurement is exact enough without another call."""
+REPEATS = 3
+"""Number of timed calls; the median is not moved by one that another process delayed."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,13 @@ def calibrate(context: RunContext) -> Rates:
 
 
 def _time_call(call: Callable[[], object]) -> float:
-    """Mean seconds of a call after a first one: of three calls, or fewer if they are slow."""
+    """Median seconds of a call, after a first one."""
     call()
-    start, repeats = time.perf_counter(), 0
-    while repeats < MAX_REPEATS and time.perf_counter() - start < ENOUGH_SECONDS:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
         call()
-        repeats += 1
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()  # kernels run asynchronously
-    return (time.perf_counter() - start) / repeats
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # kernels run asynchronously
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)

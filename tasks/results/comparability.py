@@ -1,5 +1,6 @@
 """Comparability of two runs, derived from the settings and inputs that differ between them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -86,6 +87,26 @@ def check_leverage(
     if comparability.level != "numbers" or first == second:
         return comparability
     reason = f"leverage: {'on' if first else 'off'} became {'on' if second else 'off'}"
+    return Comparability("order", (*comparability.reasons, reason))
+
+
+def check_damping(
+    comparability: Comparability, store: Store, before: str, after: str
+) -> Comparability:
+    """Lower the level to `order` if the two runs selected different dampings.
+
+    With `damping = "auto"` the selection depends on the tables, which no setting shows, and every
+    effect on the damping.
+    """
+    first, second = (
+        store.scan("solves", run).select(pl.col("damping").max()).collect().item()
+        for run in (before, after)
+    )
+    if comparability.level != "numbers" or first is None or second is None:
+        return comparability
+    if math.isclose(first, second, rel_tol=1e-6):
+        return comparability
+    reason = f"damping: {first:.3g} became {second:.3g}, selected for each run"
     return Comparability("order", (*comparability.reasons, reason))
 
 

@@ -14,7 +14,13 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
-from tasks.results.comparability import Comparability, Level, check_comparability, check_leverage
+from tasks.results.comparability import (
+    Comparability,
+    Level,
+    check_comparability,
+    check_damping,
+    check_leverage,
+)
 from tasks.run.lookup import check_undamaged
 
 WORST = 100
@@ -111,6 +117,7 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     earlier, later = RunTables.scan(store, before), RunTables.scan(store, after)
     matched = RunMatching.match(earlier, later)
     comparability = check_leverage(check_comparability(old, new), store, before, after)
+    comparability = check_damping(comparability, store, before, after)
     pair = RunPair(earlier, later, matched, k, comparability.level)
     rows = pair.find_changes(matched.common_queries)
     group = _find_first_group(later)

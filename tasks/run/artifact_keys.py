@@ -43,15 +43,16 @@ def damping_digest(context: RunContext) -> str:
     study, parts = context.study, context.plan.root.parts
     inputs = {
         **_common_inputs(context),
-        "train": parts["train"],
         **study.loss_settings,
         "attributed": list(context.objective.space.names),
         "curvature": _curvature_settings(context),
         "approximate": None if context.solver.ekfac_solver is None else _solver_fields(context),
     }
-    if study.training is not None:  # retraining is compared on the queries
-        inputs |= {"queries": parts["queries"], "recipe": parts["recipe"]}
-    return compute_fingerprint(inputs)
+    if study.training is None:  # a share of an eigenvalue is kept as long as the model is the same
+        del inputs["train"]
+        return compute_fingerprint(inputs)
+    retraining = {name: parts[name] for name in ("train", "queries", "recipe")}
+    return compute_fingerprint(inputs | retraining)
 
 
 def agreement_digest(context: RunContext) -> str:

@@ -15,6 +15,7 @@ from tasks.models.finetune import train_model
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run, validate_run
 from tasks.results.choices import describe_damping_choice, warn_damping_choice
+from tasks.results.compare_runs import diff_runs
 from tasks.results.summary import read_summary
 from tasks.run.artifact_keys import damping_digest
 from tasks.run.curvature import make_gauss_newton
@@ -87,6 +88,10 @@ def test_without_a_recipe_the_damping_comes_from_the_spectrum_until_there_is_one
     assert "not compared with retraining" in dict(summary.evidence)["damping chosen"]
     assert any("rule of thumb" in warning for warning in summary.warnings)
     assert forecast_run(context, []).stages["damping"] == 0
+    tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-8])
+    other, fewer = tiny.run_directly(study)
+    assert other.scan("solves", fewer).collect()["damping"].unique().item() == stored
+    assert diff_runs(store, run, fewer).comparability.level == "numbers"
     second = write_study(world)
     assert plan_run(second).record.run != run
     assert load_run(plan_run(second)).known_damping is None
