@@ -116,8 +116,10 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
     else:
         rows, texts = read_measurements(source, opened, frame[source.label])
         table = _make_table(frame, source, labels, opened.place, texts, None, rows)
-    notes = (f"[{role}] {opened.place}: {note}" for note in _list_notes(source, opened, frame))
-    return dataclasses.replace(table, notes=tuple(map(escape_unprintable, notes)))
+    notes = [*_list_notes(source, opened, frame)]
+    notes += table.measurements.notes if table.measurements else ()
+    notes = [escape_unprintable(f"[{role}] {opened.place}: {note}") for note in notes]
+    return dataclasses.replace(table, notes=(*notes,))
 
 
 def check_tables(study: "Study", train: Table, queries: Table) -> None:

@@ -1,7 +1,7 @@
 """Decimal mark of numbers in a text table, detected from its columns of features."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -10,8 +10,17 @@ from tasks.data.undecided import UndecidedError
 from tasks.study.errors import StudyError, format_value
 
 POINT, COMMA = ".", ","
-_GROUPED = r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+$"
-"""Whole number with commas between thousands."""
+GROUPED = {
+    POINT: r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+$",
+    COMMA: r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+$",
+}
+"""Whole number with points, or commas, between thousands."""
+SEMICOLON = ";"
+"""Separator of cells where a decimal comma is usual, and points may separate thousands."""
+_CHANGES = {
+    POINT: 'set decimal = "." to read such numbers, or write thousands without points',
+    COMMA: 'set decimal = "," to read such numbers; with decimal = "." they are categories',
+}
 
 
 def strip_cells(column: pl.Series) -> pl.Series:
@@ -32,11 +41,12 @@ def parse_numbers(words: pl.Series, decimal: str) -> pl.Series | None:
 def detect_decimal(opened: RawTable, features: Sequence[str]) -> RawTable:
     """Decide the decimal mark of a text table: that of the study, or the detected one.
 
-    A decimal comma is detected only if commas do not separate the cells too.
+    A decimal comma is detected only if commas do not separate the cells too. Points may separate
+    thousands only if semicolons separate the cells, as where a decimal comma is usual.
 
     Raises:
-        UndecidedError: columns with points and columns with commas, or commas that may separate
-            thousands.
+        UndecidedError: columns with points and columns with commas, or commas or points that may
+            separate thousands.
     """
     if opened.is_typed:
         return opened
@@ -47,18 +57,34 @@ def detect_decimal(opened: RawTable, features: Sequence[str]) -> RawTable:
         got = f"decimal points in column {points[0]}"
         change = "write these numbers with a comma, or remove the column from features"
         raise UndecidedError("decimal", "numbers with a decimal comma", got, change)
+    if opened.decimal is None and opened.separator == SEMICOLON and points and not commas:
+        _check_thousands({name: words[name] for name in points}, POINT)
     if opened.decimal is not None or not commas or opened.separator == COMMA:
         return dataclasses.replace(opened, decimal=opened.decimal or POINT)
-    change = 'set decimal = "," to read such numbers; with decimal = "." they are categories'
     if points:
         got = f"commas in column {commas[0]}, points in column {points[0]}"
-        raise UndecidedError("decimal", "the same decimal mark in all numbers", got, change)
-    with_comma = [words[name].filter(words[name].str.contains(COMMA)) for name in commas]
-    if all(column.str.contains(_GROUPED).all() for column in with_comma):
-        got = f"{format_value(with_comma[0][0])} in column {commas[0]}, which may mean thousands"
-        raise UndecidedError("decimal", "an unambiguous decimal mark", got, change)
+        raise UndecidedError(
+            "decimal", "the same decimal mark in all numbers", got, _CHANGES[COMMA]
+        )
+    _check_thousands({name: words[name] for name in commas}, COMMA)
     detected = {**opened.detected, "decimal": COMMA}
     return dataclasses.replace(opened, decimal=COMMA, detected=detected)
+
+
+def _check_thousands(columns: Mapping[str, pl.Series], mark: str) -> None:
+    """Refuse columns whose marks may all separate thousands.
+
+    Raises:
+        UndecidedError: such columns.
+    """
+    marked = {
+        name: words.filter(words.str.contains(mark, literal=True))
+        for name, words in columns.items()
+    }
+    if all(words.str.contains(GROUPED[mark]).all() for words in marked.values()):
+        name = next(iter(marked))
+        got = f"{format_value(marked[name][0])} in column {name}, which may mean thousands"
+        raise UndecidedError("decimal", "an unambiguous decimal mark", got, _CHANGES[mark])
 
 
 def decide_decimal(opened: RawTable, features: Sequence[str], role: str) -> RawTable:

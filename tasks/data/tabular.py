@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +10,13 @@ import polars as pl
 
 from tasks.data.column_notes import describe_giveaway, describe_unique
 from tasks.data.decimals import POINT, parse_numbers, strip_cells
+from tasks.data.feature_notes import describe_categories, describe_parsed
 from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
 from tasks.data.raw_table import RawTable
 from tasks.study.errors import (
     Problem,
     StudyError,
-    format_value,
     join_some,
 )
 from tasks.study.sections import TableSource
@@ -27,8 +27,6 @@ MAX_EXACT_INTEGER = 2**53
 """Largest whole number below which all whole numbers are exact in double precision."""
 MIN_DISTINCT_ROWS = 30
 """Number of distinct rows below which out-of-fold probabilities are unreliable."""
-MAX_KINDS = 100
-"""Largest number of one-hot categories per column; see `fastif.mislabels.make_tabular_features`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,7 @@ def read_measurements(
             categories.append(column)
         words.append(_describe_values(name, opened.frame[name], column))
         notes += [
-            *_describe_column(name, column),
+            *_describe_column(name, column, opened),
             *([f"{name} is the id of the rows: remove it"] if name == source.id else []),
             *describe_unique(name, column),
             *describe_giveaway(name, opened.frame[name], labels),
@@ -104,33 +102,16 @@ def read_measurements(
     return Measurements(table, categories, image=False, notes=tuple(notes)), rows
 
 
-def _describe_column(name: str, column: np.ndarray | list[str | None]) -> list[str]:
-    """Notes on a constant column, numbers or dates that were read as text, and many categories."""
-    if isinstance(column, np.ndarray):
-        is_varied = ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any()
-        return [] if is_varied else [f"{name} is constant and carries no information"]
-    categories = {word for word in column if word is not None}
-    if len({*column}) < 2:
-        return [f"{name} is constant and carries no information"]
-    with_points = pl.Series(sorted(categories), dtype=pl.String).str.replace(",", ".", literal=True)
-    numbers = with_points.cast(pl.Float64, strict=False).is_not_null()
-    if 2 * numbers.sum() > len(categories):
-        odd = [word for word, number in zip(sorted(categories), numbers, strict=True) if not number]
-        comma = 'numbers with a decimal comma; set decimal = "," to read them as numbers'
-        reason = format_value(odd[0], 20) if odd else comma
-        return [
-            f"{name} is read as {len(categories)} categories, not as numbers, since it contains "
-            f"{reason}"
-        ]
-    dates = (
-        pl.Series(sorted(categories), dtype=pl.String).str.slice(0, 10).str.to_date(strict=False)
-    )
-    if 2 * dates.is_not_null().sum() > len(categories):
-        return [
-            f"{name} is read as {len(categories)} categories: the order of its dates is not used"
-        ]
-    note = f"{name} has {len(categories)} categories: only the {MAX_KINDS} most frequent are used"
-    return [note] if len(categories) > MAX_KINDS else []
+def _describe_column(
+    name: str, column: np.ndarray | list[str | None], opened: RawTable
+) -> Iterator[str]:
+    """Yield notes on a constant column, and on text that may have been meant otherwise."""
+    if not isinstance(column, np.ndarray):
+        yield from describe_categories(name, column, opened)
+    elif not ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any():
+        yield f"{name} is constant and carries no information"
+    else:
+        yield from describe_parsed(name, opened)
 
 
 def _warn_few_distinct(rows: Sequence[str]) -> list[str]:

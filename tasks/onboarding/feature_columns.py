@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from tasks.data.tabular import MAX_KINDS
+from tasks.data.feature_notes import MAX_KINDS
 from tasks.onboarding.column_profiles import ColumnProfile
 from tasks.onboarding.name_words import split_name
 

@@ -54,6 +54,7 @@ def test_a_decimal_comma_beside_separating_commas_is_read_only_if_it_is_set(tmp_
     ("columns", "keys", "got"),
     [
         ({"a": ["1,234", "5,678", "9"]}, {}, '"1,234" in column a, which may mean thousands'),
+        ({"a": ["1.234", "5.678", "9"]}, {}, '"1.234" in column a, which may mean thousands'),
         ({"a": ["1,5", "2,5"], "b": ["1.5", "2"]}, {}, "commas in column a, points in column b"),
         ({"a": ["1.5", "2"]}, {"decimal": ","}, "decimal points in column a"),
     ],
@@ -105,6 +106,51 @@ def test_groups_of_few_rows_are_reported(tmp_path):
     pl.DataFrame(columns).write_csv(tmp_path / "rows.csv")
     (note,) = read(make_source("rows.csv", id=None, groups=["day", "source"]), tmp_path).notes
     assert "group day has 30 values, 1.0 rows each" in note
+
+
+def test_points_are_decimal_if_one_of_them_cannot_mean_thousands(tmp_path):
+    cells = {"a": ["1.234", "5.678"], "b": ["1.5", "2.25"]}
+    assert read_features(tmp_path, cells).measurements.numbers[0].tolist() == [1.234, 1.5]
+    cells = {"a": ["1.234", "5.678"]}
+    for keys in ({"separator": ","}, {"decimal": "."}):
+        table = read_features(tmp_path, cells, **keys)
+        assert table.measurements.numbers[:, 0].tolist() == [1.234, 5.678]
+        assert not [note for note in table.notes if "thousands" in note]
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (["1.234,50", "2.000,10", "99,90", "3.100,00"], 'not as numbers, since it contains "1.234'),
+        (["1 234,5", "2 000,1", "3 100,0", "x"], 'not as numbers, since it contains "1 234,5"'),
+        (["1\u202f234", "2\u202f000", "3\u202f100", "4"], "not as numbers, since it contains"),
+        (["1'234.5", "2'000.1", "3'100.0", "1"], 'not as numbers, since it contains "1\'234.5"'),
+        (["1,234.5", "2,000.1", "3,100.0", "1"], 'not as numbers, since it contains "1,234.5"'),
+        (["1,234", "2,000", "3,100", "999"], 'since it contains "1,234", which may mean thousands'),
+        (["12 %", "7 %", "12 %", "8 %"], 'not as numbers, since it contains "12 %"'),
+        (["€ 5", "€ 7.5", "€ 5", "€ 6"], 'not as numbers, since it contains "€ 5"'),
+        (["\u22125", "\u22126.5", "7", "8"], 'not as numbers, since it contains "\u22125"'),
+        (["1.5", "1,5", "2.5", "2,5"], "contains decimal points and decimal commas"),
+        (["01234", "56789", "98765", "10115"], 'among them "01234": codes'),
+        (["1.234", "950", "2.500", "87"], '"1.234" is 1.234, no thousands'),
+        (["1.234", "5.678", "2.500", "8.125"], ""),
+        (["1.234", "95", "2.5", "87"], ""),
+        (["10.0.0.1", "10.0.0.2", "10.1.0.3", "10.0.4.4"], ""),
+        (["a1", "b2", "c3", "d4"], ""),
+        (["12:30", "13:45", "12:00", "9:15"], ""),
+    ],
+)
+def test_features_that_may_be_meant_otherwise_are_noted_for_every_command(tmp_path, cells, note):
+    table = read_features(tmp_path, {"a": cells}, ",")
+    notes = [n for n in table.notes if n.startswith(f"[train] {tmp_path / 'rows.csv'}: a ")]
+    assert [note in n for n in notes] == [True] * bool(note)
+
+
+def test_text_of_a_parquet_file_is_no_decimal_comma(tmp_path):
+    save_table(tmp_path, "parquet", {"a": ["1.5", "2.5", "3.5", "4.5"], "y": LABELS[:4]})
+    source = TableSource(table="rows.parquet", features=("a",), label="y")
+    (note,) = read(source, tmp_path).notes
+    assert "a is read as 4 categories, not as numbers, since it is text in the file" in note
 
 
 def test_notes_are_printed_once_or_collected(tmp_path, capsys):
