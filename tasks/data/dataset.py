@@ -141,24 +141,36 @@ def check_tables(study: "Study", train: Table, queries: Table) -> None:
         change = 'remove the key, or set rows = "all"'
         problems.append(Problem("[curvature] rows", allowed, str(sample_size), change))
     problems += check_label_variety(study.labels, train)
-    widths = [
-        0 if table.measurements is None else table.measurements.numbers.shape[1]
-        for table in (train, queries)
-    ]
-    if widths[0] != widths[1] and len(queries):
-        where = (
-            "[queries] image"
-            if train.measurements and train.measurements.image
-            else "[queries] features"
-        )
-        expected, change = f"{widths[0]} numbers per row, as in [train]", "use the same columns"
-        problems.append(Problem(where, expected, f"{widths[1]}", change))
+    problems += _compare_measurements(study, train.measurements, queries.measurements)
     if (train.text_pairs is None) != (queries.text_pairs is None) and len(queries):
         expected, got = "as many columns as in [train]", "another number"
         change = "use one text column in both tables, or two in both"
         problems.append(Problem("[queries] text", expected, got, change))
     if problems:
         raise StudyError(study.path, problems)
+
+
+def _compare_measurements(
+    study: "Study", train: Measurements | None, queries: Measurements | None
+) -> Iterator[Problem]:
+    """Yield problems of queries whose features or images are not those of the training rows."""
+    if train is None or queries is None or not len(queries):
+        return
+    if train.image:
+        if (width := train.numbers.shape[1]) != (other := queries.numbers.shape[1]):
+            expected = f"images of {width} numbers, as in [train]"
+            yield Problem("[queries] image", expected, f"{other}", "use images of equal size")
+        return
+    names = study.queries.features
+    if len(train.kinds) != len(queries.kinds):
+        expected, got = f"{len(train.kinds)} columns, as in [train]", f"{len(queries.kinds)}"
+        yield Problem("[queries] features", expected, got, "use the same columns")
+        return
+    for name, kind, other in zip(names, train.kinds, queries.kinds, strict=True):
+        if kind != other:
+            expected = f"{kind} in column {name}, as in [train]"
+            change = "write its cells as in the training table, or use the same columns"
+            yield Problem("[queries] features", expected, other, change)
 
 
 def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:

@@ -1,5 +1,6 @@
 """Rows of features or images: numeric columns, categorical columns, pixels."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -37,12 +38,14 @@ class Measurements:
         numbers: Numeric columns, [n, d]; NaN for missing values.
         categories: Categorical columns; None for missing values.
         image: Whether the numbers are pixels of images.
+        kinds: Kind of each feature, such as numbers or categories.
         notes: Sentences on columns that may have been read in an unexpected way.
     """
 
     numbers: np.ndarray
     categories: Sequence[Sequence[str | None]]
     image: bool
+    kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class Measurements:
     def take(self, rows: Sequence[int]) -> "Measurements":
         """Select rows by position, in this order."""
         categories = [[column[i] for i in rows] for column in self.categories]
-        return Measurements(self.numbers[list(rows)], categories, self.image, self.notes)
+        return dataclasses.replace(self, numbers=self.numbers[list(rows)], categories=categories)
 
 
 def read_measurements(
@@ -75,7 +78,7 @@ def read_measurements(
         pixels = read_pixels(column, opened.place, opened.folder)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
         return Measurements(pixels, [], image=True), words
-    numbers, categories, words, notes, problems = [], [], [], [], []
+    numbers, categories, kinds, words, notes, problems = [], [], [], [], [], []
     for name in source.features:
         try:
             column = _parse_column(opened, name)
@@ -87,6 +90,7 @@ def read_measurements(
             numbers.append(column)
         else:
             categories.append(column)
+        kinds.append(_name_kind(column))
         words.append(_describe_values(name, opened.frame[name], column))
         notes += [
             *_describe_column(name, column, opened),
@@ -99,7 +103,13 @@ def read_measurements(
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
     rows = [", ".join(row) for row in zip(*words, strict=True)]
     notes += _warn_few_distinct(rows)
-    return Measurements(table, categories, image=False, notes=tuple(notes)), rows
+    return Measurements(table, categories, False, (*kinds,), (*notes,)), rows
+
+
+def _name_kind(column: np.ndarray | list[str | None]) -> str:
+    if not isinstance(column, np.ndarray):
+        return "categories"
+    return "numbers" if column.shape[1] == 1 else f"lists of {column.shape[1]} numbers"
 
 
 def _describe_column(

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
-from tasks.study.errors import Problem, format_value
+from tasks.study.errors import Problem, format_value, join_some
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
@@ -143,6 +143,14 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             "the same columns as in [train]",
             "nothing",
             f"give both tables {key}",
+        )
+    names = study.train.features, study.queries.features
+    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        yield Problem(
+            "[queries] features",
+            f"the order of [train]: {join_some(names[0], 20)}",
+            join_some(names[1], 20),
+            "name the columns in the same order",
         )
     if study.has_audit:
         yield Problem(

@@ -237,3 +237,30 @@ def test_few_different_rows_are_noted(tmp_path, different, rows, noted):
     assert [f"only {different} of {rows} rows are distinct" in note for note in notes] == [
         True
     ] * noted
+
+
+def write_queries(folder: Path, train: pl.DataFrame, queries: pl.DataFrame, **keys) -> Path:
+    """Write a labels-only study of a table with further rows."""
+    path = write_study(folder, train, "t.csv", features=["a", "k"])
+    queries.write_csv(folder / "q.csv")
+    keys = {"table": "q.csv", "features": ["a", "k"], "label": "y"} | keys
+    lines = ["[queries]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    path.write_text(path.read_text() + "\n".join(lines) + "\n")
+    return path
+
+
+def test_features_of_another_kind_in_the_queries_are_refused(tmp_path):
+    train = pl.DataFrame({"a": ["1", "2", "3", "4"], "k": ["x", "z", "x", "z"], "y": LABELS})
+    assert len(read_inputs(write_queries(tmp_path, train, train)).queries) == 4
+    swapped = train.with_columns(a=pl.Series(["1", "NA", "3", "4"]), k=pl.Series(list("1234")))
+    message = refusal(write_queries(tmp_path, train, swapped))
+    assert "numbers in column a, as in [train] got: categories" in message
+    assert "categories in column k, as in [train] got: numbers" in message
+    fewer = write_queries(tmp_path, train, train, features=["a"])
+    assert "2 columns, as in [train] got: 1" in refusal(fewer)
+
+
+def test_features_in_another_order_in_the_queries_are_refused(tmp_path):
+    train = pl.DataFrame({"a": ["1", "2", "3", "4"], "k": ["5", "6", "7", "8"], "y": LABELS})
+    message = refusal(write_queries(tmp_path, train, train, features=["k", "a"]))
+    assert "the order of [train]: a, k got: k, a" in message
