@@ -4,6 +4,7 @@ import polars as pl
 
 from tasks.data.file_content import FileContent
 from tasks.data.file_scanners import ROW, check_distinct
+from tasks.data.quotes import check_quotes
 from tasks.data.read_options import ReadOptions, Scan
 from tasks.data.separators import detect_separator, read_separator_line
 from tasks.data.text_content import TextContent, read_text
@@ -15,13 +16,15 @@ def scan_text_table(content: FileContent, options: ReadOptions) -> Scan:
     """Scan a CSV or TSV file as text; blank lines are skipped, but counted.
 
     Raises:
-        ValueError: invalid file, duplicate column names, or an undecided separator or encoding.
+        ValueError: invalid file, duplicate column names, stray quotes, or an undecided separator or
+            encoding.
     """
     text = read_text(content, options.encoding)
     separator = find_separator(text, content, options)
     detected = dict(text.detected)
     if options.separator is None and separator != DEFAULT_SEPARATORS[content.suffix]:
         detected["separator"] = separator
+    check_quotes(text, separator)
     rows = _scan_cells(text, separator)
     return Scan(rows, detected, text.notes, separator)
 

@@ -1,5 +1,8 @@
 """A table in any format, encoding, separator or compression is the table of the Parquet file."""
 
+import csv
+import io
+
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -100,6 +103,12 @@ def test_the_default_form_is_not_reported(tmp_path):
         ("rows.zip", b"PK\x05\x06" + bytes(18), "[train] table", "a zip archive of 0 files"),
         ("rows.csv.gz", COMPRESSIONS[".gz"](b"id,text\n1,a\n")[:-4], "[train] table", "damaged"),
         ("rows.zip", zip_rows(b"x", "notes.txt"), "[train] table", "notes.txt"),
+        ("rows.csv", b'id,text\n1,"he \\"said\\" no"\n', "[train] table",
+         "line 2: a quote inside"),
+        ("rows.csv", b'id,text\n1,a\n2,"he "said" no"\n', "[train] table",
+         "line 3: a quote inside"),
+        ("rows.csv", b'id,text\n1,a\n2,"he said\n', "[train] table",
+         "line 3: a quoted cell without"),
         ("rows.json", b'{"id": {"0": 1}}', "[train] table", "one object"),
         ("rows.json", b'{"id": 1}\n{"id": 2}\n', "[train] table", "rename it to .jsonl"),
         ("rows.json", b'[{"id": 1, "id": 2}]', "[train] table", "duplicate key"),
@@ -116,6 +125,20 @@ def test_a_file_of_unclear_form_is_refused(tmp_path, name, data, where, got):
     problem = single_problem(caught.value)
     assert problem.where == where
     assert got in problem.got
+
+
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(["a", '"', '""', ",", "\n", "b c", " ", "\\"]), max_size=14))
+def test_quotes_are_read_as_python_reads_them_or_refused(tmp_path, parts):
+    text = f"t,y\nfirst,x\n{''.join(parts)}\nlast,z\n"
+    (tmp_path / "rows.csv").write_text(text, newline="")
+    try:
+        rows = preview_table(tmp_path / "rows.csv").frame.rows()
+    except StudyError:
+        return
+    expected = csv.reader(io.StringIO(text, newline=""), strict=True)
+    cells = [[*row, ""][:2] for row in expected if any(row)]
+    assert [[cell or "" for cell in row] for row in rows if any(row)] == cells[1:]
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", *WRITERS])
