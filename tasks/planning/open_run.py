@@ -111,9 +111,9 @@ def settle_plan(plan: RunPlan) -> RunPlan:
     if place in _selections:
         return replan(plan, _selections[place])
     with lease_run(plan) as context:
-        settled = context.plan
-    selection = settled.selection or settled.rows
+        selection = context.plan.selection or context.plan.rows
     assert selection is not None
+    settled = replan(plan, selection)  # its method stays open: another process may select it first
     with _load_lock:  # cached under the name that the run has now
         _selections[place] = selection
         for key in [key for key in _open_runs if key[:2] == place]:

@@ -12,8 +12,10 @@ from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.summary import read_summary
+from tasks.run.artifact_keys import method_digest
 from tasks.run.curvature import make_gauss_newton
-from tasks.run.spec import plan_run
+from tasks.run.selections import METHOD
+from tasks.run.spec import open_store, plan_run
 from tasks.study.study import StudyError, load_study
 
 ROWS = 8
@@ -136,6 +138,17 @@ def test_the_selection_is_in_the_record_and_in_the_summary(world, expensive):
 def test_other_values_are_refused(world, value):
     with pytest.raises(StudyError, match=r"\[curvature\] rows"):
         load_study(write(world, rows=value))
+
+
+def test_a_method_that_another_process_selects_first_is_used(world, expensive):
+    study = tiny.write_study(world, candidates={"kind": "auto", "check": 2})
+    plan = settle_plan(plan_run(study))
+    choice = load_run(plan).plan.method
+    (other, *_) = (offer.name for offer in choice.offers if offer.name != choice.name)
+    METHOD.write(open_store(plan), method_digest(plan.record), replace(choice, name=other))
+    context = start_run(plan)
+    assert context.plan.method.name == other
+    assert context.study.candidates == context.plan.method.selected.candidates
 
 
 def test_more_models_take_as_many_times_as_long(world):
