@@ -10,8 +10,8 @@ from storage import compute_fingerprint
 from tasks.run.parent_run import MAY_CHANGE
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
+from tasks.study.candidates import AutoSection
 from tasks.study.durations import format_duration
-from tasks.study.sections import Run
 from tasks.study.study import Study
 
 SOLVERS: TypeAdapter[AnySolver] = TypeAdapter(AnySolver)
@@ -38,6 +38,14 @@ class Settings:
         curvature = study.curvature.model_copy(update={"rows": rows})
         changes = {"curvature": curvature, "solver": self.solver, "candidates": self.candidates}
         return study.model_copy(update=changes)
+
+    def suits(self, study: Study) -> bool:
+        """Return whether the study leaves open, or sets itself, each of these settings."""
+        open_rows, open_solver = list_open_settings(study).values()
+        has_rows = open_rows or self.rows == study.curvature.sample_size
+        has_solver = open_solver or self.solver == study.solver
+        is_open = isinstance(study.candidates, AutoSection)
+        return has_rows and has_solver and (is_open or self.candidates == study.candidates)
 
     def __str__(self) -> str:
         """Return the settings in words.
@@ -131,14 +139,28 @@ def describe_candidates(candidates: AnyCandidates) -> str:
     return name + size
 
 
-def budget_digest(parts: Mapping[str, object], run: Run) -> str:
+def list_open_settings(study: Study) -> dict[str, bool]:
+    """Return whether a study leaves open each setting whose default has a meaning of its own."""
+    return {
+        "rows": study.curvature.rows == "auto",
+        "solver": "solver" not in study.model_fields_set,
+    }
+
+
+def budget_digest(parts: Mapping[str, object], study: Study) -> str:
     """Return the cache key of a selection: settings, models, budget and memory, not the tables.
 
     Measured times are not part of it.
+
+    Args:
+        parts: Fingerprint inputs of the run before the selection, which are those of the defaults
+            for settings that are open.
+        study: Study as it was written.
     """
     settings = {name: value for name, value in parts.items() if name not in MAY_CHANGE}
-    limits = {"seconds": run.budget_seconds, "memory_gb": run.memory_gb}
-    return compute_fingerprint({"budget": limits, "settings": settings})
+    limits = {"seconds": study.run.budget_seconds, "memory_gb": study.run.memory_gb}
+    free = list_open_settings(study)
+    return compute_fingerprint({"budget": limits, "settings": settings, "open": free})
 
 
 def run_settings_digest(fingerprint: str) -> str:

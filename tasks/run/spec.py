@@ -133,7 +133,7 @@ def replan(plan: RunPlan, selection: RowsSelection | BudgetSelection) -> RunPlan
     settled = replan_study(plan, selection.apply(plan.study_as_written))
     if isinstance(selection, RowsSelection):
         return replace(settled, rows=selection)
-    key = budget_digest(plan.record.parts, plan.study_as_written.run)
+    key = budget_digest(plan.record.parts, plan.study_as_written)
     return replace(settled, selection=selection, budget_key=key)
 
 
@@ -152,10 +152,10 @@ def _find_earlier_selection(
     store = find_existing_store(study)
     if store is None:
         return None
-    if run is not None and (selection := _read_run_selection(store, run)):
+    if run is not None and (selection := _read_run_selection(store, run, study)):
         return selection
     if study.run.budget is not None:
-        return BUDGET.read(store, budget_digest(parts, study.run))
+        return BUDGET.read(store, budget_digest(parts, study))
     if study.curvature.rows != "auto":
         return None
     selected_rows = ROWS.read(store, rows_digest(parts))
@@ -164,13 +164,17 @@ def _find_earlier_selection(
     return selected_rows
 
 
-def _read_run_selection(store: Store, run: str) -> BudgetSelection | None:
-    """Return the settings with which a run was started, also where the budget was an option."""
+def _read_run_selection(store: Store, run: str, study: Study) -> BudgetSelection | None:
+    """Return the settings with which a run was started, also where the budget was an option.
+
+    None if the study sets others now, so that the name is refused as that of another run.
+    """
     try:
         fingerprint = store.read_record(run).fingerprint
     except StoreError:
         return None
-    return BUDGET.read(store, run_settings_digest(fingerprint))
+    selection = BUDGET.read(store, run_settings_digest(fingerprint))
+    return selection if selection and selection.option.settings.suits(study) else None
 
 
 def _make_plan(inputs: Inputs, run: str | None) -> RunPlan:

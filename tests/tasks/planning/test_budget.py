@@ -7,6 +7,7 @@ import tiny
 
 from fastif import InputError
 from fastif.solvers.settings import ConjugateGradientSettings, DualSettings
+from storage import StoreError
 from tasks.planning import calibration, options
 from tasks.planning.calibration import Rates
 from tasks.planning.open_run import load_run, settle_plan
@@ -92,6 +93,21 @@ def test_a_selection_is_kept_on_a_faster_machine_and_known_by_the_run(world, mon
     by_name = plan_run(without, plan.record.run)  # in a process that knows only the run's name
     assert by_name.record.fingerprint == plan.record.fingerprint
     assert BUDGET.parse(BUDGET.make_record(plan.selection)) == plan.selection
+
+
+def test_settings_that_are_set_since_replace_those_selected_before(world, slow):
+    limit = min(option.seconds for option in estimate(world) if not option.lacks)
+    budget = f"{limit / 0.84:.3f}s"
+    selected = start_run(plan_run(write(world, budget=budget))).plan
+    assert selected.record.parts["curvature"]["rows"] == 8
+    for sections in [{"curvature": {"rows": "all"}}, {"solver": None}, {"kind": "full"}]:
+        again = plan_run(write(world, budget=budget, **sections))
+        assert not again.is_settled, sections
+    for sections in [{"curvature": {"rows": "all"}}, {"curvature": {"rows": 9}}, {"kind": "full"}]:
+        by_name = plan_run(write(world, budget=None, **sections), selected.record.run)
+        assert by_name.record.fingerprint != selected.record.fingerprint, sections
+        with pytest.raises(StoreError, match="was started with"):
+            start_run(by_name)
 
 
 def estimate(world):
