@@ -19,6 +19,7 @@ from tasks.planning.agreement_cost import (
     describe_cost,
     is_measurable,
 )
+from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import lease_run
 from tasks.run.agreement import AgreementRecord
 from tasks.run.artifact_keys import agreement_digest, factor_digest
@@ -27,9 +28,10 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_gauss_newton, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.selections import AGREEMENT
-from tasks.run.spec import RunRef
+from tasks.run.spec import RunRef, list_planned_shards
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
+from tasks.runtime.stage_timer import STAGE_TIMER
 
 SEED = 2_236_067_977
 """Random seed of the sample of control queries."""
@@ -47,8 +49,7 @@ def measure_agreement(ref: RunRef) -> None:
     """Store the agreement of effects by the run's sampled curvature with those by all rows.
 
     Nothing is measured for a curvature of all rows, a solver without a Gram matrix, sketch scores
-    and incremental runs. Where the measurement would take more than its share of the time, the
-    reason is stored.
+    and incremental runs. Where there is no time for the measurement, the reason is stored.
     """
     with lease_run(ref) as context:
         if not is_measurable(context):
@@ -59,9 +60,10 @@ def measure_agreement(ref: RunRef) -> None:
 
 
 def _measure(context: RunContext) -> AgreementRecord:
-    passes = count_affordable_passes(context)
+    rest = _estimate_rest_seconds(context)
+    passes = count_affordable_passes(context, rest)
     if passes < MIN_PASSES:
-        return AgreementRecord(lacks=describe_cost(context, MIN_PASSES))
+        return AgreementRecord(lacks=describe_cost(context, rest))
     factor = read_factor(context.store, factor_digest(context))
     if factor is None:
         return AgreementRecord(lacks="the run needs no factor of the curvature")
@@ -69,6 +71,12 @@ def _measure(context: RunContext) -> AgreementRecord:
     if measured is None:
         return AgreementRecord(lacks=f"the reference did not converge in {passes} passes")
     return AgreementRecord(measured)
+
+
+def _estimate_rest_seconds(context: RunContext) -> float:
+    """Return the time of all other stages: of those before in this process, and by forecast."""
+    forecast = forecast_run(context, list_planned_shards(context.plan))
+    return sum(STAGE_TIMER.seconds.values()) + forecast.seconds_without_agreement
 
 
 def _compare_with_all_rows(

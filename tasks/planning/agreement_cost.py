@@ -7,10 +7,12 @@ from tasks.run.artifact_keys import agreement_digest
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import compute_recomputed_share
 from tasks.run.selections import AGREEMENT
-from tasks.study.durations import format_duration
+from tasks.study.durations import format_duration, parse_duration
 
 SHARE = 0.15
-"""Share of the time budget that the measurement may take."""
+"""Share of the rest of an audit that the measurement may add to it, without a budget."""
+QUICK_SECONDS = 10.0
+"""Time that the measurement may always take without a budget."""
 DEFAULT_BUDGET = 900.0
 """Seconds that stand for the budget of a study without one."""
 QUERIES = 8
@@ -32,31 +34,64 @@ def is_measurable(context: RunContext) -> bool:
     return is_sampled and is_exact and context.plan.lineage is None and len(context.query_texts) > 0
 
 
-def estimate_agreement_seconds(context: RunContext) -> float:
-    """Estimate the time of the measurement that an audit makes; 0 if it makes none."""
+def estimate_agreement_seconds(context: RunContext, rest: float) -> float:
+    """Estimate the time of the measurement that an audit makes; 0 if it makes none.
+
+    Args:
+        context: Context of the run.
+        rest: Forecast time of all other stages, in seconds.
+    """
     store = context.existing_store
     is_known = context.known_damping is not None and store is not None
-    if not is_measurable(context) or count_affordable_passes(context) < MIN_PASSES:
+    if not is_measurable(context) or count_affordable_passes(context, rest) < MIN_PASSES:
         return 0.0
     if is_known and AGREEMENT.read(context.store, agreement_digest(context)) is not None:
         return 0.0
-    passes = min(USUAL_PASSES, count_affordable_passes(context))
+    passes = min(USUAL_PASSES, count_affordable_passes(context, rest))
     return passes * _estimate_pass_seconds(context)
 
 
-def count_affordable_passes(context: RunContext) -> int:
-    """Return the number of passes over all rows that fit into the share of the budget."""
-    allowed = SHARE * (context.study.run.budget_seconds or DEFAULT_BUDGET)
+def count_affordable_passes(context: RunContext, rest: float) -> int:
+    """Return the number of passes over all rows for which there is time.
+
+    Args:
+        context: Context of the run.
+        rest: Time of all other stages, in seconds.
+    """
+    allowed, _ = _find_allowance(context, rest)
     return min(MAX_PASSES, int(allowed / _estimate_pass_seconds(context)))
 
 
-def describe_cost(context: RunContext, passes: int) -> str:
-    """Return the reason why the measurement is skipped."""
-    budget = context.study.run.budget_seconds or DEFAULT_BUDGET
-    cost = format_duration(passes * _estimate_pass_seconds(context))
-    return f"it would take about {cost}, above {SHARE:.0%} of {format_duration(budget)}".replace(
-        "%", " %"
-    )
+def describe_cost(context: RunContext, rest: float) -> str:
+    """Return the reason why the measurement is skipped.
+
+    Args:
+        context: Context of the run.
+        rest: Time of all other stages, in seconds.
+    """
+    allowed, reason = _find_allowance(context, rest)
+    cost = format_duration(MIN_PASSES * _estimate_pass_seconds(context))
+    return f"it would take about {cost}, above {format_duration(allowed)}: {reason}"
+
+
+def _find_allowance(context: RunContext, rest: float) -> tuple[float, str]:
+    """Return the seconds that the measurement may take, and the reason.
+
+    The planner's selection is measured in the time that the audit leaves of its budget, or of 15
+    minutes. Rows that the study sets were selected by the user, so the measurement is short next to
+    the audit.
+    """
+    selection = context.plan.selection
+    if selection is not None:
+        budget = parse_duration(selection.budget) or 0.0
+        return max(0.0, budget - rest), f"the rest of the audit leaves that of {selection.budget}"
+    share = max(QUICK_SECONDS, SHARE * rest)
+    left = DEFAULT_BUDGET - rest
+    if context.plan.rows is not None and left > share:
+        default = format_duration(DEFAULT_BUDGET)
+        return left, f"the rest of the audit leaves that of {default}"
+    reason = f"{SHARE:.0%} of the rest of the audit, or {format_duration(QUICK_SECONDS)}"
+    return share, reason.replace("%", " %")
 
 
 def _estimate_pass_seconds(context: RunContext) -> float:

@@ -16,11 +16,14 @@ from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
+from tasks.run.budget_selection import BudgetSelection
 from tasks.run.context import RunContext
 from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
-from tasks.study.durations import format_duration
+from tasks.study.durations import format_duration, parse_duration
 
+AGREEMENT_STAGE = "agreement"
+"""Stage that measures the agreement of a sampled curvature."""
 SHARD_STAGES = ("solve", "certificate", "score")
 """Stages that run for every shard."""
 
@@ -38,6 +41,7 @@ class Forecast:
         disk: Bytes to be added to the store.
         guessed_k: Assumed number of candidates while k is not selected; None otherwise.
         notes: Unusual properties of the models (weights, padding, truncation).
+        excess: Warning that the time is above the study's budget; empty if it is not.
     """
 
     shards: int
@@ -48,11 +52,17 @@ class Forecast:
     disk: int
     guessed_k: int | None = None
     notes: tuple[str, ...] = ()
+    excess: str = ""
 
     @property
     def seconds(self) -> float:
         """Total seconds of all stages."""
         return sum(self.stages.values())
+
+    @property
+    def seconds_without_agreement(self) -> float:
+        """Seconds of all stages but the measurement of the agreement, which fits itself in."""
+        return self.seconds - self.stages.get(AGREEMENT_STAGE, 0.0)
 
     @property
     def comparable_stages(self) -> dict[str, float]:
@@ -63,19 +73,33 @@ class Forecast:
 
     def __str__(self) -> str:
         """Return one line for a log."""
-        return (
+        line = (
             f"forecast: about {format_duration(self.seconds)}, "
             f"{self.memory / 2**30:.1f} GB of memory, {self.disk / 1e6:.1f} MB on disk"
-        ) + "".join(f"; model: {note}" for note in self.notes)
+        )
+        excess = [self.excess] if self.excess else []
+        return "; ".join([line, *excess, *(f"model: {note}" for note in self.notes)])
 
 
 def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
     notes = (note for member in context.members for note in member.objective.notes)
     forecast = forecast_workload(make_workload(context, shards), get_rates(context))
-    agreement = estimate_agreement_seconds(context) if forecast.shards else 0.0
-    stages = forecast.stages | ({"agreement": agreement} if agreement else {})
-    return replace(forecast, stages=stages, notes=tuple(dict.fromkeys(notes)))
+    rest = forecast.seconds
+    agreement = estimate_agreement_seconds(context, rest) if forecast.shards else 0.0
+    stages = forecast.stages | ({AGREEMENT_STAGE: agreement} if agreement else {})
+    excess = _describe_excess(context.plan.selection, rest)
+    return replace(forecast, stages=stages, notes=tuple(dict.fromkeys(notes)), excess=excess)
+
+
+def _describe_excess(selection: BudgetSelection | None, seconds: float) -> str:
+    """Return a warning if kept settings take longer than their budget; empty if they do not."""
+    if selection is None or seconds <= (parse_duration(selection.budget) or 0.0):
+        return ""
+    return (
+        f"above the budget of {selection.budget}, for which an earlier run selected these "
+        "settings; another budget selects them anew"
+    )
 
 
 def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
@@ -132,6 +156,8 @@ def render_forecast(
     table.add_row(
         "time", f"about {format_duration(forecast.seconds)}, plus up to 20 s to start Prefect"
     )
+    if forecast.excess:
+        table.add_row("budget", Text(forecast.excess, style="bold red", justify="left"))
     for note in forecast.notes:
         table.add_row("model", Text(note, justify="left"))
     table.add_row("peak memory", f"about {forecast.memory / 2**30:.1f} GB")

@@ -1,6 +1,7 @@
 """Options of an audit: curvature rows, solver and candidates, each with its forecast."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from fastif import InputError
 from fastif.solvers.settings import (
@@ -104,11 +105,15 @@ def _estimate_option(context: RunContext, study: Study, settings: Settings) -> O
         lacks = f"needs {forecast.disk / MEGABYTE:,.0f} MB of disk"
     elif forecast.memory > count_memory_bytes():
         lacks = f"needs {forecast.memory / 2**30:,.1f} GB of memory"
-    return Option(settings, keys, forecast.seconds, forecast.memory, forecast.disk, lacks)
+    seconds = forecast.seconds_without_agreement
+    measurement = forecast.seconds - seconds
+    return Option(settings, keys, seconds, forecast.memory, forecast.disk, lacks, measurement)
 
 
 def _open_option(context: RunContext, settings: Settings) -> RunContext:
     plan = replan_study(context.plan, settings.apply(context.plan.study_as_written))
+    if settings.rows == context.study.curvature.sample_size:
+        plan = replace(plan, rows=context.plan.rows, selection=context.plan.selection)
     return fit_to_memory(resolve_choices(replace_plan(context, plan)))
 
 

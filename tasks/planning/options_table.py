@@ -48,7 +48,7 @@ def render_options(context: RunContext) -> tuple[Table, list[str]]:
         table.add_row(
             f"{number}",
             Text(name, style="bold" if marks else ""),
-            format_duration(option.seconds),
+            format_duration(option.seconds + option.measurement),
             f"{option.memory / 2**30:.1f} GB",
             _describe_agreement(option.settings, measured),
         )

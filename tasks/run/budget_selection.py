@@ -68,12 +68,11 @@ class Option:
     Attributes:
         settings: Curvature rows, solver and candidates.
         keys: Lines of the study file that set them, where the study differs.
-        seconds: Forecast time of the audit, in seconds.
+        seconds: Forecast time of the audit without the measurement of its agreement, in seconds.
         memory: Forecast peak memory of the process, in bytes.
         disk: Bytes to be added to the store.
         lacks: Reason why the settings are unavailable; empty if they are available.
-        agreement: Expected agreement with the curvature of all rows, with its source; empty if it
-            was not measured.
+        measurement: Forecast time of that measurement, in seconds.
     """
 
     settings: Settings
@@ -82,7 +81,7 @@ class Option:
     memory: int = 0
     disk: int = 0
     lacks: str = ""
-    agreement: str = ""
+    measurement: float = 0.0
 
     def __str__(self) -> str:
         """Return settings and forecast in one line."""

@@ -9,12 +9,14 @@ from tasks.audit.prepare import describe_train, factor_curvature
 from tasks.planning import calibration
 from tasks.planning.agreement_cost import QUERIES
 from tasks.planning.calibration import Rates
+from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run
 from tasks.results.summary import read_summary
 from tasks.run.artifact_keys import agreement_digest
 from tasks.run.curvature import sample_rows
 from tasks.run.selections import AGREEMENT
 from tasks.run.spec import open_store, plan_run
+from tasks.study.durations import format_duration
 
 ROWS = 20
 ALL_SCORES = {"kind": "full", "keep": 60}
@@ -76,9 +78,12 @@ def test_nothing_is_measured_where_there_is_nothing_to_compare(world, sections):
 def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
     slow = Rates(prefix=0.0, forward=0.1, gradient=10.0, product=0.0)
     monkeypatch.setattr(calibration, "calibrate", lambda context: slow)
-    _, record = measure(write(world, "slow", ROWS))
+    study = write(world, "slow", ROWS)
+    _, record = measure(study)
     assert record.measured is None
+    context = load_run(plan_run(study))
+    allowed = 0.15 * forecast_run(context, context.plan.record.list_shards()).seconds
     assert f"{record}" == (
-        "with the curvature of all rows not measured: it would take about 50 min, above 15 % of "
-        "15 min"
+        "with the curvature of all rows not measured: it would take about 50 min, above "
+        f"{format_duration(allowed)}: 15 % of the rest of the audit, or 10 s"
     )

@@ -23,7 +23,7 @@ OFFERS = (
 )
 POINT = AgreementPoint(8, 0.5, 0.25, 0.75, 0.5, 0.5, 0.5)
 SETTINGS = Settings(None, ConjugateGradientSettings(rank=7), KnnSection(k=5))
-OPTION = Option(SETTINGS, ("[curvature] rows = 9",), 75.5, 2**31, 3_000, "", "0.9")
+OPTION = Option(SETTINGS, ("[curvature] rows = 9",), 75.5, 2**31, 3_000, "", 9.5)
 SELECTIONS = [
     (DAMPING, DampingSelection(0.1, "retraining", (0.1, 1.0), (0.5, 0.2), 0.02, (0.5, None))),
     (K, KSelection(2, 0.9, 100, 16, (KTrial(1, 0.5, 0.4, 0.6), KTrial(2, 0.95, 0.9, 1.0)))),
