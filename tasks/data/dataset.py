@@ -198,8 +198,21 @@ def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
         )
         for key, name in missing
     ]
+    if problems and opened.separator and len(opened.available) == 1:
+        problems = [_explain_single_column(source, opened, role)]
     if problems:
         raise StudyError(opened.place, problems)
+
+
+def _explain_single_column(source: TableSource, opened: RawTable, role: str) -> Problem:
+    """Return the problem of a text table whose separator divides no line."""
+    separator = format_value(opened.separator)
+    change = "set separator to the character between its cells"
+    if source.separator is not None:
+        change = "correct separator, or remove it to have it detected"
+    expected = f"cells that are separated by {separator}"
+    got = f"a single column, {format_value(opened.available[0])}"
+    return Problem(f"[{role}] separator", expected, got, change)
 
 
 def _suggest_column(name: str, available: Sequence[str]) -> str:

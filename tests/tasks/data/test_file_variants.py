@@ -159,3 +159,16 @@ def test_a_first_line_with_the_separator_as_excel_obeys_it(tmp_path):
 def test_lines_that_end_as_on_an_old_macintosh(tmp_path):
     (tmp_path / "rows.csv").write_bytes(b"id,text,label\r1,a,pos\r2,b,neg\r")
     assert read(make_source("rows.csv"), tmp_path).texts == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "change"),
+    [({"separator": ";"}, "correct separator, or remove it"), ({}, "set separator to")],
+)
+def test_a_separator_that_divides_no_line_is_the_problem(tmp_path, keys, change):
+    separator = "," if keys else "^"
+    (tmp_path / "rows.csv").write_text("id,text,label\n1,a,pos\n".replace(",", separator))
+    problem = single_problem(refusal(make_source("rows.csv", **keys), tmp_path))
+    assert problem.where == "[train] separator"
+    assert f'a single column, "id{separator}text{separator}label"' in problem.got
+    assert change in problem.remedy
