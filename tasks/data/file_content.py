@@ -7,14 +7,20 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import pyarrow as pa
 
+from tasks.runtime.machine_memory import count_memory_bytes
+
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz", ".zip")
+CHUNK_BYTES = 2**24
+MEMORY_PARTS = 4
+"""Decompressed content may take this part of the memory."""
 HEAD_BYTES = 2**20
 """Number of bytes from which the separator and the line ends of a file are detected."""
 
@@ -71,23 +77,45 @@ def split_suffix(name: str) -> tuple[str, str]:
     return (name[: -len(suffix)], suffix) if is_compressed else (name, "")
 
 
-def open_content(path: Path) -> FileContent:
+class TooLargeError(ValueError):
+    """Error for a compressed file whose content would not fit in memory.
+
+    Args:
+        limit: Largest number of bytes of the content.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit / 2**30:.3g} GB decompressed")
+        self.limit = limit
+
+
+def open_content(path: Path, limit: int | None = None) -> FileContent:
     """Open the content of a file, decompressed if its first bytes say that it is compressed.
 
+    Args:
+        path: Path of the file.
+        limit: Largest number of bytes of decompressed content; a quarter of the memory if None.
+
     Raises:
+        TooLargeError: more decompressed content.
         ValueError: damaged compression, or a zip archive that does not hold exactly one file.
     """
+    limit = limit or count_memory_bytes() // MEMORY_PARTS
     name, _ = split_suffix(path.name)
     with path.open("rb") as file:
         head = file.read(8)
+    is_archive = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
     if Path(name).suffix.lower() in WORKBOOK_SUFFIXES:
+        if is_archive:
+            _check_workbook(path, limit)
         return FileContent(path, path.name)  # a workbook is a zip archive itself
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
-        return _open_archive(path)
-    for compression, (magic, decompress) in _COMPRESSIONS.items():
+    if is_archive:
+        return _open_archive(path, limit)
+    for compression, (magic, open_stream) in _COMPRESSIONS.items():
         if head.startswith(magic):
             try:
-                data = decompress(path.read_bytes())
+                with open_stream(path) as stream:
+                    data = _read_limited(stream, limit)
             except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ValueError(f"damaged {compression} compression: {reason}") from None
@@ -95,7 +123,13 @@ def open_content(path: Path) -> FileContent:
     return FileContent(path, name)
 
 
-def _open_archive(path: Path) -> FileContent:
+def _check_workbook(path: Path, limit: int) -> None:
+    with suppress(zipfile.BadZipFile, NotImplementedError), zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > limit:
+            raise TooLargeError(limit)
+
+
+def _open_archive(path: Path, limit: int) -> FileContent:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [
@@ -107,20 +141,31 @@ def _open_archive(path: Path) -> FileContent:
                 raise ValueError(f"a zip archive of {len(members)} files instead of one")
             if members[0].flag_bits & 1:
                 raise ValueError("a zip archive with a password")
-            return FileContent(path, members[0].filename, archive.read(members[0]), "zip")
+            with archive.open(members[0]) as stream:
+                data = _read_limited(stream, limit)
+            return FileContent(path, members[0].filename, data, "zip")
     except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
         raise ValueError(f"a damaged zip archive: {error}") from None
 
 
-def _decompress_zstd(data: bytes) -> bytes:
-    with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
-        return stream.read()
+def _read_limited(stream: IO[bytes], limit: int) -> bytes:
+    chunks, size = [], 0
+    while chunk := stream.read(CHUNK_BYTES):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError(limit)
+    return b"".join(chunks)
 
 
-_COMPRESSIONS: dict[str, tuple[bytes, Callable[[bytes], bytes]]] = {
-    "gzip": (b"\x1f\x8b", gzip.decompress),
-    "zstd": (b"\x28\xb5\x2f\xfd", _decompress_zstd),
-    "bzip2": (b"BZh", bz2.decompress),
-    "xz": (b"\xfd7zXZ\x00", lzma.decompress),
+def _open_zstd(path: Path) -> pa.NativeFile:
+    return pa.input_stream(str(path), compression="zstd")
+
+
+_COMPRESSIONS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
+    "gzip": (b"\x1f\x8b", gzip.GzipFile),
+    "zstd": (b"\x28\xb5\x2f\xfd", _open_zstd),
+    "bzip2": (b"BZh", bz2.BZ2File),
+    "xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
 }
-"""First bytes and decompression of each kind of compressed file."""
+"""First bytes and opening of each kind of compressed file."""

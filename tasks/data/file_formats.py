@@ -8,7 +8,13 @@ from polars.exceptions import PanicException, PolarsError
 from pyarrow import ArrowException
 
 from tasks.data.broken_lines import find_broken_line
-from tasks.data.file_content import COMPRESSION_SUFFIXES, FileContent, open_content, split_suffix
+from tasks.data.file_content import (
+    COMPRESSION_SUFFIXES,
+    FileContent,
+    TooLargeError,
+    open_content,
+    split_suffix,
+)
 from tasks.data.file_scanners import scan_arrow, scan_json, scan_json_lines, scan_parquet
 from tasks.data.read_options import ReadOptions, Scan
 from tasks.data.text_tables import scan_text_table
@@ -81,7 +87,12 @@ def scan_file(path: Path, options: ReadOptions, role: str) -> tuple[FileFormat, 
         StudyError: another format, a key that does not apply, or an undecided property.
         READ_ERRORS: other errors of the content.
     """
-    content = open_content(path)
+    try:
+        content = open_content(path)
+    except TooLargeError as error:
+        expected = f"at most {error.limit / 2**30:.3g} GB decompressed, for this machine's memory"
+        change = "save it uncompressed, as .csv or .parquet, which are not held in memory"
+        raise StudyError(path, [Problem(f"[{role}] table", expected, f"{error}", change)]) from None
     if content.suffix not in FORMATS:
         got = f"{format_value(content.name)} in a zip archive"
         raise StudyError(path, [_make_suffix_problem(f"[{role}] table", got)])

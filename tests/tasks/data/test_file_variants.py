@@ -2,12 +2,14 @@
 
 import csv
 import io
+import zipfile
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tasks.data.file_content import TooLargeError, open_content
 from tasks.data.preview import preview_table
 from tasks.data.text_encoding import detect_encoding
 from tasks.data.undecided import UndecidedError
@@ -172,3 +174,24 @@ def test_a_separator_that_divides_no_line_is_the_problem(tmp_path, keys, change)
     assert problem.where == "[train] separator"
     assert f'a single column, "id{separator}text{separator}label"' in problem.got
     assert change in problem.remedy
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_content_is_decompressed_up_to_a_limit(tmp_path, suffix):
+    path, data = tmp_path / f"rows.csv{suffix}", bytes(100_000)
+    path.write_bytes(COMPRESSIONS[suffix](data))
+    assert path.stat().st_size < 1000
+    assert open_content(path, 100_000).data == data
+    with pytest.raises(TooLargeError):
+        open_content(path, 99_999)
+
+
+def test_a_workbook_of_more_content_than_memory_is_refused(tmp_path):
+    path = tmp_path / "rows.xlsx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b"x")
+        archive.infolist()[0].file_size = 2**50
+    problem = single_problem(refusal(make_source(path.name), tmp_path))
+    assert problem.where == "[train] table"
+    assert "GB decompressed, for this machine's memory" in problem.expected
+    assert "save it uncompressed" in problem.remedy
