@@ -33,19 +33,19 @@ class TablePreview:
     notes: tuple[str, ...] = ()
 
 
-def preview_table(path: Path, rows: int = 1000, options: ReadOptions | None = None) -> TablePreview:
+def preview_table(path: Path, rows: int = 1000, role: str = "train") -> TablePreview:
     """Read the first rows of a table file of any format, with all columns.
 
     Args:
         path: Path of the file.
         rows: Largest number of rows to read.
-        options: Separator, decimal mark, encoding and sheet, if they are known.
+        role: Name of the section, train or queries, for messages.
 
     Raises:
         StudyError: the file does not exist or cannot be read, or its form is ambiguous. The problem
-            names the key of `[train]` that decides it.
+            names the key of the section that decides it.
     """
-    raw = read_file(path, options or ReadOptions(), "train", rows)
+    raw = read_file(path, ReadOptions(), role, rows)
     with suppress(UndecidedError):  # only columns of features must have a decimal mark
         raw = detect_decimal(raw, raw.frame.columns)
     return TablePreview(raw.frame.drop(ROW), raw.detected, raw.is_typed, raw.notes)

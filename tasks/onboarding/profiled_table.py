@@ -6,11 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.data.preview import preview_table
+from tasks.data.preview import TablePreview, preview_table
+from tasks.data.read_options import ReadOptions
+from tasks.data.readers import read_file
 from tasks.onboarding.column_profiles import ColumnProfile, profile_columns
+from tasks.onboarding.id_column import score_id
 
 MAX_ROWS = 200_000
-"""Largest number of rows that are read to infer a study."""
+"""Largest number of rows that are read with all columns; labels and ids are read in all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,7 @@ class ProfiledTable:
         path: File of the table.
         role: Name of the table's section, train or queries.
         frame: Rows, at most MAX_ROWS; columns of CSV files are text.
-        profiles: Profile of each column.
+        profiles: Profile of each column; of labels, groups and ids by all rows.
         keys: Keys of the section that reading the file needs, such as a separator.
         notes: Sentences on what was detected that no key sets.
     """
@@ -55,6 +58,19 @@ def open_table(path: Path, role: str) -> ProfiledTable:
     Raises:
         StudyError: The file cannot be read.
     """
-    preview = preview_table(path, MAX_ROWS)
+    preview = preview_table(path, MAX_ROWS, role)
     profiles = profile_columns(preview.frame)
+    if len(preview.frame) == MAX_ROWS:
+        profiles |= _profile_all_rows(path, role, preview, profiles)
     return ProfiledTable(path, role, preview.frame, profiles, preview.detected, preview.notes)
+
+
+def _profile_all_rows(
+    path: Path, role: str, preview: TablePreview, profiles: Mapping[str, ColumnProfile]
+) -> dict[str, ColumnProfile]:
+    """Profile the columns of few values and of ids by all rows, of which later ones may differ."""
+    names = [name for name, profile in profiles.items() if profile.values or score_id(profile) > 0]
+    if not names:
+        return {}
+    options = ReadOptions(**preview.detected, wanted=tuple(names))
+    return profile_columns(read_file(path, options, role).frame.select(names))

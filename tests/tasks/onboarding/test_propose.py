@@ -8,6 +8,9 @@ from made_tables import infer, train_classifier
 from PIL import Image
 
 from tasks.onboarding.arguments import read_arguments
+from tasks.onboarding.profiled_table import MAX_ROWS, open_table
+from tasks.onboarding.propose import Request, propose_study
+from tasks.onboarding.questions import BestGuesses
 from tasks.study.errors import StudyError
 
 ROLES = ("id", "text", "label", "source", "day")
@@ -217,3 +220,25 @@ def test_images_are_recognised_in_folders_and_by_paths(tmp_path):
     table.write_csv(tmp_path / "t.csv")
     roles = infer(None, tmp_path / "t.csv").train
     assert (roles.image, roles.content.label, roles.id) == ("file", "kind", None)
+
+
+def test_labels_and_ids_are_those_of_all_rows(tmp_path):
+    count = MAX_ROWS + 3
+    ids = [str(row) for row in range(count - 1)] + ["0"]
+    labels = ["good", "bad"] * (MAX_ROWS // 2) + ["good", "late", "late"]
+    frame = pl.DataFrame({"id": ids, "text": ["some words of a text"] * count, "label": labels})
+    frame.write_csv(tmp_path / "rows.csv", separator=";")
+    proposal = propose_study(Request(None, tmp_path / "rows.csv", None), BestGuesses())
+    assert proposal.train.id is None
+    assert proposal.order.labels == ("bad", "good", "late")
+    frame[:-1].write_csv(tmp_path / "rows.csv", separator=";")
+    proposal = propose_study(Request(None, tmp_path / "rows.csv", None), BestGuesses())
+    assert proposal.train.id == "id"
+
+
+@pytest.mark.parametrize("role", ["train", "queries"])
+def test_an_undecided_form_names_the_section_of_the_table(tmp_path, role):
+    (tmp_path / "rows.csv").write_text("id;a,text;b,label\n1;x,y;z,w\n")
+    with pytest.raises(StudyError) as caught:
+        open_table(tmp_path / "rows.csv", role)
+    assert [problem.where for problem in caught.value.problems] == [f"[{role}] separator"]
