@@ -48,10 +48,7 @@ class ProgressBoard:
     def advance(self, stage: Stage, count: int) -> None:
         """Add finished units to a stage."""
         with self._lock:
-            stage.counted += count
-            # Rows may be read more often than expected, such as those of a trial.
-            stage.done = stage.counted if stage.total is None else min(stage.counted, stage.total)
-            stage.changed = time.monotonic()
+            stage.advance(count, time.monotonic())
             if self._display is not None and stage.bar is not None:
                 self._display.update(stage.bar, completed=stage.done)
 
@@ -127,7 +124,8 @@ class ProgressBoard:
         parts = [s for s in stages if s.is_part]
         whole = [s for s in stages if not s.is_part]
         latest = [max(group, key=lambda s: s.changed) for group in (whole, parts) if group]
-        return "; ".join(stage.describe(now) for stage in latest or self._stages[-1:])
+        shown = latest or self._stages[-1:]
+        return "; ".join(s.describe(now, has_elapsed=s is shown[0]) for s in shown)
 
 
 BOARD = ProgressBoard()

@@ -23,6 +23,7 @@ class Stage:
         counted: Number of units as they were counted.
         start: Monotonic time of the start.
         changed: Monotonic time of the last progress.
+        longest_step: Most seconds between two changes.
         bar: Id of the bar in the display; None without one.
     """
 
@@ -36,17 +37,44 @@ class Stage:
     counted: int = 0
     start: float = field(default_factory=time.monotonic)
     changed: float = field(default_factory=time.monotonic)
+    longest_step: float = 0.0
     bar: Any = None
 
-    def describe(self, now: float) -> str:
-        """Progress in one line."""
+    def advance(self, count: int, now: float) -> None:
+        """Add finished units."""
+        self.counted += count
+        # Rows may be read more often than expected, such as those of a trial.
+        self.done = self.counted if self.total is None else min(self.counted, self.total)
+        self.longest_step = max(self.longest_step, now - self.changed)
+        self.changed = now
+
+    def describe(self, now: float, *, has_elapsed: bool = True) -> str:
+        """Progress in one line.
+
+        Args:
+            now: Monotonic time.
+            has_elapsed: Whether the seconds since the start are given where the time left is not.
+        """
         elapsed = now - self.start
         if self.is_background:
             step = f" ({STAGE_TIMER.current})" if STAGE_TIMER.current else ""
             return f"{self.name}: at work for {format_duration(elapsed)}{step}"
-        return f"{self.name}: {self.describe_counts(elapsed)}"
+        return f"{self.name}: {self.describe_counts(elapsed, has_elapsed=has_elapsed)}"
 
-    def describe_counts(self, elapsed: float) -> str:
+    def describe_counts(self, elapsed: float, *, has_elapsed: bool = True) -> str:
         """Units done, total, rate and time left."""
         most = "at most " if self.is_upper_bound else ""
-        return describe_progress(self.done, self.total, self.unit, elapsed, most)
+        running = self._estimate_running_units(elapsed)
+        text = describe_progress(self.done, self.total, self.unit, elapsed, most, running)
+        return text if has_elapsed else text.partition(" after ")[0]
+
+    def _estimate_running_units(self, elapsed: float) -> float:
+        """Units that the running step has done so far, at the rate of the earlier ones.
+
+        Units are counted when a step ends, such as all queries of a shard. Without this estimate
+        the time left would grow while a step runs.
+        """
+        until = self.changed - self.start
+        if not self.done or until <= 0:
+            return 0.0
+        return min(elapsed - until, self.longest_step) * self.done / until

@@ -4,7 +4,12 @@ MINUTE, HOUR = 60, 3600
 
 
 def describe_progress(
-    done: int, total: int | None, unit: str, elapsed: float, most: str = ""
+    done: int,
+    total: int | None,
+    unit: str,
+    elapsed: float,
+    most: str = "",
+    running: float = 0.0,
 ) -> str:
     """Describe the progress of a stage.
 
@@ -14,6 +19,7 @@ def describe_progress(
         unit: Name of the units, in the plural.
         elapsed: Seconds since the start.
         most: Words before the total and the time left, if the total is an upper bound.
+        running: Estimated number of units that the running step has done; they are not in `done`.
 
     Examples:
         >>> describe_progress(1610, 16640, "rows", 30)
@@ -22,15 +28,18 @@ def describe_progress(
         '0 of 5 trainings after 1 min 35 s'
         >>> describe_progress(3, None, "steps", 60)
         '3 steps, 3.0 steps/min after 1 min'
+        >>> describe_progress(256, 500, "queries", 180, running=128)  # within the second shard
+        '256 of 500 queries (51 %), 2.1 queries/s, 54 s left'
     """
     count = f"{done:,} {unit}" if total is None else f"{done:,} of {most}{total:,} {unit}"
     if not done or elapsed <= 0:
         return f"{count} after {format_duration(elapsed)}"
-    rate = format_rate(done / elapsed, unit)
-    if not total:
-        return f"{count}, {rate} after {format_duration(elapsed)}"
-    left = format_duration((total - done) * elapsed / done)
-    return f"{count} ({100 * done // total} %), {rate}, {most}{left} left"
+    count += f" ({100 * done // total} %)" if total else ""
+    rate = (done + running) / elapsed
+    left = (total - done - running) / rate if total else 0.0
+    if left <= 0:  # the total is unknown, or the last step takes longer than the others
+        return f"{count}, {format_rate(rate, unit)} after {format_duration(elapsed)}"
+    return f"{count}, {format_rate(rate, unit)}, {most}{format_duration(left)} left"
 
 
 def describe_end(done: int, unit: str, elapsed: float) -> str:

@@ -77,6 +77,48 @@ def test_a_part_is_shown_with_its_whole(board, capfd):
     assert lines[-1].startswith("queries: 100 queries in ")
 
 
+def test_a_part_does_not_repeat_the_time_of_its_whole(board, capfd):
+    with (
+        board.open(Stage("queries", 300, "queries")),
+        board.open(Stage("scores", None, "rows", is_part=True)) as part,
+    ):
+        board.advance(part, 7)
+        time.sleep(0.2)
+    line = capfd.readouterr().err.splitlines()[-2]
+    assert re.fullmatch(
+        r"queries: 0 of 300 queries after 0\.\d s; scores: 7 rows, [\d,.]+ rows/s", line
+    )
+
+
+def read_seconds_left(stage: Stage, now: float) -> int | None:
+    """Seconds left in the text of a stage; None if it names none."""
+    match = re.search(r"(?:(\d+) min ?)?(?:(\d+)(?:\.\d)? s)? left$", stage.describe(now))
+    return match and 60 * int(match[1] or 0) + int(match[2] or 0)
+
+
+def test_the_time_left_falls_with_the_clock_while_a_shard_runs():
+    stage = Stage("queries", 500, "queries", start=0.0, changed=0.0)
+    stage.advance(256, 160.0)
+    truth = 244 * 160 / 256
+    for now in (160, 190, 220, 250, 280, 310):
+        assert read_seconds_left(stage, now) == pytest.approx(truth - (now - 160), abs=1)
+        assert "1.6 queries/s" in stage.describe(now)
+    assert read_seconds_left(stage, 330) is None, "a time is left of a shard that is late"
+    stage.advance(244, 330.0)
+    assert stage.describe(330).startswith("queries: 500 of 500 queries (100 %), 1.5 queries/s")
+
+
+def test_the_time_left_counts_the_running_shards_of_all_workers():
+    stage = Stage("queries", 40, "queries", start=0.0, changed=0.0)
+    for worker in range(4):
+        stage.advance(1, 100.0 + 0.01 * worker)
+    assert [read_seconds_left(stage, now) for now in (101, 150, 200)] == [
+        pytest.approx(seconds, abs=1) for seconds in (899, 850, 800)
+    ]
+    # Of the shards that are late, no more than what a step took is thought to be done.
+    assert read_seconds_left(stage, 400) == pytest.approx((40 - 8) * 400 / 8, abs=2)
+
+
 def test_nothing_is_reported_after_the_last_stage(board, capfd):
     with board.open(Stage("solve", 1, "rows")):
         pass
