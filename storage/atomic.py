@@ -17,7 +17,11 @@ from pathlib import Path
 
 from storage import object_store as remote
 from storage.errors import StoreError
-from storage.temporary_paths import forget_temporary_path, new_temporary_path
+from storage.temporary_paths import (
+    forget_temporary_path,
+    install_temporary_paths,
+    new_temporary_path,
+)
 from storage.uri import is_remote
 
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -141,7 +145,8 @@ def _commit(
             make_folder(path.parent)
             writer(temp)
             fsync(temp)
-            installed = install(temp, path)
+            with install_temporary_paths():
+                installed = install(temp, path)
             fsync(path.parent)
     finally:
         with suppress(OSError):

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from storage.temporary_paths import new_temporary_path
+from storage.temporary_paths import (
+    forget_temporary_path,
+    install_temporary_paths,
+    new_temporary_path,
+)
 
 
 @contextmanager
@@ -22,7 +26,13 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         yield temp
     except BaseException:  # also when interrupted: a model may be large
         shutil.rmtree(temp, ignore_errors=True)
+        forget_temporary_path(temp)
         raise
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(temp, folder)
+    earlier = new_temporary_path(folder)
+    with install_temporary_paths():
+        if folder.exists():
+            os.rename(folder, earlier)
+        os.replace(temp, folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+    for path in (temp, earlier):
+        forget_temporary_path(path)

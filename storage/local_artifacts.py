@@ -21,6 +21,7 @@ from storage.listing import list_names
 from storage.paths import Layout
 from storage.run_record import sha256_file
 from storage.sealed import seal, unseal
+from storage.temporary_paths import forget_temporary_path, install_temporary_paths
 
 LISTING = "part.json"
 """Name of the file that lists an artifact's files with their sizes and SHA-256 digests."""
@@ -74,10 +75,12 @@ def write_local_artifact(
             temp.mkdir()
             writer(temp)
             _seal(temp)
-            _install(temp, folder)
+            with install_temporary_paths():
+                _install(temp, folder)
             fsync(folder.parent)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+        forget_temporary_path(temp)
     return folder
 
 
