@@ -8,6 +8,7 @@ from typing import Any
 
 from fastif import InputError
 from fastif.models.pretrained import quiet_loading
+from storage.atomic_folder import replace_folder
 from tasks.onboarding.model_folder import open_model
 from tasks.runtime.progress import print_line
 from tasks.study.fields import HUB
@@ -87,18 +88,15 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
         got = "nothing" if tokenizer is None else type(tokenizer).__name__
         remedy = "Give the tokenizer that the model was trained with."
         raise InputError("tokenizer", "a tokenizer of transformers", got, remedy)
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
     config = dict(vars(model.config))
-    try:
-        with quiet_loading():
-            model.save_pretrained(unfinished)
-    finally:
-        vars(model.config).clear()
-        vars(model.config).update(config)  # saving sets its type and architecture
-    tokenizer.save_pretrained(unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    with replace_folder(folder) as unfinished:
+        try:
+            with quiet_loading():
+                model.save_pretrained(unfinished)
+        finally:
+            vars(model.config).clear()
+            vars(model.config).update(config)  # saving sets its type and architecture
+        tokenizer.save_pretrained(unfinished)
     return str(folder)
 
 
