@@ -17,6 +17,7 @@ from pydantic import Field
 from flows.executor_config import AnyExecutorConfig, ThreadsConfig
 from flows.executors import Executor, start_executor
 from flows.flow_run_names import make_flow_run_name
+from flows.interrupted_run import crash_when_stopped
 from flows.prefect_hooks import notify_failure
 from flows.shard_scheduler import Deadline, ShardScheduler, UnfinishedError
 from storage import Shard, Store
@@ -67,6 +68,7 @@ Minutes = Annotated[float, Field(gt=0)]
     on_failure=[notify_failure],
     on_crashed=[notify_failure],
 )
+@crash_when_stopped
 @wrap_library_errors
 def audit(
     study: str,

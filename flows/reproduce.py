@@ -7,6 +7,7 @@ from typing import Literal
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.interrupted_run import crash_when_stopped
 from flows.prefect_hooks import notify_failure
 from tasks.experiments.result import RESULT, render_result_markdown
 from tasks.experiments.run import reproduce_experiment
@@ -19,6 +20,7 @@ from tasks.experiments.run import reproduce_experiment
     on_failure=[notify_failure],
     on_crashed=[notify_failure],
 )
+@crash_when_stopped
 def reproduce(
     name: str,
     scale: Literal["small", "full"] = "small",

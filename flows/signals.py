@@ -19,12 +19,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
-from flows.child_processes import end_children
+from flows.child_processes import POLL_SECONDS, end_children
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_SIGNAL_SECONDS = 0.2
 """Interval within which signals count as one: `timeout` sends each to a process and its group."""
 WRITE_SECONDS = 0.3
+LISTENER_SECONDS = 0.5
+"""Time that functions of `call_when_stopped` get."""
 SHOW_CURSOR = "\x1b[?25h"
 
 KEPT = {
@@ -38,6 +40,7 @@ KEPT = {
 DEFAULT_KEPT = "Nothing was left half written; repeat it with"
 
 Answer = Callable[[int], None]
+Listener = Callable[[str], None]
 
 
 class SignalWatcher:
@@ -103,7 +106,8 @@ class SignalWatcher:
         """Print what is kept and how to continue, end all children, and exit."""
         self._stopping.set()
         _restore_terminal(self._terminal)
-        _write_last_line(f"Stopped by {signal.Signals(number).name}. {self._describe_rest()}")
+        line = f"Stopped by {signal.Signals(number).name}. {self._describe_rest()}"
+        _write_last_line(line)
         start = time.monotonic()
 
         def is_repeated() -> bool:
@@ -111,6 +115,7 @@ class SignalWatcher:
             return is_new and time.monotonic() - start > SAME_SIGNAL_SECONDS
 
         with suppress(Exception):  # the process ends also if its children do not
+            _call_listeners(line, is_repeated)
             end_children(is_repeated)
             _remove_temporary_paths()
         os._exit(128 + number)
@@ -122,6 +127,20 @@ class SignalWatcher:
 
 
 _watcher: SignalWatcher | None = None
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def call_when_stopped(listener: Listener) -> Iterator[None]:
+    """Call a function with the last line if a signal ends the process in the block.
+
+    It runs in a thread of its own, and is left alone after half a second.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 @contextmanager
@@ -172,6 +191,15 @@ def intercept_first_signal(answer: Answer) -> Iterator[None]:
                 yield
     finally:
         restore()
+
+
+def _call_listeners(line: str, is_urgent: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LISTENER_SECONDS
+    threads = [threading.Thread(target=f, args=(line,), daemon=True) for f in _listeners]
+    for thread in threads:
+        thread.start()
+    while any(t.is_alive() for t in threads) and time.monotonic() < deadline and not is_urgent():
+        time.sleep(POLL_SECONDS)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

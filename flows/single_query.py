@@ -7,6 +7,7 @@ from prefect import flow
 from flows.executor_config import AnyExecutorConfig, ThreadsConfig
 from flows.executors import start_executor
 from flows.flow_run_names import make_flow_run_name
+from flows.interrupted_run import crash_when_stopped
 from flows.prefect_hooks import notify_failure
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
@@ -26,6 +27,7 @@ from tasks.runtime.foreign_errors import wrap_library_errors
     on_failure=[notify_failure],
     on_crashed=[notify_failure],
 )
+@crash_when_stopped
 @wrap_library_errors
 def urgent(
     study: str,
