@@ -28,7 +28,8 @@ def takes_study(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the study to a command with the parameter `study`, and report the errors of the command.
 
     The study is the last argument, or `--study`, or the environment variable, or study.toml here.
-    An optional name of a run before it is taken for the study if it is a file or ends in .toml.
+    An optional name of a run before it is taken for the study if it ends in .toml; also if it is a
+    file and nothing else names a study.
     """
     signature = inspect.signature(command)
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -51,7 +52,8 @@ def takes_study(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         with report_errors():
             if is_run_first:
-                values["run"], study = _tell_apart(values["run"], study)
+                has_other = study_option is not None or DEFAULT_STUDY.exists()
+                values["run"], study = _tell_apart(values["run"], study, has_other)
             source = context.get_parameter_source("study_option")
             is_typed = source is not None and source.name == "COMMANDLINE"
             chosen = _choose_study(study, study_option, is_typed)
@@ -68,15 +70,27 @@ def takes_study(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _tell_apart(first: str | None, second: Path | None) -> tuple[str | None, Path | None]:
-    """Tell the name of a run and the path of a study apart, in whichever order they are given."""
-    if first is None or not _is_study_path(Path(first)):
+def _tell_apart(
+    first: str | None, second: Path | None, has_other: bool
+) -> tuple[str | None, Path | None]:
+    """Tell the name of a run and the path of a study apart, in whichever order they are given.
+
+    Args:
+        first: First argument.
+        second: Second argument.
+        has_other: Whether an option, a variable or the default names a study.
+    """
+    if first is None or not _is_study(Path(first), second, has_other):
         return first, second
     return None if second is None else str(second), Path(first)
 
 
-def _is_study_path(path: Path) -> bool:
-    return path.suffix == ".toml" or path.is_file()
+def _is_study(first: Path, second: Path | None, has_other: bool) -> bool:
+    if first.suffix == ".toml":
+        return True
+    if second is not None:
+        has_other = second.suffix == ".toml" or second.is_file()
+    return first.is_file() and not has_other  # a file may have the name of a run
 
 
 def _choose_study(argument: Path | None, option: Path | None, is_typed: bool) -> Path | None:

@@ -1,5 +1,6 @@
 """Names of runs as they may be typed: in full, shortened, `latest` or `previous`."""
 
+from fastif import InputError
 from storage import Store, StoreError
 
 LATEST, PREVIOUS = "latest", "previous"
@@ -16,13 +17,21 @@ def resolve_run_name(store: Store, name: str) -> str:
             newest finished run), or `previous` (the finished run before it).
 
     Raises:
-        StoreError: No run or several runs have such a name.
+        StoreError: No run or several runs have such a name, as where one is called `latest`.
     """
     names = [run for runs in store.list_names() for run in runs]  # also of damaged runs
+    if name in (LATEST, PREVIOUS):
+        recent = _find_recent(store, name)
+        if name in names and name != recent:
+            raise StoreError(
+                f"run {name}",
+                expected="one run",
+                got=f"the run of that name, and {recent}",
+                remedy=f"Write {recent}, or {name[:-1]} for the run of that name.",
+            )
+        return recent
     if name in names:
         return name
-    if name in (LATEST, PREVIOUS):
-        return _find_recent(store, name)
     matches = [each for each in names if _is_short_for(name, each)]
     if len(matches) > 1:
         raise StoreError(
@@ -34,6 +43,17 @@ def resolve_run_name(store: Store, name: str) -> str:
     if matches:
         return matches[0]
     return store.read_record(name).run  # refused, with the names of all runs
+
+
+def check_new_run_name(name: str) -> None:
+    """Refuse a name that stands for other runs.
+
+    Raises:
+        InputError: The name is one of them.
+    """
+    if name in (LATEST, PREVIOUS):
+        stands_for = "the newest finished run" if name == LATEST else "the run before the latest"
+        raise InputError("--run", "a name of its own", f"{name}, {stands_for}", "Write another.")
 
 
 def _is_short_for(short: str, name: str) -> bool:

@@ -23,6 +23,7 @@ from tasks.run.rows_selection import (
     has_full_run,
     rows_digest,
 )
+from tasks.run.run_names import check_new_run_name
 from tasks.run.selections import BUDGET, ROWS
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study, check_has_audit
@@ -119,6 +120,8 @@ def plan_run(path: Path, run: str | None = None, budget: str | None = None) -> R
     """
     study = read_study(path)
     check_has_audit(study)
+    if run is not None and read_begun_shard_size(study, run) is None:
+        check_new_run_name(run)
     if budget is not None:
         limits = study.run.model_copy(update={"budget": budget})
         study = study.model_copy(update={"run": limits})

@@ -60,6 +60,25 @@ def test_report_tells_a_run_from_a_study(words, tmp_path, monkeypatch):
     assert "a.toml: 1 problem" in run("report", *words)[2]
 
 
+@pytest.mark.parametrize(
+    ("words", "default", "study"),
+    [
+        (["nightly"], "", "nightly"),
+        (["nightly"], "study.toml", "study.toml"),
+        (["nightly", "--study", "a.toml"], "", "a.toml"),
+        (["nightly", "a.toml"], "", "a.toml"),
+        (["nightly", "tiny-1"], "study.toml", "nightly"),
+    ],
+)
+def test_a_file_with_the_name_of_a_run_is_no_study_if_another_one_is_named(
+    words, default, study, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in filter(None, ("nightly", default)):
+        Path(name).write_text("name = 1\n")
+    assert f"Refused. {study}: " in run("report", *words)[2]
+
+
 def test_the_next_command_is_quoted_and_never_wrapped(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(out, "_width", 40)

@@ -3,8 +3,10 @@
 import handmade_runs
 import pytest
 
+from fastif import InputError
 from storage import StoreError
 from tasks.run.run_names import resolve_run_name
+from tasks.run.spec import plan_run
 
 NAMES = ("by-hand-aa11", "by-hand-ab22", "latest-of-all", "weekly")
 
@@ -58,3 +60,23 @@ def test_there_is_no_run_before_the_only_finished_one(tmp_path):
     assert resolve_run_name(store, "latest") == "single"
     with pytest.raises(StoreError, match="1 finished of 1 runs"):
         resolve_run_name(store, "previous")
+
+
+def test_latest_is_refused_where_an_older_run_is_called_so(tmp_path):
+    store = handmade_runs.open_store(tmp_path)
+    rows = [handmade_runs.Row("row", "text")]
+    handmade_runs.write_run(store, "latest", rows, rows)
+    assert resolve_run_name(store, "latest") == "latest"
+    handmade_runs.write_run(store, "night-b", rows, rows)
+    assert resolve_run_name(store, "previous") == "latest"
+    with pytest.raises(StoreError, match="the run of that name, and night-b"):
+        resolve_run_name(store, "latest")
+    assert resolve_run_name(store, "lates") == "latest"
+
+
+@pytest.mark.parametrize("name", ["latest", "previous"])
+def test_a_new_run_has_no_name_that_stands_for_others(world, name):
+    study = world / "study.toml"
+    with pytest.raises(InputError, match=f"--run: .*{name}, the"):
+        plan_run(study, name)
+    assert plan_run(study, f"{name}-1").record.run == f"{name}-1"
