@@ -24,7 +24,6 @@ if typing.TYPE_CHECKING:
         ExhaustiveSearch,
         NearestNeighbors,
         SketchSearch,
-        UnionSearch,
         compute_embeddings,
     )
     from fastif.curvature import Ekfac, GaussNewton, Hessian
@@ -72,7 +71,6 @@ __all__ = [
     "TextExamples",
     "TrainingConfig",
     "TransformerObjective",
-    "UnionSearch",
     "all_ids",
     "audit",
     "compute_embeddings",

@@ -6,7 +6,7 @@ from pretended_device import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif
-from fastif.candidates import GradientSketcher, Search, compute_train_sketches
+from fastif.candidates import GradientSketcher, Search, UnionSearch, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.models.prefix_cache import PrefixCache
 from fastif.solvers import Solver
@@ -75,7 +75,7 @@ class World:
         near = fastif.CandidateIndex.build(
             fastif.compute_embeddings(self.objective, self.train, train_ids)
         )
-        return fastif.UnionSearch((sketched, fastif.NearestNeighbors(near, 3)))
+        return UnionSearch((sketched, fastif.NearestNeighbors(near, 3)))
 
 
 def assert_same(actual: fastif.Attribution, expected: fastif.Attribution) -> None:
