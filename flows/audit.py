@@ -24,10 +24,8 @@ from storage import Shard, Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
-from tasks.audit.measure_agreement import measure_agreement
-from tasks.audit.prepare import build_index, describe_train, factor_curvature
-from tasks.audit.select_damping import choose_damping
-from tasks.audit.select_k import choose_candidates
+from tasks.audit.in_process import PREPARATIONS
+from tasks.audit.prepare import describe_train
 from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.open_run import settle_plan
@@ -44,15 +42,6 @@ from tasks.runtime.progress import print_line, progress_bar
 from tasks.runtime.shard_error import make_shard_error
 from tasks.runtime.stage_timer import time_stage
 from tasks.study.study import Study
-
-PREPARATIONS = (
-    ("damping", choose_damping),
-    ("index", build_index),
-    ("curvature", factor_curvature),
-    ("agreement", measure_agreement),
-    ("recall", choose_candidates),
-)
-"""Tasks before the first shard, in order, by the name of their stage in the forecast."""
 
 PROGRESS = "influence-audit-progress"
 UPDATE_SECONDS = 5.0

@@ -14,6 +14,7 @@ from tasks.notebook.models import GivenModel, read_trainer, save_model
 from tasks.notebook.result import AuditResult
 from tasks.notebook.study_settings import override_settings
 from tasks.notebook.tables import GivenTable, write_table
+from tasks.notebook.torch_defaults import use_torch_defaults
 from tasks.onboarding.choose_columns import Wishes
 from tasks.onboarding.describe import describe_proposal, list_warnings
 from tasks.onboarding.propose import Proposal, Request, propose_study
@@ -71,6 +72,7 @@ class Choices:
         return {key: value for key, value in keys.items() if value is not None}
 
 
+@use_torch_defaults()
 @wrap_library_errors
 def audit(
     model: Any,

@@ -14,9 +14,7 @@ from command_line import contents
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import fastif
-from flows import audit as flow
 from storage import StoreError
-from tasks.audit import in_process
 from tasks.notebook.audit import HEAD
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
@@ -179,8 +177,19 @@ def test_a_study_file_takes_no_other_argument(session):
         fastif.audit(session[1].study, damping=0.1)
 
 
-def test_the_steps_are_those_of_the_flow():
-    assert in_process.PREPARATIONS == flow.PREPARATIONS
+def test_defaults_of_the_session_neither_change_the_scores_nor_are_changed(session, tmp_path):
+    _, result, arguments, _ = session
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode():
+            other = fastif.audit(*arguments, folder=tmp_path / "session", damping=0.01)
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_default_device() == torch.device("meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert_same_scores((result.store, result.run), (other.store, other.run))
 
 
 def test_no_usage_data_are_sent_by_an_import_of_prefect():

@@ -1,0 +1,21 @@
+"""Defaults of torch during an audit, whatever the session has set."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+
+@contextmanager
+def use_torch_defaults() -> Iterator[None]:
+    """Context manager with float32 on the CPU as the defaults, and gradients; restored at the end.
+
+    An audit converts weights to float32, and names the device of every tensor that is elsewhere.
+    """
+    dtype, is_elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.device("cpu") if is_elsewhere else nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
