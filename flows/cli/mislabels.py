@@ -49,13 +49,12 @@ def mislabels(
     are cached: a later detection encodes new texts only.
     """
     with report_errors():
-        from tasks.data.inputs import read_inputs
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
         from tasks.mislabels.results import read_result, with_groups
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
-        from tasks.terminal.mislabels import render_mislabels
+        from tasks.terminal.mislabels import render_mislabels, suggest_step
 
         plan = read_detection_plan(study)
         warning = warn_encoder(plan.inputs.study)
@@ -72,12 +71,12 @@ def mislabels(
         # The plain function of the task: a single local step needs no Prefect server.
         digest = detect_mislabels.fn(str(study.resolve()))
         result = read_result(open_existing_store(load_study(study)), digest)
-        out.print(render_mislabels(with_groups(result, read_inputs(study)), shown))
+        out.print(render_mislabels(with_groups(result, plan.inputs), shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
             out.print(render_comparison(compare_cleaning(study, result, validate)))
-        print_next("review", "export", "--out", "review.csv", study=study)
+        print_next(*suggest_step(result), study=study)
 
 
 @review.command()
@@ -87,7 +86,11 @@ def export(
     study: Path = DEFAULT_STUDY,
     budget: Annotated[
         int | None,
-        typer.Option(min=1, help="Maximum number of rows; [mislabels] budget by default."),
+        typer.Option(
+            min=1,
+            help="Number of rows, certain ones included; by default up to [mislabels] budget rows "
+            "with a probability of 0.01 or more.",
+        ),
     ] = None,
     random: Annotated[
         int | None,

@@ -61,8 +61,8 @@ def export_review(
         random: Size of a random audit sample; None exports the most suspicious rows.
 
     Raises:
-        InputError: The file exists, has an unknown suffix, or is in the store; or no row is
-            doubtful.
+        InputError: The file exists, has an unknown suffix, or is in the store; every row is
+            annotated; or no row is doubtful.
         StoreError: The store has no detection of the current training rows.
     """
     inputs = read_inputs(study)
@@ -72,6 +72,7 @@ def export_review(
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if random:
         sample = select_sample(result, random, annotations)
+        _check_unreviewed(sample.rows)
         frame = make_sample_frame(sample)
         rows = write_review(
             frame, path, lambda: write_sample(store, sample.population, sample.rows)
@@ -79,6 +80,7 @@ def export_review(
         return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
     frame = make_review_frame(result, limit, annotations)
+    _check_unreviewed(frame)
     doubtful = frame if budget else select_doubtful(frame)
     if doubtful.is_empty():
         raise InputError(
@@ -88,6 +90,16 @@ def export_review(
             f"Nothing needs a review. `fastif review export --random {RANDOM_ROWS}` checks this.",
         )
     return ReviewExport(write_review(doubtful, path), len(frame) - len(doubtful))
+
+
+def _check_unreviewed(rows: pl.DataFrame) -> None:
+    if rows.is_empty():
+        raise InputError(
+            "rows to review",
+            "a row without an annotation",
+            "annotations of every row",
+            "Nothing is left to review. `fastif mislabels` uses the annotations.",
+        )
 
 
 def select_doubtful(rows: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from fastif.mislabels.random_audit import MIN_AUDITED
 from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.label_count import is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import MIN_PROBABILITY, select_doubtful
+from tasks.mislabels.review_export import MIN_PROBABILITY, RANDOM_ROWS, select_doubtful
 from tasks.results.group_names import ALL, format_group_value
 from tasks.terminal.mislabel_groups import make_group_panels
 
@@ -49,6 +49,20 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
         Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
     ]
     return Group(*body)
+
+
+def suggest_step(result: MislabelResult) -> tuple[str, ...]:
+    """Suggest the command that follows a detection: a review of rows, or its table.
+
+    Args:
+        result: Mislabel detection with the annotations of the store.
+    """
+    unreviewed = result.table.filter(pl.col("reviewed").is_null())
+    if unreviewed.is_empty():
+        return ("export", "mislabels", "--out", "mislabels.csv")
+    if select_doubtful(unreviewed).is_empty():
+        return ("review", "export", "--random", f"{RANDOM_ROWS}", "--out", "random.csv")
+    return ("review", "export", "--out", "review.csv")
 
 
 def warn_mislabels(result: MislabelResult) -> Iterator[str]:

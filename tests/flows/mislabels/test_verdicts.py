@@ -7,9 +7,12 @@ import tiny
 from command_line import invoke as run
 from noisy_study import BASE, WRONG, fill_in, run_search, select_flipped
 
+from tasks.data.inputs import read_inputs
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.detection_plan import read_detection_plan
 from tasks.mislabels.label_words import NONE
+from tasks.mislabels.results import read_current_result
+from tasks.mislabels.stored_samples import read_samples
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
@@ -34,6 +37,45 @@ def test_annotations_train_the_next_detection(searched, tmp_path):
     again = tmp_path / "again.csv"
     run("review", "export", "--study", searched, "--out", again, "--budget", "20")
     assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
+
+
+def test_a_later_night_exports_nothing_where_nothing_is_left(searched, tmp_path):
+    """First without suspicious rows, then without unreviewed ones; no file, sample or advice."""
+    store = open_existing_store(load_study(searched))
+    labels = read_current_result(store, read_inputs(searched)).table
+    right = {f"row-{i}": tiny.LABELS[i % 2 == 0] for i in range(len(labels))}
+
+    def annotate(name, *options):
+        out = tmp_path / name
+        done = run("review", "export", "--study", searched, "--out", out, *options)
+        assert done.exit_code == 0, done.output
+        rows = fill_in(out, lambda row: right[row["id"]])
+        assert run("review", "import", out, "--study", searched).exit_code == 0
+        return {row["id"] for row in rows}
+
+    first = annotate("first.csv")
+    assert {f"row-{i}" for i in range(WRONG)} <= first
+    assert len(first) < 20
+    out = tmp_path / "second.csv"
+    for search in (lambda _: None, run_search):  # before and after the next detection
+        search(searched)
+        done = run("review", "export", "--study", searched, "--out", out)
+        assert done.exit_code == 2
+        assert "--random 100" in done.output
+        assert not out.exists()
+    assert "review export --random 100 --out" in run("mislabels", searched).output
+    rest = annotate("rest.csv", "--budget", "1000")
+    assert not rest & first
+    for search in (lambda _: None, run_search):
+        search(searched)
+        for options in ((), ("--budget", "5"), ("--random", "5")):
+            done = run("review", "export", "--study", searched, "--out", out, *options)
+            assert done.exit_code == 2, options
+            assert "got annotations of every row" in " ".join(done.output.split())
+            assert "--random" not in done.output
+            assert not out.exists()
+    assert not read_samples(store)
+    assert "export mislabels --out" in run("mislabels", searched).output
 
 
 def test_near_duplicates_are_one_decision(noisy, tmp_path):
