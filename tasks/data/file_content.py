@@ -33,12 +33,14 @@ class FileContent:
         path: Path of the file.
         name: Name of the file without the ending of its compression; of a zip archive, the name
             of its only member.
+        head: First `HEAD_BYTES` bytes of the content.
         data: Decompressed content; None if the file is not compressed.
         compression: Name of the compression; empty if there is none.
     """
 
     path: Path
     name: str
+    head: bytes
     data: bytes | None = None
     compression: str = ""
 
@@ -47,23 +49,26 @@ class FileContent:
         """Ending of the name in lower case, such as `.csv`."""
         return Path(self.name).suffix.lower()
 
-    def open(self) -> BinaryIO:
-        """Open the content for reading."""
-        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+    @property
+    def is_short(self) -> bool:
+        """Whether the head is the whole content."""
+        return len(self.head) < HEAD_BYTES
 
     @property
     def source(self) -> Path | io.BytesIO:
-        """Path or buffer, as readers of tables accept them."""
-        return self.path if self.data is None else io.BytesIO(self.data)
+        """Path or buffer, as readers of tables accept them; a short file is not opened again."""
+        data = self.head if self.data is None and self.is_short else self.data
+        return self.path if data is None else io.BytesIO(data)
+
+    def open(self) -> BinaryIO:
+        """Open the content for reading."""
+        source = self.source
+        return source.open("rb") if isinstance(source, Path) else source
 
     def read(self) -> bytes:
         """Read the whole content."""
-        return self.path.read_bytes() if self.data is None else self.data
-
-    def read_head(self) -> bytes:
-        """Read the first bytes of the content."""
         with self.open() as file:
-            return file.read(HEAD_BYTES)
+            return file.read()
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -103,12 +108,12 @@ def open_content(path: Path, limit: int | None = None) -> FileContent:
     limit = limit or count_memory_bytes() // MEMORY_PARTS
     name, _ = split_suffix(path.name)
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(HEAD_BYTES)
     is_archive = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
     if Path(name).suffix.lower() in WORKBOOK_SUFFIXES:
         if is_archive:
             _check_workbook(path, limit)
-        return FileContent(path, path.name)  # a workbook is a zip archive itself
+        return FileContent(path, path.name, head)  # a workbook is a zip archive itself
     if is_archive:
         return _open_archive(path, limit)
     for compression, (magic, open_stream) in _COMPRESSIONS.items():
@@ -119,8 +124,8 @@ def open_content(path: Path, limit: int | None = None) -> FileContent:
             except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise ValueError(f"damaged {compression} compression: {reason}") from None
-            return FileContent(path, name, data, compression)
-    return FileContent(path, name)
+            return FileContent(path, name, data[:HEAD_BYTES], data, compression)
+    return FileContent(path, name, head)
 
 
 def _check_workbook(path: Path, limit: int) -> None:
@@ -143,7 +148,7 @@ def _open_archive(path: Path, limit: int) -> FileContent:
                 raise ValueError("a zip archive with a password")
             with archive.open(members[0]) as stream:
                 data = _read_limited(stream, limit)
-            return FileContent(path, members[0].filename, data, "zip")
+            return FileContent(path, members[0].filename, data[:HEAD_BYTES], data, "zip")
     except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
         raise ValueError(f"a damaged zip archive: {error}") from None
 

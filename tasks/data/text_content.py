@@ -55,10 +55,9 @@ def read_text(content: FileContent, encoding: str | None) -> TextContent:
     """
     is_utf_8 = _is_utf_8(content)
     if is_utf_8 and (encoding is None or codecs.lookup(encoding).name in (UTF_8, "utf-8-sig")):
-        head = content.read_head()
         # The last character may be cut.
-        text = head.decode("utf-8", "ignore").removeprefix("\ufeff")
-        return TextContent(content.source, text, len(head) < HEAD_BYTES)
+        text = content.head.decode("utf-8", "ignore").removeprefix("\ufeff")
+        return TextContent(content.source, text, content.is_short)
     data = content.read()
     name = encoding or detect_encoding(data)
     text = decode_text(data, name)
@@ -80,4 +79,4 @@ def _is_utf_8(content: FileContent) -> bool:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
-    return not detect_wide(content.read_head()[:WIDE_HEAD_BYTES])
+    return not detect_wide(content.head[:WIDE_HEAD_BYTES])

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tasks.data.file_content import HEAD_BYTES
 from tests.tasks.data.table_files import (
     FORMATS,
     LABELS,
@@ -135,12 +136,17 @@ def test_a_blank_line_of_a_csv_is_counted_but_no_row(tmp_path):
     assert read(make_source("rows.csv"), tmp_path).ids == ["1", "3", "4"]
 
 
-def test_names_that_look_like_patterns(tmp_path):
-    for suffix in FORMATS:
-        folder = tmp_path / "run=1"
-        folder.mkdir(exist_ok=True)
-        save_table(folder, suffix, ROWS, "a[1]*")
-        assert len(read(make_source(f"run=1/a[1]*.{suffix}"), tmp_path)) == 4
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_names_that_look_like_patterns(tmp_path, suffix):
+    """A short file is read from memory, a longer one by its name."""
+    folder = tmp_path / "run=1"
+    folder.mkdir()
+    long = ROWS | {"text": [os.urandom(HEAD_BYTES // 4).hex() for _ in ROWS["text"]]}
+    for columns in (ROWS, long):
+        save_table(folder, suffix, columns, "a[1]*")
+        is_long = (folder / f"a[1]*.{suffix}").stat().st_size > HEAD_BYTES
+        assert is_long == (columns is long)
+        assert read(make_source(f"run=1/a[1]*.{suffix}"), tmp_path).texts == columns["text"]
 
 
 def test_reading_a_table_needs_no_torch():
