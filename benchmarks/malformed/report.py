@@ -43,7 +43,11 @@ def build_pages(result: dict) -> list[ResultPage]:
             headline=headline,
             tables=[_count_by_kind(before, after), *_list_answers(before, after)],
             measured=bullets(
-                "Command: `python -m benchmarks.malformed after`; `before` is commit f967260.",
+                "Command: `python -m benchmarks.malformed after`. `before` is commit f967260 with "
+                "this version's `benchmarks/malformed` in it, and there `python -m "
+                "benchmarks.malformed before`. Each side tried all inputs once, in one run.",
+                "Inputs and expectations were written with answers of `before` in view: the "
+                "numbers count these inputs, and estimate no rate among others.",
                 "Right: the expected exit code (2 for a refusal); place and cause are named, and "
                 "the remedy where it was wrong once; no traceback, no control character; no file "
                 "changed by a refusal.",
