@@ -188,7 +188,7 @@ def _from_pretrained(
             damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
     if kind == "model" and folder.is_dir():
-        check_weight_types(folder)
+        check_weight_types(folder, [name for name, _ in loaded[0].named_parameters()])
         loaded[0].saved_dtypes = saved_dtypes(folder)
     return loaded
 

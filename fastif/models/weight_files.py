@@ -1,7 +1,7 @@
 """Files of a saved model that cannot be read, and the remedy for each kind of damage."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,23 +115,32 @@ def saved_dtypes(folder: Path) -> tuple[torch.dtype, ...]:
     return tuple(dtype for name, dtype in FLOATS.items() if name in types)
 
 
-def check_weight_types(folder: Path) -> None:
+def check_weight_types(folder: Path, parameters: Collection[str]) -> None:
     """Refuse weights that are not floating-point numbers of 16 bits or more.
 
     Whole numbers and numbers of 8 bits need scales that a quantisation saved elsewhere; read as
-    they are, they would give another model.
+    they are, they would give another model. Buffers, such as positions and masks, may be whole.
+
+    Args:
+        folder: Folder of a saved model.
+        parameters: Names of the model's parameters.
 
     Raises:
-        InputError: A weight has such a type.
+        InputError: A parameter was saved in such a type.
     """
     for name, kind in _read_weight_types(folder).items():
-        if kind not in FLOATS and name.rpartition(".")[2] in ("weight", "bias"):
+        if kind not in FLOATS and any(_is_saved_as(p, name) for p in parameters):
             raise InputError(
                 f"model {folder}",
                 "weights of 16, 32 or 64 bits",
                 f"{name} of type {kind}",
                 "It is quantised: use the model as it was before, or save it dequantised.",
             )
+
+
+def _is_saved_as(parameter: str, name: str) -> bool:
+    """Whether names are equal, but for the prefix of the base model that either may have."""
+    return f".{parameter}".endswith(f".{name}") or f".{name}".endswith(f".{parameter}")
 
 
 def _list_weight_files(folder: Path) -> list[Path]:

@@ -4,7 +4,13 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+)
 
 from fastif import InputError, load_model
 from fastif.models.weight_files import (
@@ -93,17 +99,48 @@ def test_an_unknown_family_is_refused_by_its_name(folder):
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
-def test_quantised_weights_are_refused(folder, dtype):
+@pytest.mark.parametrize("parameter", ["a.weight", "base.a.weight", "weight"])
+def test_quantised_weights_are_refused(folder, dtype, parameter):
+    """The names in the file may lack the prefix of the base model, or have it in excess."""
     tensors = {"a.weight": torch.zeros(4).to(dtype), "a.position_ids": torch.arange(4)}
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(InputError, match=r"a\.weight of type .*quantised"):
-        check_weight_types(folder)
+        check_weight_types(folder, [parameter])
+
+
+def test_quantised_weights_of_any_name_are_refused(tmp_path):
+    config = XLNetConfig(vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=16)
+    XLNetForSequenceClassification(config).save_pretrained(tmp_path)
+    load_model(tmp_path)
+    name = "transformer.layer.0.rel_attn.q"  # neither a weight nor a bias
+    replace_tensor(tmp_path, name, lambda saved: (100 * saved).to(torch.int8))
+    with pytest.raises(InputError, match=rf"{name} of type I8.*quantised"):
+        load_model(tmp_path)
+
+
+def test_the_mask_of_an_older_gpt2_is_no_weight(tmp_path):
+    """It was saved as bytes under the name of a bias, and is computed now."""
+    config = GPT2Config(
+        vocab_size=50, n_positions=16, n_embd=16, n_layer=1, n_head=2, pad_token_id=0
+    )
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    mask = torch.ones(1, 1, 16, 16).tril().to(torch.uint8)
+    replace_tensor(tmp_path, "transformer.h.0.attn.bias", lambda _: mask)
+    assert load_model(tmp_path).saved_dtypes == (torch.float32,)
+
+
+def replace_tensor(folder, name, change):
+    """Write a tensor of a saved model anew; one that it lacks is None before."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors[name] = change(tensors.get(name))
+    save_file(tensors, path, {"format": "pt"})
 
 
 def test_other_files_next_to_the_weights_are_not_read(folder):
     save_file({"a.weight": torch.zeros(4).to(torch.int8)}, folder / "model_int8.safetensors")
     (folder / "cut.safetensors").write_bytes(b"")
-    check_weight_types(folder)
+    check_weight_types(folder, ["a.weight"])
     assert find_damaged_file(folder) is None
     assert saved_dtypes(folder) == (torch.float32,)
 
@@ -111,5 +148,5 @@ def test_other_files_next_to_the_weights_are_not_read(folder):
 def test_whole_numbers_that_are_no_weights_are_allowed(folder):
     tensors = {"a.weight": torch.zeros(4).half(), "a.position_ids": torch.arange(4)}
     save_file(tensors, folder / "model.safetensors")
-    check_weight_types(folder)
+    check_weight_types(folder, ["a.weight"])
     assert saved_dtypes(folder) == (torch.float16,)
