@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 from scipy.stats import hypergeom
 
+from tasks.mislabels.doubtful_rows import MIN_PROBABILITY
+
 PREFIX = "group_"
 """Prefix of group columns in tables."""
 MAX_VALUES = 50
@@ -79,17 +81,19 @@ def list_group_columns(table: pl.DataFrame) -> list[str]:
 def count_by_group(table: pl.DataFrame, budget: int) -> Iterator[GroupCounts]:
     """Count the most suspicious labels by every group column of a mislabel table.
 
-    Reviewed rows are left out. Counted are the first `budget` rows of the ranking, and at most a
-    tenth of a table with more than 100 rows.
+    Reviewed rows are left out. Counted are the first `budget` rows of the ranking, at most a tenth
+    of a table with more than 100 rows, and only rows with a probability of `MIN_PROBABILITY` or
+    more: nothing if no label is suspicious.
 
     Args:
         table: Mislabel table with group columns, see `add_group_columns`.
         budget: Number of rows that people review.
     """
     ranked = table.filter(pl.col("reviewed").is_null()).sort("rank")
-    window = min(budget, max(MIN_SUSPICIOUS, len(ranked) // 10), len(ranked))
+    suspicious = ranked.filter(pl.col("probability") >= MIN_PROBABILITY)
+    window = min(budget, max(MIN_SUSPICIOUS, len(ranked) // 10), len(suspicious))
     first = ranked.with_columns(first=pl.int_range(pl.len()) < window)
-    for column in list_group_columns(table):
+    for column in list_group_columns(table) if window else ():
         yield _count_values(first, column, window)
 
 

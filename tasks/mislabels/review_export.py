@@ -15,6 +15,7 @@ from tasks.data.csv_escape import escape_formulas
 from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.group_counts import list_group_columns
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
@@ -25,8 +26,6 @@ from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
 COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
-MIN_PROBABILITY = 0.01
-"""Least probability of a wrong label of a row that is shown, or exported without `--budget`."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,6 @@ def _check_unreviewed(rows: pl.DataFrame) -> None:
             "annotations of every row",
             "Nothing is left to review. `fastif mislabels` uses the annotations.",
         )
-
-
-def select_doubtful(rows: pl.DataFrame) -> pl.DataFrame:
-    """Select rows with a probability of `MIN_PROBABILITY` or more, or without one."""
-    probability = pl.col("probability")
-    return rows.filter(probability.is_null() | (probability >= MIN_PROBABILITY))
 
 
 def make_review_frame(

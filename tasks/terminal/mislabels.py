@@ -11,9 +11,10 @@ from rich.text import Text
 
 from fastif.mislabels.random_audit import MIN_AUDITED
 from storage.mislabel_schemas import LABEL_SCORES
+from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.label_count import is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
-from tasks.mislabels.review_export import MIN_PROBABILITY, RANDOM_ROWS, select_doubtful
+from tasks.mislabels.review_export import RANDOM_ROWS
 from tasks.results.group_names import ALL, format_group_value
 from tasks.terminal.mislabel_groups import make_group_panels
 

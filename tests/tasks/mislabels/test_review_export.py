@@ -5,8 +5,8 @@ import pytest
 from command_line import invoke as run
 
 from tasks.data.inputs import read_inputs
+from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.results import read_current_result
-from tasks.mislabels.review_export import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.stored_samples import read_samples
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
