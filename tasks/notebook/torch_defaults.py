@@ -1,4 +1,4 @@
-"""Defaults of torch during an audit, whatever the session has set."""
+"""Defaults of torch during an audit, regardless of those of the session."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -80,7 +80,7 @@ def test_an_audit_with_a_configured_server(made, tmp_path, server_environment):
 def test_a_signal_before_the_first_shard_crashes_the_run_on_the_server(
     made, tmp_path, server_environment
 ):
-    """Also the webhook hears of it, as of every run that crashes."""
+    """The webhook gets it too, like any crash of a run."""
     world, alerts = tiny.copy(made, tmp_path / "world"), []
 
     class Webhook(BaseHTTPRequestHandler):

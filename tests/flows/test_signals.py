@@ -114,7 +114,7 @@ def test_a_signal_that_is_sent_twice_at_once_is_one_request(tmp_path):
     assert process.wait(30) == 7, "it was not left to finish"
 
 
-def test_what_is_to_be_told_is_told_before_the_end_but_never_delays_it(tmp_path):
+def test_notices_are_sent_before_the_end_but_never_delay_it(tmp_path):
     code = """
 import pathlib, threading, time
 from flows.signals import answer_signals, call_when_stopped
@@ -122,14 +122,14 @@ from flows.signals import answer_signals, call_when_stopped
 def fail(line):
     raise ValueError
 
-def tell(line):
-    pathlib.Path("told").write_text(line)
+def send(line):
+    pathlib.Path("notice").write_text(line)
 
 with answer_signals(["audit"]):
     with call_when_stopped(lambda line: pathlib.Path("over").touch()):
         pass
     with call_when_stopped(fail), call_when_stopped(lambda line: time.sleep(60)):
-        with call_when_stopped(tell):
+        with call_when_stopped(send):
             print("ready", flush=True)
             threading.Event().wait()
 """
@@ -140,7 +140,7 @@ with answer_signals(["audit"]):
     _, line = process.communicate(timeout=30)
     assert time.monotonic() - begun < ANSWER_SECONDS
     assert line.startswith("Stopped by SIGTERM. Committed shards")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"told": line.strip()}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notice": line.strip()}
 
 
 def test_a_forked_child_does_not_answer_for_its_parent(tmp_path):

@@ -13,7 +13,7 @@ from tasks.run.spec import plan_run
 
 ROWS = 8
 PASS = tiny.TRAIN + 2 * ROWS
-"""Gradients of one pass over all rows: theirs, and two of each row of the sample."""
+"""Gradients of one pass over all rows, and two of each row of the sample."""
 
 
 @pytest.fixture
