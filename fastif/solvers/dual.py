@@ -31,7 +31,7 @@ from fastif.solvers.gram import (
     make_shifted_inverse,
 )
 from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
-from fastif.solvers.settings import DualSettings
+from fastif.solvers.settings import MEGABYTE, DualSettings
 from fastif.solvers.solver import (
     Factor,
     ScoreFn,
@@ -43,7 +43,6 @@ from fastif.solvers.solver import (
     solve_finite_rows,
 )
 
-MEGABYTE = 10**6
 TARGET_RESIDUAL = 1e-3
 """Relative residual to which a low-rank solution is refined by conjugate gradients."""
 
@@ -193,10 +192,10 @@ class Dual(DualSettings, Solver):
 
     def _check_size(self, count: int, columns: int) -> None:
         rows, max_numbers = count * columns, self.memory_mb * MEGABYTE // 8
-        if rows * min(rows, self.rank or rows) <= max_numbers:
+        needed = self.count_megabytes(rows)
+        if needed <= self.memory_mb:
             return
         max_rows = math.isqrt(max_numbers) if self.rank is None else max_numbers // self.rank
-        needed = -(-8 * rows * min(rows, self.rank or rows) // MEGABYTE)
         raise InputError(
             "solver dual",
             f"at most {max_rows} rows of the GGN factor, examples of the curvature x "

@@ -1,12 +1,14 @@
 """Hyper-parameters of the solvers: the records of a study, without the algorithms and torch."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 from fastif.errors import InputError
 from fastif.solvers.check_positive import check_positive
 
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
+
+MEGABYTE = 10**6
 
 PRESETS: dict[str, dict[str, object]] = {
     "fastif": {"depth": 1000, "repeats": 1, "batch": 1, "scale": 1e4, "preconditioner": "none"}
@@ -49,6 +51,10 @@ class DualSettings(SolverSettings):
 
     def __post_init__(self) -> None:
         check_positive(self)
+
+    def count_megabytes(self, rows: int) -> int:
+        """Return the memory of the Gram matrix of so many factor rows, or of its columns, in MB."""
+        return -(-8 * rows * min(rows, self.rank or rows) // MEGABYTE)
 
 
 @dataclass(frozen=True)
@@ -131,3 +137,18 @@ class DirectSettings(SolverSettings):
     requires_damping: ClassVar[bool] = False
 
     kind: Literal["direct"] = "direct"
+
+
+def reset_sizes(settings: SolverSettings) -> SolverSettings:
+    """Return the settings with the default of every field that changes only speed and memory.
+
+    Examples:
+        >>> reset_sizes(DualSettings(block_rows=7, rank=9))
+        DualSettings(block_rows=128, rank=9, memory_mb=3200, kind='dual')
+    """
+    sizes = {
+        item.name: item.default
+        for item in fields(settings)  # type: ignore[arg-type]
+        if not item.metadata.get("changes_answers", True)
+    }
+    return replace(settings, **sizes)  # type: ignore[type-var]

@@ -1,7 +1,10 @@
 """Rule for the number of curvature rows of a study that leaves it open."""
 
+import math
 from dataclasses import replace
 
+from fastif.solvers.build import build_solver
+from fastif.solvers.settings import DualSettings, reset_sizes
 from tasks.planning.workload import make_solver_problem
 from tasks.run.context import RunContext
 from tasks.run.rows_selection import RowsSelection
@@ -10,23 +13,28 @@ from tasks.study.durations import format_duration
 LIMIT_SECONDS = 240.0
 """Largest nominal time of the factor and of all solves with the selected rows."""
 MIN_ROWS = 256
-"""Least number of sampled rows, at any cost."""
+"""Least number of sampled rows, whatever the time."""
 NOMINAL_FLOPS = {"cpu": 5e10, "cuda": 5e12}
 """Floating-point operations a second: of two idle cores, and of a GPU.
 
-Nominal and not measured, so that load and machine do not change the selection.
+Nominal and not measured, so that load and sizes do not change the selection; it differs between
+CPUs and GPUs.
 """
+DEVICE_NAMES = {"cpu": "two idle cores", "cuda": "a GPU"}
+NOMINAL_BATCH, NOMINAL_SHARD = 32, 64
+"""Batch and shard size of the estimate: those of `[run]` change speed and memory only."""
 FLOPS_PER_TOKEN = 4
 """Operations of a per-example gradient, by token and attributed parameter, at the rate of a
 product."""
 
 
 def select_rows(context: RunContext) -> RowsSelection:
-    """Select all rows, or the largest power of two of them, within the nominal time limit.
+    """Select all rows, or the largest power of two of them, within nominal time and memory.
 
     Only the exact dual solver is restricted, since the time and memory of its Gram matrix grow
     quadratically with the rows; a leverage correction that is set needs all rows. The selection
-    does not depend on measured times.
+    does not depend on measured times, nor on sizes that change only speed and memory; `memory_mb`
+    of the solver, above which it refuses rows, is kept to.
     """
     train = len(context.train_texts)
     problem = make_solver_problem(context)
@@ -34,28 +42,47 @@ def select_rows(context: RunContext) -> RowsSelection:
     is_linear = not context.solver.estimate_cost(all_rows).factor_products
     if is_linear or context.study.curvature.leverage == "on":
         return RowsSelection(None, train)
-    seconds = estimate_nominal_seconds(context, train)
-    if seconds <= LIMIT_SECONDS or train <= MIN_ROWS:
+    has_room, seconds = _has_room(context, train), estimate_nominal_seconds(context, train)
+    if has_room and (seconds <= LIMIT_SECONDS or train <= MIN_ROWS):
         return RowsSelection(None, train)
     rows = 1 << (train - 1).bit_length() - 1
+    while rows > 1 and not _has_room(context, rows):
+        rows //= 2
     while rows > MIN_ROWS and estimate_nominal_seconds(context, rows) > LIMIT_SECONDS:
         rows //= 2
-    reason = (
-        f"Factor and solves with all {train:,} rows would take about {format_duration(seconds)} on "
-        "two idle cores."
-    )
-    return RowsSelection(rows, train, reason)
+    return RowsSelection(rows, train, _explain(context, train, seconds if has_room else None))
+
+
+def _has_room(context: RunContext, rows: int) -> bool:
+    """Return whether the solver accepts so many rows of the curvature."""
+    solver, factor_rows = context.study.solver, rows * make_solver_problem(context).rows_per_example
+    is_dual = isinstance(solver, DualSettings)
+    return not is_dual or solver.count_megabytes(factor_rows) <= solver.memory_mb
+
+
+def _explain(context: RunContext, train: int, seconds: float | None) -> str:
+    """Return the reason for a sample: the time of all rows, or None if there is no memory."""
+    if seconds is None:
+        return f"The Gram matrix of all {train:,} rows would exceed [solver] memory_mb."
+    device = DEVICE_NAMES[_get_device_kind(context)]
+    duration = format_duration(seconds)
+    return f"Factor and solves with all {train:,} rows would take about {duration} on {device}."
 
 
 def estimate_nominal_seconds(context: RunContext, rows: int) -> float:
     """Estimate the time of the factor and of all solves at nominal rates."""
-    problem = replace(make_solver_problem(context), rows=rows)
-    cost = context.solver.estimate_cost(problem)
-    shards = len(context.plan.record.list_shards())
+    problem = replace(make_solver_problem(context), rows=rows, batch_size=NOMINAL_BATCH)
+    solver = build_solver(reset_sizes(context.study.solver))
+    cost = solver.estimate_cost(problem)
+    shards = math.ceil(context.plan.record.query_rows / NOMINAL_SHARD)
     examples = cost.factor_examples + shards * cost.solve_examples
     tokens = float(context.train_texts.lengths.double().mean())
     operations = examples * problem.rows_per_example * FLOPS_PER_TOKEN * tokens
     operations += 2 * cost.factor_products
-    device = context.objective.like.device.type
-    flops = NOMINAL_FLOPS.get(device, NOMINAL_FLOPS["cpu"])
+    flops = NOMINAL_FLOPS[_get_device_kind(context)]
     return len(context.members) * operations * problem.parameters / flops
+
+
+def _get_device_kind(context: RunContext) -> str:
+    kind = context.objective.like.device.type
+    return kind if kind in NOMINAL_FLOPS else "cpu"

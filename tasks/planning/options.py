@@ -130,9 +130,9 @@ def _find_obstacle(context: RunContext, study: Study, settings: Settings) -> str
     solver = settings.solver
     if isinstance(solver, DualSettings):
         rows = (settings.rows or train) * make_solver_problem(context).rows_per_example
-        megabytes = 8 * rows * min(rows, solver.rank or rows) / MEGABYTE
+        megabytes = solver.count_megabytes(rows)
         if megabytes > solver.memory_mb:
-            return f"a Gram matrix of {megabytes:,.0f} MB, above [solver] memory_mb"
+            return f"a Gram matrix of {megabytes:,} MB, above [solver] memory_mb"
     return ""
 
 

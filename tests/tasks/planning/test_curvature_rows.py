@@ -70,6 +70,32 @@ def test_the_rows_are_the_largest_power_of_two_within_the_limit(world, monkeypat
     assert select_rows(context).rows is None
 
 
+def test_no_more_rows_than_the_solver_has_memory_for(world, monkeypatch):
+    train = tiny.rows_of(world / "train.csv")
+    rows = [{**row, "id": f"{i}-{row['id']}"} for i in range(10) for row in train]
+    tiny.write_rows(world / "train.csv", rows)
+    context = load_run(plan_run(tiny.write_study(world, solver={"kind": "dual", "memory_mb": 1})))
+    selection = select_rows(context)  # 8 x 256 x 256 bytes are 0.5 MB, 8 x 512 x 512 are 2.1 MB
+    assert selection.rows == 256
+    assert "memory_mb" in selection.reason
+    monkeypatch.setattr(curvature_rows, "MIN_ROWS", 400)
+    assert select_rows(context).rows == 256
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"run": {"shard_size": 1}},
+        {"run": {"batch_size": 7}},
+        {"solver": {"kind": "dual", "block_rows": 1}},
+    ],
+)
+def test_sizes_that_change_only_speed_do_not_change_the_rows(world, sections):
+    contexts = [load_run(plan_run(tiny.write_study(world, **keys))) for keys in (sections, {})]
+    first, second = (estimate_nominal_seconds(context, 32) for context in contexts)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     "solver", [{"kind": "cg"}, {"kind": "dual", "rank": 5}, {"kind": "spectral"}]
 )
