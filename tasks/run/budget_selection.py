@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from fastif.solvers.settings import reset_sizes
 from storage import compute_fingerprint
 from tasks.run.parent_run import MAY_CHANGE
 from tasks.study.any_candidates import AnyCandidates
@@ -33,19 +34,24 @@ class Settings:
     candidates: AnyCandidates
 
     def apply(self, study: Study) -> Study:
-        """Return the study with these settings."""
+        """Return the study with these settings, and its own sizes of the same solver."""
         rows = "all" if self.rows is None else self.rows
         curvature = study.curvature.model_copy(update={"rows": rows})
-        changes = {"curvature": curvature, "solver": self.solver, "candidates": self.candidates}
+        solver = study.solver if self._has_solver_of(study) else self.solver
+        changes = {"curvature": curvature, "solver": solver, "candidates": self.candidates}
         return study.model_copy(update=changes)
 
     def suits(self, study: Study) -> bool:
         """Return whether the study leaves open, or sets itself, each of these settings."""
         open_rows, open_solver = list_open_settings(study).values()
         has_rows = open_rows or self.rows == study.curvature.sample_size
-        has_solver = open_solver or self.solver == study.solver
+        has_solver = open_solver or self._has_solver_of(study)
         is_open = isinstance(study.candidates, AutoSection)
         return has_rows and has_solver and (is_open or self.candidates == study.candidates)
+
+    def _has_solver_of(self, study: Study) -> bool:
+        """Return whether the solvers give the same answers."""
+        return reset_sizes(self.solver) == reset_sizes(study.solver)
 
     def __str__(self) -> str:
         """Return the settings in words.

@@ -110,6 +110,15 @@ def test_settings_that_are_set_since_replace_those_selected_before(world, slow):
             start_run(by_name)
 
 
+def test_sizes_of_the_solver_are_those_that_the_study_sets_now(world, slow):
+    plan = start_run(plan_run(write(world, solver={"kind": "dual", "memory_mb": 50}))).plan
+    for budget, run in [("20min", None), (None, plan.record.run)]:
+        study = write(world, budget=budget, solver={"kind": "dual", "memory_mb": 60})
+        again = plan_run(study, run)
+        assert (again.record.run, again.selection) == (plan.record.run, plan.selection)
+        assert again.inputs.study.solver == DualSettings(memory_mb=60)
+
+
 def estimate(world):
     return estimate_options(load_run(plan_run(write(world, budget="90h"))))
 
