@@ -29,7 +29,7 @@ from tasks.run.curvature import make_gauss_newton, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.selections import AGREEMENT
 from tasks.run.spec import RunRef, list_planned_shards
-from tasks.runtime.progress import progress_stage
+from tasks.runtime.progress import READS, progress_stage
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.stage_timer import STAGE_TIMER
 
@@ -95,6 +95,6 @@ def _compare_with_all_rows(
     rhs = compute_loss_gradients(sampled.gradients, get_query_examples(context), queries)
     kernel, owners = kernel.to(rhs.device), list_owners(sampled)
     inverse = SampledInverse(sampled, kernel, context.damping, owners)
-    with progress_stage("curvature: agreement with all rows", passes * len(train)) as track:
+    with progress_stage("curvature: agreement with all rows", passes * len(train), READS) as track:
         tracked = fastif.GaussNewton(context.objective, track(train))
         return measure_curvature_agreement(inverse, tracked, coefficients, rhs, subsets, passes)

@@ -23,7 +23,7 @@ from tasks.run.hidden_states import get_train_examples
 from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.reuse import get_reuse, read_reused_train
 from tasks.run.spec import TRAIN, RunRef
-from tasks.runtime.progress import progress_stage
+from tasks.runtime.progress import READS, progress_stage
 from tasks.runtime.retries import retry_if_transient
 
 EKFAC_PASSES = 2
@@ -109,7 +109,7 @@ def _count_reads(member: RunContext) -> int | None:
 
 
 def _write_factor(store: Store, member: RunContext) -> None:
-    with progress_stage("curvature: factorization", _count_reads(member)) as track:
+    with progress_stage("curvature: factorization", _count_reads(member), READS) as track:
         operator = make_curvature(member, track(get_train_examples(member)), member.damping)
         factor = add_min_eigenvalue(operator, member.solver.factor(operator))
         require_positive_definite(operator, factor)  # refused before the first shard

@@ -14,6 +14,8 @@ from fastif.data.examples import Batch, WrappedExamples
 from tasks.runtime.progress_board import BOARD
 from tasks.runtime.progress_state import Stage
 
+READS = "row reads"
+"""Unit of stages that read rows more than once."""
 WrapExamples = Callable[[Examples], Examples]
 Advance = Callable[[int], None]
 

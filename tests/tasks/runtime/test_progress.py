@@ -217,6 +217,7 @@ def test_stages_of_an_audit_count_as_many_units_as_they_announce(world, monkeypa
     assert "training rows: predictions" in names
     assert "curvature: factorization" in names
     assert "recall: full scan of a few queries" in names
+    assert recorder.ends[names.index("curvature: factorization")].unit == "row reads"
     parts = [stage for stage in recorder.ends if stage.is_part]
     assert len(parts) == 4, "not one part a shard"
     assert all(stage.counted >= tiny.TRAIN for stage in parts)
