@@ -13,7 +13,7 @@ from tasks.study.durations import format_duration
 LIMIT_SECONDS = 240.0
 """Largest nominal time of the factor and of all solves with the selected rows."""
 MIN_ROWS = 256
-"""Least number of sampled rows, whatever the time."""
+"""Least number of sampled rows, regardless of the time."""
 NOMINAL_FLOPS = {"cpu": 5e10, "cuda": 5e12}
 """Floating-point operations a second: of two idle cores, and of a GPU.
 
