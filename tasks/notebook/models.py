@@ -9,6 +9,7 @@ from typing import Any
 from fastif import InputError
 from fastif.models.pretrained import quiet_loading
 from storage.atomic_folder import replace_folder
+from tasks.notebook.saved_copy import check_saved_copy
 from tasks.onboarding.model_folder import open_model
 from tasks.runtime.progress import print_line
 from tasks.study.fields import HUB
@@ -76,8 +77,8 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
         Name of the folder with model and tokenizer.
 
     Raises:
-        InputError: The model is no classifier of transformers with all its weights in memory, or
-            there is no tokenizer.
+        InputError: The model is no classifier of transformers with all its weights in memory,
+            there is no tokenizer, or the saved model has other outputs.
     """
     if isinstance(model, str | PathLike):
         return _link_model(str(model), tokenizer, folder)
@@ -97,6 +98,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
             vars(model.config).clear()
             vars(model.config).update(config)  # saving sets its type and architecture
         tokenizer.save_pretrained(unfinished)
+    check_saved_copy(model, str(folder))
     return str(folder)
 
 
