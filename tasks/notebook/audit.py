@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastif import InputError
+from storage.atomic import write_bytes
 from tasks.audit.in_process import audit_in_process
 from tasks.notebook.argument_names import rename_arguments
 from tasks.notebook.models import GivenModel, read_trainer, save_model
@@ -153,6 +154,8 @@ def _open_folder(folder: str | PathLike[str] | None) -> Path:
         raise InputError(
             f"folder {path}", "a new folder, or that of an earlier call", f"{taken[0]}", remedy
         )
+    if not is_own:  # from now on the folder of an earlier call, also if this one fails
+        write_bytes(study, HEAD.encode())
     return path
 
 
@@ -189,7 +192,7 @@ def _write_study(
         **choices.settings,
     }
     text = render_proposal(proposal, folder / STUDY, name)
-    (folder / STUDY).write_text(HEAD + override_settings(text, settings))
+    write_bytes(folder / STUDY, (HEAD + override_settings(text, settings)).encode())
 
 
 def _describe(

@@ -161,6 +161,15 @@ def test_a_folder_with_a_study_of_the_user_is_refused(session, tmp_path):
     assert session[1].study.read_text("utf-8").startswith(HEAD)
 
 
+def test_the_folder_of_a_call_that_failed_is_used_by_the_next(session, tmp_path):
+    _, result, arguments, _ = session
+    for _ in range(2):
+        with pytest.raises(StudyError, match="text="):
+            fastif.audit(*arguments, folder=tmp_path / "session", text="txet")
+    other = fastif.audit(*arguments, folder=tmp_path / "session", damping=0.01)
+    assert_same_scores((result.store, result.run), (other.store, other.run))
+
+
 def test_messages_name_the_arguments_and_not_the_options_of_the_command(session):
     *_, (model, tokenizer, train, queries), _ = session
     with pytest.raises(StudyError) as error:
