@@ -1,9 +1,12 @@
 """Defaults of torch during an audit, regardless of those of the session."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+
+_lock = threading.RLock()
 
 
 @contextmanager
@@ -11,11 +14,13 @@ def use_torch_defaults() -> Iterator[None]:
     """Context manager with float32 on the CPU as the defaults, and gradients; restored at the end.
 
     An audit converts weights to float32, and names the device of every tensor that is elsewhere.
+    Threads take turns: all of them have the same default type.
     """
-    dtype, is_elsewhere = torch.get_default_dtype(), torch.get_default_device().type != "cpu"
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.inference_mode(False), torch.device("cpu") if is_elsewhere else nullcontext():
+    is_elsewhere = torch.get_default_device().type != "cpu"
+    with _lock, torch.inference_mode(False), torch.device("cpu") if is_elsewhere else nullcontext():
+        dtype = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
             yield
-    finally:
-        torch.set_default_dtype(dtype)
+        finally:
+            torch.set_default_dtype(dtype)

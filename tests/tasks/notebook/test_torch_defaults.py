@@ -1,6 +1,7 @@
 """Defaults of torch during an audit: those of torch itself, and the session's again after it."""
 
 import contextlib
+import threading
 
 import pytest
 import torch
@@ -43,3 +44,32 @@ def test_gradients_are_there_whatever_the_session_has_switched_off(mode):
         with use_torch_defaults():
             assert (2 * torch.ones(1, requires_grad=True)).requires_grad
         assert not torch.is_grad_enabled()
+
+
+def test_threads_take_turns_so_that_none_restores_the_type_of_another():
+    is_inside, may_end, dtypes = threading.Event(), threading.Event(), []
+
+    def compute_first():
+        with use_torch_defaults():
+            is_inside.set()
+            may_end.wait(30)
+
+    def compute_second():
+        is_inside.wait(30)
+        with use_torch_defaults():
+            threads[0].join(30)
+            dtypes.append(torch.ones(1).dtype)
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        threads = [threading.Thread(target=f) for f in (compute_first, compute_second)]
+        for thread in threads:
+            thread.start()
+        threads[1].join(0.2)
+        may_end.set()
+        for thread in threads:
+            thread.join(30)
+        assert dtypes == [torch.float32]
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
