@@ -25,6 +25,7 @@ class Row:
     correct: bool = True
     pair: str | None = None
     groups: dict[str, str | None] = field(default_factory=dict)
+    loss: float = 0.5
 
 
 def open_store(folder: Path) -> Store:
@@ -65,7 +66,7 @@ def examples(rows, key):
     columns = [
         {key: place, "id": row.id, "text": row.text, "text_pair": row.pair, "label": row.label,
          "prediction": row.label if row.correct else "z", "correct": row.correct,
-         "truncated": False, "loss": 0.5, "probability": 0.6,
+         "truncated": False, "loss": row.loss, "probability": 0.6,
          **{f"group_{name}": row.groups.get(name) for name in names}}
         for place, row in enumerate(rows)
     ]  # fmt: skip

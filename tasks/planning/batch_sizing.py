@@ -17,6 +17,10 @@ from tasks.study.sections import Run
 
 SHARD_SIZES = (512, 256, 128, 64, 32, 16, 8)
 BATCH_SIZES = (32, 16, 8, 4, 2, 1)
+LARGE_BATCH_SIZES = (128, 64)
+"""Batch sizes for which memory is left; each query's vector is read from memory once a batch."""
+MAX_LARGE_BATCH_TOKENS = 8192
+"""Tokens of a large batch, with padding: activations are no part of the memory model."""
 GIGABYTE = 2**30
 PREFIX_KEYS = ("prefix_cache_mb", "prefix_disk_mb")
 MEMORY_FRACTION = 0.9
@@ -86,10 +90,10 @@ def choose_prefix_disk_mb(
 
 
 def choose_sizes(workload: Workload, run: Run, begun_shard_size: int | None = None) -> Sizes:
-    """Select the largest batch size, then the largest shard size that fits into memory.
+    """Select the largest shard size that fits into memory with batches of up to 32 examples.
 
-    The remaining memory is used to cache hidden states. Large shards save time, since each pass
-    over the training rows serves all queries of a shard.
+    The remaining memory is used to cache hidden states, then for larger batches. Large shards save
+    time, since each pass over the training rows serves all queries of a shard.
 
     Args:
         workload: Workload of the run; its sizes are ignored.
@@ -107,8 +111,9 @@ def choose_sizes(workload: Workload, run: Run, begun_shard_size: int | None = No
     }
     for sizes, memory in options.items():
         if memory <= limit:
-            is_given = _is_given(run, "prefix_cache_mb")
-            return sizes if is_given else _add_prefix_cache(workload, sizes, limit - memory)
+            if not _is_given(run, "prefix_cache_mb"):
+                sizes = _add_prefix_cache(workload, sizes, limit - memory)
+            return sizes if _is_given(run, "batch_size") else _enlarge_batch(workload, sizes, limit)
     raise _make_nothing_fits_error(run, *min(options.items(), key=lambda option: option[1]))
 
 
@@ -134,6 +139,18 @@ def _add_prefix_cache(workload: Workload, sizes: Sizes, free: int) -> Sizes:
     small, large = sorted(workload.hidden_bytes)
     room = max(free // 2, free - small)
     return replace(sizes, prefix_cache_mb=min(-(-large // MEGABYTE), room // MEGABYTE))
+
+
+def _enlarge_batch(workload: Workload, sizes: Sizes, limit: int) -> Sizes:
+    """Return the sizes with the largest batch that fits, or unchanged."""
+    longest = max(workload.train.longest, workload.queries.longest)
+    largest = min(MAX_LARGE_BATCH_TOKENS // longest, workload.train.rows)
+    for batch_size in LARGE_BATCH_SIZES:
+        larger = replace(sizes, batch_size=batch_size)
+        memory = estimate_peak_memory(replace(workload, sizes=larger))
+        if batch_size <= largest and memory <= limit:
+            return larger
+    return sizes
 
 
 def _is_given(run: Run, name: str) -> bool:

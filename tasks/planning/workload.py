@@ -31,11 +31,13 @@ class TableSize:
         rows: Number of rows.
         tokens: Number of tokens after truncation.
         characters: Number of characters of its texts.
+        longest: Number of tokens of its longest row.
     """
 
     rows: int
     tokens: int
     characters: int
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,8 @@ def count_factor_examples(context: RunContext) -> int:
 
 def _measure_table(texts: fastif.TextExamples, table: Table) -> TableSize:
     characters = sum(len(text) for text in (*table.texts, *(table.text_pairs or [])))
-    return TableSize(len(texts), int(texts.lengths.sum()), characters)
+    lengths = texts.lengths
+    return TableSize(len(texts), int(lengths.sum()), characters, int(lengths.max()))
 
 
 def _measure_models(context: RunContext) -> ModelSize:

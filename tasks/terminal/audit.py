@@ -11,7 +11,7 @@ from tasks.audit.layers import LayerEffects
 from tasks.results.diagnostics import format_loss
 from tasks.results.group_names import format_group_value
 from tasks.results.summary import Summary
-from tasks.results.summary_markdown import format_truncated_counts
+from tasks.results.summary_markdown import format_truncated_counts, make_worst_queries_table
 from tasks.study.command_lines import format_command
 from tasks.terminal.examples import (
     format_example,
@@ -20,11 +20,15 @@ from tasks.terminal.examples import (
     render_explained_query,
 )
 
+EXPLAINED = 2
+"""Number of worst queries with their texts; the others, often alike, take a line each."""
+
 
 def render_summary(summary: Summary) -> RenderableType:
     """Render the summary of an audit."""
     return Group(
-        *(render_explained_query(explained) for explained in summary.worst),
+        *(render_explained_query(explained) for explained in summary.worst[:EXPLAINED]),
+        *_further_queries_panel(summary),
         _most_harmful_panel(summary),
         _facts_panel(summary),
         *_warning_panels(summary),
@@ -52,6 +56,20 @@ def render_layers(layers: LayerEffects) -> RenderableType:
     )
     title = "effects of these examples by layer, nats"
     return Panel(table, title=title, title_align="left")
+
+
+def _further_queries_panel(summary: Summary) -> Iterator[RenderableType]:
+    """Render the other worst queries as a table; nothing if there are none."""
+    rows = make_worst_queries_table(summary)[EXPLAINED:]
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("query", "loss", "most harmful row", "effect"):
+        table.add_column(heading, justify="right" if heading in ("loss", "effect") else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row.values()))
+    title = "next highest losses: fastif top QUERY explains each"
+    yield Panel(table, title=title, title_align="left")
 
 
 def _most_harmful_panel(summary: Summary) -> RenderableType:

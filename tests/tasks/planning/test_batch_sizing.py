@@ -107,6 +107,31 @@ def test_the_remaining_memory_caches_hidden_states(workload):
     assert size == pytest.approx(tokens * workloads.TOKEN_BYTES, rel=1e-6)
 
 
+def test_batches_grow_into_memory_that_neither_shards_nor_hidden_states_need(workload):
+    train = replace(workload.train, rows=1000, tokens=8000)
+    large = replace(workload, train=train, problem=replace(workload.problem, parameters=10**6))
+    for batch in (64, 128):
+        exactly = compute_bound(large, 64, batch, prefix=512)
+        assert choose(large, memory_gb=exactly) == (64, batch, 1)
+        assert choose(large, memory_gb=exactly - 1e-6)[1] == batch // 2
+        assert choose(large, memory_gb=exactly, batch_size=8)[1] == 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "longest", "batch"),
+    [(1000, 64, 128), (1000, 65, 64), (1000, 129, 32), (127, 8, 64), (63, 8, 32)],
+)
+def test_large_batches_are_of_short_texts_and_no_larger_than_the_table(
+    workload, rows, longest, batch
+):
+    for table in ("train", "queries"):
+        sizes_of_tables = {"train": replace(workload.train, rows=rows)}
+        sizes_of_tables[table] = replace(
+            sizes_of_tables.get(table, workload.queries), longest=longest
+        )
+        assert choose(replace(workload, **sizes_of_tables), memory_gb=100)[1] == batch
+
+
 def test_sizes_set_by_the_study_are_kept(workload):
     given = {"shard_size": 5, "batch_size": 3, "prefix_cache_mb": 7}
     assert choose(workload, memory_gb=100, **given) == (5, 3, 7)
