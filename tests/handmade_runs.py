@@ -10,6 +10,7 @@ import polars as pl
 from storage import RunRecord, Store, compute_fingerprint, polars_schema
 from storage.runs_schema import RUNS
 from storage.schemas import SCORES, SOLVES, queries_schema, train_schema
+from tasks.report.run_data import read_run_data
 
 STUDY = "by-hand"
 DEFAULTS = {pl.String: "", pl.Boolean: True, pl.Float32: 0.5, pl.Float64: 0.5}
@@ -33,7 +34,25 @@ def open_store(folder: Path) -> Store:
     return Store.open(folder / "store", STUDY)
 
 
-def write_run(store, run, train, queries, effects=None, recall=None, solves=None, **parts):
+def rows(prefix, count, values, name):
+    """Make rows with texts of few words, two labels, and these values of a group in turn."""
+    return [
+        Row(f"{prefix}{i}", f"{prefix} word{i % 7} and word{i % 5} {i}", "ab"[i % 2], i % 3 > 0,
+            groups={name: values[i % len(values)]})
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def make_run_data(folder, train, queries, **given):
+    """Write a run into a new store and read its data for a report."""
+    store = open_store(folder)
+    write_run(store, "one", train, queries, **given)
+    return read_run_data(store, "one", folder / "study.toml")
+
+
+def write_run(
+    store, run, train, queries, effects=None, recall=None, solves=None, curvature=None, **parts
+):
     """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted."""
     parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
     mark = compute_fingerprint(parts)
@@ -53,7 +72,11 @@ def write_run(store, run, train, queries, effects=None, recall=None, solves=None
     )
     store.commit(run, "00000", tables)
     row = {"run": run, "study": STUDY, "fingerprint": mark, "candidates": '{"kind": "knn"}'}
-    row |= {"curvature": "{}", "train_rows": len(train), "query_rows": len(queries)}
+    row |= {
+        "curvature": json.dumps(curvature or {}),
+        "train_rows": len(train),
+        "query_rows": len(queries),
+    }
     row |= {"created": datetime.now(UTC), "finished": datetime.now(UTC), "forecast": None}
     row |= {"recall": json.dumps(recall) if recall else None}
     store.commit(run, "finish", {"runs": fill_columns(RUNS, [row])})

@@ -47,7 +47,7 @@ class BuiltReport:
     Attributes:
         path: Path of the page.
         run: Name of its run.
-        headline: Three summary sentences.
+        headline: Summary sentences.
         reliability: Table of checks with their results; no example text.
     """
 

@@ -1,6 +1,6 @@
-"""Three summary sentences of a run: accuracy, data, reliability."""
+"""Summary sentences of a run: accuracy, data, reliability, and what is undecided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.mislabels.label_count import read_label_count
@@ -25,11 +25,16 @@ def make_headline(
     flagged: FlaggedLabels | None,
     checks: Sequence[ReliabilityCheck],
 ) -> list[str]:
-    """Summarize accuracy, flagged labels and harmful rows, and the checks of reliability."""
+    """Summarize accuracy, flagged labels and harmful rows, and the checks of reliability.
+
+    Returns:
+        Three sentences, and one for each reason why checks are inconclusive.
+    """
     return [
         _describe_accuracy(data, slices),
         _describe_data(data, flagged),
         _describe_reliability(checks),
+        *_describe_undecided(checks),
     ]
 
 
@@ -97,10 +102,14 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
 def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:
     failed = [check.name for check in checks if check.passed is False]
     measured = [check.name for check in checks if check.passed is not None]
-    inconclusive = [check.name for check in checks if check.inconclusive]
-    remark = f" Inconclusive: {join_first(inconclusive, 4)}." if inconclusive else ""
     if failed:
-        return f"Read with care, checks failed: {join_first(failed, 4)}.{remark}"
+        return f"Read with care, checks failed: {join_first(failed, 4)}."
     if not measured:
-        return f"No check of reliability was measured in this run.{remark}"
-    return f"Checks passed: {join_first(measured, 6)}.{remark}"
+        return "No check of reliability was measured in this run."
+    return f"Checks passed: {join_first(measured, 6)}."
+
+
+def _describe_undecided(checks: Sequence[ReliabilityCheck]) -> Iterator[str]:
+    for reason in dict.fromkeys(check.undecided for check in checks if check.undecided):
+        names = [check.name for check in checks if check.undecided == reason]
+        yield f"Inconclusive: {join_first(names)}. {reason}"

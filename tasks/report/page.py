@@ -42,7 +42,7 @@ class Page:
 
     Attributes:
         data: Data of the run.
-        headline: Three summary sentences.
+        headline: Summary sentences.
         cases: Queries of highest loss with their most harmful and helpful training rows.
         most_harmful: Training rows with the largest harm over all queries.
         flagged: Flagged labels; None if no search was run.

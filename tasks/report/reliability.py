@@ -14,6 +14,7 @@ from tasks.report.duplicates import Duplicates
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
+from tasks.report.undecided_checks import explain_curvature, explain_flips, explain_recall
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
 from tasks.results.evidence import EVIDENCE, EvidenceRow
 from tasks.run.agreement import MIN_AGREEMENT
@@ -31,19 +32,20 @@ class ReliabilityCheck:
         measured: Measured value, formatted.
         meaning: Explanation for the reader.
         passed: Whether the check passes; None if undecided.
-        inconclusive: Whether it is undecided because data are missing, not a limit.
+        undecided: Reason why the check decides nothing, and what would decide it; empty for a check
+            that is decided or has no limit.
     """
 
     name: str
     measured: str
     meaning: str
     passed: bool | None = None
-    inconclusive: bool = False
+    undecided: str = ""
 
     @property
     def verdict(self) -> str:
         """Result in one or two words: passed, failed, inconclusive or no limit."""
-        unknown = "inconclusive" if self.inconclusive else "no limit"
+        unknown = "inconclusive" if self.undecided else "no limit"
         return {None: unknown, True: "passed", False: "failed"}[self.passed]
 
 
@@ -107,6 +109,7 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
     origin = f" in run {root_run}, which this run continues, not measured again" if root_run else ""
     for entry in overall:
         passed = is_above(float(str(entry["low"])), float(str(entry["high"])), MIN_RECALL)
+        reason = explain_recall(int(str(entry["queries"])), len(data.queries), MIN_RECALL)
         yield ReliabilityCheck(
             f"recall at {entry['at']}",
             f"{entry['share']:.2f} ({entry['low']:.2f} - {entry['high']:.2f})",
@@ -114,18 +117,15 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
             f"its candidates, measured by a full scan of {entry['queries']} queries{origin}, with "
             f"a 95 % confidence interval. It should be {MIN_RECALL} or more.",
             passed,
-            inconclusive=passed is None,
+            reason if passed is None else "",
         )
-    if not overall:
-        yield ReliabilityCheck(
-            "recall",
-            "all" if _is_full_scan(data) else "not measured",
-            "Every training row was scored for every query, so none can be missed."
-            if _is_full_scan(data)
-            else "Unknown: set [candidates] check to measure it on some queries.",
-            True if _is_full_scan(data) else None,
-            inconclusive=not _is_full_scan(data),
-        )
+    if not overall and _is_full_scan(data):
+        meaning = "Every training row was scored for every query, so none can be missed."
+        yield ReliabilityCheck("recall", "all", meaning, True)
+    elif not overall:
+        meaning = "Share of the most influential training rows that are among the candidates."
+        reason = explain_recall(0, len(data.queries), MIN_RECALL)
+        yield ReliabilityCheck("recall", "not measured", meaning, undecided=reason)
 
 
 def _check_curvature(data: RunData) -> Iterator[ReliabilityCheck]:
@@ -133,14 +133,16 @@ def _check_curvature(data: RunData) -> Iterator[ReliabilityCheck]:
     agreement = data.summary.agreement
     if agreement is None:
         return
-    name, meaning = "curvature sample", f"Agreement of effects by a sample of rows {agreement}."
+    name, reason = "curvature sample", explain_curvature(agreement)
     if agreement.measured is None:
-        yield ReliabilityCheck(name, "not measured", meaning, inconclusive=True)
+        meaning = "Agreement of effects by a sample of rows with those by all rows."
+        yield ReliabilityCheck(name, "not measured", meaning, undecided=reason)
         return
     point = agreement.measured.in_use
     passed = is_above(point.low, point.high, MIN_AGREEMENT)
     measured = f"{point.pearson:.2f} ({point.low:.2f} - {point.high:.2f})"
-    yield ReliabilityCheck(name, measured, meaning, passed, inconclusive=passed is None)
+    meaning = f"Agreement of effects by a sample of rows {agreement}."
+    yield ReliabilityCheck(name, measured, meaning, passed, reason if passed is None else "")
 
 
 def _is_full_scan(data: RunData) -> bool:
@@ -185,8 +187,10 @@ def _check_injected_flips(recall: Row) -> Iterator[ReliabilityCheck]:
         name: recall[name] for name in ("any", "confusable") if _is_finite_number(recall[name])
     }
     if not shares:
-        meaning = "No labels were flipped in copies of the data, so the recall is unknown."
-        yield ReliabilityCheck("injected label flips", "not measured", meaning, inconclusive=True)
+        meaning = "Share of labels flipped in copies of the data that are among the first rows."
+        yield ReliabilityCheck(
+            "injected label flips", "not measured", meaning, undecided=explain_flips(0)
+        )
         return
     share, count = shares.get("any", 0.0), max(1, int(recall["planted"]) // 2)
     interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
@@ -198,7 +202,7 @@ def _check_injected_flips(recall: Row) -> Iterator[ReliabilityCheck]:
         "and half to a label that is easily confused. The shares of the two that are among the "
         f"first {recall['budget']} flagged rows are given. The first should be at least half.",
         passed,
-        inconclusive=passed is None,
+        explain_flips(count) if passed is None else "",
     )
 
 

@@ -7,21 +7,17 @@ from html.parser import HTMLParser
 import handmade_runs
 import polars as pl
 import pytest
-from handmade_runs import Row, fill_columns
+from handmade_runs import Row, fill_columns, make_run_data, rows
 
-from fastif.evaluation.recall import Recall
 from storage.mislabel_schemas import MISLABELS
 from storage.parquet import write_table
 from tasks.report import charts
-from tasks.report.duplicates import find_duplicates
 from tasks.report.formatting import escape_unprintable, make_short_names
 from tasks.report.headline import make_headline
 from tasks.report.mislabels import read_flagged_labels
 from tasks.report.page import build_page, render_page
-from tasks.report.reliability import check_reliability
 from tasks.report.run_data import read_run_data
 from tasks.report.slices import summarize_slices
-from tasks.report.tfidf_space import make_tfidf_space
 from tasks.results.compare_runs import diff_runs
 from tasks.results.summary import read_summary
 from tasks.terminal.diff import render_difference
@@ -31,20 +27,6 @@ WORDS = ["x", None, "None", "null", "none", "all", "(all)", "total", "", " ", "(
          "1.0", "x" * 40, "x" * 39 + "y", "__HIVE_DEFAULT_PARTITION__", "k=v/é",
          "e\u0301"]  # fmt: skip
 UNSEEN = ["\x0b", "\x00", "\x1b", "\x85", "\u2028", "\ufffe", "\uffff", "\ufdd0", "\U0001fffe"]
-
-
-def rows(prefix, count, values, name):
-    return [
-        Row(f"{prefix}{i}", f"{prefix} word{i % 7} and word{i % 5} {i}", "ab"[i % 2], i % 3 > 0,
-            groups={name: values[i % len(values)]})
-        for i in range(count)
-    ]  # fmt: skip
-
-
-def make_run_data(folder, train, queries, **given):
-    store = handmade_runs.open_store(folder)
-    handmade_runs.write_run(store, "one", train, queries, **given)
-    return read_run_data(store, "one", folder / "study.toml")
 
 
 def test_every_value_is_a_slice_of_its_own(tmp_path):
@@ -122,13 +104,7 @@ def mislabels(store, data, margins):
          "agreeing": None, "conflicting": None}
         for i, (row, margin) in enumerate(zip(data.train.to_dicts(), margins, strict=True))
     ]  # fmt: skip
-    facts = {
-        "created": "2026-01-01",
-        "procedure": 1,
-        "rows": len(table),
-        "trusted": 0,
-        "budget": 20,
-    }
+    facts = {"created": "2026-01-01", "procedure": 1, "rows": len(table), "trusted": 0}
     facts |= {"errors": {"expected": 3.0, "low": 1.0, "high": 5.0}, "drawn": None, "budget": 20}
     facts |= {"recall": {"planted": 40, "budget": 20, "any": 0.9, "confusable": 0.5}}
 
@@ -153,51 +129,6 @@ def test_a_row_added_after_training_has_no_bar_for_training_signals(tmp_path):
     html = render_page(build_page(data))
     assert "area under the margin (fine-tuning) not measured" in html
     assert html.count('<input type="checkbox"') == 12
-
-
-def read_checks(data):
-    return {
-        check.name: check
-        for check in check_reliability(data, find_duplicates(data, make_tfidf_space(data)))
-    }
-
-
-GOOD = {"residual": 1e-6, "converged": True, "resembles_gradient_product": False}
-GOOD |= {"score_correlation": 0.5}
-
-
-def share(at, share, low, high):
-    return vars(Recall(at, 40, share, low, high))
-
-
-CHECKS = [
-    ("recall at 10", {"recall": [share(10, 1.0, 0.97, 1.0)]}, "passed"),
-    ("recall at 10", {"recall": [share(10, 1.0, 0.58, 1.0)]}, "inconclusive"),
-    ("recall at 10", {"recall": [share(10, 0.7, 0.5, 0.9)]}, "failed"),
-    ("recall", {}, "inconclusive"),
-    ("residual", {"solves": GOOD}, "passed"),
-    ("residual", {"solves": GOOD | {"residual": 0.1}}, "failed"),
-    ("residual", {"solves": GOOD | {"converged": False}}, "failed"),
-    ("gradient product", {"solves": GOOD}, "passed"),
-    ("gradient product", {"solves": GOOD | {"resembles_gradient_product": True}}, "failed"),
-    ("queries without scores", {}, "passed"),
-    ("queries without scores", {"solves": {"reason": "not finite"}}, "failed"),
-    ("query leakage", {}, "passed"),
-]
-
-
-@pytest.mark.parametrize(("name", "given", "state"), CHECKS)
-def test_each_check_passes_fails_or_is_inconclusive(tmp_path, name, given, state):
-    data = make_run_data(tmp_path, rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s"), **given)
-    assert read_checks(data)[name].verdict == state
-
-
-def test_a_check_fails_if_queries_are_training_rows(tmp_path):
-    train = rows("t", 12, ["x"], "s")
-    data = make_run_data(tmp_path, train, train, solves=GOOD)
-    check = read_checks(data)["query leakage"]
-    assert (check.measured, check.verdict) == ("12 of 12 leaked", "failed")
-    assert "Read with care, checks failed: query leakage" in build_page(data).headline[2]
 
 
 def test_the_lowest_slice_is_significantly_lower(tmp_path):
