@@ -87,5 +87,6 @@ def _search_with_turned_source(folder):
     store = open_existing_store(load_study(study))
     data = read_run_data(store, store.find_latest().record.run, study)
     (result,) = data.mislabel_results
-    led = result.table.with_columns(rank=pl.col("train").rank("ordinal").cast(pl.UInt32) - 1)
+    rank = pl.col("train").rank("ordinal").cast(pl.UInt32) - 1
+    led = result.table.with_columns(rank=rank, probability=0.9 - 0.01 * rank)
     return replace(data, mislabel_results=(replace(result, table=led),))
