@@ -1,7 +1,7 @@
 """Choice of the text and label columns of a table: by names, contents, and the model's losses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tasks.onboarding import label_column, text_columns
 from tasks.onboarding.model_trial import ModelTrial
@@ -13,6 +13,7 @@ from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
 from tasks.study.spelling import normalize_nfc
 
+ANSWER = "your answer"
 WEAK_LEAD = 0.5
 """Difference of scores above which a text needs no check if no model reads it."""
 
@@ -52,9 +53,23 @@ def choose_columns(
 ) -> ContentColumns:
     """Choose the text and label columns of a table.
 
+    A label that neither the user nor its name nor its values tell is marked.
+
     Raises:
         StudyError: No column is plausible.
     """
+    content = _choose_content(table, wishes, outputs, answers)
+    reason = content.reasons["label"]
+    if content.label in wishes.label or reason.text == ANSWER:
+        return content
+    doubt = label_column.describe_doubt(table.profiles, content.label, outputs.names)
+    return replace(content, reasons=content.reasons | {"label": replace(reason, doubt=doubt)})
+
+
+def _choose_content(
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
+) -> ContentColumns:
+    """Choose the text and label columns by the model if there is one, else by their scores."""
     readings, labels = _rank_choices(table, wishes, outputs)
     if not readings:
         label, reason = _choose_label(table, labels, answers)
@@ -145,8 +160,9 @@ def _choose_label(
     prompt = f"Which column of {table.path.name} holds the label?"
     options = [f"{n}: {join_some(table.profiles[n].values, 4)}" for n in names]
     choice = answers.choose(Question(f"[{table.role}] label", prompt, options))
-    others = tuple(name for name in names if name != names[choice])
-    return names[choice], Reason("", () if answers.are_certain else others)
+    if answers.are_certain:
+        return names[choice], Reason(ANSWER)
+    return names[choice], Reason("", tuple(name for name in names if name != names[choice]))
 
 
 def _choose_by_losses(
@@ -175,11 +191,9 @@ def _choose_by_losses(
     basis = f"{basis}, {others}" if others else ""
     open_texts = tuple(dict.fromkeys(str(t.reading) for t in rivals if t.reading != best.reading))
     open_labels = tuple(dict.fromkeys(t.label for t in rivals if t.label != best.label))
-    is_open = not answers.are_certain
-    reasons = {
-        "text": Reason(basis, open_texts if is_open else ()),
-        "label": Reason("", open_labels if is_open else ()),
-    }
+    reasons = {"text": Reason(basis, open_texts), "label": Reason("", open_labels)}
+    if rivals and answers.are_certain:
+        reasons = {"text": Reason(basis), "label": Reason(ANSWER)}
     return ContentColumns(best.reading.columns, best.label, reasons)
 
 

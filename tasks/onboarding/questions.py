@@ -50,12 +50,14 @@ class Reason:
     Attributes:
         text: Source of the value, as a comment of the study.
         alternatives: Other plausible values, if the value should be checked.
+        doubt: Evidence against the value, if it should be checked; empty if there is none.
     """
 
     text: str = ""
     alternatives: tuple[str, ...] = ()
+    doubt: str = ""
 
     @property
     def is_open(self) -> bool:
         """Whether the value should be checked."""
-        return bool(self.alternatives)
+        return bool(self.alternatives or self.doubt)

@@ -12,7 +12,7 @@ from tasks.onboarding.feature_columns import find_features, find_image
 from tasks.onboarding.group_columns import find_groups, list_second_labels
 from tasks.onboarding.id_column import find_id
 from tasks.onboarding.profiled_table import ProfiledTable
-from tasks.onboarding.questions import Answers
+from tasks.onboarding.questions import Answers, Reason
 from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, join_some
 
@@ -43,6 +43,12 @@ class TableRoles:
     def labels(self) -> dict[str, int]:
         """Number of rows of each label value."""
         return self.table.profiles[self.content.label].values
+
+    def settle_label(self) -> "TableRoles":
+        """Return the roles without doubt of the label."""
+        reasons = {**self.content.reasons}
+        reasons["label"] = replace(reasons.get("label", Reason()), doubt="")
+        return replace(self, content=replace(self.content, reasons=reasons))
 
 
 def assign_roles(

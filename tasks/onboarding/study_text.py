@@ -22,6 +22,7 @@ class Line:
         value: Text, number, list or truth value.
         comment: Explanation, and when to change the value.
         alternatives: Other plausible values; the line is marked if there are any.
+        doubt: Evidence against the value; the line is marked if there is any.
         is_active: Whether the line counts, or is commented out.
     """
 
@@ -29,14 +30,16 @@ class Line:
     value: object
     comment: str
     alternatives: tuple[object, ...] = ()
+    doubt: str = ""
     is_active: bool = True
 
     def render(self) -> str:
         """Return the line, its comment aligned and continued on further lines."""
         comment = self.comment
-        if self.alternatives:
+        if self.alternatives or self.doubt:
             others = ", ".join(map(quote_toml, self.alternatives))
-            comment = f"{CHECK}: or {others}. {comment}".strip()
+            parts = [f"or {others}" if others else "", self.doubt, comment]
+            comment = f"{CHECK}: {'. '.join(filter(None, parts))}"
         pair = f"{'' if self.is_active else '# '}{self.key} = {quote_toml(self.value)}"
         return _attach_comment(pair, comment)
 

@@ -162,7 +162,7 @@ def _make_label(roles: TableRoles) -> Line:
     others = [name for name in roles.second_labels if name not in reason.alternatives]
     if others:
         comment += f"; not used, since they hold labels too: {', '.join(others)}"
-    return Line("label", roles.content.label, comment, reason.alternatives)
+    return Line("label", roles.content.label, comment, reason.alternatives, reason.doubt)
 
 
 def _make_id(roles: TableRoles) -> Line:

@@ -144,6 +144,48 @@ def test_label_without_a_telling_name_is_marked(tmp_path):
     assert content.reasons["label"].alternatives == ("colour",)
 
 
+@pytest.mark.parametrize(
+    ("label", "doubt"),
+    [
+        (None, "neither its name nor its values"),
+        (pl.lit("red"), '"label" is named like a label, but it has a single value'),
+        (pl.int_range(pl.len()) / 7, '"label" is named like a label, but it has 240 values'),
+    ],
+)
+def test_a_column_is_not_the_label_because_no_other_can_be(
+    rows, classifier, tmp_path, label, doubt
+):
+    label = () if label is None else (label.alias("label"),)
+    rows.drop("label").with_columns(*label).write_csv(tmp_path / "t.csv")
+    for model in (None,) if "240" in doubt else (None, classifier):
+        content = infer(model, tmp_path / "t.csv").train.content
+        assert content.label == "source"
+        assert doubt in content.reasons["label"].doubt
+        assert content.reasons["label"].is_open
+
+
+def test_predictions_settle_a_label_without_a_telling_name(rows, classifier, tmp_path):
+    rows.select("id", "text", c9="label").write_csv(tmp_path / "t.csv")
+    assert infer(None, tmp_path / "t.csv").train.content.reasons["label"].is_open
+    assert not infer(classifier, tmp_path / "t.csv").train.content.reasons["label"].is_open
+
+
+def test_an_answer_is_not_doubted(tmp_path):
+    class Second:
+        are_certain = True
+
+        def choose(self, question):
+            assert len(question.options) == 2
+            return 1
+
+    columns = {"x": range(100), "colour": ["red", "blue"] * 50, "z": [0, 0, 1, 1] * 25}
+    table = pl.DataFrame(columns).with_columns(pl.col("x") / 7)
+    table.write_parquet(tmp_path / "t.parquet")
+    content = propose_study(Request(None, tmp_path / "t.parquet", None), Second()).train.content
+    assert content.label == "colour"
+    assert not content.reasons["label"].is_open
+
+
 def test_texts_in_scripts_without_spaces_are_texts(tmp_path):
     draw = random.Random(0)
     signs = "今天天气很好我们去公园散步吧这部电影非常无聊"
