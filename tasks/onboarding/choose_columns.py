@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.onboarding import label_column, text_columns
+from tasks.onboarding.label_doubts import describe_spellings
 from tasks.onboarding.model_trial import ModelTrial
 from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers, Question, Reason
@@ -231,6 +232,7 @@ def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:
         got = f"the column {format_value(profile.name)} with {profile.distinct} values, among them "
         got += join_some([f"{format_value(v)} ({profile.values[v]:,} rows)" for v in rare], 4)
         change = "remove rows whose label the model lacks, or name another column: --label COLUMN"
+        change = describe_spellings(profile.values) or change
         return Problem(f"[{table.role}] label", expected, got, change)
     columns = [f"{name} ({p.distinct} values)" for name, p in table.profiles.items()]
     got = f"none among the columns {join_some(columns, 20)}"

@@ -28,6 +28,8 @@ def list_warnings(proposal: Proposal) -> Iterator[str]:
     """Yield what the user should know before an audit."""
     if proposal.order.warning:
         yield proposal.order.warning
+    if proposal.order.doubt:
+        yield f"labels: {proposal.order.doubt}."
     if proposal.queries is not None and _are_same(proposal.train, proposal.queries):
         yield (
             "The queries are the training rows themselves: the model has learned their labels, so "

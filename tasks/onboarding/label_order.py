@@ -11,6 +11,7 @@ from tasks.models.label_order import (
     find_best_label_order,
     find_better_label_order,
 )
+from tasks.onboarding.label_doubts import describe_spellings
 from tasks.onboarding.label_names import (
     are_generic,
     fill_order,
@@ -36,6 +37,7 @@ class LabelOrder:
         rows: Number of sampled rows.
         warning: Reason to doubt the order or the model; empty if there is none.
         alternatives: Other plausible orders; empty if names or predictions leave no doubt.
+        doubt: Reason to doubt the values; empty if there is none.
     """
 
     labels: tuple[str, ...]
@@ -44,11 +46,12 @@ class LabelOrder:
     rows: int = 0
     warning: str = ""
     alternatives: tuple[tuple[str, ...], ...] = ()
+    doubt: str = ""
 
     @property
     def is_certain(self) -> bool:
-        """Whether names or predictions leave no doubt."""
-        return not self.alternatives
+        """Whether names, predictions and values leave no doubt."""
+        return not self.alternatives and not self.doubt
 
 
 def order_labels(
@@ -77,7 +80,8 @@ def order_labels(
             place,
             f"at most {len(names)} labels, the outputs of the model: {join_some(names)}",
             f"{len(values)}: {join_some(map(format_value, sort_values(values)))}",
-            "Name another column with --label, or remove the rows whose label the model lacks.",
+            describe_spellings(values)
+            or "Name another column with --label, or remove the rows whose label the model lacks.",
         )
     labels, basis, is_named = _order_without_predictions(values, names)
     units = np.array([labels.index(value) for value in given])

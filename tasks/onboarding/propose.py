@@ -1,7 +1,7 @@
 """Inference of a study from a model and its tables, every role of a column with its reason."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import polars as pl
 from fastif import InputError
 from tasks.onboarding.choose_columns import Outputs, check_wishes
 from tasks.onboarding.column_profiles import format_values
+from tasks.onboarding.label_doubts import describe_label_doubts, describe_spellings
 from tasks.onboarding.label_names import sort_values
 from tasks.onboarding.label_order import LabelOrder, order_labels
 from tasks.onboarding.model_folder import ModelFolder, open_model
@@ -25,7 +26,7 @@ from tasks.onboarding.roles import (
 )
 from tasks.onboarding.text_length import SAMPLED_ROWS, TextLength, choose_length
 from tasks.onboarding.wishes import Wishes
-from tasks.study.errors import Problem, StudyError, join_some
+from tasks.study.errors import Problem, StudyError, format_value, join_some
 
 ORDER_ROWS, CLASS_ROWS = 200, 5
 """Number of sampled rows that check the order of labels, and least number of each label."""
@@ -106,15 +107,16 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
     order = _order_values(request, values, train, model, trial, answers)
     if not order.warning and (order.accuracy or 0.0) >= SETTLING_ACCURACY:
         train = train.settle_label()
-    queries = None
+    queries, new = None, []
     if len(tables) > 1:
         outputs = Outputs(order.labels, outputs.count, trial)
         queries = assign_query_roles(tables[1], request.wishes, outputs, answers, train)
         if new := [value for value in queries.labels if value not in order.labels]:
-            order = _order_values(
-                request, {**values, **queries.labels}, train, model, trial, answers
-            )
-            _check_new_labels(new, queries, order)
+            values |= queries.labels
+            _check_new_labels(new, values, queries, order, names)
+            order = _order_values(request, values, train, model, trial, answers)
+    if not request.order:
+        order = replace(order, doubt=describe_label_doubts(values, names, new))
     length = None if trial is None else _measure_length(trial, train, queries)
     if model is not None and model.max_length is not None and length is not None:
         length = replace(length, tokens=model.max_length)
@@ -162,19 +164,34 @@ def _sample_labelled(frame: pl.DataFrame, label: str) -> pl.DataFrame:
     return pl.concat([sample, more]).unique("__position__", maintain_order=True)
 
 
-def _check_new_labels(new: Sequence[str], queries: TableRoles, order: LabelOrder) -> None:
-    """Refuse label values of the queries that are no labels of the study.
+def _check_new_labels(
+    new: Sequence[str],
+    values: Collection[str],
+    queries: TableRoles,
+    order: LabelOrder,
+    names: Sequence[str],
+) -> None:
+    """Refuse queries without any label of the training rows, or with labels the model lacks.
+
+    Args:
+        new: Labels that only queries have.
+        values: Labels of both tables.
+        queries: Roles of the queries.
+        order: Labels without those of the queries.
+        names: Names of the model's outputs; empty without a model.
 
     Raises:
-        StudyError: Such values.
+        StudyError: Such queries.
     """
-    unknown = [value for value in new if value not in order.labels]
-    if unknown:
+    is_apart, is_full = len(new) == len(queries.labels), bool(names) and len(values) > len(names)
+    if is_apart or is_full:
         problem = Problem(
             "[queries] label",
             f"the labels of the training table: {join_some(order.labels)}",
-            f"{queries.content.label} with {join_some(unknown)}",
-            "write the labels alike in both tables, or name another column with --label",
+            f"{queries.content.label} with {join_some(map(format_value, new))}",
+            describe_spellings(values)
+            or "write the labels alike in both tables, remove the rows whose label the training "
+            "table lacks, or name another column with --label",
         )
         raise StudyError(queries.table.path, [problem])
 

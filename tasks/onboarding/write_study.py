@@ -105,7 +105,7 @@ def _make_top(proposal: Proposal, name: str) -> Part:
         comment += f"; {100 * order.accuracy:.0f} % of {order.rows} training rows are right"
     lines = [
         Line("name", name, "names the store; change it to begin a separate one"),
-        Line("labels", order.labels, comment, order.alternatives),
+        Line("labels", order.labels, comment, order.alternatives, order.doubt),
     ]
     return Part("", "", lines)
 

@@ -109,3 +109,51 @@ def test_whole_numbers_are_the_same_labels_in_both_tables(rows, query_rows, clas
     query_rows.with_columns(label=numbers).write_parquet(tmp_path / "q.parquet")
     proposal = infer(classifier, tmp_path / "t.csv", tmp_path / "q.parquet")
     assert proposal.order.labels == ("1", "2", "0")
+
+
+@pytest.mark.parametrize("spelling", [pl.col("label") + " ", pl.col("label").str.to_titlecase()])
+def test_two_spellings_of_a_label_are_reported(rows, classifier, tmp_path, spelling):
+    odd = pl.when(pl.int_range(pl.len()) % 7 == 0).then(spelling).otherwise(pl.col("label"))
+    rows.with_columns(label=odd).write_csv(tmp_path / "t.csv")
+    order = infer(None, tmp_path / "t.csv").order
+    assert not order.is_certain
+    assert '"red" and "red ' in order.doubt or '"Red" and "red"' in order.doubt
+    with pytest.raises(StudyError, match="look like the same label: write it alike"):
+        infer(classifier, tmp_path / "t.csv")
+
+
+def test_spellings_that_differ_between_the_tables_are_refused(
+    rows, query_rows, classifier, tmp_path
+):
+    rows.write_csv(tmp_path / "t.csv")
+    query_rows.with_columns(pl.col("label").str.to_uppercase()).write_csv(tmp_path / "q.csv")
+    for model in (None, classifier):
+        with pytest.raises(StudyError, match="look like the same label") as caught:
+            infer(model, tmp_path / "t.csv", tmp_path / "q.csv")
+        assert [problem.where for problem in caught.value.problems] == ["[queries] label"]
+
+
+def test_labels_of_the_queries_alone_are_reported_or_refused(
+    rows, query_rows, classifier, tmp_path
+):
+    rows.write_csv(tmp_path / "t.csv")
+    odd = pl.when(pl.int_range(pl.len()) < 9).then(pl.lit("grey")).otherwise(pl.col("label"))
+    query_rows.with_columns(label=odd).write_csv(tmp_path / "q.csv")
+    order = infer(None, tmp_path / "t.csv", tmp_path / "q.csv").order
+    assert order.doubt == 'no training row has "grey"'
+    with pytest.raises(StudyError, match='label with "grey"') as caught:
+        infer(classifier, tmp_path / "t.csv", tmp_path / "q.csv")
+    assert [problem.where for problem in caught.value.problems] == ["[queries] label"]
+    query_rows.drop("label").write_csv(tmp_path / "q.csv")
+    for model in (None, classifier):
+        with pytest.raises(StudyError, match=r"queries.* label|source with"):
+            infer(model, tmp_path / "t.csv", tmp_path / "q.csv")
+
+
+def test_a_label_that_may_be_a_missing_value_is_reported(rows, tmp_path):
+    odd = pl.when(pl.int_range(pl.len()) < 9).then(pl.lit("N/A")).otherwise(pl.col("label"))
+    rows.with_columns(label=odd).write_csv(tmp_path / "t.csv")
+    assert '"N/A" may mean' in infer(None, tmp_path / "t.csv").order.doubt
+    outputs, names = ["red", "green", "blue", "N/A"], {0: "red", 1: "green", 2: "blue", 3: "n/a"}
+    model = train_classifier(tmp_path / "m", rows.with_columns(label=odd), outputs, names=names)
+    assert infer(model, tmp_path / "t.csv").order.is_certain
