@@ -30,6 +30,10 @@ def list_warnings(proposal: Proposal) -> Iterator[str]:
         yield proposal.order.warning
     if proposal.order.doubt:
         yield f"labels: {proposal.order.doubt}."
+    tables = [roles for roles in (proposal.train, proposal.queries) if roles is not None]
+    present = {value for roles in tables for value in roles.labels}
+    if absent := [label for label in proposal.order.labels if label not in present]:
+        yield f"No row has the label {join_some(absent)}, which the model predicts."
     if proposal.queries is not None and _are_same(proposal.train, proposal.queries):
         yield (
             "The queries are the training rows themselves: the model has learned their labels, so "

@@ -7,6 +7,7 @@ import pytest
 from made_tables import change_config, infer, train_classifier
 
 from fastif import InputError
+from tasks.onboarding.describe import list_warnings
 from tasks.onboarding.propose import Request, propose_study
 from tasks.onboarding.questions import BestGuesses
 from tasks.study.errors import StudyError
@@ -157,3 +158,15 @@ def test_a_label_that_may_be_a_missing_value_is_reported(rows, tmp_path):
     outputs, names = ["red", "green", "blue", "N/A"], {0: "red", 1: "green", 2: "blue", 3: "n/a"}
     model = train_classifier(tmp_path / "m", rows.with_columns(label=odd), outputs, names=names)
     assert infer(model, tmp_path / "t.csv").order.is_certain
+
+
+def test_labels_of_the_model_without_rows_are_reported(rows, tmp_path):
+    rows.write_csv(tmp_path / "t.csv")
+    model = train_classifier(tmp_path / "m", rows, ["blue", "red", "green", "grey"])
+    proposal = infer(model, tmp_path / "t.csv")
+    assert proposal.order.labels == ("blue", "red", "green", "LABEL_3")
+    assert "No row has the label LABEL_3, which the model predicts." in list_warnings(proposal)
+    model = train_classifier(tmp_path / "n", rows, ["blue", "red", "green"])
+    assert not [
+        text for text in list_warnings(infer(model, tmp_path / "t.csv")) if "No row" in text
+    ]
