@@ -10,7 +10,9 @@ from tasks.data.preview import TablePreview, preview_table
 from tasks.data.read_options import ReadOptions
 from tasks.data.readers import read_file
 from tasks.onboarding.column_profiles import ColumnProfile, profile_columns
+from tasks.onboarding.header import find_header_problem
 from tasks.onboarding.id_column import score_id
+from tasks.study.errors import StudyError
 
 MAX_ROWS = 200_000
 """Largest number of rows that are read with all columns; labels and ids are read in all rows."""
@@ -56,10 +58,12 @@ def open_table(path: Path, role: str) -> ProfiledTable:
         role: Name of the table's section, train or queries.
 
     Raises:
-        StudyError: The file cannot be read.
+        StudyError: The file cannot be read, or its first row is taken for a header.
     """
     preview = preview_table(path, MAX_ROWS, role)
     profiles = profile_columns(preview.frame)
+    if problem := find_header_problem(preview.frame, profiles, role):
+        raise StudyError(path, [problem])
     if len(preview.frame) == MAX_ROWS:
         profiles |= _profile_all_rows(path, role, preview, profiles)
     return ProfiledTable(path, role, preview.frame, profiles, preview.detected, preview.notes)

