@@ -138,15 +138,19 @@ def measure_curvature_agreement(
         inverse: Inverse of the curvature of the sample.
         full: Curvature of all n training rows.
         coefficients: Loss gradients of the training rows in the factor rows of `full`.
-        rhs: Gradients of the control queries.
+        rhs: Gradients of the control queries; those that are 0 or not finite are left out.
         subsets: Positions of nested subsets of the sample, the smallest first; the last is the
             sample.
         max_passes: Largest number of passes over all rows, 2 or more.
 
     Returns:
-        The agreement; None if the reference does not converge within the passes.
+        The agreement; None if no gradient remains, or if the reference does not converge within
+        the passes.
     """
+    rhs = _scale_gradients(rhs)
     count = len(rhs)
+    if not count:
+        return None
     values = inverse.solve_subsets(rhs, subsets)
     dots, product = _apply_all(full, values, count)
     residual = rhs - _damp(product, values[-count:], full, inverse)
@@ -160,6 +164,16 @@ def measure_curvature_agreement(
         for subset, part in zip(subsets, dots.split(count), strict=True)
     ]
     return CurvatureAgreement(tuple(points), count, error, 1 + steps)
+
+
+def _scale_gradients(rhs: Float[Tensor, "q p"]) -> Float[Tensor, "m p"]:
+    """Return the finite gradients that are not 0, with entries up to 1.
+
+    The agreement does not depend on their scale, but squares of tiny gradients would underflow.
+    """
+    largest = rhs.abs().amax(1, keepdim=True)
+    usable = (largest.isfinite() & (largest > 0))[:, 0]
+    return rhs[usable] / largest[usable]
 
 
 def _refine(

@@ -15,13 +15,14 @@ from storage.runs_schema import RUNS
 from tasks.audit.check_recall import make_recall_records
 from tasks.planning.actuals import ForecastVsActual
 from tasks.planning.open_run import lease_run
-from tasks.run.artifact_keys import agreement_digest, index_digests
+from tasks.run.artifact_keys import index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse
 from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
+from tasks.run.stored_agreement import read_agreement
 from tasks.runtime.versions import read_versions
 
 
@@ -141,7 +142,7 @@ def _make_rows_record(context: RunContext) -> dict[str, object]:
     if selection is not None:
         record[BUDGET.key] = BUDGET.make_record(selection)
     if context.study.curvature.sample_size is not None:
-        agreement = AGREEMENT.read(context.store, agreement_digest(context))
+        agreement = read_agreement(context)
         if agreement is not None:
             record[AGREEMENT.key] = AGREEMENT.make_record(agreement)
     return record

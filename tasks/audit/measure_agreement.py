@@ -22,13 +22,13 @@ from tasks.planning.agreement_cost import (
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import lease_run
 from tasks.run.agreement import AgreementRecord
-from tasks.run.artifact_keys import agreement_digest, factor_digest
+from tasks.run.artifact_keys import factor_digest
 from tasks.run.artifacts import read_factor
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_gauss_newton, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
-from tasks.run.selections import AGREEMENT
 from tasks.run.spec import RunRef, list_planned_shards
+from tasks.run.stored_agreement import read_agreement, write_agreement
 from tasks.runtime.progress import READS, progress_stage
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.stage_timer import STAGE_TIMER
@@ -54,9 +54,8 @@ def measure_agreement(ref: RunRef) -> None:
     with lease_run(ref) as context:
         if not is_measurable(context):
             return
-        digest = agreement_digest(context)
-        if AGREEMENT.read(context.store, digest) is None:
-            AGREEMENT.write(context.store, digest, _measure(context))
+        if read_agreement(context) is None:
+            write_agreement(context, _measure(context))
 
 
 def _measure(context: RunContext) -> AgreementRecord:
@@ -64,13 +63,19 @@ def _measure(context: RunContext) -> AgreementRecord:
     passes = count_affordable_passes(context, rest)
     if passes < MIN_PASSES:
         return AgreementRecord(lacks=describe_cost(context, rest))
-    factor = read_factor(context.store, factor_digest(context))
+    first = context.averaged_members[0]
+    factor = read_factor(context.store, factor_digest(first))
     if factor is None:
         return AgreementRecord(lacks="the run needs no factor of the curvature")
-    measured = _compare_with_all_rows(context, factor["kernel"], passes)
-    if measured is None:
-        return AgreementRecord(lacks=f"the reference did not converge in {passes} passes")
-    return AgreementRecord(measured)
+    measured = _compare_with_all_rows(first, factor["kernel"], passes)
+    if isinstance(measured, str):
+        return AgreementRecord(lacks=measured)
+    return AgreementRecord(measured, model=_find_name(context, first) if context.others else "")
+
+
+def _find_name(context: RunContext, member: RunContext) -> str:
+    names = [context.study.model.path, *context.study.models]
+    return names[context.members.index(member)]
 
 
 def _estimate_rest_seconds(context: RunContext) -> float:
@@ -81,7 +86,8 @@ def _estimate_rest_seconds(context: RunContext) -> float:
 
 def _compare_with_all_rows(
     context: RunContext, kernel: torch.Tensor, passes: int
-) -> CurvatureAgreement | None:
+) -> CurvatureAgreement | str:
+    """Return the agreement, or the reason why there is none."""
     train, curvature = get_train_examples(context), context.study.curvature
     assert curvature.sample_size is not None
     sizes = sorted({max(1, curvature.sample_size // divisor) for divisor in NESTED})
@@ -90,11 +96,13 @@ def _compare_with_all_rows(
     all_rows = fastif.GaussNewton(context.objective, train)
     coefficients = all_rows.compute_factor_coefficients(train)
     if coefficients is None:
-        return None
+        return "some training rows have a gradient, but no curvature"
     queries = sample_rows(len(context.query_texts), QUERIES, SEED)
     rhs = compute_loss_gradients(sampled.gradients, get_query_examples(context), queries)
     kernel, owners = kernel.to(rhs.device), list_owners(sampled)
     inverse = SampledInverse(sampled, kernel, context.damping, owners)
     with progress_stage("curvature: agreement with all rows", passes * len(train), READS) as track:
         tracked = fastif.GaussNewton(context.objective, track(train))
-        return measure_curvature_agreement(inverse, tracked, coefficients, rhs, subsets, passes)
+        measured = measure_curvature_agreement(inverse, tracked, coefficients, rhs, subsets, passes)
+    lacks = f"no control query has a gradient, or no reference converged in {passes} passes"
+    return measured or lacks

@@ -3,10 +3,9 @@
 from fastif.solvers.settings import DualSettings
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.workload import make_solver_problem
-from tasks.run.artifact_keys import agreement_digest
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import compute_recomputed_share
-from tasks.run.selections import AGREEMENT
+from tasks.run.stored_agreement import read_agreement
 from tasks.study.durations import format_duration, parse_duration
 
 SHARE = 0.15
@@ -41,11 +40,9 @@ def estimate_agreement_seconds(context: RunContext, rest: float) -> float:
         context: Context of the run.
         rest: Forecast time of all other stages, in seconds.
     """
-    store = context.existing_store
-    is_known = context.known_damping is not None and store is not None
     if not is_measurable(context) or count_affordable_passes(context, rest) < MIN_PASSES:
         return 0.0
-    if is_known and AGREEMENT.read(context.store, agreement_digest(context)) is not None:
+    if read_agreement(context) is not None:
         return 0.0
     passes = min(USUAL_PASSES, count_affordable_passes(context, rest))
     return passes * _estimate_pass_seconds(context)

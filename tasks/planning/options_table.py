@@ -12,6 +12,7 @@ from tasks.planning.budget import FORECAST_SHARE
 from tasks.planning.options import estimate_options, rank_option, select_option
 from tasks.run.budget_selection import Option, Settings
 from tasks.run.context import RunContext
+from tasks.run.rows_selection import rows_digest
 from tasks.run.selections import AGREEMENT
 from tasks.study.durations import format_duration
 
@@ -96,16 +97,22 @@ def recommend(options: Sequence[Option], limit: float, own: Settings) -> Option 
 
 
 def read_measured_agreement(context: RunContext) -> Mapping[int, float]:
-    """Return the correlations that earlier runs of this model measured, by curvature rows."""
+    """Return the correlations measured by earlier runs of this model and matrix, by its rows."""
     store = context.existing_store
-    digest = context.plan.record.parts["model"]
+    digest = _matrix_digest(context.plan.record.parts)
     measured: dict[int, float] = {}
     if store is None:
         return measured
     for status in store.list_runs():
-        if status.record.parts["model"] == digest and status.is_intact:
+        if status.is_intact and _matrix_digest(status.record.parts) == digest:
             measured = {**_read_points(store, status.record.run), **measured}
     return measured
+
+
+def _matrix_digest(parts: Mapping[str, object]) -> str:
+    """Return the digest of a run's settings of the curvature, its damping too, but for its rows."""
+    scan = ("solver", "candidates")
+    return rows_digest({name: part for name, part in parts.items() if name not in scan})
 
 
 def _read_points(store: Store, run: str) -> dict[int, float]:

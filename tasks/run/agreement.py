@@ -16,10 +16,12 @@ class AgreementRecord:
     Attributes:
         measured: Agreement on the control queries; None if it was not measured.
         lacks: Reason why it was not measured; empty if it was.
+        model: Path of the measured model in a study of several; empty in a study of one.
     """
 
     measured: CurvatureAgreement | None = None
     lacks: str = ""
+    model: str = ""
 
     def __str__(self) -> str:
         """Return one line for a summary.
@@ -34,9 +36,10 @@ class AgreementRecord:
         if self.measured is None:
             return f"with the curvature of all rows not measured: {self.lacks}"
         *smaller, point = self.measured.points
+        of_model = f", of model {self.model}" if self.model else ""
         text = (
-            f"with the curvature of all rows, on {self.measured.queries} queries: correlation of "
-            f"effects {point.pearson:.2f} ({point.low:.2f} - {point.high:.2f}), "
+            f"with the curvature of all rows{of_model}, on {self.measured.queries} queries: "
+            f"correlation of effects {point.pearson:.2f} ({point.low:.2f} - {point.high:.2f}), "
             f"{point.top_100:.0%} of the top 100 in common"
         ).replace("%", " %")
         if smaller:
@@ -53,4 +56,4 @@ def parse_agreement(record: dict[str, Any]) -> AgreementRecord:
     if measured is not None:
         points = tuple(AgreementPoint(**point) for point in measured.pop("points"))
         measured = CurvatureAgreement(points, **measured)
-    return AgreementRecord(measured, record["lacks"])
+    return AgreementRecord(measured, record["lacks"], record.get("model", ""))

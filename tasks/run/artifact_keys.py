@@ -56,10 +56,14 @@ def damping_digest(context: RunContext) -> str:
 
 
 def agreement_digest(context: RunContext) -> str:
-    """Return the cache key of the agreement: the factor of the curvature, damping and queries."""
+    """Return the cache key of the agreement: the factor of the curvature, damping and queries.
+
+    It is measured for the first model of the average.
+    """
+    first = context.averaged_members[0]
     inputs = {
-        "factor": factor_digest(context),
-        "damping": context.known_damping,
+        "factor": factor_digest(first),
+        "damping": first.known_damping,
         "queries": context.plan.record.parts["queries"],
     }
     return compute_fingerprint({"agreement": inputs})

@@ -23,7 +23,7 @@ ORDER = torch.randperm(COUNT, generator=torch.Generator().manual_seed(3))
 SUBSETS = [ORDER[:size].sort().values for size in (6, 12, 24)]
 
 
-def measure(name, passes=50, batch_size=7):
+def measure(name, passes=50, batch_size=7, change=lambda rhs: rhs):
     made = case(name, COUNT, batch_size)
     full = GaussNewton(made.objective, made.train)
     sampled = GaussNewton(made.objective, made.train, SUBSETS[-1])
@@ -31,7 +31,8 @@ def measure(name, passes=50, batch_size=7):
     inverse = SampledInverse(sampled, kernel, DAMPING, list_owners(sampled))
     rhs = compute_loss_gradients(full.gradients, made.train, QUERIES)
     coefficients = full.compute_factor_coefficients(made.train)
-    return made, measure_curvature_agreement(inverse, full, coefficients, rhs, SUBSETS, passes)
+    arguments = inverse, full, coefficients, change(rhs), SUBSETS, passes
+    return made, measure_curvature_agreement(*arguments)
 
 
 def effects(made, rows=None):
@@ -80,6 +81,20 @@ def test_few_passes_suffice_for_a_residual_of_one_percent():
 def test_a_reference_that_does_not_converge_is_no_reference(monkeypatch):
     monkeypatch.setattr(curvature_agreement, "MAX_RESIDUAL", 1e-9)
     assert measure("mlp", passes=2)[1] is None
+
+
+def test_queries_of_any_scale_count_alike_and_those_without_a_gradient_do_not():
+    def change(rhs):
+        unusable = [torch.zeros_like(rhs[:1]), rhs[:1] * torch.nan, rhs[:1] * torch.inf]
+        return torch.cat([*unusable, rhs * torch.tensor([[1.0], [1e-24], [1e-12], [1e24]])])
+
+    _, expected = measure("softmax")
+    _, agreement = measure("softmax", change=change)
+    assert agreement.queries == len(QUERIES)
+    for point, other in zip(agreement.points, expected.points, strict=True):
+        assert point.pearson == pytest.approx(other.pearson, abs=1e-5)
+        assert point.top_10 == other.top_10
+    assert measure("softmax", change=torch.zeros_like)[1] is None
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The agreement in a run's record is that between two audits: by its sample, and by all rows."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 from scipy.stats import pearsonr
+from transformers import BertForSequenceClassification
 
+from fastif.evaluation.select_damping import DampingSelection
 from tasks.audit.measure_agreement import SEED, measure_agreement
 from tasks.audit.prepare import describe_train, factor_curvature
 from tasks.planning import calibration
@@ -12,10 +16,12 @@ from tasks.planning.calibration import Rates
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run
 from tasks.results.summary import read_summary
-from tasks.run.artifact_keys import agreement_digest
+from tasks.run.agreement import parse_agreement
+from tasks.run.artifact_keys import damping_digest
 from tasks.run.curvature import sample_rows
-from tasks.run.selections import AGREEMENT
+from tasks.run.selections import AGREEMENT, DAMPING
 from tasks.run.spec import open_store, plan_run
+from tasks.run.stored_agreement import read_agreement
 from tasks.study.durations import format_duration
 
 ROWS = 20
@@ -34,7 +40,7 @@ def measure(study):
     describe_train.fn(plan.ref)
     factor_curvature.fn(plan.ref)
     measure_agreement.fn(plan.ref)
-    return store, AGREEMENT.read(store, agreement_digest(load_run(plan)))
+    return store, read_agreement(load_run(plan))
 
 
 def test_the_agreement_equals_that_of_two_audits(world, monkeypatch):
@@ -87,3 +93,44 @@ def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
         "with the curvature of all rows not measured: it would take about 50 min, above "
         f"{format_duration(allowed)}: 15 % of the rest of the audit, or 10 s"
     )
+
+
+def test_a_reason_holds_for_its_run_alone(world, monkeypatch):
+    slow = Rates(prefix=0.0, forward=0.1, gradient=10.0, product=0.0)
+    monkeypatch.setattr(calibration, "calibrate", lambda context: slow)
+    _, record = measure(write(world, "slow", ROWS))
+    assert record.lacks
+    monkeypatch.setattr(calibration, "calibrate", lambda context: replace(slow, gradient=1e-4))
+    _, same = measure(write(world, "slow", ROWS))
+    assert same == record
+    study = write(world, "slow", ROWS, candidates={"kind": "knn", "k": 5, "check": 0})
+    _, measured = measure(study)
+    assert measured.measured is not None
+
+
+def test_of_several_models_the_first_of_the_average_is_measured_and_named(world):
+    tiny.make_other(world, "second", seed=3)
+    auto = {"curvature": {"rows": ROWS, "damping": "auto"}, "top": {"models": ["second"]}}
+    study = write(world, "two", ROWS, **auto)
+    context = load_run(plan_run(study))
+    store = open_store(context.plan)
+    for member, agreement in zip(context.members, (0.0, 1.0), strict=True):
+        by_query = tuple(agreement + 0.01 * (i % 3) for i in range(tiny.QUERIES))
+        choice = DampingSelection(0.05, "retraining", (0.05,), (agreement,), 0.0, by_query)
+        DAMPING.write(store, damping_digest(member), choice)
+    _, record = measure(study)
+    alone = write(world, "one", ROWS, model={"path": "second"})
+    _, expected = measure(alone)
+    assert record.model == "second"
+    assert record.measured.points == pytest.approx(expected.measured.points)
+    assert "of model second" in f"{record}"
+    assert parse_agreement(AGREEMENT.make_record(record)) == record
+
+
+def test_rows_that_are_wrong_with_certainty_have_no_scores_to_compare(world):
+    """A head of huge weights gives wrong predictions the probability 1, and no curvature."""
+    model = BertForSequenceClassification.from_pretrained(world / "model")
+    model.classifier.weight.data *= 15
+    model.save_pretrained(world / "model")
+    _, record = measure(write(world, "sure", ROWS))
+    assert record.lacks == "some training rows have a gradient, but no curvature"

@@ -72,6 +72,8 @@ def test_the_table_of_a_study(world, monkeypatch):
     store.layout.manifest(run, "finish").unlink()
     tiny.run_directly(study)
     assert "0.93 (measured in this store)" in render(plan_study(study)[1])
+    other = {"candidates": {"kind": "full"}, "curvature": {"rows": 8, "damping": 0.5}}
+    assert "0.93" not in render(plan_study(tiny.write_study(world, **other))[1])
 
 
 def render(context):
