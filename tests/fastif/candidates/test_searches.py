@@ -13,9 +13,13 @@ from fastif import (
     InputError,
     NearestNeighbors,
     SketchSearch,
-    UnionSearch,
 )
-from fastif.candidates import GradientSketcher, compute_embeddings, compute_train_sketches
+from fastif.candidates import (
+    GradientSketcher,
+    UnionSearch,
+    compute_embeddings,
+    compute_train_sketches,
+)
 from fastif.data.examples import ExampleSubset, all_ids
 
 
