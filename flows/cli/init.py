@@ -98,14 +98,15 @@ def init(
 
 
 def _names_template(words: list[str]) -> bool:
-    """Whether the argument is a new .toml file or a folder that holds no model."""
+    """Whether the argument is a new .toml file, or a folder without a model and without data."""
+    from tasks.onboarding.data_folders import is_data_folder
     from tasks.onboarding.model_folder import is_model_folder
 
     if len(words) != 1:
         return False
     path = Path(words[0])
     is_new_folder = words[0].endswith(("/", "\\")) and not path.exists()
-    is_folder = path.is_dir() and not is_model_folder(path)
+    is_folder = path.is_dir() and not is_model_folder(path) and not is_data_folder(path)
     return path.suffix.lower() == ".toml" or is_new_folder or is_folder
 
 

@@ -7,9 +7,15 @@ from pathlib import Path
 
 from fastif import InputError
 from tasks.data.image_files import is_image_folder
+from tasks.onboarding.data_folders import (
+    describe_data_folder,
+    find_shards,
+    make_hub_remedy,
+    make_remedy,
+)
 from tasks.onboarding.model_folder import is_model_folder
 from tasks.onboarding.name_words import split_name
-from tasks.study.errors import format_value, suggest
+from tasks.study.errors import format_value, join_some, suggest
 from tasks.study.fields import HUB
 from tasks.study.path_kinds import describe_path
 
@@ -53,16 +59,15 @@ def read_arguments(words: Sequence[str]) -> InitArguments:
         if word.startswith(HUB) or is_model_folder(Path(word)):
             models.append(word)
         else:
-            _check_table(word)
+            _check_table(word, bool(models))
             tables.append(Path(word))
     for kind, items, most in (("model", models, 1), ("table", tables, 2)):
         if len(items) > most:
             raise InputError(
                 "arguments",
                 "one model, a training table and a table of queries",
-                f"{len(items)} {kind}s: {', '.join(map(str, items))}",
-                "Name each once; further models of the same training go under `models` in the "
-                "study file.",
+                f"{len(items)} {kind}s: {join_some(map(str, items))}",
+                _explain_surplus(items),
             )
     if not tables:
         raise InputError(
@@ -79,8 +84,23 @@ def read_arguments(words: Sequence[str]) -> InitArguments:
     return InitArguments(tables[0], model, *tables[1:], note=note)
 
 
-def _check_table(word: str) -> None:
+def _explain_surplus(items: Sequence[str | Path]) -> str:
+    """Return the remedy of too many models or tables."""
+    if isinstance(items[0], Path):
+        pattern = find_shards(items[0].parent)
+        return make_remedy(items[0].parent) if pattern else "Name each once."
+    hub = [item for item in items if str(item).startswith(HUB)]
+    hints = [make_hub_remedy(str(item).removeprefix(HUB)) for item in hub[-1:]]
+    remedy = "Name each once; further models of the same training go under `models` in the study"
+    return " ".join([f"{remedy} file.", *hints])
+
+
+def _check_table(word: str, has_model: bool) -> None:
     """Refuse a path without a table.
+
+    Args:
+        word: Path.
+        has_model: Whether the model is named before it.
 
     Raises:
         InputError: There is nothing, or a folder without a model.
@@ -89,6 +109,8 @@ def _check_table(word: str) -> None:
     if path.is_file() or is_image_folder(path):
         return
     where, expected = format_value(word), "a model's folder, or the file of a table"
+    if folder := describe_data_folder(path):
+        raise InputError(where, expected, folder, make_remedy(path))
     if path.is_dir():
         raise InputError(
             where,
@@ -100,6 +122,7 @@ def _check_table(word: str) -> None:
     remedy = suggest(path.name, os.listdir(near)) or "Correct the path."
     is_hub = word.count("/") == 1 and not path.suffix and not path.parent.exists()
     hint = f" For a model of the Hugging Face hub write {HUB}{word}." if is_hub else ""
+    hint = f" {make_hub_remedy(word)}" if is_hub and has_model else hint
     raise InputError(
         where, expected, describe_path(path), f"{remedy[:1].upper()}{remedy[1:]}{hint}"
     )

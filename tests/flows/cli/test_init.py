@@ -72,6 +72,15 @@ def test_unsuitable_arguments_are_refused(own, monkeypatch, arguments, fragment)
     assert fragment in run_refused(own, "init", *arguments)
 
 
+def test_a_template_is_not_written_into_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("shards/part-0.csv", "shards/part-1.csv", "images/cat/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a,b\n")
+    assert "shards of a table" in run_refused(tmp_path, "init", "shards")
+    assert "image (1 values)" in run_refused(tmp_path, "init", "images")
+
+
 def test_templates_remain_and_new_folders_are_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("init", "new/")[0] == 0
