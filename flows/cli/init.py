@@ -93,6 +93,7 @@ def init(
             return
         is_asked = sys.stdin.isatty() and sys.stdout.isatty() and not yes
         path = target or Path(DEFAULT)
+        path = path / DEFAULT if path.is_dir() else path
         wishes = Wishes(text or (), label or (), id_column or (), groups)
         _write_inferred(words, path, name, wishes, tuple(order or ()), is_asked, not no_forecast)
 
