@@ -39,7 +39,7 @@ from flows.cli.common import (
     resolve_run,
 )
 from flows.cli.init import init
-from flows.cli.next_step import print_next
+from flows.cli.next_step import name_main_command, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 from flows.signals import answer_signals
 from tasks.runtime.progress_board import show_command
@@ -210,7 +210,8 @@ def _choose_next(study: Path | None) -> tuple[str, ...]:
 
     if study is None:
         return ("init",)
-    return ("audit", "--dry-run") if load_study(study).has_audit else ("mislabels",)
+    command = name_main_command(load_study(study))
+    return (command, "--dry-run") if command == "audit" else (command,)
 
 
 def main() -> None:

@@ -1,13 +1,17 @@
 """Command `fastif correct`: error correction of a model on a failure set."""
 
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli.common import out, print_line
 from flows.cli.next_step import print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from fastif.correction import Correction
 
 app = typer.Typer()
 UNIMPROVED = 4
@@ -67,11 +71,28 @@ def correct(
     if result.out:
         print_line(f"Corrected model: {result.out}")
     if not result.improved:
-        _advise(anchors, to, study)
+        _advise(anchors, to, source, settings, study)
         raise typer.Exit(UNIMPROVED)
 
 
-def _advise(anchors: Path, to: Path, study: Path) -> None:
+def _advise(
+    anchors: Path, to: Path, source: Path | None, settings: "Correction", study: Path
+) -> None:
+    """Print the same command with balanced labels; if they are, with smaller or fewer steps."""
     print_line(ADVICE)
-    words = ("--anchors", f"{anchors}", "--out", f"{to}", "--balanced")
-    print_next("correct", *words, study=study)
+    if to.exists():  # written with --keep, so the next try needs another name
+        return
+    changes: dict[str, Any] = {"balanced": True}
+    if settings.balanced and settings.steps > 1:
+        changes = {"steps": settings.steps // 2}
+    elif settings.balanced:
+        changes = {"learning_rate": settings.learning_rate / 2}
+    settings = replace(settings, **changes)
+    options: dict[str, Any] = {"anchors": anchors, "out": to, "from": source}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in ("anchors", "balanced") and value != field.default:
+            options[field.name.replace("_", "-")] = value
+    given = {f"--{name}": f"{value}" for name, value in options.items() if value is not None}
+    words = [word for pair in given.items() for word in pair]
+    print_next("correct", *words, "--balanced", study=study)

@@ -14,7 +14,7 @@ from flows.cli.common import (
     out,
     report_errors,
 )
-from flows.cli.next_step import print_next
+from flows.cli.next_step import name_new_file, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -76,7 +76,8 @@ def mislabels(
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
             out.print(render_comparison(compare_cleaning(study, result, validate)))
-        print_next(*suggest_step(result), study=study)
+        *words, name = suggest_step(result)
+        print_next(*words, name_new_file(name), study=study)
 
 
 @review.command()
@@ -126,7 +127,8 @@ def export(
         out.print(note, highlight=False, markup=False, soft_wrap=True)
         words = "fill in the column right_label"
         if to.suffix == ".json":
-            words = "annotate in Label Studio and export"
+            to = Path(name_new_file(f"{to.with_stem(f'{to.stem}-annotated')}"))
+            words = f"annotate in Label Studio and save its export as {to}"
             config = make_label_config(loaded.labels)
             out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)
         print_next("review", "import", values=[to], study=study, before=words)

@@ -15,7 +15,7 @@ from flows.cli.common import (
     resolve_run,
 )
 from flows.cli.completion import complete_runs
-from flows.cli.next_step import print_next
+from flows.cli.next_step import print_comparison
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -71,10 +71,7 @@ def report(
 def _print_next_step(study: Path) -> None:
     """Print the comparison with the run before, if there is one, or the search for wrong labels."""
     _, store = open_study(study)
-    if sum(status.was_finished for status in store.list_runs()) > 1:
-        print_next("diff", values=["previous", "latest"], study=study)
-    else:
-        print_next("mislabels", study=study)
+    print_comparison(store.list_runs(), study, "mislabels")
 
 
 @app.command()

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from flows.cli.common import open_study, print_line
-from flows.cli.next_step import print_next
+from flows.cli.next_step import (
+    name_main_command,
+    name_run_option,
+    print_comparison,
+    print_next,
+)
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
@@ -26,11 +31,11 @@ def runs(study: Path = DEFAULT_STUDY) -> None:
     finished: all results are there. unfinished: shards, or the last step after them, are missing;
     fastif audit continues. damaged: files of a finished run are missing; fastif verify names them.
     """
-    _, store = open_study(study)
+    loaded, store = open_study(study)
     statuses = store.list_runs()
     if not statuses:
         print_line("No runs yet.")
-        print_next("audit", study=study)
+        print_next(name_main_command(loaded), study=study)
         return
     for line in _align([HEAD, *map(_describe, statuses)]):
         print_line(line)  # names are for other commands, so they are never cut or wrapped
@@ -58,14 +63,7 @@ def _describe_state(status: "RunStatus") -> str:
 
 def _print_next_step(statuses: "list[RunStatus]", study: Path) -> None:
     """Print the command for the newest run, and for a comparison with the one before."""
-    newest = _describe_state(statuses[0])
-    if newest == DAMAGED:
-        print_next("verify", study=study)
-    elif newest == UNFINISHED:
-        record = statuses[0].record
-        is_named = not record.run.endswith(record.fingerprint[:10])
-        print_next("audit", *(["--run", record.run] if is_named else []), study=study)
-    elif sum(status.was_finished for status in statuses) > 1:
-        print_next("diff", values=["previous", "latest"], study=study)
+    if _describe_state(statuses[0]) == UNFINISHED:
+        print_next("audit", *name_run_option(statuses[0].record), study=study)
     else:
-        print_next("report", study=study)
+        print_comparison(statuses, study, "report")

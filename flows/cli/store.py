@@ -1,7 +1,7 @@
 """The commands `fastif diff`, `up`, `down`, `verify` and `gc`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,11 @@ from flows.cli.common import (
     report_errors,
 )
 from flows.cli.completion import complete_runs
-from flows.cli.next_step import print_next
+from flows.cli.next_step import name_main_command, name_run_option, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from tasks.results.integrity import IntegrityReport
 
 app = typer.Typer()
 
@@ -123,13 +126,30 @@ def verify(
             if repair and item.problems:
                 outcome = repair_run(store, item) if item.run else repair_artifacts(store, item)
                 out.print(f"  {outcome}", markup=False, highlight=False, soft_wrap=True)
-        if wrong and repair:
-            print_next("audit", study=study)
         for line in () if repair else describe_repair(items):
             err.print(line, markup=False, highlight=False, soft_wrap=True)
-        if not wrong:
-            print_next(*(["audit"] if unfinished else ["runs"]), study=study)
+        _print_step_after_check(items, run, repair, study)
     raise typer.Exit(1 if wrong else UNFINISHED if unfinished else 0)
+
+
+def _print_step_after_check(
+    items: "list[IntegrityReport]", run: str | None, is_repaired: bool, study: Path
+) -> None:
+    """Print the command that continues what is unfinished or damaged; `run` was checked alone."""
+    loaded, store = open_study(study)
+    only = ("--run", run) if run else ()
+    damaged = [item for item in items if item.problems]
+    runs = [item.run for item in damaged if item.run]
+    runs = runs or [item.run for item in items if item.unfinished]
+    if damaged and not any(item.is_repairable for item in damaged):
+        before = "restore the files from a backup"
+        print_next("verify", *only, study=study, before=before)
+    elif damaged and not is_repaired:
+        print_next("verify", *only, "--repair", study=study)
+    elif runs:
+        print_next("audit", *name_run_option(store.read_record(runs[0])), study=study)
+    else:
+        print_next(name_main_command(loaded) if damaged else "runs", study=study)
 
 
 @app.command()
@@ -169,5 +189,6 @@ def gc(
         if dry_run and plan.files:
             options = {"--keep-runs": keep_runs, "--older-than": older_than}
             options |= {"--parts-unused": parts_unused}
-            words = [w for name, v in options.items() if v is not None for w in (name, f"{v:g}")]
+            words = [w for name, v in options.items() if v is not None for w in (name, f"{v}")]
+            words += ["--compact"] if compact else []
             print_next("gc", *words, study=study)

@@ -30,6 +30,7 @@ from tasks.run.spec import plan_run
 from tasks.runtime.progress import progress_bar, progress_part
 from tasks.runtime.versions import read_versions
 from tasks.runtime.writable_path import check_outside
+from tasks.study.command_lines import format_command
 from tasks.study.errors import Problem, StudyError
 from tasks.study.sections import QuerySource, TableSource
 from tasks.study.study import Study
@@ -153,7 +154,8 @@ def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table |
     if context.others:
         raise InputError("models", "one model", "several", "Correct one model at a time.")
     if context.known_damping is None:
-        remedy = f"Run `fastif audit {request.study}` first, or set a number."
+        command = format_command("audit", study=request.study)
+        remedy = f"Run `{command}` first, or set a number."
         expected = "a selected damping"
         raise InputError("[curvature] damping", expected, "none selected yet", remedy)
     return context, anchors, source

@@ -37,6 +37,11 @@ class IntegrityReport:
     unfinished: bool = False
     damaged: tuple[tuple[str, ...], ...] = field(default=())
 
+    @property
+    def is_repairable(self) -> bool:
+        """Whether all or some of the damage can be computed again."""
+        return bool(self.run) or any(pair[0] not in IRREPLACEABLE_KINDS for pair in self.damaged)
+
 
 def check_integrity(store: Store, run: str | None = None) -> Iterator[IntegrityReport]:
     """Check every run and every artifact of a store, or a single run."""
@@ -144,7 +149,10 @@ def describe_repair(reports: Sequence[IntegrityReport]) -> Iterator[str]:
 def repair_run(store: Store, report: IntegrityReport) -> str:
     """Withdraw the damaged commits of a run, so that the next audit computes them again."""
     store.withdraw(report.run, [key for (key,) in report.damaged])
-    return f"{len(report.damaged)} commits withdrawn; the next audit computes them again."
+    return (
+        f"{len(report.damaged)} commits withdrawn; the next audit of the same model, tables and "
+        "settings computes them again."
+    )
 
 
 def repair_artifacts(store: Store, report: IntegrityReport) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 
 import pytest
 import tiny
@@ -68,8 +69,12 @@ def test_a_regression_is_no_improvement(world):
     assert done.exit_code == 4, done.output
     assert "No improvement" in done.output
     assert not (world / "repaired").exists()
+    same = ("--out", f"{world / 'repaired'}", "--steps", "8", "--learning-rate", "0.003")
+    same += ("--by", "harmful", "--balanced", f"{world / 'study.toml'}")
+    assert shlex.split(done.output.partition("Next: ")[2])[4:] == list(same)
     done = run_correction(world, *more, "--keep")
     assert done.exit_code == 4
+    assert "Next: " not in done.output, "the folder exists"
     record = json.loads((world / "repaired" / RECORD).read_text())
     assert not record["improved"]
     ids = {row["id"] for row in tiny.rows_of(world / "train.csv")}

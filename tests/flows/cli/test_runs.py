@@ -10,6 +10,7 @@ import study_files
 from command_line import run
 
 from flows.cli.common import out
+from flows.cli.next_step import name_new_file
 from storage import RunRecord
 
 LONG = f"by-hand-{'long-' * 16}1"
@@ -49,6 +50,42 @@ def test_states_and_their_next_commands(folder):
     assert line.split()[1] == "damaged"
 
 
+def test_damaged_runs_are_repaired_and_computed_by_the_suggested_commands(folder):
+    next((folder / "store" / "runs" / "by-hand-1").rglob("00000.json")).unlink()
+    suggested = []
+    for words in (["runs"], ["verify", "--run", "by-hand-1"], ["verify", "--repair"], ["verify"]):
+        suggested.append(run(*words)[1].splitlines()[-1].removeprefix("Next: fastif "))
+    unfinished = "audit --run by-hand-1"
+    assert suggested == ["verify", "verify --run by-hand-1 --repair", unfinished, unfinished]
+    assert run("runs")[1].splitlines()[-1] == "Next: fastif report", "no two runs to compare"
+
+
+def test_damage_that_cannot_be_repaired_suggests_no_repair(folder):
+    next((folder / "store" / "runs" / "by-hand-1").rglob("run.json")).write_text("{")
+    expected = "Next: restore the files from a backup, then: fastif verify"
+    for words in (["verify"], ["verify", "--repair"]):
+        assert run(*words)[1].splitlines()[-1] == expected
+
+
+def test_a_study_without_an_audit_has_detection_as_its_next_command(tmp_path, monkeypatch):
+    (tmp_path / "study.toml").write_text(
+        'name = "by-hand"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\ntext = "text"\n'
+        'label = "label"\n[store]\npath = "store"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    handmade_runs.open_store(tmp_path)
+    assert run("runs")[1].splitlines()[-1] == "Next: fastif mislabels"
+
+
+def test_a_suggested_new_file_is_new(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for _ in range(3):
+        names.append(name_new_file("review.csv"))
+        (tmp_path / names[-1]).touch()
+    assert names == ["review.csv", "review-2.csv", "review-3.csv"]
+
+
 def test_an_id_that_begins_with_a_dash_is_suggested_so_that_it_can_be_pasted(folder):
     code, text, _ = run("top", "row 2", "-k", "1")
     assert code == 0
@@ -76,6 +113,9 @@ def test_gc_says_why_nothing_is_removed(folder):
     assert "Runs: 2, and the newest finished run is never deleted; --keep-runs 2 keeps" in text
     text = run("gc", "--keep-runs", "1", "--dry-run")[1]
     assert text.splitlines()[-1] == "Next: fastif gc --keep-runs 1"
+    options = ("--keep-runs", "1", "--older-than", "0.1234567", "--compact")
+    text = run("gc", *options, "--dry-run")[1]
+    assert text.splitlines()[-1] == f"Next: fastif gc {' '.join(options)}"
 
 
 def test_the_study_of_this_folder_is_named_if_it_has_another_name(folder):
