@@ -276,5 +276,4 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
     Returns:
         The same columns with Polars types, to build a frame that can be committed.
     """
-    empty = pl.from_arrow(schema.empty_table())
-    return empty.collect_schema() if isinstance(empty, pl.DataFrame) else pl.Schema()
+    return pl.Schema(schema)

@@ -9,6 +9,7 @@ import pytest
 import study_files
 
 SLOW = {"torch", "transformers", "prefect", "faiss", "scipy", "altair", "datasets", "jaxtyping"}
+SLOW |= {"pandas", "matplotlib", "sklearn"}
 
 PROGRAM = """
 import json, sys
