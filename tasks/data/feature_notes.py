@@ -48,6 +48,19 @@ def describe_categories(
         yield f"{name} has {count} categories: only the {MAX_KINDS} most frequent are used"
 
 
+def find_odd_cell(words: pl.Series) -> str | None:
+    """Return a text that keeps a column of numbers from being read as such; None for others.
+
+    Args:
+        words: Distinct texts of the column.
+    """
+    are_plain = _parse_each(words).is_not_null()
+    are_numbers = are_plain | words.str.contains(_FORMATTED)
+    if 2 * are_numbers.sum() <= len(words) or are_plain.all():
+        return None
+    return words.filter(~are_plain)[0]
+
+
 def describe_parsed(name: str, opened: RawTable) -> Iterator[str]:
     """Yield notes on text that was parsed to numbers: codes, and points that may mean thousands.
 

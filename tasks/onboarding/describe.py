@@ -80,7 +80,7 @@ def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
     elif roles.image:
         yield f"  {place} image", roles.image, ""
     else:
-        yield f"  {place} features", join_some(roles.features), ""
+        yield f"  {place} features", join_some(roles.features), reasons.get("features", "")
     yield f"  {place} label", content.label, reasons.get("label", "")
     yield f"  {place} id", roles.id or "row numbers", ""
     if roles.groups:

@@ -2,9 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
-from tasks.data.feature_notes import MAX_KINDS
+import polars as pl
+
+from tasks.data.feature_notes import MAX_KINDS, find_odd_cell
 from tasks.onboarding.column_profiles import ColumnProfile
 from tasks.onboarding.name_words import split_name
+from tasks.onboarding.questions import Reason
+from tasks.study.errors import format_value, join_some
 
 MAX_SHARE = 0.5
 """Largest share of distinct values among the rows of a column of categories."""
@@ -34,6 +38,28 @@ def find_features(
     return tuple(
         name for name, profile in profiles.items() if name not in excluded and _is_feature(profile)
     )
+
+
+def explain_left_out(
+    frame: pl.DataFrame, profiles: Mapping[str, ColumnProfile], excluded: Collection[str]
+) -> Reason:
+    """Explain which varied columns are no features; numbers with odd cells among them are a doubt.
+
+    Args:
+        frame: Rows of the table.
+        profiles: Profiles of its columns.
+        excluded: Features, and columns that have another role.
+    """
+    kinds, doubts = [], []
+    for name, profile in profiles.items():
+        if name in excluded or profile.distinct < 2:
+            continue
+        kinds.append(f"{format_value(name)} ({profile.kind}, {profile.distinct:,} values)")
+        words = frame[name].drop_nulls().unique(maintain_order=True)
+        if profile.kind == "text" and (odd := find_odd_cell(words.cast(pl.String))) is not None:
+            shown = f"{format_value(name)} is left out, since it holds {format_value(odd, 20)}"
+            doubts.append(f"{shown} among numbers: leave such cells empty, or write plain numbers")
+    return Reason(f"left out: {join_some(kinds, 6)}" if kinds else "", doubt="; ".join(doubts))
 
 
 def _is_feature(profile: ColumnProfile) -> bool:

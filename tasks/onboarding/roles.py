@@ -8,7 +8,7 @@ from tasks.onboarding.choose_columns import (
     choose_columns,
     pick_wished,
 )
-from tasks.onboarding.feature_columns import find_features, find_image
+from tasks.onboarding.feature_columns import explain_left_out, find_features, find_image
 from tasks.onboarding.group_columns import find_groups, list_second_labels
 from tasks.onboarding.id_column import find_id
 from tasks.onboarding.profiled_table import ProfiledTable
@@ -90,6 +90,9 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
     features = () if image else find_features(profiles, used)
     if not image and not features:
         raise StudyError(table.path, [explain_missing_text(table)])
+    if features:
+        left_out = explain_left_out(table.frame, profiles, {*features, *used})
+        content = replace(content, reasons=content.reasons | {"features": left_out})
     return TableRoles(table, content, features, image, id_column, groups, (*second_labels,))
 
 
@@ -119,9 +122,10 @@ def assign_query_roles(
             raise StudyError(table.path, [explain_missing_text(table)])
         return roles
     content = choose_columns(_drop_long_texts(table), known, outputs, answers)
-    roles = _complete_roles(table, ContentColumns((), content.label, content.reasons), known)
+    content = replace(content, text=())
+    roles = _complete_roles(table, content, known)
     features = tuple(name for name in train.features if name in table.columns)
-    return replace(roles, features=features, image=train.image)
+    return replace(roles, content=content, features=features, image=train.image)
 
 
 def _drop_long_texts(table: ProfiledTable) -> ProfiledTable:

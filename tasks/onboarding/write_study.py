@@ -146,8 +146,10 @@ def _make_table(roles: TableRoles, path: Path, purpose: str) -> Part:
     elif roles.image:
         lines.append(Line("image", roles.image, "column of images"))
     else:
+        reason = content.reasons.get("features", Reason())
         comment = "numbers and categories; remove those that are known only after the label"
-        lines.append(Line("features", list(roles.features), comment))
+        comment = "; ".join(filter(None, [comment, reason.text]))
+        lines.append(Line("features", list(roles.features), comment, doubt=reason.doubt))
     lines.append(_make_label(roles))
     lines.append(_make_id(roles))
     if roles.groups:
