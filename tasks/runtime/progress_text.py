@@ -30,6 +30,8 @@ def describe_progress(
         '3 steps, 3.0 steps/min after 1 min'
         >>> describe_progress(256, 500, "queries", 180, running=128)  # within the second shard
         '256 of 500 queries (51 %), 2.1 queries/s, 54 s left'
+        >>> describe_progress(150, 300, "queries", 500, running=149.9999)
+        '150 of 300 queries (50 %), 36 queries/min after 8 min 20 s'
     """
     count = f"{done:,} {unit}" if total is None else f"{done:,} of {most}{total:,} {unit}"
     if not done or elapsed <= 0:
@@ -37,7 +39,7 @@ def describe_progress(
     count += f" ({100 * done // total} %)" if total else ""
     rate = (done + running) / elapsed
     left = (total - done - running) / rate if total else 0.0
-    if left <= 0:  # the total is unknown, or the last step takes longer than the others
+    if left * rate < 0.01:  # the total is unknown, or the last step takes longer than the others
         return f"{count}, {format_rate(rate, unit)} after {format_duration(elapsed)}"
     return f"{count}, {format_rate(rate, unit)}, {most}{format_duration(left)} left"
 
