@@ -65,7 +65,16 @@ def has_full_run(store: Store, parts: Mapping[str, object]) -> bool:
 
 
 def explain_kept_rows(selection: RowsSelection, rule: RowsSelection) -> RowsSelection:
-    """Return a kept selection of all rows with the sample that a new study would take, if any."""
+    """Return a kept selection with a reason that is true of the present table.
+
+    One of all rows names the sample that a new study would take, if any.
+
+    Args:
+        selection: Selection of an earlier run.
+        rule: Selection that a new study would make.
+    """
+    if selection.rows is not None and selection.rows >= rule.train_rows:
+        return replace(selection, reason=f"There are {rule.train_rows:,} now, which are all taken.")
     if selection.reason != KEPT:
         return selection
     if rule.rows is None:

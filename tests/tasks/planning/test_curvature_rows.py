@@ -126,6 +126,18 @@ def test_the_selection_outlives_the_limit_and_the_tables(world, monkeypatch):
     assert later.rows == first.rows
 
 
+def test_a_table_that_has_fewer_rows_than_the_sample_is_taken_whole(world, expensive):
+    study = tiny.write_study(world, candidates={"kind": "full"})
+    start_run(plan_run(study))
+    for count, text in [(ROWS + 1, "all 60 rows would take"), (ROWS, "8 now, which are all taken")]:
+        tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:count])
+        context = load_run(plan_run(study))
+        assert context.study.curvature.sample_size == ROWS
+        assert text in show(context)
+        matrix = make_gauss_newton(context, context.train_texts)
+        assert len(matrix.ids.unique()) == ROWS
+
+
 def test_a_store_with_runs_of_all_rows_keeps_them_and_says_so(world, monkeypatch):
     study = write(world)
     first = start_run(plan_run(study)).plan
