@@ -81,6 +81,7 @@ def audit(
             changes = list(find_changes_since(finished, plan))
         else:
             _run_flow(absolute, plan, run, executor, within, budget)
+            plan = _plan(absolute, run, budget)  # another process may have selected first
         _print_summary(study, plan)
         for line in changes:
             out.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)

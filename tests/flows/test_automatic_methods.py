@@ -9,8 +9,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
+from fastif.solvers.settings import DualSettings
 from flows.cli import app as cli
-from storage import StoreError
+from storage import Store, StoreError
 from tasks.planning import calibration as rates
 from tasks.planning.batch_sizing import MEMORY_FRACTION
 from tasks.planning.calibration import Rates
@@ -19,14 +20,15 @@ from tasks.planning.start_run import start_run
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import render_summary_markdown
 from tasks.run.artifact_keys import method_digest
+from tasks.run.budget_selection import BudgetSelection, Option, Settings, budget_digest
 from tasks.run.method_choice import (
     FULL,
     KNN,
     SKETCH,
     SKETCH_ONLY,
 )
-from tasks.run.selections import METHOD, SelectionKind
-from tasks.run.spec import open_existing_store, plan_run
+from tasks.run.selections import BUDGET, METHOD, SelectionKind
+from tasks.run.spec import open_existing_store, plan_run, replan
 from tasks.study.candidates import FullScanSection
 from tasks.study.index_sections import KnnSection, SketchSection
 
@@ -268,3 +270,21 @@ def test_a_study_is_audited_twice_by_the_flow(world, prefect, monkeypatch):
     again = audit(str(study), "again")
     assert rows(store, again).equals(first)
     assert store.scan("runs", again).collect()["candidates"].item() == column
+
+
+@pytest.mark.long
+def test_an_audit_shows_the_run_of_the_settings_that_another_process_selected(world, monkeypatch):
+    study = tiny.write_study(world, candidates=AUTO, run={"budget": "90h"})
+    settings = Settings(30, DualSettings(), FullScanSection())
+    other = BudgetSelection("90h", Option(settings), "Selected by another process.")
+    plan = plan_run(study)
+
+    def select_concurrently(context):
+        store = Store.open(plan.store_path, plan.record.study)
+        BUDGET.write(store, budget_digest(plan.record.parts, plan.study_as_written), other)
+        return QUICK
+
+    monkeypatch.setattr(rates, "calibrate", select_concurrently)
+    done = CliRunner().invoke(cli.app, ["audit", str(study)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert replan(plan, other).record.run in done.output
