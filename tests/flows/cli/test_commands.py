@@ -14,6 +14,7 @@ from spoilt_inputs import broken_weights
 
 from storage import Store
 from tasks.study.study import load_study
+from tasks.terminal.audit import EXPLAINED
 
 COMMANDS = ("init", "train", "audit", "runs", "top", "show", "doctor")
 
@@ -115,7 +116,9 @@ def test_a_finished_audit_is_shown_without_computation(finished):
     assert contents(finished) == before
     queries = Store.open(finished / "store", "tiny").scan("queries", load_latest(finished))
     worst = queries.sort("loss", descending=True).head(5).collect()
-    places = [out.index(f"query {name} ─") for name in worst["id"]]
+    panels = [out.index(f"query {name} ─") for name in worst["id"][:EXPLAINED]]
+    others = out.index("next highest losses", panels[-1])
+    places = [*panels, *(out.index(f" {name} ", others) for name in worst["id"][EXPLAINED:])]
     assert places == sorted(places)
     right = queries.collect()["correct"].mean()
     assert f"{right:.1%} of 17 queries" in out
