@@ -70,12 +70,7 @@ def _measure(context: RunContext) -> AgreementRecord:
     measured = _compare_with_all_rows(first, factor["kernel"], passes)
     if isinstance(measured, str):
         return AgreementRecord(lacks=measured)
-    return AgreementRecord(measured, model=_find_name(context, first) if context.others else "")
-
-
-def _find_name(context: RunContext, member: RunContext) -> str:
-    names = [context.study.model.path, *context.study.models]
-    return names[context.members.index(member)]
+    return AgreementRecord(measured)
 
 
 def _estimate_rest_seconds(context: RunContext) -> float:

@@ -1,5 +1,7 @@
 """Agreement of a run's sampled curvature in the store: measured, or the reason why it is not."""
 
+from dataclasses import replace
+
 from storage import compute_fingerprint
 from tasks.run.agreement import AgreementRecord
 from tasks.run.artifact_keys import agreement_digest
@@ -12,13 +14,21 @@ def read_agreement(context: RunContext) -> AgreementRecord | None:
     if context.known_damping is None or context.existing_store is None:
         return None
     measured = AGREEMENT.read(context.store, agreement_digest(context))
-    return measured or AGREEMENT.read(context.store, _omission_digest(context))
+    if measured is None:
+        return AGREEMENT.read(context.store, _omission_digest(context))
+    return replace(measured, model=_find_measured_model(context))
 
 
 def write_agreement(context: RunContext, record: AgreementRecord) -> None:
     """Store an agreement for all runs with this curvature, or a reason for this run alone."""
     digest = _omission_digest(context) if record.measured is None else agreement_digest(context)
     AGREEMENT.write(context.store, digest, record)
+
+
+def _find_measured_model(context: RunContext) -> str:
+    """Return the path of the measured model of several; empty for a study of one."""
+    names = [context.study.model.path, *context.study.models]
+    return names[context.members.index(context.averaged_members[0])] if context.others else ""
 
 
 def _omission_digest(context: RunContext) -> str:

@@ -125,6 +125,8 @@ def test_of_several_models_the_first_of_the_average_is_measured_and_named(world)
     assert record.measured.points == pytest.approx(expected.measured.points)
     assert "of model second" in f"{record}"
     assert parse_agreement(AGREEMENT.make_record(record)) == record
+    _, same = measure(write(world, "two", ROWS, model={"path": "second"}))  # in the same store
+    assert same == replace(record, model="")
 
 
 def test_rows_that_are_wrong_with_certainty_have_no_scores_to_compare(world):
