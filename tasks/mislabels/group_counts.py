@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from scipy.stats import hypergeom
 
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY
 
@@ -110,6 +109,8 @@ def _count_values(ranked: pl.DataFrame, column: str, window: int) -> GroupCounts
 
 
 def _make_count(row: Sequence, total: int, window: int) -> GroupCount:
+    from scipy.stats import hypergeom  # slow, and not needed to read annotations
+
     value, rows, suspicious, mean = row
     chance = float(hypergeom.sf(suspicious - 1, total, rows, window))
     return GroupCount(value, rows, suspicious, window * rows / total, mean, chance)

@@ -11,7 +11,6 @@ from tasks.planning.budget import select_for_budget
 from tasks.planning.curvature_rows import select_rows
 from tasks.planning.forecast import forecast_run
 from tasks.planning.options import SKETCH_SCORES_KEPT
-from tasks.run.artifact_keys import method_digest
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.members import replace_plan, replace_study
@@ -22,6 +21,7 @@ from tasks.run.method_choice import (
     SKETCH_ONLY,
     MethodEstimate,
     MethodSelection,
+    method_digest,
     select_method,
 )
 from tasks.run.rows_selection import explain_kept_rows

@@ -6,10 +6,10 @@ from storage.atomic import count_free_bytes
 from tasks.planning.forecast import forecast_run
 from tasks.planning.method_selection import find_earlier_choice
 from tasks.planning.open_run import reopen_run, settle_plan, validate_run
-from tasks.run.artifact_keys import method_digest
 from tasks.run.budget_selection import run_settings_digest
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
+from tasks.run.method_choice import method_digest
 from tasks.run.rows_selection import rows_digest
 from tasks.run.selections import BUDGET, METHOD, ROWS
 from tasks.run.spec import RunPlan, list_missing_shards, list_planned_shards, open_store

@@ -8,12 +8,10 @@ from storage import Store, StoreError
 from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
 from tasks.run.lookup import TRAIN
-from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
+from tasks.run.selection_names import SelectionName
 
 ARTIFACTS: Final = "artifacts"
-IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, "sketcher"}) | {
-    kind.name for kind in (AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K)
-}
+IRREPLACEABLE_KINDS: Final = frozenset({VERDICTS, DRAWS, "sketcher", *SelectionName})
 """Kinds of artifacts that cannot be recomputed: annotations, samples, and choices of a run."""
 
 

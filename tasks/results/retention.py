@@ -9,10 +9,10 @@ from storage import RunStatus, Store
 from storage.garbage_collection import Leftover
 from tasks.mislabels.annotations import KIND as VERDICTS
 from tasks.mislabels.stored_samples import KIND as DRAWS
-from tasks.run.artifact_keys import method_digest
+from tasks.run.method_choice import method_digest
 from tasks.run.parent_run import find_ancestors_in_use
 from tasks.run.rows_selection import rows_digest
-from tasks.run.selections import BUDGET, METHOD, ROWS
+from tasks.run.selection_names import SelectionName
 
 DAY = 24 * 3600
 
@@ -76,13 +76,13 @@ def plan_gc(store: Store, policy: RetentionPolicy) -> GcPlan:
         kept_records = [
             status.record for status in store.list_runs() if status.record.run not in runs
         ]
-        selections = {(METHOD.name, method_digest(record)) for record in kept_records}
-        selections |= {(ROWS.name, rows_digest(record.parts)) for record in kept_records}
+        selections = {(SelectionName.METHOD, method_digest(record)) for record in kept_records}
+        selections |= {(SelectionName.ROWS, rows_digest(record.parts)) for record in kept_records}
         # Annotations, the samples that they belong to, and settings selected for a budget, which
         # later runs of other tables keep, are never deleted.
         review_artifacts = {
             (kind, name)
-            for kind in (VERDICTS, DRAWS, BUDGET.name)
+            for kind in (VERDICTS, DRAWS, SelectionName.BUDGET)
             for name in store.list_artifact_digests(kind)
         }
         files += store.find_unused_artifacts(policy.artifact_days, selections | review_artifacts)

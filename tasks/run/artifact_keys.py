@@ -1,6 +1,6 @@
 """Cache keys of the artifacts of a study: digests of all inputs that an artifact depends on."""
 
-from storage import RunRecord, compute_fingerprint
+from storage import compute_fingerprint
 from tasks.run.context import RunContext
 from tasks.study.candidate_section import IndexSection
 
@@ -76,14 +76,6 @@ def k_digest(context: RunContext) -> str:
     """
     dampings = [member.known_damping for member in context.members]
     return compute_fingerprint({"run": context.plan.root.fingerprint, "dampings": dampings})
-
-
-def method_digest(record: RunRecord) -> str:
-    """Return the cache key of the selection of the candidate method: the run's fingerprint.
-
-    Measured times are not part of it.
-    """
-    return compute_fingerprint({"run": record.fingerprint})
 
 
 def sketch_family(context: RunContext, method: IndexSection) -> str:

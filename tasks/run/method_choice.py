@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from storage import RunRecord, compute_fingerprint
 from tasks.study.any_candidates import AnyCandidates
 
 FULL, SKETCH, SKETCH_ONLY, KNN = "full", "sketch", "sketch alone", "knn"
@@ -141,3 +142,11 @@ def _explain_selection(name: str, offers: Sequence[MethodEstimate], minutes: flo
     if sketch.lacks:
         return f"It scores every training row, and sketches are not available: {sketch.lacks}."
     return f"It scores every training row, and sketches are not faster: {comparison}."
+
+
+def method_digest(record: RunRecord) -> str:
+    """Return the cache key of the selection of the candidate method: the run's fingerprint.
+
+    Measured times are not part of it.
+    """
+    return compute_fingerprint({"run": record.fingerprint})

@@ -15,6 +15,7 @@ from tasks.run.agreement import parse_agreement
 from tasks.run.budget_selection import make_budget_record, parse_budget_selection
 from tasks.run.method_choice import MethodEstimate, MethodSelection
 from tasks.run.rows_selection import RowsSelection
+from tasks.run.selection_names import SelectionName
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.candidates import FullScanSection
 
@@ -102,9 +103,11 @@ def _make_method_record(selection: MethodSelection) -> Record:
     return {**asdict(selection), "offers": offers}
 
 
-DAMPING = SelectionKind("damping", "chosen", _parse_damping, asdict)
-METHOD = SelectionKind("method", "method", _parse_method, _make_method_record)
-ROWS = SelectionKind("rows", "rows_choice", lambda record: RowsSelection(**record), asdict)
-BUDGET = SelectionKind("budget", "budget", parse_budget_selection, make_budget_record)
-AGREEMENT = SelectionKind("agreement", "agreement", parse_agreement, asdict)
-K = SelectionKind("candidates", "chosen", _parse_k, asdict)
+DAMPING = SelectionKind(SelectionName.DAMPING, "chosen", _parse_damping, asdict)
+METHOD = SelectionKind(SelectionName.METHOD, "method", _parse_method, _make_method_record)
+ROWS = SelectionKind(
+    SelectionName.ROWS, "rows_choice", lambda record: RowsSelection(**record), asdict
+)
+BUDGET = SelectionKind(SelectionName.BUDGET, "budget", parse_budget_selection, make_budget_record)
+AGREEMENT = SelectionKind(SelectionName.AGREEMENT, "agreement", parse_agreement, asdict)
+K = SelectionKind(SelectionName.K, "chosen", _parse_k, asdict)

@@ -19,13 +19,13 @@ from tasks.planning.open_run import load_run, open_run
 from tasks.planning.start_run import start_run
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import render_summary_markdown
-from tasks.run.artifact_keys import method_digest
 from tasks.run.budget_selection import BudgetSelection, Option, Settings, budget_digest
 from tasks.run.method_choice import (
     FULL,
     KNN,
     SKETCH,
     SKETCH_ONLY,
+    method_digest,
 )
 from tasks.run.selections import BUDGET, METHOD, SelectionKind
 from tasks.run.spec import open_existing_store, plan_run, replan

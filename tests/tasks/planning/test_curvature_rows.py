@@ -12,8 +12,8 @@ from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.summary import read_summary
-from tasks.run.artifact_keys import method_digest
 from tasks.run.curvature import make_gauss_newton
+from tasks.run.method_choice import method_digest
 from tasks.run.selections import METHOD
 from tasks.run.spec import open_store, plan_run
 from tasks.study.study import StudyError, load_study
