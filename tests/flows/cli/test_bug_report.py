@@ -2,7 +2,7 @@
 
 import handmade_runs
 import pytest
-import study_files
+import tiny
 import typer
 from command_line import run
 
@@ -16,9 +16,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTIF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PREFECT_API_URL", "https://patient.example")
-    path = study_files.write(tmp_path, handmade_runs.STUDY)
-    text = path.read_text().replace('labels = ["a", "b"]', 'labels = ["patient", "kgb"]')
-    path.write_text(text.replace('path = "model"', 'path = "my private notes/model"'))
+    tiny.write_study(
+        tmp_path,
+        top={"name": handmade_runs.STUDY, "labels": ["patient", "kgb"]},
+        model={"path": "my private notes/model"},
+        curvature={"damping": 0.1},
+        candidates={"kind": "full"},
+    )
     rows = [handmade_runs.Row("row-1", "ticket text")]
     handmade_runs.write_run(handmade_runs.open_store(tmp_path), "by-hand-1", rows, rows)
     return tmp_path
@@ -55,8 +59,11 @@ def test_the_last_failure_is_named_by_its_class_and_place_alone(folder):
 
 
 def test_a_faulty_study_is_described_by_its_places(folder):
-    path = folder / "study.toml"
-    path.write_text(path.read_text().replace("max_length = 8", 'max_length = "patient"'))
+    tiny.write_study(
+        folder,
+        top={"name": handmade_runs.STUDY, "labels": ["kgb", "patient"]},
+        model={"path": "my private notes/model", "max_length": "patient"},
+    )
     text = run("doctor", "--report")[1]
     assert "[model] max_length: a whole number" in text
     assert "patient" not in text.replace("patient.example", "")

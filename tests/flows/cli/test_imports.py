@@ -6,7 +6,7 @@ import sys
 
 import handmade_runs
 import pytest
-import study_files
+import tiny
 
 SLOW = {"torch", "transformers", "prefect", "faiss", "scipy", "altair", "datasets", "jaxtyping"}
 SLOW |= {"pandas", "matplotlib", "sklearn"}
@@ -41,11 +41,11 @@ def run_in_process(folder, *words: str) -> tuple[int, str, set[str]]:
 def folder(tmp_path_factory):
     """A study with a finished run, and a faulty one."""
     folder = tmp_path_factory.mktemp("by-hand")
-    study_files.write(folder, handmade_runs.STUDY)
+    tiny.write_study(folder, top={"name": handmade_runs.STUDY})
     rows = [handmade_runs.Row(f"row-{i}", f"text {i}") for i in range(4)]
     handmade_runs.write_run(handmade_runs.open_store(folder), "by-hand-1", rows, rows[:2])
-    faulty = (folder / "study.toml").read_text().replace("damping", "dampign")
-    (folder / "faulty.toml").write_text(faulty + '[solver]\nkind = "lissa"\nbatch = 0\n')
+    faults = {"curvature": {"dampign": 0.1}, "solver": {"kind": "lissa", "batch": 0}}
+    tiny.write_study(folder, "faulty.toml", **faults)
     return folder
 
 

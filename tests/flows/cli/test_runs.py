@@ -6,7 +6,7 @@ import sys
 
 import handmade_runs
 import pytest
-import study_files
+import tiny
 from command_line import run
 
 from flows.cli.common import out
@@ -19,7 +19,7 @@ LONG = f"by-hand-{'long-' * 16}1"
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The working directory: a study, and a store with two finished runs."""
-    study_files.write(tmp_path, handmade_runs.STUDY)
+    tiny.write_study(tmp_path, top={"name": handmade_runs.STUDY})
     rows = [handmade_runs.Row("-4", "a text"), handmade_runs.Row("row 2", "another")]
     for name in ("by-hand-1", LONG):
         handmade_runs.write_run(handmade_runs.open_store(tmp_path), name, rows, rows)
@@ -122,7 +122,7 @@ def test_the_study_of_this_folder_is_named_if_it_has_another_name(folder):
     (folder / "study.toml").rename(folder / "support.toml")
     (folder / "pyproject.toml").write_text('[project]\nname = "x"\n')
     assert "name the only study there, support.toml, after the command" in run("runs")[2]
-    study_files.write(folder, "second", "second.toml")
+    tiny.write_study(folder, "second.toml", top={"name": "second"})
     message = run("runs")[2]
     assert "second.toml" in message
     assert "support.toml" in message
