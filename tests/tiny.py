@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -150,18 +151,33 @@ def scores_by_id(store: Store, run: str) -> pl.DataFrame:
 KEYS = (("queries", "query"), ("train", "train"))
 
 
+def write_tokenizer(folder: Path, words: Sequence[str], **options: int) -> BertTokenizerFast:
+    """Write a tokenizer of whole words into a model's folder."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), **options)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def fit(model: torch.nn.Module, batch: dict, labels: torch.Tensor, steps: int, rate: float) -> None:
+    """Fit a classifier to a whole table in every step."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+
+
 def _write_model(folder: Path) -> None:
     model = folder / "model"
     model.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (model / "vocab.txt").write_text("\n".join(vocabulary))
-    tokenizer = BertTokenizerFast(str(model / "vocab.txt"))
-    tokenizer.save_pretrained(model)
+    tokenizer = write_tokenizer(model, WORDS)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         untrained = BertForSequenceClassification(
             BertConfig(
-                vocab_size=len(vocabulary),
+                vocab_size=len(tokenizer),
                 hidden_size=12,
                 num_hidden_layers=3,
                 num_attention_heads=2,
@@ -212,9 +228,5 @@ def _train(folder: Path, name: str = "model", steps: int = 40) -> None:
     rows = rows_of(folder / "train.csv")
     batch = tokenizer([row["text"] for row in rows], return_tensors="pt", padding=True)
     labels = torch.tensor([LABELS.index(row["label"]) for row in rows])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        model(**batch, labels=labels).loss.backward()
-        optimiser.step()
+    fit(model, batch, labels, steps, rate=3e-3)
     model.save_pretrained(folder / name)

@@ -167,11 +167,7 @@ def _foreign_words(world: Path) -> None:
     for path in (world / "other").glob("*"):
         if path.name in ("vocab.txt", "tokenizer.json"):
             path.unlink()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *reversed(tiny.WORDS)]
-    (world / "other" / "vocab.txt").write_text("\n".join(words))
-    from transformers import BertTokenizerFast
-
-    BertTokenizerFast(str(world / "other" / "vocab.txt")).save_pretrained(world / "other")
+    tiny.write_tokenizer(world / "other", tiny.WORDS[::-1])
 
 
 def _deeper(world: Path) -> None:

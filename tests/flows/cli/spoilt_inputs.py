@@ -71,12 +71,7 @@ def cut_weights(world: Path) -> None:
 
 
 def other_tokenizer(world: Path) -> None:
-    from transformers import BertTokenizerFast
-
-    words = world / "other.txt"
-    words.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ein", "anderes"]))
-    BertTokenizerFast(str(words)).save_pretrained(world / "model")
-    (world / "model" / "vocab.txt").write_text(words.read_text())
+    tiny.write_tokenizer(world / "model", ["ein", "anderes"])
 
 
 def other_store(world: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
+import tiny
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification
 
 from tasks.onboarding.propose import Proposal, Request, propose_study
 from tasks.onboarding.questions import BestGuesses
@@ -62,17 +63,14 @@ def train_classifier(
         steps: Number of optimizer steps; 0 for random weights.
     """
     folder.mkdir(parents=True)
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *FILLER]
-    vocabulary += [word for words in WORDS.values() for word in words.split()]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
-    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64)
-    tokenizer.save_pretrained(folder)
+    words = [word for words in WORDS.values() for word in words.split()]
+    tokenizer = tiny.write_tokenizer(folder, [*FILLER, *words], model_max_length=64)
     labels = {} if names is None else {"id2label": dict(names)}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = BertForSequenceClassification(
             BertConfig(
-                vocab_size=len(vocabulary),
+                vocab_size=len(tokenizer),
                 hidden_size=16,
                 num_hidden_layers=1,
                 num_attention_heads=2,
@@ -86,11 +84,7 @@ def train_classifier(
     columns = [rows[name].to_list() for name in text]
     batch = tokenizer(*columns, return_tensors="pt", padding=True)
     targets = torch.tensor([outputs.index(label) for label in rows["label"]])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(**batch, labels=targets).loss.backward()
-        optimizer.step()
+    tiny.fit(model, batch, targets, steps, rate=1e-2)
     model.save_pretrained(folder)
     return folder
 
