@@ -19,7 +19,7 @@ SOLVERS = {
         {"kind": "cg", "tolerance": 1e-6},
         {"curvature": {"kind": "hessian", "damping": 0.3, "rows": 30}},
     ),
-    "lissa": ({"kind": "lissa", "depth": 60, "repeats": 2, "batch": 4, "scale": 20.0}, {}),
+    "lissa": ({"kind": "lissa", "depth": 20, "repeats": 2, "batch": 4, "scale": 20.0}, {}),
 }
 
 
