@@ -119,9 +119,11 @@ def jacobian(values: Tensor, leaf: Tensor) -> Tensor:
 
 
 def gradients(problem: Problem) -> Tensor:
-    """∇L of each example, [n p]."""
+    """∇L of each example, [n p]; a graph of all examples would be differentiated n times."""
     row = flatten_params(problem).requires_grad_()
-    return jacobian(losses(problem, row), row)
+    examples = range(len(problem))
+    losses = (problem.loss(output(problem, row, i), problem.targets[i]) for i in examples)
+    return torch.cat([jacobian(loss[None], row) for loss in losses])
 
 
 def hessian(problem: Problem, ids: Sequence[int] | None = None) -> Tensor:
