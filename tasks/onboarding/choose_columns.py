@@ -63,7 +63,8 @@ def choose_columns(
     reason = content.reasons["label"]
     if content.label in wishes.label or reason.text == ANSWER:
         return content
-    doubt = label_column.describe_doubt(table.profiles, content.label, outputs.names)
+    profiles = {name: p for name, p in table.profiles.items() if name not in content.text}
+    doubt = label_column.describe_doubt(profiles, content.label, outputs.names)
     return replace(content, reasons=content.reasons | {"label": replace(reason, doubt=doubt)})
 
 

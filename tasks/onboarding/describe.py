@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 
+from tasks.data.tabular import MIN_DISTINCT_ROWS
 from tasks.onboarding.propose import Proposal
 from tasks.onboarding.roles import TableRoles
 from tasks.onboarding.study_text import quote_toml
-from tasks.study.errors import join_some
+from tasks.study.errors import format_value, join_some
+
+MIN_LABEL_ROWS = 3
+"""Number of rows of a label below which a warning is printed."""
 
 
 def describe_proposal(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
@@ -30,6 +34,7 @@ def list_warnings(proposal: Proposal) -> Iterator[str]:
         yield proposal.order.warning
     if proposal.order.doubt:
         yield f"labels: {proposal.order.doubt}."
+    yield from _warn_few(proposal.train)
     tables = [roles for roles in (proposal.train, proposal.queries) if roles is not None]
     present = {value for roles in tables for value in roles.labels}
     if absent := [label for label in proposal.order.labels if label not in present]:
@@ -55,6 +60,23 @@ def count_open(proposal: Proposal) -> int:
     needs_encoder = not proposal.has_audit and not proposal.has_encoder
     doubts = [not proposal.order.is_certain, needs_encoder and bool(proposal.train.content.text)]
     return sum(reason.is_open for reason in reasons) + sum(doubts)
+
+
+def _warn_few(train: TableRoles) -> Iterator[str]:
+    """Yield warnings of a table of few rows, or of labels of few rows."""
+    rows = sum(train.labels.values())
+    if rows < MIN_DISTINCT_ROWS:
+        yield (
+            f"Only {rows} training rows have a label: predictions of held-out rows say little "
+            f"with fewer than {MIN_DISTINCT_ROWS}."
+        )
+        return
+    rare = sorted(label for label, count in train.labels.items() if count < MIN_LABEL_ROWS)
+    if rare:
+        yield (
+            f"Fewer than {MIN_LABEL_ROWS} training rows have the label "
+            f"{join_some(map(format_value, rare), 5)}: little can be learned of it."
+        )
 
 
 def _are_same(train: TableRoles, queries: TableRoles) -> bool:
