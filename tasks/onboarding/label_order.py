@@ -96,7 +96,7 @@ def order_labels(
             f"{basis} {100 * accuracy:.0f} %"
         )
         return LabelOrder(better.labels, basis, better.better_accuracy, len(given))
-    if not _is_chance(units, predicted):
+    if not is_chance(units, predicted):
         return order
     best = find_best_label_order(units.tolist(), predicted.tolist(), labels)
     order = replace(order, warning=_warn_chance(order, best))
@@ -133,7 +133,7 @@ def _order_without_predictions(
     return fill_order(ordered, names), "the alphabet", False
 
 
-def _is_chance(units: np.ndarray, predicted: np.ndarray) -> bool:
+def is_chance(units: np.ndarray, predicted: np.ndarray) -> bool:
     """Whether predictions agree with the labels no better than permuted ones (permutation test)."""
     generator = np.random.default_rng(0)
     permuted = [(units == generator.permutation(predicted)).mean() for _ in range(PERMUTATIONS)]

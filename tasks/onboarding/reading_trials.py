@@ -11,6 +11,7 @@ from tasks.onboarding.column_profiles import format_values
 from tasks.onboarding.label_names import order_by_names
 from tasks.onboarding.model_trial import ModelTrial
 from tasks.onboarding.text_columns import TextReading
+from tasks.study.spelling import BLANK_CHARACTERS
 
 ROWS, MORE_ROWS = 128, 512
 """Number of sampled rows, and of those for choices between which the first ones do not decide."""
@@ -88,7 +89,9 @@ def try_readings(
     choices = [(r, label) for r, label in choices if label not in r.columns]
     if not choices:
         return []
-    frame = frame.drop_nulls([*labels])
+    for name in labels:
+        values = format_values(frame[name])
+        frame = frame.filter(~values.str.contains(f"^{BLANK_CHARACTERS}*$").fill_null(True))
     trials = _measure(trial, sample_rows(frame, ROWS), choices, names)
     best = min(trials, key=lambda each: each.losses.mean())
     close = [each for each in trials if each is best or not best.is_better_than(each)]

@@ -44,10 +44,10 @@ class TableRoles:
         """Number of rows of each label value."""
         return self.table.profiles[self.content.label].values
 
-    def settle_label(self) -> "TableRoles":
-        """Return the roles without doubt of the label."""
+    def doubt_label(self, doubt: str) -> "TableRoles":
+        """Return the roles with another doubt of the label; none if it is empty."""
         reasons = {**self.content.reasons}
-        reasons["label"] = replace(reasons.get("label", Reason()), doubt="")
+        reasons["label"] = replace(reasons.get("label", Reason()), doubt=doubt)
         return replace(self, content=replace(self.content, reasons=reasons))
 
 
