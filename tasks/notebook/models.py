@@ -17,6 +17,8 @@ from tasks.study.fields import HUB
 WEIGHTS = ("config.json", "*.safetensors", "model.safetensors.index.json")
 EXPECTED = "a sequence classifier of transformers, its Trainer, or the folder of a saved one"
 
+EXPECTED_LOSS = "the loss of the model, cross-entropy"
+
 
 @dataclass(frozen=True)
 class GivenModel:
@@ -50,7 +52,7 @@ def read_trainer(model: Any, tokenizer: Any) -> GivenModel:
     if is_own or getattr(model, "compute_loss_func", None) is not None:
         raise InputError(
             "model, a Trainer",
-            "the loss of the model, cross-entropy",
+            EXPECTED_LOSS,
             f"a Trainer with its own {'compute_loss' if is_own else 'compute_loss_func'}",
             "Give trainer.model if its loss is cross-entropy; for another loss see "
             "docs/guides/library.md.",
@@ -77,13 +79,14 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
         Name of the folder with model and tokenizer.
 
     Raises:
-        InputError: The model is no classifier of transformers with all its weights in memory,
-            there is no tokenizer, or the saved model has other outputs.
+        InputError: The model is no classifier of transformers with all its weights in memory, it
+            has a loss of its own, there is no tokenizer, or the saved model has other outputs.
     """
     if isinstance(model, str | PathLike):
         return _link_model(str(model), tokenizer, folder)
     model = _unwrap(model)
     _check_class(model)
+    _check_loss(model)
     _check_weights(model)
     if not hasattr(tokenizer, "save_pretrained"):
         got = "nothing" if tokenizer is None else type(tokenizer).__name__
@@ -158,6 +161,24 @@ def _check_class(model: Any) -> None:
         "docs/guides/library.md."
     )
     raise InputError(place, EXPECTED, got, remedy)
+
+
+def _check_loss(model: Any) -> None:
+    """Refuse a model to which the caller gave a loss; no file keeps it.
+
+    Raises:
+        InputError: Such a loss.
+    """
+    own = getattr(model, "_loss_function", None)  # set by model.loss_function = ...
+    if own is None or getattr(own, "__module__", "").startswith("transformers."):
+        return
+    raise InputError(
+        "model",
+        EXPECTED_LOSS,
+        f"a model with its own loss_function, {getattr(own, '__name__', type(own).__name__)}",
+        "Delete model._loss_function if the model was trained with cross-entropy; for another loss "
+        "see docs/guides/library.md.",
+    )
 
 
 def _check_weights(model: Any) -> None:

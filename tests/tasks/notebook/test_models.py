@@ -11,6 +11,7 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
 )
+from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 import fastif
 from tasks.notebook.models import read_trainer, save_model
@@ -107,6 +108,15 @@ def test_a_trainer_gives_model_tokenizer_data_and_loss(model, tokenizer):
     with pytest.raises(fastif.InputError, match="compute_loss_func"):
         read_trainer(trainer, None)
     assert read_trainer(model, tokenizer).model is model
+
+
+def test_a_model_with_its_own_loss_is_refused(model, tokenizer, tmp_path):
+    changed = copy.deepcopy(model)
+    changed.loss_function = torch.nn.MultiMarginLoss()
+    with pytest.raises(fastif.InputError, match="its own loss_function, MultiMarginLoss"):
+        save_model(changed, tokenizer, tmp_path / "model")
+    changed.loss_function = ForSequenceClassificationLoss
+    assert save_model(changed, tokenizer, tmp_path / "model") == str(tmp_path / "model")
 
 
 class WeightedTrainer(SimpleNamespace):
