@@ -16,6 +16,8 @@ MAX_SHAPES = 3
 MAX_CODE_WORDS = 4.0
 """Mean number of words above which values are texts, not codes."""
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+NESTED = (pl.List, pl.Array, pl.Struct, pl.Binary, pl.Duration, pl.Object)
+"""Types whose values are not compared as text."""
 IMAGE_FILES = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
 WHOLE_NUMBER = r"^[+-]?\d+(?:[.,]0+)?$"
 LINKS = r"^(?:https?://|www\.|[\w./\\-]+\.(?:png|jpe?g|gif|bmp|webp|tiff?)$)"
@@ -73,7 +75,7 @@ def profile_columns(frame: pl.DataFrame) -> dict[str, ColumnProfile]:
 def profile_column(column: pl.Series) -> ColumnProfile:
     """Profile one column."""
     name, dtype = column.name, column.dtype
-    if isinstance(dtype, pl.List | pl.Array | pl.Struct) or dtype == pl.Binary:
+    if isinstance(dtype, NESTED):
         kind = _find_nested_kind(dtype)
         return ColumnProfile(name, kind, len(column), column.null_count(), len(column), {})
     words = format_values(column)
@@ -99,6 +101,8 @@ def format_values(column: pl.Series) -> pl.Series:
     """Return the values as the text by which labels, ids and groups are compared."""
     if column.dtype.is_float() and _is_whole(column, column.drop_nulls().drop_nans()):
         column = column.fill_nan(None).cast(pl.Int64)
+    elif column.dtype.is_decimal() and _is_whole(column, column.drop_nulls()):
+        column = column.cast(pl.Int64)
     words = column.cast(pl.String, strict=False).str.normalize("NFC")
     if column.dtype == pl.String and words.drop_nulls().str.contains(WHOLE_NUMBER).all():
         return words.str.replace(r"[.,]0+$", "")  # 1.0 in one table may be 1 in the other
@@ -107,6 +111,8 @@ def format_values(column: pl.Series) -> pl.Series:
 
 def _find_nested_kind(dtype: pl.DataType) -> Kind:
     """Return the kind of bytes, records and lists; the `datasets` library writes image records."""
+    if isinstance(dtype, pl.Duration | pl.Object):
+        return "other"
     if isinstance(dtype, pl.Struct):
         holds_bytes = any(field.dtype == pl.Binary for field in dtype.fields)
         return "bytes" if holds_bytes else "other"
@@ -156,7 +162,11 @@ def _is_whole(column: pl.Series, present: pl.Series) -> bool:
     if column.dtype.is_float():
         finite = column.drop_nulls().drop_nans()
         return bool(finite.is_finite().all() and (finite == finite.round()).all())
-    return column.dtype == pl.String and bool(present.str.contains(r"^\s*-?\d+(?:\.0*)?\s*$").all())
+    if column.dtype.is_decimal():
+        return bool((column.drop_nulls() % 1 == 0).all())
+    return column.dtype == pl.String and bool(
+        present.str.contains(r"^\s*[+-]?\d+(?:\.0*)?\s*$").all()
+    )
 
 
 def _is_code(present: pl.Series) -> bool:

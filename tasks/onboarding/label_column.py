@@ -65,9 +65,18 @@ def describe_doubt(
     least = max(MIN_SCORE, score + CLEAR_LEAD)
     for other, profile in profiles.items():
         if other != name and _score_words(other) >= least:
-            count = "a single value" if profile.distinct == 1 else f"{profile.distinct:,} values"
-            return f"{format_value(other)} is named like a label, but it has {count}"
+            return f"{format_value(other)} is named like a label, but it has {_describe(profile)}"
     return "" if score >= MIN_SCORE else "neither its name nor its values tell that it is the label"
+
+
+def _describe(profile: ColumnProfile) -> str:
+    """Describe what keeps a column from being a label."""
+    if profile.distinct == 1:
+        return "a single value"
+    if profile.kind == "number" and not profile.is_whole:
+        return f"numbers with fractions, {profile.distinct:,} values"
+    kind = "" if profile.kind in ("text", "number", "boolean") else f" (type {profile.kind})"
+    return f"{profile.distinct:,} values{kind}"
 
 
 def _score_evidence(profile: ColumnProfile, outputs: Collection[str]) -> float:

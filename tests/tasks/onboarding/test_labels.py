@@ -58,7 +58,7 @@ def test_untrained_model_is_reported_as_chance(rows, tmp_path):
     assert {len(labels) for labels in order.alternatives} == {3}
 
 
-@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String])
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.Float64, pl.String, pl.Decimal(10, 2)])
 def test_numbered_labels_are_names(rows, classifier, tmp_path, dtype):
     numbers = rows.with_columns(pl.col("label").replace_strict({"blue": 1, "red": 2, "green": 0}))
     numbers = numbers.with_columns(pl.col("label").cast(dtype))
@@ -170,3 +170,11 @@ def test_labels_of_the_model_without_rows_are_reported(rows, tmp_path):
     assert not [
         text for text in list_warnings(infer(model, tmp_path / "t.csv")) if "No row" in text
     ]
+
+
+def test_signed_numbers_are_labels(rows, tmp_path):
+    signs = pl.col("label").replace_strict({"blue": "-1", "red": "+1", "green": "+1"})
+    rows.with_columns(label=signs, waited=pl.duration(days=1)).write_parquet(tmp_path / "t.parquet")
+    proposal = infer(None, tmp_path / "t.parquet")
+    assert proposal.train.content.label == "label"
+    assert {*proposal.order.labels} == {"+1", "-1"}

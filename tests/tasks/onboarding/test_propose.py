@@ -149,7 +149,10 @@ def test_label_without_a_telling_name_is_marked(tmp_path):
     [
         (None, "neither its name nor its values"),
         (pl.lit("red"), '"label" is named like a label, but it has a single value'),
-        (pl.int_range(pl.len()) / 7, '"label" is named like a label, but it has 240 values'),
+        (
+            pl.int_range(pl.len()) / 7,
+            '"label" is named like a label, but it has numbers with fractions, 240 values',
+        ),
     ],
 )
 def test_a_column_is_not_the_label_because_no_other_can_be(
