@@ -16,7 +16,6 @@ from tasks.study.fields import HUB
 
 WEIGHTS = ("config.json", "*.safetensors", "model.safetensors.index.json")
 EXPECTED = "a sequence classifier of transformers, its Trainer, or the folder of a saved one"
-
 EXPECTED_LOSS = "the loss of the model, cross-entropy"
 
 
