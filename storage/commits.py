@@ -211,7 +211,7 @@ def _find_file_problem(layout: Layout, file: FileEntry) -> str | None:
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return f"{path}: the bytes changed since the commit (different SHA-256)"
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.ParquetFile(io.BytesIO(data)).read()
         table.validate(full=True)  # invalid UTF-8 would otherwise fail in a reader
     except (pa.ArrowException, OSError, ValueError) as error:
         return f"{path}: not readable as Parquet ({_first_line(error)})"
