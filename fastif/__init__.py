@@ -26,6 +26,9 @@ if typing.TYPE_CHECKING:
         SketchSearch,
         compute_embeddings,
     )
+    from fastif.candidates import (
+        UnionSearch as UnionSearch,  # no export any more, but importable as before
+    )
     from fastif.curvature import Ekfac, GaussNewton, Hessian
     from fastif.data.examples import Examples, TensorExamples, all_ids
     from fastif.data.tokenized_text import TextExamples, encode

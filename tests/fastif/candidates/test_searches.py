@@ -4,6 +4,7 @@ import pytest
 import torch
 from cases import case
 
+import fastif
 from fastif import (
     Attributor,
     CandidateIndex,
@@ -87,3 +88,8 @@ def test_a_union_scores_each_candidate_once_and_exactly():
             assert effect == pytest.approx(float(exact[row]), rel=1e-5, abs=1e-9)
     with pytest.raises(InputError, match="one method or more"):
         UnionSearch([])
+
+
+def test_the_union_can_still_be_imported_from_the_package():
+    assert fastif.UnionSearch is UnionSearch
+    assert "UnionSearch" not in fastif.__all__
