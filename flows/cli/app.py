@@ -199,7 +199,9 @@ def doctor(
             print_line(f"{check.name}: {check.detail}")
         if study is None:
             print_line("No study was checked: there is no study.toml here, and none was named.")
-        if not failed:
+        if failed:
+            print_next("doctor", study=study, before="repair what failed")
+        else:
             print_next(*_choose_next(study), study=study)
     raise typer.Exit(2 if failed else 0)
 

@@ -73,6 +73,11 @@ def correct(
     if not result.improved:
         _advise(anchors, to, source, settings, study)
         raise typer.Exit(UNIMPROVED)
+    _suggest_audit(to, study)
+
+
+def _suggest_audit(model: Path, study: Path) -> None:
+    print_next("audit", study=study, before=f"set [model] path to {model.resolve()}")
 
 
 def _advise(
@@ -80,7 +85,8 @@ def _advise(
 ) -> None:
     """Print the same command with balanced labels; if they are, with smaller or fewer steps."""
     print_line(ADVICE)
-    if to.exists():  # written with --keep, so the next try needs another name
+    if to.exists():  # written with --keep
+        _suggest_audit(to, study)
         return
     changes: dict[str, Any] = {"balanced": True}
     if settings.balanced and settings.steps > 1:

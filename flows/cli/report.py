@@ -15,7 +15,7 @@ from flows.cli.common import (
     resolve_run,
 )
 from flows.cli.completion import complete_runs
-from flows.cli.next_step import print_comparison
+from flows.cli.next_step import print_comparison, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 app = typer.Typer()
@@ -116,3 +116,7 @@ def export(
         for note in written.notes:
             out.print(f"Note: {note}.", highlight=False, markup=False, soft_wrap=True)
         print_line(f"Wrote {written.rows:,} rows to {to}.")
+        if name is None:
+            print_next("runs", study=study)
+        else:
+            print_next("report", values=[name], study=study)

@@ -84,6 +84,7 @@ def down() -> None:
     stopped = stop()
     nothing = "Nothing is running from `fastif up`: there is no server and no worker to stop."
     out.print(f"Stopped: {', '.join(stopped)}." if stopped else nothing, highlight=False)
+    print_next("up")
 
 
 @app.command()
@@ -192,3 +193,5 @@ def gc(
             words = [w for name, v in options.items() if v is not None for w in (name, f"{v}")]
             words += ["--compact"] if compact else []
             print_next("gc", *words, study=study)
+        else:
+            print_next("runs", study=study)

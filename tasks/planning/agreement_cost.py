@@ -68,7 +68,7 @@ def describe_cost(context: RunContext, rest: float) -> str:
     """
     allowed, reason = _find_allowance(context, rest)
     cost = format_duration(MIN_PASSES * _estimate_pass_seconds(context))
-    return f"it would take about {cost}, above {format_duration(allowed)}: {reason}"
+    return f"it would take about {cost}, and {format_duration(allowed)} are left for it: {reason}"
 
 
 def _find_allowance(context: RunContext, rest: float) -> tuple[float, str]:
@@ -81,14 +81,14 @@ def _find_allowance(context: RunContext, rest: float) -> tuple[float, str]:
     selection = context.plan.selection
     if selection is not None:
         budget = parse_duration(selection.budget) or 0.0
-        return max(0.0, budget - rest), f"the rest of the audit leaves that of {selection.budget}"
+        return max(0.0, budget - rest), f"what the audit leaves of {selection.budget}"
     share = max(QUICK_SECONDS, SHARE * rest)
     left = DEFAULT_BUDGET - rest
     if context.plan.rows is not None and left > share:
-        default = format_duration(DEFAULT_BUDGET)
-        return left, f"the rest of the audit leaves that of {default}"
-    reason = f"{SHARE:.0%} of the rest of the audit, or {format_duration(QUICK_SECONDS)}"
-    return share, reason.replace("%", " %")
+        return left, f"what the audit leaves of {format_duration(DEFAULT_BUDGET)}"
+    fraction = f"{SHARE:.0%}".replace("%", " %")
+    is_share = share > QUICK_SECONDS
+    return share, f"{fraction} of the audit" if is_share else "the least time for it"
 
 
 def _estimate_pass_seconds(context: RunContext) -> float:

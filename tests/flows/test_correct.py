@@ -48,6 +48,7 @@ def test_an_improvement_from_new_rows_is_written_with_its_record(world):
     assert done.exit_code == 0, done.output
     assert "Improved" in done.output
     folder = world / "repaired"
+    assert f"Next: set [model] path to {folder.resolve()}, then: fastif audit" in done.output
     record = json.loads((folder / RECORD).read_text())
     assert record["improved"]
     assert record["slices"][0]["name"] == "anchors held out"
@@ -74,7 +75,9 @@ def test_a_regression_is_no_improvement(world):
     assert shlex.split(done.output.partition("Next: ")[2])[4:] == list(same)
     done = run_correction(world, *more, "--keep")
     assert done.exit_code == 4
-    assert "Next: " not in done.output, "the folder exists"
+    folder = (world / "repaired").resolve()
+    step = f"Next: set [model] path to {folder}, then: fastif audit"
+    assert step in done.output, "the folder exists, so the same command would be refused"
     record = json.loads((world / "repaired" / RECORD).read_text())
     assert not record["improved"]
     ids = {row["id"] for row in tiny.rows_of(world / "train.csv")}

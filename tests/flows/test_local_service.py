@@ -89,6 +89,7 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
     finally:
         stopped = fastif(home, "down").stdout
     assert "worker, server" in stopped
+    assert stopped.endswith("Next: fastif up\n")
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{url}/health", timeout=2)
     assert "Nothing is running" in fastif(home, "down").stdout

@@ -77,6 +77,27 @@ def test_a_study_without_an_audit_has_detection_as_its_next_command(tmp_path, mo
     assert run("runs")[1].splitlines()[-1] == "Next: fastif mislabels"
 
 
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (["gc"], "runs"),
+        (["gc", "--dry-run"], "runs"),
+        (["export", "scores", "--out", "scores.csv", "--run", "by-hand-1"], "report by-hand-1"),
+    ],
+)
+def test_commands_of_the_store_suggest_one_that_works(folder, words, step):
+    code, text, _ = run(*words)
+    assert code == 0
+    assert text.splitlines()[-1] == f"Next: fastif {step}"
+    assert run(*step.split())[0] == 0
+
+
+def test_a_doctor_with_faults_suggests_itself(folder):
+    code, text, _ = run("doctor")
+    assert code == 2, "the study has no model"
+    assert text.splitlines()[-1] == "Next: repair what failed, then: fastif doctor"
+
+
 def test_a_suggested_new_file_is_new(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = []

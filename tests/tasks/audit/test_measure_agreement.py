@@ -90,8 +90,8 @@ def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
     context = load_run(plan_run(study))
     allowed = 0.15 * forecast_run(context, context.plan.record.list_shards()).seconds
     assert f"{record}" == (
-        "with the curvature of all rows not measured: it would take about 50 min, above "
-        f"{format_duration(allowed)}: 15 % of the rest of the audit, or 10 s"
+        "with the curvature of all rows not measured: it would take about 50 min, and "
+        f"{format_duration(allowed)} are left for it: 15 % of the audit"
     )
 
 
