@@ -1,5 +1,6 @@
 """What must be set before torch, transformers or prefect is imported; one tiny study for all."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -75,3 +76,8 @@ def clean_environment():
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()

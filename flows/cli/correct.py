@@ -62,10 +62,8 @@ def correct(
     from tasks.terminal.correction import render_slice_changes
 
     settings = Correction(steps, rows, rows, pool, learning_rate, by, seed, balanced)
-    # The plain function of the task: a single local step needs no Prefect server.
-    result = correct_model.fn(
-        CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
-    )
+    request = CorrectionRequest(study.resolve(), anchors, to, source, settings, keep)
+    result = correct_model.fn(request)  # a single local step needs no Prefect server
     out.print(render_slice_changes(result.slices))
     print_line(result.why)
     if result.out:

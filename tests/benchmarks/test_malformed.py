@@ -66,6 +66,7 @@ def test_every_input_is_answered_as_it_should_be(tmp_path, monkeypatch):
     assert {key: phrases for key, phrases in faults.items() if phrases} == {}
 
 
+@pytest.mark.long
 def test_a_worker_answers_line_by_line(tmp_path):
     """The parent knows from the lines which command ended the process."""
     make_folders(tmp_path / "folders", audit=False)

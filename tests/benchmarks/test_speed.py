@@ -197,6 +197,7 @@ def test_a_quick_measurement_agrees_and_adds_up(result):
     assert pair["ratio"] == pytest.approx(published["score"] / (ours["score_full"] / 9 / 40))
 
 
+@pytest.mark.long
 def test_multiply_adds_of_a_gradient_are_those_of_its_layers(result, study):
     floor = result["raw"]["floor"]
     # hidden 8, inner 12; attention's three projections need no gradient of their input
@@ -206,6 +207,7 @@ def test_multiply_adds_of_a_gradient_are_those_of_its_layers(result, study):
     assert floor["gradient"] == pytest.approx(length * position + head)
 
 
+@pytest.mark.long
 def test_the_page_has_the_machine_and_is_replaced(result, tmp_path):
     result = copy.deepcopy(result)
     write_pages(tmp_path, build_pages(result))

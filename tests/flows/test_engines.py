@@ -56,7 +56,7 @@ def assert_same(store, run, expected):
     "engine",
     [
         ThreadsConfig(),
-        LocalDaskConfig(workers=1),
+        pytest.param(LocalDaskConfig(workers=1), marks=pytest.mark.long),
         pytest.param(LocalDaskConfig(workers=2), marks=pytest.mark.long),
     ],
     ids=str,

@@ -108,6 +108,7 @@ def test_a_claim_that_is_not_reproduced_is_marked(tmp_path):
 
 
 @pytest.mark.flow
+@pytest.mark.long
 def test_the_flow_writes_an_artifact(tmp_path, prefect):
     from flows.reproduce import reproduce
 

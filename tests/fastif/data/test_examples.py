@@ -100,6 +100,7 @@ def test_with_batch_size_of_a_frozen_dataclass():
 @pytest.mark.parametrize("of_curvature", [32, 8])
 def test_curvature_and_attributor_may_have_different_batch_sizes(of_curvature):
     """Leverage and factor coefficients compare tables, not objects."""
+    torch.manual_seed(0)
     rows = _rows()
     objective = ModuleObjective(torch.nn.Linear(2, COUNT), CrossEntropy())
     tables = rows.with_batch_size(of_curvature), rows.with_batch_size(3)

@@ -80,5 +80,6 @@ def test_a_command_that_answers_at_once_imports_no_slow_library(folder, words, c
         assert packages & {"polars", "pyarrow", "numpy"} == set()
 
 
+@pytest.mark.long
 def test_a_slow_library_would_be_noticed(folder):
     assert "torch" in run_in_process(folder, "doctor", "study.toml")[2]

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.data.dataset import Table, check_tables, read_table
 from tasks.study.errors import StudyError
+from tasks.study.index_sections import SketchSection
 from tasks.study.study import load_study
 
 NLI = Path(__file__).parents[3] / "examples" / "nli" / "study.toml"
@@ -35,7 +36,7 @@ def test_example_tables_fit_their_study():
 @pytest.fixture
 def small():
     """The study of the example with three training rows of two labels."""
-    study = load_study(NLI)
+    study = load_study(NLI).model_copy(update={"candidates": SketchSection(k=200, dimensions=512)})
     table = Table(["1", "2", "3"], list("abc"), list("def"), [0, 1, 1], {}, "", "train.csv")
     return study, table
 

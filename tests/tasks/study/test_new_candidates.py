@@ -57,6 +57,7 @@ def _sample(rows: int, k: int, seed: int) -> Tensor:
     return torch.randperm(rows, generator=torch.Generator().manual_seed(seed))[:k]
 
 
+@pytest.mark.long
 def test_a_kind_of_the_registry_is_planned_forecast_audited_and_checked_with(world):
     import tiny
     from truth import Truth

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -56,6 +57,7 @@ class Richardson(Solver):
         return Solution(value, residual, residual <= self.tolerance, self.steps, operator.damping)
 
 
+@pytest.mark.long
 def test_a_solver_of_the_registry_is_planned_forecast_and_audited_with(world):
     import tiny
     from truth import Truth

@@ -7,7 +7,7 @@ import pytest
 from fastif.solvers import ConjugateGradient, Direct, Dual, Lissa
 from fastif.solvers.build import build_solver
 from tasks.study.candidates import FullScanSection
-from tasks.study.index_sections import KnnSection, SketchSection
+from tasks.study.index_sections import KnnSection
 from tasks.study.study import Study, load_study
 from tests.tasks.study.study_files import VALID, refusal, write_changed, write_file
 
@@ -123,7 +123,7 @@ def test_text_that_is_not_utf8(tmp_path):
 def test_the_example_study_has_the_documented_settings():
     study = load_study(NLI)
     assert study.labels == ("entailment", "non-entailment")
-    assert study.candidates == SketchSection(k=200, dimensions=512)
+    assert study.candidates == FullScanSection(keep=100)
     assert build_solver(study.solver) == Dual()
     assert study.training is not None
     assert study.training.base.startswith("package:")

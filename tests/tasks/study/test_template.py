@@ -71,5 +71,5 @@ def test_init_never_overwrites(tmp_path):
             init_study(target)
         assert str(path) in str(caught.value)
     assert path.read_text() == "# mine"
-    with pytest.raises(StudyError, match="folder that exists"):
+    with pytest.raises(StudyError, match="make the folder first"):
         init_study(tmp_path / "none" / "study.toml")
