@@ -21,9 +21,11 @@ from tasks.planning.agreement_cost import (
 )
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import lease_run
+from tasks.planning.options import estimate_option
 from tasks.run.agreement import AgreementRecord
 from tasks.run.artifact_keys import factor_digest
 from tasks.run.artifacts import read_factor
+from tasks.run.budget_selection import Settings
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_gauss_newton, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
@@ -35,6 +37,8 @@ from tasks.runtime.stage_timer import STAGE_TIMER
 
 SEED = 2_236_067_977
 """Random seed of the sample of control queries."""
+REPEATED = ("predictions", "curvature")
+"""Stages before this one that another number of curvature rows, hence another run, computes too."""
 NESTED = (4, 2, 1)
 """Divisors of the number of curvature rows, for the nested samples."""
 
@@ -59,7 +63,9 @@ def measure_agreement(ref: RunRef) -> None:
 
 
 def _measure(context: RunContext) -> AgreementRecord:
-    rest = _estimate_rest_seconds(context)
+    done = STAGE_TIMER.seconds  # of the stages before, in this process
+    forecast = forecast_run(context, list_planned_shards(context.plan))
+    rest = sum(done.values()) + forecast.seconds_without_agreement
     passes = count_affordable_passes(context, rest)
     if passes < MIN_PASSES:
         return AgreementRecord(lacks=describe_cost(context, rest))
@@ -67,16 +73,23 @@ def _measure(context: RunContext) -> AgreementRecord:
     factor = read_factor(context.store, factor_digest(first))
     if factor is None:
         return AgreementRecord(lacks="the run needs no factor of the curvature")
+    more = _estimate_rest_with_twice_the_rows(context)
     measured = _compare_with_all_rows(first, factor["kernel"], passes)
     if isinstance(measured, str):
         return AgreementRecord(lacks=measured)
-    return AgreementRecord(measured)
+    kept = sum(seconds for name, seconds in done.items() if name not in REPEATED)
+    twice = None if more is None else kept + more
+    return AgreementRecord(measured, seconds=rest, twice_seconds=twice)
 
 
-def _estimate_rest_seconds(context: RunContext) -> float:
-    """Return the time of all other stages: of those before in this process, and by forecast."""
-    forecast = forecast_run(context, list_planned_shards(context.plan))
-    return sum(STAGE_TIMER.seconds.values()) + forecast.seconds_without_agreement
+def _estimate_rest_with_twice_the_rows(context: RunContext) -> float | None:
+    """Forecast the rest with twice the curvature rows, factor included; None if unavailable."""
+    study = context.study
+    rows = 2 * (study.curvature.sample_size or 0)
+    if rows >= len(context.train_texts):
+        return None
+    option = estimate_option(context, Settings(rows, study.solver, study.candidates))
+    return None if option.lacks else option.seconds
 
 
 def _compare_with_all_rows(

@@ -44,7 +44,7 @@ def estimate_options(context: RunContext, *, is_free: bool = False) -> list[Opti
     study = context.plan.study_as_written
     options: dict[str, Option] = {}
     for settings in _generate_settings(context, study, is_free):
-        options.setdefault(f"{settings}", _estimate_option(context, study, settings))
+        options.setdefault(f"{settings}", estimate_option(context, settings))
     return list(options.values())
 
 
@@ -91,7 +91,14 @@ def _list_solvers(study: Study, rows: int | None, is_free: bool) -> list[SolverS
     return [study.solver, drawn] if rows is None else [study.solver]
 
 
-def _estimate_option(context: RunContext, study: Study, settings: Settings) -> Option:
+def estimate_option(context: RunContext, settings: Settings) -> Option:
+    """Forecast the study with these settings, or find the reason why they are unavailable.
+
+    Args:
+        context: Context of the run.
+        settings: Curvature rows, solver and candidates in place of those of the study.
+    """
+    study = context.plan.study_as_written
     keys = tuple(_list_keys(study, settings))
     lacks = _find_obstacle(context, study, settings)
     if lacks:

@@ -22,6 +22,7 @@ from tasks.run.curvature import sample_rows
 from tasks.run.selections import AGREEMENT, DAMPING
 from tasks.run.spec import open_store, plan_run
 from tasks.run.stored_agreement import read_agreement
+from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.study.durations import format_duration
 
 ROWS = 20
@@ -67,6 +68,29 @@ def test_the_agreement_equals_that_of_two_audits(world, monkeypatch):
     assert f"correlation of effects {point.pearson:.2f}" in line
     low = [text for text in summary.warnings if "correlate only" in text]
     assert len(low) == (point.pearson < 0.9)
+
+
+@pytest.mark.parametrize(("rows", "is_less"), [(ROWS, True), (tiny.TRAIN // 2, False)])
+def test_the_time_of_twice_the_rows_is_that_of_a_study_with_them(world, monkeypatch, rows, is_less):
+    fast = Rates(prefix=0.0, forward=1e-6, gradient=1e-4, product=1e-8)
+    monkeypatch.setattr(calibration, "calibrate", lambda context: fast)
+    study = write(world, "sampled", rows)
+    plan = plan_run(study)
+    open_store(plan)
+    for step in (describe_train, factor_curvature):
+        step.fn(plan.ref)
+    STAGE_TIMER.restart()
+    measure_agreement.fn(plan.ref)
+    record = read_agreement(load_run(plan))
+
+    def forecast(path):
+        context = load_run(plan_run(path))
+        return forecast_run(context, context.plan.record.list_shards()).seconds_without_agreement
+
+    assert record.seconds == pytest.approx(forecast(study))
+    expected = forecast(write(world, "twice", 2 * rows)) if is_less else None
+    assert record.twice_seconds == (None if expected is None else pytest.approx(expected))
+    assert ("instead of" in f"{record}") <= is_less
 
 
 @pytest.mark.parametrize(
