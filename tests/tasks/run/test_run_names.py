@@ -71,7 +71,7 @@ def test_latest_is_refused_where_an_older_run_is_called_so(tmp_path):
     assert resolve_run_name(store, "previous") == "latest"
     with pytest.raises(StoreError, match="the run of that name, and night-b"):
         resolve_run_name(store, "latest")
-    assert resolve_run_name(store, "lates") == "latest"
+    assert resolve_run_name(store, "late") == "latest"
 
 
 @pytest.mark.parametrize("name", ["latest", "previous"])
