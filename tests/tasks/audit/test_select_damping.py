@@ -85,7 +85,8 @@ def test_without_a_recipe_the_damping_comes_from_the_spectrum_until_there_is_one
     stored = store.scan("solves", run).collect()["damping"].unique().item()
     assert stored == pytest.approx(expected, rel=0.05)
     summary = read_summary(store, run, study)
-    assert "not compared with retraining" in dict(summary.evidence)["damping chosen"]
+    described = dict(summary.evidence)["damping chosen"]
+    assert "at the model's first audit, not compared with retraining" in described
     assert any("rule of thumb" in warning for warning in summary.warnings)
     assert forecast_run(context, []).stages["damping"] == 0
     tiny.write_rows(world / "train.csv", tiny.rows_of(world / "train.csv")[:-8])

@@ -132,6 +132,13 @@ def test_large_batches_are_of_short_texts_and_no_larger_than_the_table(
         assert choose(replace(workload, **sizes_of_tables), memory_gb=100)[1] == batch
 
 
+def test_tables_of_texts_without_tokens_have_sizes(workload):
+    tables = {
+        name: replace(getattr(workload, name), longest=0, rows=200) for name in ("train", "queries")
+    }
+    assert choose(replace(workload, **tables), memory_gb=100)[1] == 128
+
+
 def test_sizes_set_by_the_study_are_kept(workload):
     given = {"shard_size": 5, "batch_size": 3, "prefix_cache_mb": 7}
     assert choose(workload, memory_gb=100, **given) == (5, 3, 7)
