@@ -1,0 +1,1 @@
+"""Unrolled differentiation: removal effects by the derivative of the whole training."""
