@@ -104,7 +104,7 @@ class Hessian(LinearOperator):
                 loss, param_tensors, create_graph=True, materialize_grads=True
             )
         for vector, accumulator in zip(vectors, total, strict=True):
-            products = _differentiate(
+            products = differentiate_gradient(
                 gradient, param_tensors, tuple(space.unflatten(vector).values())
             )
             for span, product in zip(space.slices, products, strict=True):
@@ -119,9 +119,22 @@ class Hessian(LinearOperator):
         return replace(self, ids=ids[torch.randint(len(ids), (size,), generator=generator)])
 
 
-def _differentiate(
+def differentiate_gradient(
     gradient: tuple[Tensor, ...], param_tensors: tuple[Tensor, ...], vector: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
+    """Differentiate a gradient along a vector: the products of its Jacobian, transposed.
+
+    Args:
+        gradient: Gradient, made with `create_graph`.
+        param_tensors: Leaves of the graph.
+        vector: Cotangents of the gradient, in its shapes.
+
+    Returns:
+        One product for each leaf.
+
+    Raises:
+        InputError: An operation of the model cannot be differentiated twice.
+    """
     try:
         return torch.autograd.grad(
             gradient, param_tensors, vector, retain_graph=True, materialize_grads=True

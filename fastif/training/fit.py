@@ -82,6 +82,29 @@ CheckpointCallback = Callable[[float, Params], None]
 """Callback with the finished fraction of training, and a copy of the parameters."""
 
 
+@dataclass(frozen=True, eq=False)
+class FitStep:
+    """Step of `fit`, after the update; the tensors change with the next step.
+
+    Attributes:
+        number: Number of steps done.
+        ids: Positions of the batch's examples.
+        learning_rate: Learning rate of the step.
+        params: Parameters after the update.
+        optimizer: Optimiser, with its state after the update.
+    """
+
+    number: int
+    ids: Int[Tensor, " b"]
+    learning_rate: float
+    params: Params
+    optimizer: torch.optim.Optimizer
+
+
+StepCallback = Callable[[FitStep], None]
+"""Callback after every update, such as the one that records a training."""
+
+
 def fit(
     objective: Objective,
     examples: Examples,
@@ -91,6 +114,7 @@ def fit(
     on_batch: BatchCallback | None = None,
     on_checkpoint: CheckpointCallback | None = None,
     checkpoint_fractions: Collection[float] = (),
+    on_step: StepCallback | None = None,
 ) -> Params:
     """Train the attributed parameters by Adam or AdamW, from their present values.
 
@@ -106,6 +130,7 @@ def fit(
         on_checkpoint: Callback on the checkpoints.
         checkpoint_fractions: Positions of checkpoints as fractions of training, from 0 to 1.
             Fractions that fall on one step all get the parameters after that step.
+        on_step: Callback after every update, with the state of the optimiser.
 
     Returns:
         Trained parameters by name.
@@ -140,6 +165,8 @@ def fit(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        if on_step:
+            on_step(FitStep(step, ids, optimiser.param_groups[0]["lr"], params, optimiser))
         schedule.step()
         if progress:
             progress(step, steps, loss.item())
