@@ -107,6 +107,8 @@ def train(study: Path = DEFAULT_STUDY) -> None:
             markup=False,
             soft_wrap=True,
         )
+        if trained.note:
+            out.print(trained.note, highlight=False, markup=False, soft_wrap=True)
         print_next("audit", study=study)
 
 

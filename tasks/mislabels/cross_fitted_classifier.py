@@ -34,7 +34,7 @@ def classifier_key(inputs: Inputs) -> str | None:
         return compute_model_digest(find_classifier_folder(study))
     if study.mislabels.folds is None or study.training is None:
         return None
-    training = study.training.model_dump(mode="json", exclude={"base", "checkpoints"})
+    training = study.training.weight_settings
     return compute_fingerprint(
         {
             "mathematics": INFLUENCE_VERSION,

@@ -1,6 +1,5 @@
 """Fine-tuning of the classifier of a study, with a record of its training."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,28 +10,31 @@ from prefect.cache_policies import NO_CACHE
 from transformers import PreTrainedModel
 
 import fastif
-from fastif import InputError
 from fastif.models.max_positions import check_length
 from fastif.models.parameters import Params
 from fastif.models.pretrained import load_base
 from fastif.training.training_dynamics import TrainingDynamics
 from storage import compute_fingerprint
-from storage.atomic import count_free_bytes
 from storage.atomic_folder import replace_folder
 from tasks.data.dataset import Table, check_label_variety
 from tasks.data.inputs import read_study, read_table_once
+from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder
-from tasks.models.training_dynamics import write_dynamics
-from tasks.models.training_record import (
-    RECORD_FILE,
-    TRAINING_ROWS_FILE,
-    collect_settings,
-    make_content_table,
+from tasks.models.trained_folder import (
+    check_replaceable,
+    checkpoint_name,
+    describe_checkpoints,
+    find_matching_record,
+    load_parameters,
+    save_model,
+    select_fractions,
 )
+from tasks.models.training_dynamics import write_dynamics
+from tasks.models.training_record import collect_settings, make_content_table
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar, progress_stage
-from tasks.runtime.versions import INFLUENCE_VERSION, read_versions
+from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
 
@@ -46,19 +48,23 @@ class TrainingResult:
         skipped: Whether the checkpoint existed already.
         loss: Mean cross-entropy in nats, also if another loss was minimized.
         accuracy: Share of correct predictions, 0 to 1.
+        note: Sentence on the checkpoints of the training, and the disk that they take; may be
+            empty.
     """
 
     folder: str
     skipped: bool
     loss: float
     accuracy: float
+    note: str = ""
 
 
 def find_checkpoint(path: Path) -> TrainingResult | None:
     """Return the checkpoint of a study's training if it exists and is unchanged, else None.
 
-    The intermediate checkpoints of `[training] checkpoints` belong to it: if one is missing or
-    changed, the training is repeated and writes all of them.
+    The intermediate checkpoints that `[training] checkpoints` states belong to it: if one is
+    missing or changed, the training is repeated and writes all of them. With "auto" a model
+    without them is not trained again.
 
     Raises:
         StudyError, InputError: The study, its training table or its base model is invalid, or
@@ -67,7 +73,7 @@ def find_checkpoint(path: Path) -> TrainingResult | None:
     study, table = _read_inputs(path)
     existing = _find_existing(study, _compute_fingerprint(study, table))
     if existing is None:
-        _check_replaceable(study.resolve(study.model.path))
+        check_replaceable(study.resolve(study.model.path))
     return existing
 
 
@@ -108,8 +114,11 @@ def _compute_fingerprint(study: Study, table: Table) -> str:
             "train": table.digest,
             "labels": list(study.labels),
             "max_length": study.model.max_length,
-            "training": study.training.model_dump(mode="json", exclude={"base"})
-            | {"weight_decay": study.weight_decay},
+            "training": {
+                **study.training.weight_settings,
+                "checkpoints": list(study.training.stated_checkpoints),  # those of "auto" may lack
+                "weight_decay": study.weight_decay,
+            },
             **study.loss_settings,
         }
     )
@@ -118,61 +127,21 @@ def _compute_fingerprint(study: Study, table: Table) -> str:
 def _find_existing(study: Study, training_fingerprint: str) -> TrainingResult | None:
     assert study.training is not None
     folder = study.resolve(study.model.path)
-    record = _read_matching_record(folder, training_fingerprint)
-    intermediate = (folder / checkpoint_name(fraction) for fraction in study.training.checkpoints)
-    if record is None or any(
-        _read_matching_record(checkpoint_folder, training_fingerprint) is None
-        for checkpoint_folder in intermediate
-    ):
+    stated = study.training.stated_checkpoints
+    record = find_matching_record(folder, training_fingerprint, stated)
+    if record is None:
         return None
-    return TrainingResult(str(folder), True, record["loss"], record["accuracy"])
-
-
-def _read_matching_record(folder: Path, training_fingerprint: str) -> dict | None:
-    """Return the record of a saved model if it is of this training and its files are unchanged."""
-    try:
-        record = json.loads((folder / RECORD_FILE).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    if not isinstance(record, dict):
-        return None
-    is_same = record.get("fingerprint") == training_fingerprint and record.get(
-        "model_digest"
-    ) == compute_model_digest(folder)
-    return record if is_same else None
-
-
-def _check_replaceable(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        remedy = "Choose a new folder, or move this file."
-        raise InputError(f"[model] path {folder}", "a folder", "a file", remedy)
-    if folder.exists() and not (folder / RECORD_FILE).exists() and any(folder.iterdir()):
-        raise InputError(
-            f"[model] path {folder}",
-            "a new folder, or one that `fastif train` wrote",
-            "a folder with other files",
-            "Choose another folder, or move these files.",
-        )
-
-
-def _check_disk_space(study: Study, folder: Path, base: Path) -> None:
-    """Raise if the disk has no room for the model and its intermediate checkpoints."""
-    assert study.training is not None
-    model_bytes = sum(file.stat().st_size for file in base.glob("*.safetensors"))
-    needed, free = (1 + len(study.training.checkpoints)) * model_bytes, count_free_bytes(folder)
-    if needed > free:
-        raise InputError(
-            f"[model] path {folder}",
-            f"room for about {needed / 1e6:,.1f} MB",
-            f"{free / 1e6:,.1f} MB free",
-            "Free some space, or choose a folder on another disk.",
-        )
+    checkpoints = [checkpoint.fraction for checkpoint in list_checkpoints(folder)]
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    note = describe_checkpoints(checkpoints, size)
+    return TrainingResult(str(folder), True, record["loss"], record["accuracy"], note)
 
 
 def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) -> TrainingResult:
     assert study.training is not None
     base, length, seed = find_base_folder(study), study.model.max_length, study.training.seed
-    _check_disk_space(study, folder, base)
+    config = make_training_config(study, seed)
+    fractions, note = select_fractions(study.training, config.count_steps(len(table)), folder, base)
     device = resolve_devices(study.run.devices)[0].torch
     objective = make_objective(study, base, table, seed, device)
     model = objective.full_model
@@ -181,25 +150,23 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
-    config, dynamics = make_training_config(study, seed), TrainingDynamics(texts.labels)
-    saved_params = _fit(objective, rows, config, study.training.checkpoints, dynamics)
-    _load_parameters(model, objective.params)
+    dynamics = TrainingDynamics(texts.labels)
+    saved_params = _fit(objective, rows, config, fractions, dynamics)
+    load_parameters(model, objective.params)
     with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
         outputs, losses = fastif.predict(objective, track(rows))
     accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
-    trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy))
+    trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy), note)
     settings = collect_settings(study, table, compute_model_digest(base))
     record = {"fingerprint": training_fingerprint, "recipe": asdict(config), "study": settings}
     contents = make_content_table(study, table)
     with replace_folder(folder) as temporary:
-        _save_checkpoint(model, tokenizer, temporary, trained, record)
-        contents.write_parquet(temporary / TRAINING_ROWS_FILE)
+        outcome = {"loss": trained.loss, "accuracy": trained.accuracy}
+        save_model(model, tokenizer, temporary, {**record, **outcome}, contents)
         write_dynamics(temporary, table, study.labels, dynamics.margins)
         for fraction, earlier_params in saved_params.items():
-            checkpoint_folder = temporary / checkpoint_name(fraction)
-            _load_parameters(model, earlier_params)
-            _save_checkpoint(model, tokenizer, checkpoint_folder, None, record)
-            contents.write_parquet(checkpoint_folder / TRAINING_ROWS_FILE)
+            load_parameters(model, earlier_params)
+            save_model(model, tokenizer, temporary / checkpoint_name(fraction), record, contents)
     return trained
 
 
@@ -223,23 +190,6 @@ def _fit(
             checkpoint_fractions=checkpoints,
         )
     return saved_params
-
-
-def checkpoint_name(fraction: float) -> str:
-    """Return the name of the subfolder of an intermediate checkpoint.
-
-    Args:
-        fraction: Fraction of the training steps, 0 to 1.
-
-    Examples:
-        >>> checkpoint_name(0.25)
-        'checkpoint-0.25'
-    """
-    return f"checkpoint-{fraction:g}"
-
-
-def _load_parameters(model: PreTrainedModel, params: Params) -> None:
-    model.load_state_dict(dict(params), strict=False)
 
 
 def make_objective(
@@ -276,23 +226,3 @@ def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """Return the base model with a new, randomly initialized head of one output a label."""
     torch.manual_seed(seed)
     return load_base(base, study.labels)
-
-
-def _save_checkpoint(
-    model: PreTrainedModel,
-    tokenizer: object,
-    folder: Path,
-    trained: TrainingResult | None,
-    record: dict,
-) -> None:
-    """Write a checkpoint with its record; only the final one has loss and accuracy."""
-    model.save_pretrained(folder, safe_serialization=True)
-    tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
-    outcome = {"loss": trained.loss, "accuracy": trained.accuracy} if trained else {}
-    entries = {
-        **record,
-        "model_digest": compute_model_digest(folder),
-        **outcome,
-        "versions": read_versions(),
-    }
-    (folder / RECORD_FILE).write_text(json.dumps(entries, indent=2) + "\n")

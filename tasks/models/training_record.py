@@ -73,8 +73,8 @@ def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
 def collect_training_options(study: Study) -> dict[str, Any]:
     """Return the settings of `[training]` that determine the weights, without base and decay."""
     assert study.training is not None
-    excluded = {"base", "checkpoints", "weight_decay"}
-    return study.training.model_dump(mode="json", exclude=excluded)
+    settings = study.training.weight_settings
+    return {key: value for key, value in settings.items() if key != "weight_decay"}
 
 
 def make_content_table(study: Study, table: Table) -> pl.DataFrame:

@@ -52,7 +52,7 @@ def _collect_recipe(study: Study) -> dict[str, object]:
     """Return the settings of retraining if the damping is selected by it."""
     if study.fixed_damping is not None or study.training is None:
         return {}
-    training = study.training.model_dump(mode="json", exclude={"base", "checkpoints"})
+    training = study.training.weight_settings
     base = compute_model_digest(find_base_folder(study))
     return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
 

@@ -15,8 +15,8 @@ from tasks.study.sections import (
     QuerySource,
     Run,
     TableSource,
-    Training,
 )
+from tasks.study.training_section import Training
 
 TOLERANCE = 1e-9
 

@@ -216,43 +216,6 @@ class StoreSection(Section):
     """a folder for the results, created if it does not exist, or s3://bucket/prefix"""
 
 
-class Training(Section):
-    """`[training]`: training recipe of the model, for `fastif train` and for `damping = "auto"`."""
-
-    base: Name
-    """pre-trained model: a folder, hub:owner/name, or package:NAME/folder of a Python package"""
-    trainable: Selection = "last:1"
-    """parameters to train, in the form of [parameters] attributed"""
-    epochs: Annotated[int, Field(ge=1)] = 3
-    """number of passes over the training rows"""
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """peak learning rate"""
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """weight decay; that of [loss] if omitted, or else 0.01"""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """number of rows per step"""
-    seed: Seed = 0
-    """random seed of the new head and of the order of the rows"""
-    checkpoints: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
-    """fractions of the training, such as [0.25, 0.5], at which a checkpoint is saved too"""
-
-    @model_validator(mode="after")
-    def _check_checkpoints(self) -> Self:
-        names = [f"{fraction:g}" for fraction in self.checkpoints]  # the names of their folders
-        duplicates = [name for name in names if names.count(name) > 1]
-        if duplicates:
-            got, change = f"{duplicates[0]} twice", "remove one of them"
-            raise make_validation_error(
-                Problem("checkpoints", "fractions that differ in six digits", got, change)
-            )
-        return self
-
-    @property
-    def decay(self) -> float:
-        """Weight decay of training if `[loss]` has none."""
-        return 0.01 if self.weight_decay is None else self.weight_decay
-
-
 class Carry(Section):
     """`[carry]`: incremental runs, which continue the last run. Without it every run is a full run.
 

@@ -36,8 +36,8 @@ from tasks.study.sections import (
     Run,
     StoreSection,
     TableSource,
-    Training,
 )
+from tasks.study.training_section import Training
 from tasks.study.validation_errors import list_problems, make_validation_error
 
 __all__ = ["AnyCandidates", "Study", "StudyError", "init_study", "load_study"]

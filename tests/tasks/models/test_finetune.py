@@ -17,7 +17,8 @@ from tasks.data.row_hashes import row_digests
 from tasks.mislabels.detect import detect_mislabels
 from tasks.mislabels.results import read_result
 from tasks.models import finetune as train
-from tasks.models.finetune import RECORD_FILE, find_checkpoint, train_model
+from tasks.models.finetune import find_checkpoint, train_model
+from tasks.models.training_record import RECORD_FILE
 from tasks.planning.open_run import load_run
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.spec import open_existing_store, plan_run
@@ -197,14 +198,14 @@ def test_a_failed_write_keeps_the_earlier_model_and_no_temporary_files(world, mo
     study, folder = write(world, checkpoints=[0.5], epochs=2), world / "out" / "trained"
     train_model.fn(str(study))
     before = files(world)
-    save = train._save_checkpoint
+    save = train.save_model
 
     def fail_to_save(model, tokenizer, to, *rest):
         save(model, tokenizer, to, *rest)
         if to.name == "checkpoint-0.5":
             raise error
 
-    monkeypatch.setattr(train, "_save_checkpoint", fail_to_save)
+    monkeypatch.setattr(train, "save_model", fail_to_save)
     write(world, checkpoints=[0.5], epochs=3)
     with pytest.raises(type(error)):
         train_model.fn(str(study))

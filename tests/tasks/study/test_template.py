@@ -15,9 +15,9 @@ from tasks.study.sections import (
     Parameters,
     Run,
     TableSource,
-    Training,
 )
 from tasks.study.study import Study, StudyError, init_study, load_study
+from tasks.study.training_section import Training
 from tests.tasks.study.study_files import write_file
 
 
