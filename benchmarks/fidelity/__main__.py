@@ -16,13 +16,11 @@ import torch
 from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
-from benchmarks.fidelity.mnist import MnistMlp
 from benchmarks.fidelity.report import build_pages
-from benchmarks.fidelity.texts import NoisyNews, Sst2
+from benchmarks.fidelity.workloads import WORKLOADS
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
 
-WORKLOADS = (MnistMlp, Sst2, NoisyNews)
 PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
 
 
@@ -37,25 +35,20 @@ def main() -> None:
         sys.exit("FASTIF_DATA must name the folder with mnist/, sst2/ and noisy_ag_news/")
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     known = read_result("fidelity")
-    known.pop("note", None)  # of an incomplete run
     wanted = set(arguments.parts)
-    for make in WORKLOADS:
+    for name, make in WORKLOADS.items():
         workload = make(data)
-        if not wanted or workload.name in wanted:
+        if not wanted or name in wanted:
             evaluation = FidelityEvaluation(
                 workload, arguments.work / workload.key, not arguments.no_peers
             )
-            known.setdefault("workloads", {})[workload.name] = evaluation.result()
-            _write(known)
+            measured = evaluation.result() | {"machine": describe()}
+            known.setdefault("workloads", {})[name] = measured
+            publish("fidelity", known, build_pages(known))
     for name, measure in PARTS.items():
         if not wanted or name in wanted:
-            known[name] = measure(data)
-            _write(known)
-
-
-def _write(known: dict) -> None:
-    known["machine"] = describe()
-    publish("fidelity", known, build_pages(known))
+            known[name] = measure(data) | {"machine": describe()}
+            publish("fidelity", known, build_pages(known))
 
 
 main()

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,11 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity import rules
-from benchmarks.fidelity.baselines import BASELINES, bm25
+from benchmarks.fidelity.candidates import Maker, list_candidates
 from benchmarks.fidelity.layered import layered_space
 from benchmarks.fidelity.methods import (
+    LARGE,
     PUBLISHED,
-    Answer,
-    answer,
-    average_answers,
     choose_workload_damping,
     curvature,
     exact,
@@ -30,13 +28,12 @@ from benchmarks.fidelity.methods import (
 )
 from benchmarks.fidelity.peer_scores import compare_with_peers, measure_peers
 from benchmarks.fidelity.space import ExampleSpace, example_space
-from benchmarks.fidelity.texts import Texts
-from benchmarks.fidelity.workload import PARTS, Workload
+from benchmarks.fidelity.truth import describe_truth
+from benchmarks.fidelity.workload import Workload
 from fastif.curvature import DampedOperator
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.gradients.per_example import compute_measure_gradients
-from fastif.numerics.correlation import linear_datamodelling_score
-from fastif.solvers import Factor, Solver
+from fastif.solvers import Factor
 from fastif.solvers.gram import apply_factor
 
 DECADES = [10.0 ** (exponent / 2) for exponent in range(-10, 5)]
@@ -47,18 +44,13 @@ class FidelityEvaluation:
 
     def __init__(self, workload: Workload, folder: Path, with_peers: bool) -> None:
         self.workload, self.folder, self.with_peers = workload, folder, with_peers
-        self.few = isinstance(workload, Texts)
 
     def result(self) -> dict:
         """Return all measurements for JSON."""
         print(f"== {self.workload.title}", flush=True)
         self.truth = self.workload.truth(self.folder.parent / "truth")
         results = {
-            "title": self.workload.title,
-            "rows": self.workload.rows,
-            "queries": self.workload.queries,
-            "subsets": self.workload.subsets,
-            "seeds": self.workload.seeds,
+            **describe_truth(self.workload, self.truth),
             "parameters": self.objective(0).space.size,
             "auto": {name: self._describe_choice(choice) for name, choice in self.choices.items()},
             "curve": self.curve,
@@ -78,6 +70,11 @@ class FidelityEvaluation:
         if seed not in objectives:
             objectives[seed] = self.workload.train_model(seed)
         return objectives[seed]
+
+    @cached_property
+    def few(self) -> bool:
+        """Whether the kernel of all factor rows is small enough for the dual solver."""
+        return self.matrix.count * self.matrix.rows_per_example <= LARGE
 
     @cached_property
     def matrix(self) -> fastif.GaussNewton:
@@ -145,7 +142,7 @@ class FidelityEvaluation:
         return {"lds": float(score.mean()), "error": float(score.std() / len(score) ** 0.5)}
 
     def _each(self, effect: Tensor) -> Float[Tensor, " q"]:
-        return linear_datamodelling_score(effect.float(), self.workload.halves, self.truth)
+        return self.truth.score(effect)
 
     def _describe_choice(self, choice: DampingSelection) -> dict:
         return {**asdict(choice), "best_of_curve": max(point["lds"] for point in self.curve)}
@@ -186,54 +183,8 @@ class FidelityEvaluation:
         return ordered.flatten()
 
     def _methods(self) -> dict:
-        auto, approximate = (self.choices[name].effective_damping for name in ("exact", "EK-FAC"))
-        train, query_examples, first = (
-            self.workload.train,
-            self.workload.query_examples,
-            self.objective(0),
-        )
-        solver, results = exact(self.matrix), {}
-
-        def keep(name: str, make: Callable[[], Answer]) -> None:
-            results[name] = self._cached_record(name, make)
-
-        keep(
-            "exact",
-            lambda: self._by_factor(auto) if self.few else self._solve_mean(0, solver, auto),
-        )
-        keep("EK-FAC", lambda: self._solve_mean(0, fastif.Spectral(), approximate))
-        if not self.workload.only_damping:
-            several = self._mean if self.few else self._mean_in_space
-            keep("EK-FAC, mean of 5 models", lambda: self._mean(fastif.Spectral(), approximate, 5))
-            keep("exact, mean of 5 models", lambda: several(solver, auto, 5))
-            for number in range(len(PARTS)):
-                keep(_checkpoint_name(number), partial(self._checkpoint, number))
-            keep("exact, mean of 4 checkpoints", self._through_training)
-        keep("exact, the paper's damping", lambda: self._in_space(PUBLISHED))
-        for name, baseline in BASELINES.items():
-            keep(name, lambda baseline=baseline: _plain(baseline(first, train, query_examples)))
-        if isinstance(self.workload, Texts):
-            words = [self.workload.words(part) for part in (0, 1)]
-            keep("BM25", lambda: _plain(bm25(*words)))
-        return results
-
-    def _by_factor(self, damping: float) -> Answer:
-        exact_answer = self._solve_mean(0, exact(self.matrix), damping, self.factor)
-        factor_seconds = json.loads((self.folder / "factor.json").read_text())
-        return replace(exact_answer, seconds={**exact_answer.seconds, "factor": factor_seconds})
-
-    def _solve_mean(
-        self, seed: int, solver: Solver, damping: float, factor: Factor | None = None
-    ) -> Answer:
-        objective = self.objective(seed)
-        matrix = self.matrix if seed == 0 else curvature(objective, self.workload.train)
-        return answer(self.workload, matrix, objective, solver, damping, factor)
-
-    def _in_space(self, damping: float) -> Answer:
-        return replace(_plain(self.space.effect(damping)), damping=damping)
-
-    def _mean(self, solver: Solver, damping: float, members: int) -> Answer:
-        return average_answers([self._solve_mean(seed, solver, damping) for seed in range(members)])
+        makers = list_candidates(self)
+        return {name: self._cached_record(name, make) for name, make in makers.items()}
 
     @cached_property
     def checkpoints(self) -> list[fastif.Objective]:
@@ -243,34 +194,13 @@ class FidelityEvaluation:
     @cached_property
     def outcomes(self) -> Tensor:
         """Results of the few retrainings for the selection of λ, equal for all checkpoints."""
-        return outcomes(self.workload)
+        path = self.folder / "outcomes.safetensors"
+        if not path.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file({"margins": outcomes(self.workload)}, path)
+        return load_file(path)["margins"]
 
-    def _checkpoint(self, number: int) -> Answer:
-        """Return the effects at a checkpoint, with the λ that the few retrainings select."""
-        objective = self.checkpoints[number]
-        matrix = curvature(objective, self.workload.train)
-        damping = choose_workload_damping(
-            self.workload, matrix, self.outcomes, None
-        ).effective_damping
-        return answer(self.workload, matrix, objective, exact(matrix), damping)
-
-    def _through_training(self) -> Answer:
-        names = ["exact", *(_checkpoint_name(number) for number in range(len(PARTS)))]
-        effects = [self._read_effect(name) for name in names]
-        return Answer(torch.stack(effects).mean(0), {}, self.choices["exact"].effective_damping)
-
-    def _read_effect(self, name: str) -> Tensor:
-        return load_file(self.folder / f"{make_slug(name)}.safetensors")["effect"]
-
-    def _mean_in_space(self, _: Solver, damping: float, members: int) -> Answer:
-        train, query_examples = self.workload.train, self.workload.query_examples
-        spaces = (
-            layered_space(self.objective(seed), train, query_examples) for seed in range(members)
-        )
-        effects = [space.effect(damping) for space in spaces]
-        return Answer(torch.stack(effects).mean(0), {}, damping)
-
-    def _cached_record(self, name: str, make: Callable[[], Answer]) -> dict:
+    def _cached_record(self, name: str, make: Maker) -> dict:
         """Return the cached result of a method, or measure it."""
         path = self.folder / f"{make_slug(name)}.safetensors"
         record_path = path.with_suffix(".json")
@@ -286,11 +216,3 @@ class FidelityEvaluation:
         record |= self._score(load_file(path)["effect"]) | {"scores": path.name}
         print(f"{name}: LDS {record['lds']:.3f} +- {record['error']:.3f}", flush=True)
         return record
-
-
-def _checkpoint_name(number: int) -> str:
-    return f"exact, at {PARTS[number]:g} of the training"
-
-
-def _plain(effect: Tensor) -> Answer:
-    return Answer(effect, {}, float("inf"))

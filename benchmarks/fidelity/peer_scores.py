@@ -42,7 +42,7 @@ def measure_peers(
         model = (Mlp if isinstance(objective, fastif.ModuleObjective) else Tail).of(objective)
         save_plain(make_plain(model, workload.train, workload.query_examples), saved)
     results = {}
-    for name in () if workload.only_damping else PEERS:
+    for name in PEERS:
         path = folder / f"peer-{make_slug(name)}.json"
         if not path.is_file() and not run_new:
             continue  # finished peers are shown all the same

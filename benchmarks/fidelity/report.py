@@ -1,47 +1,46 @@
 """Pages docs/results/fidelity-*.md and solver-*.md, written from the kept result."""
 
+from benchmarks.fidelity.overview import (
+    CEILING,
+    LDS,
+    NAMES,
+    SHARE,
+    best_peer,
+    format_ceiling,
+    format_share,
+    overview_page,
+)
 from benchmarks.fidelity.tables import convex_page, cost_pages
 from benchmarks.page import ResultPage, bullets, describe_machine, join_parts, table
 
-NAMES = {
-    "mnist-mlp": ("fidelity-mnist", "MNIST with a multilayer perceptron"),
-    "noisy-news-minilm": ("fidelity-noisy-ag-news", "NoisyAG-News with MiniLM"),
-    "sst2-minilm": ("fidelity-sst2", "SST-2 with MiniLM"),
-}
-"""File name of the page and words for its title, by workload."""
-LDS = (
-    "LDS (linear datamodeling score): Spearman's correlation of summed effects with the margins of "
-    "models that were retrained on random halves; mean over the queries ± its standard error."
-)
-
 
 def build_pages(result: dict) -> list[ResultPage]:
-    """Return a page for each workload, for the accuracy of the solvers and for their cost."""
-    pages = [
-        _workload_page(name, known, result) for name, known in result.get("workloads", {}).items()
-    ]
-    pages += [convex_page(result["convex"], describe_machine(result))] if "convex" in result else []
+    """Return the overview, and a page for each workload and on the solvers."""
+    workloads = result.get("workloads", {})
+    pages = [overview_page(workloads)] if workloads else []
+    pages += [_workload_page(name, known) for name, known in workloads.items()]
+    if "convex" in result:
+        pages += [convex_page(result["convex"], describe_machine(result["convex"]))]
     costs = [result[name] for name in ("cost", "cost-small") if name in result]
-    return pages + (cost_pages(costs, describe_machine(result)) if costs else [])
+    return pages + (cost_pages(costs, describe_machine(costs[0])) if costs else [])
 
 
-def _workload_page(name: str, known: dict, result: dict) -> ResultPage:
+def _workload_page(name: str, known: dict) -> ResultPage:
     file, words = NAMES[name]
     exact = known["methods"]["exact"]
     best_name, best = max(known["methods"].items(), key=lambda method: method[1]["lds"])
-    peers = {name: peer for name, peer in known.get("peers", {}).items() if "lds" in peer}
+    peer = best_peer(known)
     answer = (
         f'The exact solve at the damping that `damping = "auto"` chose has LDS {exact["lds"]:.3f}'
         f" ± {exact['error']:.3f}."
     )
     if best_name != "exact":
         answer += f' The best method is "{best_name}": {best["lds"]:.3f} ± {best["error"]:.3f}.'
-    if peers:
-        peer = max(peers, key=lambda peer: peers[peer]["lds"])
+    if peer:
         more = known["margins_of_error"][peer]
         answer += (
             f" It is {more['more']:.3f} ± {more['half_width']:.3f} above the best other package "
-            f"({peer}, {peers[peer]['lds']:.3f})."
+            f"({peer}, {known['peers'][peer]['lds']:.3f})."
         ).replace("It is", "The exact solve is" if best_name != "exact" else "It is")
     return ResultPage(
         name=file,
@@ -49,25 +48,48 @@ def _workload_page(name: str, known: dict, result: dict) -> ResultPage:
         question=f"How well do effects predict retraining on {known['title'].partition(',')[0]}?",
         answer=answer,
         headline=f"LDS {exact['lds']:.3f} (exact); best {best['lds']:.3f} ({best_name})",
-        tables=(_methods(known), *_peers(known), _damping(known), _curve(known)),
-        measured=_describe(known, result),
+        tables=(
+            *_chosen(known),
+            format_ceiling(known),
+            _methods(known),
+            *_peers(known),
+            _damping(known),
+            _curve(known),
+        ),
+        measured=_describe(known),
         tried=_tried(known),
     )
 
 
-def _describe(known: dict, result: dict) -> str:
-    notes = [f"Note: {result['note']}"] if "note" in result else []
+def _describe(known: dict) -> str:
+    notes = [f"Note: {known['note']}"] if "note" in known else []
     return bullets(
         "Command: `python -m benchmarks.fidelity`.",
-        f"Hardware: {describe_machine(result)}.",
+        f"Hardware: {describe_machine(known)}.",
         f"Data and model: {known['title']}; {known['rows']:,} training rows, {known['queries']} "
         f"queries, {known['parameters']:,} attributed parameters.",
-        f"Retraining: {known['subsets']} random halves x {known['seeds']} seeds.",
+        f"Source: {known['source']}. Licence: {known['licence']}.",
+        f"Retraining: {known['subsets']} random halves x {known['seeds']} seeds"
+        f"{' in each of two sets' if known.get('ceiling') else ''}.",
         LDS,
+        CEILING,
         "All methods explain the same weights and rows. Methods named by a part of the training "
         "use a checkpoint of it.",
         *notes,
     )
+
+
+def _chosen(known: dict) -> list[str]:
+    """Return the section on the estimator that the product chose; empty if it was not measured."""
+    chosen = known.get("chosen")
+    if not chosen:
+        return []
+    share = format_share(known, chosen["lds"])
+    ceiling = f", {share} of the ceiling" if share else ""
+    return [
+        f"**Chosen by the product.** {chosen['name']}: LDS {chosen['lds']:.3f} ± "
+        f"{chosen['error']:.3f}{ceiling}. {chosen['reason']}"
+    ]
 
 
 def _methods(known: dict) -> str:
@@ -79,12 +101,14 @@ def _methods(known: dict) -> str:
                 name,
                 _number(method["damping"]) if method["damping"] != float("inf") else "",
                 f"{method['lds']:.3f} ± {method['error']:.3f}",
+                format_share(known, method["lds"]),
                 _number(method["residual"]),
                 _number(method["cosine"], ".4f"),
                 _number(seconds, ".0f"),
             ]
         )
-    return table(["method", "λ", "LDS", "residual", "cosine with gradient", "CPU seconds"], rows)
+    head = ["method", "λ", "LDS", SHARE, "residual", "cosine with gradient", "CPU seconds"]
+    return table(head, rows)
 
 
 def _peers(known: dict) -> list[str]:
@@ -97,12 +121,15 @@ def _peers(known: dict) -> list[str]:
                     name,
                     peer["version"],
                     f"{peer['lds']:.3f} ± {peer['error']:.3f}",
+                    format_share(known, peer["lds"]),
                     f"{more['more']:+.3f} ± {more['half_width']:.3f}",
                     f"{peer['cpu_seconds']:.0f}",
                     f"{peer['peak_mb']:,.0f}",
                 ]
             )
-    head = ["other package", "version", "LDS", "exact - package (95 %)", "CPU seconds", "peak MB"]
+    head = [
+        "other package", "version", "LDS", SHARE, "exact - package (95 %)", "CPU seconds", "peak MB"
+    ]  # fmt: skip
     return [table(head, rows)] if rows else []
 
 

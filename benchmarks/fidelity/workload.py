@@ -10,13 +10,10 @@ from typing import ClassVar
 import polars as pl
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fastif
-
-FIRST_SEED = 1000
-"""First seed of the retrained models; those of other models are smaller."""
+from benchmarks.fidelity.truth import Truth, measure_truth
 
 TUNED = 64
 PARTS = (1 / 8, 1 / 4, 1 / 2)
@@ -34,7 +31,7 @@ class Workload(ABC):
         rows: Number of training rows.
         queries: Number of queries.
         subsets: Number of random halves for retraining.
-        seeds: Number of trainings of each half, whose margins are averaged.
+        seeds: Number of trainings of each half in each of the two sets of the truth.
     """
 
     data: Path
@@ -44,8 +41,10 @@ class Workload(ABC):
     seeds: int
     name: ClassVar[str]
     title: ClassVar[str]
-    only_damping: ClassVar[bool] = False
-    """Whether the workload measures the selection of the damping alone."""
+    source: ClassVar[str]
+    """Origin of the data and its labels, with injected label noise stated."""
+    licence: ClassVar[str]
+    """Licence of the data as its source states it."""
 
     @property
     @abstractmethod
@@ -61,6 +60,16 @@ class Workload(ABC):
     @abstractmethod
     def tuning_examples(self) -> fastif.Examples:
         """Further held-out rows for the selection of the damping; the LDS does not use them."""
+
+    @cached_property
+    @abstractmethod
+    def train_ids(self) -> list[str]:
+        """Ids of the training rows in their data set, in the order of `train`."""
+
+    @cached_property
+    @abstractmethod
+    def query_ids(self) -> list[str]:
+        """Ids of the queries in their data set, in the order of `query_examples`."""
 
     @abstractmethod
     def start(self, seed: int) -> fastif.Objective:
@@ -83,7 +92,7 @@ class Workload(ABC):
     @property
     def key(self) -> str:
         """Name of the workload with its sizes, for the cache."""
-        return f"{self.name}-{self.rows}-{self.queries}-{self.subsets}x{self.seeds}"
+        return f"{self.name}-{self.rows}-{self.queries}-{self.subsets}"
 
     @cached_property
     def halves(self) -> list[Subset]:
@@ -92,16 +101,9 @@ class Workload(ABC):
         draws = (torch.randperm(self.rows, generator=generator) for _ in range(self.subsets))
         return [draw[: self.rows // 2].sort().values for draw in draws]
 
-    def truth(self, folder: Path) -> Float[Tensor, "m q"]:
-        """Return the margins of the retrained models, cached in `folder`."""
-        path = folder / f"{self.key}.safetensors"
-        if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            seeds = range(FIRST_SEED, FIRST_SEED + self.seeds)
-            save_file(
-                {"margins": self.train_on_subsets(self.halves, seeds, self.query_examples)}, path
-            )
-        return load_file(path)["margins"]
+    def truth(self, folder: Path) -> Truth:
+        """Return the margins of the retrained models; seeds without a file in `folder` are run."""
+        return measure_truth(self, folder / self.key, self.seeds)
 
     def answers(self, examples: fastif.Examples) -> Int[Tensor, " q"]:
         """Return the labels of all examples."""
