@@ -40,6 +40,8 @@ def check_record(record: TrainingRecord, objective: Objective, examples: Example
     if not bool(torch.isfinite(record.learning_rates).all() & (record.learning_rates >= 0).all()):
         raise InputError("training record: learning_rates", "finite numbers >= 0", "others", AGAIN)
     _check_final_weights(record, objective)
+    for step in record.state_steps:
+        load_state(record, step, objective)
 
 
 def _check_final_weights(record: TrainingRecord, objective: Objective) -> None:
@@ -51,8 +53,7 @@ def _check_final_weights(record: TrainingRecord, objective: Objective) -> None:
             f"a training that ended in {record.weights_digest[:12]}",
             AGAIN,
         )
-    final = record.load_state(record.num_steps)
-    if not torch.equal(final.params.to(weights), weights):
+    if not torch.equal(load_state(record, record.num_steps, objective).params, weights):
         raise InputError(
             f"training record: state of step {record.num_steps}",
             "the final weights of the model",
@@ -61,18 +62,31 @@ def _check_final_weights(record: TrainingRecord, objective: Objective) -> None:
         )
 
 
-def check_state(record: TrainingRecord, state: TrainingState, step: int, size: int) -> None:
-    """Refuse a stored state of another step, or with vectors of another number or length.
+def load_state(record: TrainingRecord, step: int, objective: Objective) -> TrainingState:
+    """Load a stored state in the precision and on the device of the objective's parameters.
 
     Raises:
-        InputError: With the number of the step.
+        InputError: The state is missing, is of another step, or holds vectors of another number or
+            length.
     """
-    vectors = (state.params, *state.moments)
-    expected = f"step {step} with {1 + record.optimizer.num_moments} vectors of {size} numbers"
-    sizes = " and ".join(sorted({str(len(vector)) for vector in vectors}))
-    if (state.step, len(vectors)) != (step, 1 + record.optimizer.num_moments) or sizes != str(size):
-        got = f"step {state.step} with {len(vectors)} vectors of {sizes}"
-        raise InputError(f"training record: state of step {step}", expected, got, AGAIN)
+    where, size = f"training record: state of step {step}", objective.space.size
+    try:
+        state = record.load_state(step)
+    except (LookupError, OSError) as error:
+        raise InputError(where, "a stored state", type(error).__name__, AGAIN) from error
+    vectors, count = (state.params, *state.moments), 1 + record.optimizer.num_moments
+    sizes = [tuple(vector.shape) for vector in vectors]
+    if state.step != step or sizes != [(size,)] * count:
+        raise InputError(
+            where,
+            f"step {step} with {count} vectors of {size} numbers",
+            f"step {state.step} with vectors of shapes {', '.join(map(str, sizes))}",
+            AGAIN,
+        )
+    if not all(bool(torch.isfinite(vector).all()) for vector in vectors):
+        raise InputError(where, "finite numbers", "NaN or infinity", AGAIN)
+    params, *moments = (vector.to(objective.like) for vector in vectors)
+    return TrainingState(step, params, tuple(moments))
 
 
 def check_replay(start: TrainingState, replayed: TrainingState, stored: TrainingState) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.models.objective import Objective
+from fastif.unrolled.check_record import load_state
 from fastif.unrolled.optimizer_step import OptimizerSteps
 from fastif.unrolled.training_record import TrainingRecord, TrainingState
 
@@ -55,9 +56,7 @@ class Replay:
 
     def load_state(self, step: int) -> TrainingState:
         """Return a stored state, with the type and device of the objective's parameters."""
-        state, like = self.record.load_state(step), self.objective.like
-        moments = tuple(moment.to(like) for moment in state.moments)
-        return TrainingState(step, state.params.to(like), moments)
+        return load_state(self.record, step, self.objective)
 
     def iterate(self, state: TrainingState, stop: int) -> Iterator[ReplayedStep]:
         """Yield the steps from a state up to a number of steps."""

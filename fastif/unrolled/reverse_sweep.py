@@ -15,7 +15,7 @@ from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.unrolled.batch_products import BatchCurvature, BatchProducts
-from fastif.unrolled.check_record import check_record, check_replay, check_state
+from fastif.unrolled.check_record import check_record, check_replay
 from fastif.unrolled.replay import Replay, ReplayedStep
 from fastif.unrolled.training_record import TrainingRecord
 
@@ -117,7 +117,9 @@ def unrolled_removal_effects(
     examples = try_table(objective, examples, "training set")
     check_record(record, objective, examples)
     sweep = _ReverseSweep(record, objective, examples, settings)
-    state = resume_from or sweep.start(query_gradients)
+    state = sweep.start(query_gradients)
+    if resume_from is not None:
+        state = sweep.resume(resume_from, state)
     for start, stop in reversed(record.segments):
         if stop > state.step:
             continue
@@ -160,6 +162,22 @@ class _ReverseSweep:
         derivatives = like.new_zeros(len(of_params), self.record.count)
         return SweepState(self.record.num_steps, (of_params, *zeros), derivatives)
 
+    def resume(self, stored: SweepState, initial: SweepState) -> SweepState:
+        """Return a stored state, with its own copies of the tensors."""
+        tensors = (*stored.adjoints, stored.weight_derivatives)
+        expected = (*initial.adjoints, initial.weight_derivatives)
+        shapes, like = [tuple(t.shape) for t in tensors], self.objective.like
+        wanted = [tuple(t.shape) for t in expected]
+        if stored.step not in self.record.state_steps or shapes != wanted:
+            raise InputError(
+                "resume_from",
+                f"a state between two segments, with tensors of shapes {wanted}",
+                f"step {stored.step} with {shapes}",
+                "Start the sweep anew, or continue it with the arguments that it had.",
+            )
+        *adjoints, derivatives = (tensor.to(like, copy=True) for tensor in tensors)
+        return SweepState(stored.step, tuple(adjoints), derivatives)
+
     def reverse_segment(
         self, state: SweepState, start: int, progress: Callable[[int, int], None] | None
     ) -> SweepState:
@@ -175,10 +193,6 @@ class _ReverseSweep:
 
     def _repeat_segment(self, start: int, stop: int) -> list[ReplayedStep]:
         """Repeat the steps between two stored states, and compare with the second."""
-        size = self.objective.space.size
-        first, last = self.record.load_state(start), self.record.load_state(stop)
-        check_state(self.record, first, start, size)
-        check_state(self.record, last, stop, size)
         first, last = self.replay.load_state(start), self.replay.load_state(stop)
         steps = list(self.replay.iterate(first, stop))
         check_replay(first, steps[-1].after, last)
