@@ -70,7 +70,8 @@ def test_the_objective_and_the_gradients_are_not_changed(training):
     rows, params = _gradients(training), training.objective.params
     before = rows.clone(), {name: tensor.clone() for name, tensor in params.items()}
     _sweep(training, rows)
-    assert torch.equal(rows, before[0]) and training.objective.params is params
+    assert torch.equal(rows, before[0])
+    assert training.objective.params is params
     assert all(torch.equal(tensor, before[1][name]) for name, tensor in params.items())
 
 
