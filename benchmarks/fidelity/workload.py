@@ -48,6 +48,11 @@ class Workload(ABC):
 
     @property
     @abstractmethod
+    def recipe_words(self) -> str:
+        """Description of the model and its training, with which others can train it."""
+
+    @property
+    @abstractmethod
     def train(self) -> fastif.Examples:
         """Training rows."""
 
