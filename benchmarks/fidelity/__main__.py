@@ -22,13 +22,14 @@ from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.publish import main as publish_truth
 from benchmarks.fidelity.report import build_pages
 from benchmarks.fidelity.score import main as score_effects
+from benchmarks.fidelity.texts import Sst2
+from benchmarks.fidelity.through_training import ThroughTraining
 from benchmarks.fidelity.workloads import WORKLOADS
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
 
 PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
-
-
+THROUGH = "through-training"
 COMMANDS = {"publish": publish_truth, "score": score_effects}
 
 
@@ -55,10 +56,16 @@ def main() -> None:
             measured = evaluation.result() | {"machine": describe()}
             known.setdefault("workloads", {})[name] = measured
             publish("fidelity", known, build_pages(known))
-    for name, measure in PARTS.items():
+    parts = {**PARTS, THROUGH: partial(_measure_through_training, work=arguments.work)}
+    for name, measure in parts.items():
         if not wanted or name in wanted:
             known[name] = measure(data) | {"machine": describe()}
             publish("fidelity", known, build_pages(known))
+
+
+def _measure_through_training(data: Path, work: Path) -> dict:
+    workload = Sst2(data)
+    return ThroughTraining(workload, work / f"{THROUGH}-{workload.key}").result()
 
 
 main()

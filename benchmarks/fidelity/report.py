@@ -11,6 +11,7 @@ from benchmarks.fidelity.overview import (
     overview_page,
 )
 from benchmarks.fidelity.tables import convex_page, cost_pages
+from benchmarks.fidelity.through_page import through_training_page
 from benchmarks.page import ResultPage, bullets, describe_machine, join_parts, table
 
 
@@ -21,6 +22,8 @@ def build_pages(result: dict) -> list[ResultPage]:
     pages += [_workload_page(name, known) for name, known in workloads.items()]
     if "convex" in result:
         pages += [convex_page(result["convex"], describe_machine(result["convex"]))]
+    if "through-training" in result:
+        pages += [through_training_page(result["through-training"])]
     costs = [result[name] for name in ("cost", "cost-small") if name in result]
     return pages + (cost_pages(costs, describe_machine(costs[0])) if costs else [])
 

@@ -85,14 +85,15 @@ class Texts(Workload):
         recipe = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": 0})
 
         def keep(_: float, params: Params) -> None:
-            objectives.append(self._at(self.start(0), params))
+            objectives.append(self.at(self.start(0), params))
 
         fastif.fit(objective, self.train, recipe, on_checkpoint=keep, checkpoint_fractions=PARTS)
         return objectives
 
-    def _at(
+    def at(
         self, objective: fastif.TransformerObjective, params: Params
     ) -> fastif.TransformerObjective:
+        """Return the objective at other parameters, with its whole model at them too."""
         objective.full_model.load_state_dict(dict(params), strict=False)
         objective.params = params
         return objective
@@ -101,7 +102,7 @@ class Texts(Workload):
         objective = self.start(seed)
         recipe = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": seed})
         params = fastif.fit(objective, self.train.subset(ids), recipe)
-        return self._at(objective, params)
+        return self.at(objective, params)
 
     def start(self, seed: int) -> fastif.TransformerObjective:
         """Return the pretrained encoder with a random head of the seed."""

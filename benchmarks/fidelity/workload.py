@@ -14,6 +14,7 @@ from torch import Tensor
 
 import fastif
 from benchmarks.fidelity.truth import Truth, measure_truth
+from fastif.models.parameters import Params
 
 TUNED = 64
 PARTS = (1 / 8, 1 / 4, 1 / 2)
@@ -79,6 +80,11 @@ class Workload(ABC):
     @abstractmethod
     def start(self, seed: int) -> fastif.Objective:
         """Return the model before training."""
+
+    def at(self, objective: fastif.Objective, params: Params) -> fastif.Objective:
+        """Return the objective at other parameters."""
+        objective.params = params
+        return objective
 
     @abstractmethod
     def train_model(self, seed: int) -> fastif.Objective:

@@ -1,0 +1,67 @@
+"""Page docs/results/fidelity-through-training.md."""
+
+from benchmarks.page import ResultPage, bullets, describe_machine, format_goal, table
+
+THROUGH = "through the training"
+
+
+def through_training_page(known: dict) -> ResultPage:
+    """Return the page on effects through the training, same seed and order."""
+    best = {share: _best(part["methods"]) for share, part in known["shares"].items()}
+    reached = ", ".join(
+        f"{part['methods'][best[share]]['spearman']:.3f} with {float(share):.0%} of the rows left "
+        f"out ({format_goal(part['methods'][best[share]]['spearman'] >= known['goal'])})"
+        for share, part in known["shares"].items()
+    ).replace("%", " %")
+    multiple = known["seconds"][THROUGH] / known["training_seconds"]
+    return ResultPage(
+        name="fidelity-through-training",
+        title="Effects through the training, same seed and order",
+        question="How well does the reverse sweep predict retraining with the same seed and order?",
+        answer=(
+            f"Spearman's correlation is {reached}; the goal is {known['goal']:g}. The sweep takes "
+            f"{multiple:.1f} times the CPU time of the training for {known['queries']} queries."
+        ),
+        headline=f"Spearman {reached.replace('**', '')}; {multiple:.1f} times one training",
+        tables=(_table(known),),
+        measured=bullets(
+            "Command: `python -m benchmarks.fidelity through-training`.",
+            f"Hardware: {describe_machine(known)}.",
+            f"Data and model: {known['title']}; {known['rows']:,} training rows, "
+            f"{known['queries']} queries, {known['steps']} steps of AdamW.",
+            "Retraining: the recorded batches, learning rates and initial weights, with weight 0 "
+            "of the rows that are left out; the divisor of a batch stays its size. "
+            + "; ".join(
+                f"{part['retrainings']} retrainings without {float(share):.0%} of the rows".replace(
+                    "%", " %"
+                )
+                for share, part in known["shares"].items()
+            )
+            + ".",
+            "Spearman's correlation over the retrainings of the summed effects of the rows left "
+            "out with the margin of the query; mean over the queries ± its standard error.",
+            f"CPU time: for all {known['queries']} queries in one sweep, as a multiple of the CPU "
+            f"time of the recorded training ({known['training_seconds']:.0f} s), with the frozen "
+            "layers computed before both.",
+            f"The exact solve at the end has λ = {known['damping']:g}, which "
+            '`damping = "auto"` selects on this workload.',
+        ),
+    )
+
+
+def _table(known: dict) -> str:
+    shares = known["shares"]
+    names = list(next(iter(shares.values()))["methods"])
+    rows = []
+    for name in names:
+        methods = [part["methods"][name] for part in shares.values()]
+        cells = [f"{method['spearman']:.3f} ± {method['error']:.3f}" for method in methods]
+        multiple = known["seconds"][name] / known["training_seconds"]
+        rows.append([name, *cells, f"{multiple:.1f}"])
+    left_out = [f"{float(share):.0%} left out".replace("%", " %") for share in shares]
+    return table(["method", *left_out, "CPU time, trainings"], rows)
+
+
+def _best(methods: dict) -> str:
+    through = [name for name in methods if name.startswith(THROUGH)]
+    return max(through, key=lambda name: methods[name]["spearman"])
