@@ -1,7 +1,8 @@
 """Agreement of effects with retraining (LDS), here and with other packages.
 
 `python -m benchmarks.fidelity publish FOLDER` writes the truth of all workloads for others, and
-`python -m benchmarks.fidelity score FILE --workload NAME` scores a matrix of effects on it.
+`python -m benchmarks.fidelity score FILE --workload NAME` scores a matrix of effects on it;
+`python -m benchmarks.fidelity ceilings` writes the ceilings of finished truths into the pages.
 
 `python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains the explained models,
 retrains them on random halves, and writes benchmarks/results/fidelity.json and its pages of
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.fidelity.ceilings import main as write_ceilings
 from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
@@ -30,7 +32,7 @@ from benchmarks.page import publish, read_result
 
 PARTS = {"convex": convex, "cost": cost, "cost-small": partial(cost, sizes=SMALL)}
 THROUGH = "through-training"
-COMMANDS = {"publish": publish_truth, "score": score_effects}
+COMMANDS = {"publish": publish_truth, "score": score_effects, "ceilings": write_ceilings}
 
 
 def main() -> None:

@@ -16,10 +16,12 @@ from torch import Tensor
 import fastif
 from benchmarks.fidelity import rules
 from benchmarks.fidelity.candidates import Maker, list_candidates
+from benchmarks.fidelity.chosen import CHOOSE
 from benchmarks.fidelity.layered import layered_space
 from benchmarks.fidelity.methods import (
     LARGE,
     PUBLISHED,
+    Answer,
     choose_workload_damping,
     curvature,
     exact,
@@ -56,6 +58,7 @@ class FidelityEvaluation:
             "curve": self.curve,
             "rules": self._cached_json("rules", self._rules),
             "methods": self._methods(),
+            "chosen": self._measure_chosen(),
         }
         objective, folder = self.objective(0), self.folder
         results["peers"] = measure_peers(
@@ -106,7 +109,12 @@ class FidelityEvaluation:
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(choices))
         stored = json.loads(path.read_text()).items()
-        return {name: DampingSelection(**choice) for name, choice in stored}
+        return {
+            name: DampingSelection(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in choice.items()}
+            )
+            for name, choice in stored
+        }
 
     @cached_property
     def space(self) -> ExampleSpace:
@@ -185,6 +193,20 @@ class FidelityEvaluation:
     def _methods(self) -> dict:
         makers = list_candidates(self)
         return {name: self._cached_record(name, make) for name, make in makers.items()}
+
+    def _measure_chosen(self) -> dict | None:
+        """Return the estimator that the product chooses, with its LDS; None without a choice."""
+        if CHOOSE is None:
+            return None
+        path = self.folder / "chosen-words.json"
+
+        def make() -> Answer:
+            chosen = CHOOSE(self)
+            path.write_text(json.dumps({"name": chosen.name, "reason": chosen.reason}))
+            return chosen.answer
+
+        record = self._cached_record("chosen", make)
+        return {**record, **json.loads(path.read_text())}
 
     @cached_property
     def checkpoints(self) -> list[fastif.Objective]:
