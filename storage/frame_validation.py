@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from storage.errors import StoreError
 from storage.fields import GROUP_PREFIX
+from storage.ranking import RANKING, RANKING_SCORE
 from storage.schemas import KEYS, polars_schema, table_schema
 
 
@@ -144,11 +145,14 @@ def _check_keys(frame: pl.DataFrame, keys: tuple[str, ...], where: str) -> None:
 
 
 def _check_ranks(frame: pl.DataFrame, where: str) -> None:
-    # Each row is compared with the one before: within a query the rank grows by one and the effect
-    # never falls; a new query starts at rank 0.
+    # Each row is compared with the one before: within a query the rank grows by one and the number
+    # that ranks never falls and stays the same column; a new query starts at rank 0.
     same = pl.col("query") == pl.col("query").shift()
-    follows = (pl.col("rank") == pl.col("rank").shift() + 1) & (
-        pl.col("removal_effect") >= pl.col("removal_effect").shift()
+    is_scaled = pl.col(RANKING_SCORE).is_not_null()
+    follows = (
+        (pl.col("rank") == pl.col("rank").shift() + 1)
+        & (RANKING.shift() <= RANKING)
+        & (is_scaled == is_scaled.shift())
     )
     starts = (pl.col("rank") == 0) & (pl.col("query") > pl.col("query").shift()).fill_null(True)
     in_order = frame.select(pl.when(same).then(follows).otherwise(starts).alias("fine"))["fine"]
@@ -157,7 +161,8 @@ def _check_ranks(frame: pl.DataFrame, where: str) -> None:
         raise StoreError(
             where,
             expected="rows sorted by query and rank, with rank 0, 1, ... in ascending order of "
-            "removal_effect",
-            got=f"query {row['query']}, rank {row['rank']}: {row['removal_effect']} out of order",
-            remedy="Sort by (query, removal_effect) and number the rows of each query from 0.",
+            "ranking_score, or of removal_effect in a query without ranking scores",
+            got=f"query {row['query']}, rank {row['rank']}: removal_effect "
+            f"{row['removal_effect']}, ranking_score {row['ranking_score']} out of order",
+            remedy="Sort by query and this number, and number the rows of each query from 0.",
         )

@@ -2,7 +2,8 @@
 
 A negative `removal_effect` is harmful, a positive one helpful (see `storage.fields.CONVENTION`).
 Columns named `effect` keep this sign. Columns named `harm` are the absolute value of harmful
-effects, hence 0 or more.
+effects, hence 0 or more. Rows of one query are ordered by `rank`, hence by `ranking_score` where it
+is not null; sums over queries are of effects.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
+
+from storage.ranking import RANKING, fill_ranking_score
 
 EXAMPLE_COLUMNS: Final = ("id", "text", "text_pair", "label")
 """Columns of the tables `train` and `queries` that are joined by default."""
@@ -29,8 +32,8 @@ def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         k: Maximum number of rows.
 
     Returns:
-        Rows of `scores` with negative `removal_effect`, in ascending order; fewer than `k` if fewer
-        are negative.
+        Rows of `scores` with negative `removal_effect`, in ascending order of `rank`; fewer than
+        `k` if fewer are negative.
 
     Examples:
         >>> scores = pl.LazyFrame(
@@ -52,8 +55,8 @@ def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         k: Maximum number of rows.
 
     Returns:
-        Rows of `scores` with positive `removal_effect`, in descending order; fewer than `k` if
-        fewer are positive.
+        Rows of `scores` with positive `removal_effect`, in descending order of `rank`; fewer than
+        `k` if fewer are positive.
 
     Examples:
         >>> scores = pl.LazyFrame(
@@ -136,9 +139,10 @@ def rank_harmful_rows(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
 
 
 def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
-    """Count in how many queries each training row is among the top-k absolute effects.
+    """Count in how many queries each training row is among the top-k of absolute effects.
 
-    Ties within a query go to the row that comes first in the training table.
+    Absolute ranking scores are compared in queries that have them. Ties within a query go to the
+    row that comes first in the training table.
 
     Args:
         scores: Table `scores`.
@@ -157,7 +161,9 @@ def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
         >>> count_top_appearances(scores, k=1).collect().rows()
         [(7, 2, 1)]
     """
-    ordered = scores.sort("query", _EFFECT.abs(), "train", descending=[False, True, False])
+    ordered = fill_ranking_score(scores).sort(
+        "query", RANKING.abs(), "train", descending=[False, True, False]
+    )
     return (
         ordered.group_by("query", maintain_order=True)
         .head(k)

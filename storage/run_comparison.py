@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -9,6 +10,7 @@ import polars as pl
 
 from storage.matching import EDITED, RELABELLED, SAME, Matching, match_rows
 from storage.queries import sum_harm_by_train
+from storage.ranking import RANKING, RANKING_SCORE, fill_ranking_score
 from storage.store import Store
 
 BECAME_HARMFUL: Final = "became harmful"
@@ -102,7 +104,9 @@ def find_changes(
     bound of its earlier harm, else `MOVED_UP`. A row that leaves has `STOPPED_HARMING` if the upper
     bound of its later harm is at most 1 / `MIN_HARM_RATIO` of its earlier harm, else `OVERTAKEN`.
     The upper bound adds, for each query without a stored effect of the row, the least harm among
-    that query's stored harmful half.
+    that query's stored harmful half. In queries with ranking scores, it is the least of those,
+    times the row's ratio of effect to ranking score; a row without any ranking score has no upper
+    bound.
 
     Args:
         before: Tables of the earlier run.
@@ -170,23 +174,47 @@ def _sum_harm(
         .with_row_index("place")
         .select("train", "place", "harm", "harmful_effect")
     )
-    least = pl.col("removal_effect").cast(pl.Float64).sort().get((pl.len() - 1) // 2)
-    floors = scores.group_by("query").agg(bar=least.clip(upper_bound=0).abs())
-    known = scores.join(floors, on="query").group_by("train").agg(known=pl.col("bar").sum())
-    most = float(floors.select(pl.col("bar").sum()).collect().item() or 0)
     rows = numbered.lazy().filter(pl.col(side).is_not_null()).select("row", train=side)
     return (
-        rows.join(harm, on="train", how="left")
-        .join(known, on="train", how="left")
+        _bound_unknown_harm(rows, scores)
+        .join(harm, on="train", how="left")
         .select(
             "row",
             pl.col("harm").fill_null(0.0),
+            "unknown",
             effect=pl.col("harmful_effect").fill_null(0.0),
             top=(pl.col("place") < k).fill_null(False),
-            unknown=(most - pl.col("known").fill_null(0.0)).clip(0),
         )
         .collect()
     )
+
+
+def _bound_unknown_harm(rows: pl.LazyFrame, scores: pl.LazyFrame) -> pl.LazyFrame:
+    """Add the column `unknown`: upper bound of a row's harm to queries without its effect.
+
+    What is not stored is above the query's bar, in the number that ranks. Bars of ranking scores
+    become nats by the row's own ratio of effect to ranking score, which is the same in all queries.
+    """
+    ranking, scores = RANKING.cast(pl.Float64), fill_ranking_score(scores)
+    least = ranking.sort().get((pl.len() - 1) // 2)
+    is_scaled = pl.col(RANKING_SCORE).is_not_null()
+    floors = scores.group_by("query").agg(
+        bar=least.clip(upper_bound=0).abs(), is_scaled=is_scaled.any()
+    )
+    bars = {
+        "nats": pl.col("bar").filter(~pl.col("is_scaled")).sum(),
+        "scaled": pl.col("bar").filter("is_scaled").sum(),
+    }
+    most = floors.select(**bars).collect().row(0, named=True)
+    effect = pl.col("removal_effect").cast(pl.Float64)
+    known = (
+        scores.join(floors, on="query")
+        .group_by("train")
+        .agg(**bars, ratio=(effect / ranking).filter(is_scaled, ranking != 0).mean())
+    )
+    nats, scaled = ((most[name] - pl.col(name).fill_null(0.0)).clip(0) for name in bars)
+    in_nats = pl.when(scaled > 0).then(scaled * pl.col("ratio").fill_null(math.inf)).otherwise(0.0)
+    return rows.join(known, on="train", how="left").with_columns(unknown=nats + in_nats)
 
 
 def _compute_harm_ratio(rows: pl.DataFrame) -> float:

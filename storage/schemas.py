@@ -53,7 +53,12 @@ SCORES: Final = make_schema(
     (
         QUERY_POSITION,
         TRAIN_POSITION,
-        make_field("rank", pa.uint32(), "0 = most harmful for the query; ascending removal_effect"),
+        make_field(
+            "rank",
+            pa.uint32(),
+            "0 = most harmful for the query; ascending ranking_score, or removal_effect where that "
+            "is null",
+        ),
         make_field(
             "removal_effect",
             pa.float32(),
@@ -71,6 +76,13 @@ SCORES: Final = make_schema(
             pa.float32(),
             "standard deviation of removal_effect over the study's models; null for one model",
             "nats",
+            nullable=True,
+        ),
+        make_field(
+            "ranking_score",
+            pa.float32(),
+            "removal_effect divided by a power of the row's norm, the ranking that agrees best "
+            "with retraining; relative, without unit; null where removal_effect is the ranking",
             nullable=True,
         ),
     ),

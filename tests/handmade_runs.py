@@ -51,9 +51,13 @@ def make_run_data(folder, train, queries, **given):
 
 
 def write_run(
-    store, run, train, queries, effects=None, recall=None, solves=None, curvature=None, **parts
-):
-    """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted."""
+    store, run, train, queries, effects=None, recall=None, solves=None, curvature=None,
+    scales=None, **parts
+):  # fmt: skip
+    """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted.
+
+    With `scales`, one for each training row, rows are ranked by effect times scale.
+    """
     parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
     mark = compute_fingerprint(parts)
     created = "2026-01-01T00:00:00+00:00"
@@ -66,7 +70,7 @@ def write_run(
             for t in range(len(train))
         }
     store.commit(run, "train", {"train": examples(train, "train")})
-    tables = {"queries": examples(queries, "query"), "scores": scores(effects)}
+    tables = {"queries": examples(queries, "query"), "scores": scores(effects, scales)}
     tables["solves"] = fill_columns(
         SOLVES, [{"query": q, "reason": None, **(solves or {})} for q in range(len(queries))]
     )
@@ -96,11 +100,17 @@ def examples(rows, key):
     return fill_columns(schema, columns)
 
 
-def scores(effects):
+def scores(effects, scales=None):
     rows, ranks = [], {}
-    for (query, train), effect in sorted(effects.items(), key=lambda item: (item[0][0], item[1])):
+
+    def place(item):
+        (query, train), effect = item
+        return query, effect * scales[train] if scales else effect
+
+    for (query, train), effect in sorted(effects.items(), key=place):
         rank = ranks[query] = ranks.get(query, -1) + 1
         row = {"query": query, "train": train, "rank": rank, "removal_effect": effect}
+        row["ranking_score"] = effect * scales[train] if scales else None
         rows.append(row | {"distance": None, "spread": None})
     return fill_columns(SCORES, rows)
 

@@ -132,7 +132,7 @@ def score_rows() -> pl.DataFrame:
     influences = attributor(query, fastif.all_ids(query)).influences
     ids, effects = influences.ids[0].tolist(), influences.removal_effect[0].tolist()
     rows = [
-        (0, i, rank, effect, None, None)
+        (0, i, rank, effect, None, None, None)
         for rank, (i, effect) in enumerate(zip(ids, effects, strict=True))
     ]
     return pl.DataFrame(rows, schema=polars_schema(SCORES), orient="row")

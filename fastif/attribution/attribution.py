@@ -56,14 +56,13 @@ def concat_attributions(answers: Sequence[Attribution]) -> Attribution:
 def mask_quarantined(influences: Influences, quarantined: Tensor) -> Influences:
     """Remove the scores of quarantined queries: ids become `NO_EXAMPLE`, effects infinite."""
     mask = quarantined[:, None]
-    return replace(
-        influences,
-        ids=influences.ids.masked_fill(mask, NO_EXAMPLE),
-        removal_effect=influences.removal_effect.masked_fill(mask, torch.inf),
-        spread=None
-        if influences.spread is None
-        else influences.spread.masked_fill(mask, torch.inf),
-    )
+    names = ("removal_effect", "spread", "ranking_score")
+    columns = {name: getattr(influences, name) for name in names}
+    masked = {
+        name: None if column is None else column.masked_fill(mask, torch.inf)
+        for name, column in columns.items()
+    }
+    return replace(influences, ids=influences.ids.masked_fill(mask, NO_EXAMPLE), **masked)
 
 
 def attribute_by_sketches(search: SketchSearch, sketches: Float[Tensor, "q d"]) -> Attribution:

@@ -147,7 +147,7 @@ class Attributor:
             self.train,
             self.operator,
             self._solve_fn,
-            self._measure_queries(queries, ids),
+            compute_measure_gradients(self.gradients, queries, ids),
             certify_rows=self.certify_rows,
             remedy=self.solver.remedy,
             weighted_gradients=self._weighted_gradients if isinstance(leverage, Leverage) else None,
@@ -165,7 +165,7 @@ class Attributor:
             if not isinstance(score, DualScorer):
                 return self.solve(queries, ids)
             score = replace(score, score_coefficients=leverage.apply_weights(score.coefficients))
-        query_gradients = self._measure_queries(queries, ids)
+        query_gradients = compute_measure_gradients(self.gradients, queries, ids)
         solved = score_queries(self.train, operator, score, query_gradients, self.solver.remedy)
         return self._complete_certificate(solved, self._least_eigenvalue)
 
@@ -181,9 +181,6 @@ class Attributor:
         """Apply (H + λI)⁻¹ to q vectors of length p; an indefinite operator is refused."""
         assert self._least_eigenvalue is not None
         return self._solve_fn(rhs)
-
-    def _measure_queries(self, queries: Examples, ids: Tensor) -> Float[Tensor, "q p"]:
-        return compute_measure_gradients(self.gradients, queries, ids)
 
     @cached_property
     def gradients(self) -> Gradients:
@@ -237,25 +234,24 @@ def attribute(
     ids: Ids | None = None,
     slices: Int[Tensor, " q"] | None = None,
     searcher: Attributor | None = None,
+    row_scale: Float[Tensor, " n"] | None = None,
 ) -> Attribution:
     """Mean influence of several models; one model's search selects the candidates for all.
 
     Sketch scores without rescoring are those of the first model. All models are solved before
     candidates are scored, so each holds its s_test [q p]; if memory does not suffice for all
     queries, they are split into halves. `searcher` selects the candidates, by default the first
-    member.
+    member. With `row_scale` the scores are ordered by `Influences.ranking_score`.
     """
     first = members[0] if searcher is None else searcher
     count = len(as_examples(queries, "queries"))
     positions = torch.arange(count) if ids is None else as_ids(ids, count)
 
     def attribute_subset(places: Tensor) -> Attribution:
-        subset_totals = (
-            None
-            if slices is None
-            else SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
-        )
-        return _attribute(members, first, queries, positions[places], subset_totals)
+        totals = None
+        if slices is not None:
+            totals = SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
+        return _attribute(members, first, queries, positions[places], totals, row_scale)
 
     for member in members:
         try_table(member.objective, member.train, "training set")
@@ -272,6 +268,7 @@ def _attribute(
     queries: Examples,
     ids: Tensor,
     totals: SliceTotals | None,
+    row_scale: Float[Tensor, " n"] | None,
 ) -> Attribution:
     search, sketch_search = searcher.search, searcher.search.without_rescoring
     if sketch_search is not None:
@@ -288,7 +285,9 @@ def _attribute(
             del exact
             agreement = compute_precision_agreement(controls, scorers)
             certificate = replace(certificate, rounding=agreement)
-    influences = mean_influence(scorers, candidates, keep=search.keep, totals=totals)
+    influences = mean_influence(
+        scorers, candidates, keep=search.keep, totals=totals, row_scale=row_scale
+    )
     certificate = finalize_certificate(
         certificate, influences, candidates, controls, len(searcher.train)
     )

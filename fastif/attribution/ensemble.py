@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.attribution import Attribution
@@ -34,9 +35,13 @@ class Ensemble:
             and factor, and with its own hidden-state cache if any.
         left_out: Positions of members that are excluded from the mean, such as the result of
             `find_clearly_worse`. The first member selects the candidates even if it is excluded.
+        row_scale: Positive factor [n] of each training example, by which its scores are multiplied
+            before they are ordered, such as a power of the norm of its effects (RelatIF, Barshan et
+            al., 2020); see `Influences.ranking_score`. None orders by the removal effect.
 
     Raises:
-        InputError: No member is left, or the members have different numbers of training examples.
+        InputError: No member is left, the members have different numbers of training examples, or
+            `row_scale` is not one positive finite number a training example.
 
     Examples:
         >>> import torch
@@ -56,6 +61,7 @@ class Ensemble:
 
     members: Sequence[Attributor]
     left_out: Sequence[int] = ()
+    row_scale: Float[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         counts = {len(member.train) for member in self.members}
@@ -73,6 +79,8 @@ class Ensemble:
                 f"{len(self.members)} members, all of them in left_out",
                 "Leave out fewer members.",
             )
+        if self.row_scale is not None:
+            _check_row_scale(self.row_scale, counts.pop())
 
     @property
     def averaged_members(self) -> list[Attributor]:
@@ -109,4 +117,19 @@ class Ensemble:
                 "a PrefixCache, which holds the hidden states of one member",
                 "Give the examples from which the cache was made.",
             )
-        return attribute(self.averaged_members, queries, ids, slices, self.members[0])
+        return attribute(
+            self.averaged_members, queries, ids, slices, self.members[0], self.row_scale
+        )
+
+
+def _check_row_scale(row_scale: Tensor, count: int) -> None:
+    """Refuse scales that are not positive finite numbers, in single precision too."""
+    values = row_scale.float()
+    invalid = (~torch.isfinite(values) | (values <= 0)).sum()
+    if row_scale.shape != (count,) or bool(invalid):
+        raise InputError(
+            "row_scale of an ensemble",
+            f"one positive finite number for each of the {count} training examples",
+            f"shape {list(row_scale.shape)}, {int(invalid)} numbers not positive and finite",
+            "Give rows without a norm the scale 1.",
+        )

@@ -45,5 +45,6 @@ def finalize_certificate(
         )
         certificate = replace(certificate, held=captured_mass)
     is_scored = influences.ids != NO_EXAMPLE
-    overflowed = (is_scored & ~torch.isfinite(influences.removal_effect)).any(1)
+    is_finite = torch.isfinite(influences.removal_effect) & torch.isfinite(influences.ranking)
+    overflowed = (is_scored & ~is_finite).any(1)
     return certificate.finalize(overflowed, dropped)

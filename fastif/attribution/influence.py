@@ -10,11 +10,11 @@ the removed example's own term. No other place in the project changes the sign o
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.attribution.scorers import (
@@ -39,6 +39,7 @@ from fastif.solvers.solver import Factor, Solver
 
 NO_EXAMPLE = -1
 """Id of an empty cell: an approximate index returned fewer than k, or a gradient is not finite."""
+_COLUMNS = ("ids", "removal_effect", "distances", "spread", "ranking_score")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,8 @@ class Influences:
             negative = harmful, positive = helpful.
         distances: Distances [q k] reported by the candidate index; None in a full scan.
         spread: Standard deviation [q k] of the score over models, in nats; None for one model.
+        ranking_score: Removal effect times the scale of the training example [q k], without unit,
+            by which the examples are ordered; None where that is the removal effect itself.
         nonfinite_ids: Positions of training examples that could not be scored, because their
             gradient is not finite.
     """
@@ -62,9 +65,22 @@ class Influences:
     removal_effect: Float[Tensor, "q k"]
     distances: Float[Tensor, "q k"] | None = None
     spread: Float[Tensor, "q k"] | None = None
+    ranking_score: Float[Tensor, "q k"] | None = None
     nonfinite_ids: Int[Tensor, " d"] = field(
         default_factory=lambda: torch.empty(0, dtype=torch.long)
     )
+
+    @property
+    def ranking(self) -> Float[Tensor, "q k"]:
+        """Numbers [q k] by which the examples are ordered, ascending."""
+        return self.removal_effect if self.ranking_score is None else self.ranking_score
+
+    def select_queries(self, is_selected: Bool[Tensor, " q"]) -> "Influences":
+        """Return the influences on the selected queries."""
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return replace(
+            self, **{k: None if v is None else v[is_selected] for k, v in columns.items()}
+        )
 
 
 def concat_influences(batches: Sequence[Influences]) -> Influences:
@@ -74,9 +90,8 @@ def concat_influences(batches: Sequence[Influences]) -> Influences:
         values = [getattr(batch, name) for batch in batches]
         return None if values[0] is None else torch.cat(values)
 
-    names = ("ids", "removal_effect", "distances", "spread")
     nonfinite_ids = torch.cat([batch.nonfinite_ids for batch in batches]).unique()
-    return Influences(**{name: concat(name) for name in names}, nonfinite_ids=nonfinite_ids)
+    return Influences(**{name: concat(name) for name in _COLUMNS}, nonfinite_ids=nonfinite_ids)
 
 
 def influence(
@@ -129,12 +144,17 @@ def mean_influence(
     *,
     keep: int | None = None,
     totals: SliceTotals | None = None,
+    row_scale: Float[Tensor, " n"] | None = None,
 ) -> Influences:
     """Mean and spread of several models' removal effects; `influence` for one model.
 
     The models' scores are averaged batch by batch before the top-k and bottom-k are selected, so
     the kept examples are the most extreme of the mean. Each model holds its s_test [q p] and one
-    batch of gradients.
+    batch of gradients. With `row_scale` the examples are selected and ordered by
+
+        ranking_score[query, train] = row_scale[train] · mean removal_effect[query, train]
+
+    and the removal effects stay as they are, as do the totals.
 
     Raises:
         InputError: `keep` is below 1.
@@ -142,8 +162,8 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Omit it to keep all.")
     if candidates is None:
-        return _scan_all(scorers, keep, totals)
-    return _score_candidates(scorers, candidates)
+        return _scan_all(scorers, keep, totals, row_scale)
+    return _score_candidates(scorers, candidates, row_scale)
 
 
 def self_influence(
@@ -197,7 +217,9 @@ def self_influence(
     return torch.cat(values) / len(train)
 
 
-def _score_candidates(scorers: Sequence[Scorer], candidates: Candidates) -> Influences:
+def _score_candidates(
+    scorers: Sequence[Scorer], candidates: Candidates, row_scale: Float[Tensor, " n"] | None
+) -> Influences:
     ids = candidates.ids.clone()
     unique_ids, column = ids.unique(return_inverse=True)
     query_index = torch.arange(len(ids))[:, None].expand_as(ids).flatten()
@@ -220,22 +242,27 @@ def _score_candidates(scorers: Sequence[Scorer], candidates: Candidates) -> Infl
             scores.view(-1)[cells] = values[query_index[cells], position]
             if spread is not None and spreads is not None:
                 spread.view(-1)[cells] = spreads[query_index[cells], position]
-    order = top_bottom_k(ids, scores)
-    distances = candidates.distances
+    # An empty cell has an infinite score, and any positive scale leaves it last.
+    ranking = None if row_scale is None else scores * row_scale.to(scores)[ids.clamp(0)]
+    order = top_bottom_k(ids, scores if ranking is None else ranking)
+    columns = (candidates.distances, spread, ranking)
     return Influences(
         ids.gather(1, order),
         scores.gather(1, order),
-        None if distances is None else distances.gather(1, order),
-        None if spread is None else spread.gather(1, order),
-        torch.tensor(nonfinite_ids).long().sort().values,
+        *(None if column is None else column.gather(1, order) for column in columns),
+        nonfinite_ids=torch.tensor(nonfinite_ids).long().sort().values,
     )
 
 
 def _scan_all(
-    scorers: Sequence[Scorer], keep: int | None, totals: SliceTotals | None
+    scorers: Sequence[Scorer],
+    keep: int | None,
+    totals: SliceTotals | None,
+    row_scale: Float[Tensor, " n"] | None,
 ) -> Influences:
     train_ids, nonfinite_ids = all_ids(scorers[0].train), []
-    extremes = TopBottomK(scorers[0].queries, keep, spread=len(scorers) > 1)
+    has_spread, has_scale = len(scorers) > 1, row_scale is not None
+    extremes = TopBottomK(scorers[0].queries, keep, attached=has_scale + has_spread)
     for tile, effects in _iterate_effects(scorers, train_ids):
         finite = effects.finite
         nonfinite_ids.append(train_ids[tile][~finite])
@@ -243,11 +270,20 @@ def _scan_all(
         if len(ids) < len(tile):
             values = values[:, finite]
             spread = None if spread is None else spread[:, finite]
-        extremes.add(ids, values, spread)
+        ranking = [] if row_scale is None else [values * row_scale[ids].to(values)]
+        extremes.add(ids, *ranking, values, *([] if spread is None else [spread]))
         if totals is not None:
             totals.add(ids, values)
-    kept_ids, scores, spread = extremes.get_result()
-    return Influences(kept_ids, scores, None, spread, torch.cat(nonfinite_ids).sort().values)
+    kept_ids, ranking, attached = extremes.get_result()
+    columns = [ranking, *attached]
+    ranking_score = columns.pop(0) if has_scale else None
+    return Influences(
+        kept_ids,
+        columns[0],
+        spread=columns[1] if has_spread else None,
+        ranking_score=ranking_score,
+        nonfinite_ids=torch.cat(nonfinite_ids).sort().values,
+    )
 
 
 def _iterate_effects(

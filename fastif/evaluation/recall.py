@@ -23,7 +23,7 @@ class Recall:
     """Recall at m: share of a query's m most influential training examples among its candidates.
 
     Attributes:
-        at: Number m of examples with the largest absolute effect.
+        at: Number m of examples with the largest absolute effect, or ranking score.
         queries: Number of queries that were scanned in full.
         share: Weighted mean recall over these queries, from 0 to 1.
         low: Lower bound of the 95 % interval of the mean, see `mean_confidence_interval`.
@@ -111,9 +111,13 @@ def _correlate(ids: Tensor, effects: Tensor, scanned: Tensor, exact: Tensor) -> 
 
 
 def recall_at_k(candidates: Sequence[Tensor], scanned: Influences, at: int) -> Float[Tensor, " q"]:
-    """Recall [q] of each query: share of its top `at` examples by effect among its candidates."""
-    effects = scanned.removal_effect.masked_fill(scanned.ids == NO_EXAMPLE, 0.0)
-    order = effects.abs().argsort(dim=1, descending=True, stable=True)[:, :at]
+    """Recall [q] of each query: share of its top `at` examples among its candidates.
+
+    The top examples are those with the largest absolute removal effect, or ranking score if the
+    scan has them.
+    """
+    ranking = scanned.ranking.masked_fill(scanned.ids == NO_EXAMPLE, 0.0)
+    order = ranking.abs().argsort(dim=1, descending=True, stable=True)[:, :at]
     top = scanned.ids.gather(1, order)
     pairs = zip(top, candidates, strict=True)
     return torch.stack(

@@ -20,7 +20,8 @@ class TopBottomK:
     Args:
         count: Number of queries.
         k: Number of columns at each end; None keeps all.
-        spread: Whether scores come with a standard deviation.
+        attached: Number of further values of each score, such as its standard deviation, that are
+            kept with it.
 
     Examples:
         >>> extremes = TopBottomK(1, k=1)
@@ -31,38 +32,38 @@ class TopBottomK:
         (tensor([[1, 3]]), tensor([[-1.,  8.]]))
     """
 
-    def __init__(self, count: int, k: int | None, spread: bool = False) -> None:
+    def __init__(self, count: int, k: int | None, attached: int = 0) -> None:
         self.k = k
         self._columns = 0
         self._ids: list[Int[Tensor, "q b"]] = [torch.empty(count, 0, dtype=torch.long)]
         self._scores: list[Float[Tensor, "q b"]] = []
-        self._spreads: list[Float[Tensor, "q b"]] | None = [] if spread else None
+        self._attached: list[list[Float[Tensor, "q b"]]] = [[] for _ in range(attached)]
 
     def add(
         self,
         ids: Int[Tensor, " b"],
         scores: Float[Tensor, "q b"],
-        spread: Float[Tensor, "q b"] | None = None,
+        *attached: Float[Tensor, "q b"],
     ) -> None:
-        """Add the scores [q b] of b more training examples."""
+        """Add the scores [q b] of b more training examples, and the values attached to them."""
         extremes = None
         if self.k is not None and len(ids) > PREFILTER_FACTOR * self.k:
             extremes = _select_extremes(scores, self.k)  # wide blocks are reduced before a copy
         ids = ids.to(scores.device)
         self._ids.append(ids.expand(len(scores), -1) if extremes is None else ids[extremes])
         self._scores.append(scores if extremes is None else scores.gather(1, extremes))
-        if self._spreads is not None and spread is not None:
-            self._spreads.append(spread if extremes is None else spread.gather(1, extremes))
+        for blocks, values in zip(self._attached, attached, strict=True):
+            blocks.append(values if extremes is None else values.gather(1, extremes))
         self._columns += self._ids[-1].shape[1]
         if self.k is not None and self._columns >= max(MERGE_THRESHOLD, 2 * self.k):
             self._merge()
 
-    def get_result(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Ids, scores and spreads of each query, in ascending order of score."""
+    def get_result(self) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Ids, scores and attached values of each query, in ascending order of score."""
         self._merge()
-        spread = self._spreads[0].cpu() if self._spreads else None
-        scores = self._scores[0] if self._scores else torch.empty(self._ids[0].shape)
-        return self._ids[0].cpu(), scores.cpu(), spread
+        ids, blocks = self._ids[0], (self._scores, *self._attached)
+        scores, *attached = (block[0] if block else torch.empty(ids.shape) for block in blocks)
+        return ids.cpu(), scores.cpu(), [values.cpu() for values in attached]
 
     def _merge(self) -> None:
         self._columns = 0
@@ -73,8 +74,7 @@ class TopBottomK:
         scores = torch.cat(self._scores, 1)
         order = top_bottom_k(ids, scores, self.k)
         self._ids, self._scores = [ids.gather(1, order)], [scores.gather(1, order)]
-        if self._spreads:
-            self._spreads = [torch.cat(self._spreads, 1).gather(1, order)]
+        self._attached = [[torch.cat(blocks, 1).gather(1, order)] for blocks in self._attached]
 
 
 def top_bottom_k(

@@ -121,7 +121,8 @@ def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
         # computed from its own training set, since the tracked one is a wrapper
         leverage, tracked = members[0].row_leverage, track(members[0].train)
         members[0] = replace(members[0], train=tracked, leverage=leverage)
-        return fastif.Ensemble(members)(get_query_examples(context), ids)
+        ensemble = fastif.Ensemble(members, row_scale=context.row_scale)
+        return ensemble(get_query_examples(context), ids)
 
 
 def _exclude_k_queries(context: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:

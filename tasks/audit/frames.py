@@ -63,6 +63,9 @@ def make_scores_frame(ids: Tensor, influences: fastif.Influences) -> pl.DataFram
         if influences.distances is None
         else influences.distances.flatten().numpy(),
         "spread": None if influences.spread is None else influences.spread.flatten().numpy(),
+        "ranking_score": None
+        if influences.ranking_score is None
+        else influences.ranking_score.flatten().numpy(),
     }
     return pl.DataFrame(columns).filter(pl.col("train") >= 0).cast(polars_schema(SCORES))
 

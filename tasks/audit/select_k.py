@@ -43,10 +43,9 @@ def _choose_k(context: RunContext, method: IndexSection) -> KSelection:
     sample = sample_queries_for_k(context)
     attribution = run_full_scan(context, sample.ids)
     is_answered = ~attribution.certificate.quarantined
-    influences = attribution.influences
     return select_k(
         *_prepare_search(context, method, sample.ids[is_answered]),
-        fastif.Influences(influences.ids[is_answered], influences.removal_effect[is_answered]),
+        attribution.influences.select_queries(is_answered),
         method.target_recall,
         [k for k in make_k_grid(len(context.train_texts)) if _is_k_allowed(method, k)],
         sample.weights[is_answered],

@@ -24,6 +24,7 @@ from fastif.solvers import Factor, Solution, Solver
 from fastif.solvers.build import build_solver
 from fastif.solvers.solver import RepeatedSolver
 from storage import StoreError, compute_fingerprint
+from tasks.audit.frames import make_scores_frame
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.planning.open_run import lease_run
@@ -149,7 +150,8 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
             solver=solver,
             factor={},
         )
-        attribution = attributor(get_query_examples(context), request.ids)
+        ensemble = fastif.Ensemble([attributor], row_scale=context.row_scale)
+        attribution = ensemble(get_query_examples(context), request.ids)
         outputs, losses = fastif.predict(
             context.objective, get_query_examples(context), ids=request.ids
         )
@@ -234,20 +236,14 @@ def _make_explanation(
         if attribution.certificate.spread is None
         else float(attribution.certificate.spread[0]),
     }
-    influences = attribution.influences
-    pairs = zip(influences.ids[0].tolist(), influences.removal_effect[0].tolist(), strict=True)
-    scored = [(train, effect) for train, effect in pairs if train >= 0]
     rows: list[dict[str, Any]] = [
-        {
-            f"train_{name}": value
-            for name, value in _make_example_row(inputs.train, train, labels).items()
-        }
+        score
         | {
-            "removal_effect": effect,
-            "spread": None,
-            "train_trained": _is_trained_on(context, train),
+            f"train_{name}": value
+            for name, value in _make_example_row(inputs.train, score["train"], labels).items()
         }
-        for train, effect in scored
+        | {"train_trained": _is_trained_on(context, score["train"])}
+        for score in make_scores_frame(request.ids, attribution.influences).to_dicts()
     ]
     harmful = [train_row for train_row in rows if train_row["removal_effect"] < 0][: request.k]
     helpful = [train_row for train_row in reversed(rows) if train_row["removal_effect"] > 0][

@@ -7,6 +7,7 @@ from html import escape
 from tasks.notebook.plain import clean_text
 from tasks.results.diagnostics import format_loss
 from tasks.results.evidence import Row
+from tasks.results.explained_query import RANKING_LEGEND, format_ranking_score
 from tasks.results.summary import ExplainedQuery, Summary
 
 CELL = "text-align:left;vertical-align:top;white-space:normal"
@@ -56,13 +57,17 @@ def _render_query(explained: ExplainedQuery) -> str:
         body += f"<p><b>{_escape(query['reason'])}</b></p>"
     else:
         rows = [*explained.harmful, *reversed(explained.helpful)]
-        body += _render_table(("effect", "id", "label", "text"), map(_list_effect, rows))
+        has_scores = explained.has_ranking_scores
+        names = ("effect", *(["score"] if has_scores else []), "id", "label", "text")
+        body += _render_table(names, (_list_effect(row, has_scores) for row in rows))
+        body += f"<p>{_escape(RANKING_LEGEND)}</p>" if has_scores else ""
     return f"<details open><summary><b>{_escape(head)}</b></summary>{body}</details>"
 
 
-def _list_effect(row: Row) -> tuple[str, ...]:
-    effect = f"{row['removal_effect']:+.4f}"
-    return effect, f"{row['train_id']}", f"{row['train_label']}", _join_texts(row, "train_")
+def _list_effect(row: Row, has_scores: bool) -> tuple[str, ...]:
+    effect, text = f"{row['removal_effect']:+.4f}", _join_texts(row, "train_")
+    score = (format_ranking_score(row).removeprefix("score "),) if has_scores else ()
+    return effect, *score, f"{row['train_id']}", f"{row['train_label']}", text
 
 
 def _list_harmful(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:

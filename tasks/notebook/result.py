@@ -17,6 +17,7 @@ from storage import (
     join_queries,
     rank_harmful_rows,
 )
+from storage.ranking import RANKING_SCORE
 from tasks.notebook.html import render_html
 from tasks.notebook.plain import render_plain
 from tasks.report.build import ReportRequest, build_report
@@ -64,6 +65,8 @@ class AuditResult:
     def top(self, query_id: object, k: int = 5) -> pl.DataFrame:
         """Return the k most harmful and the k most helpful training examples of a query.
 
+        They are ordered by `ranking_score` if the run has such a column, else by `removal_effect`.
+
         Args:
             query_id: Id of the query.
             k: Number of examples of each kind.
@@ -78,7 +81,7 @@ class AuditResult:
             find_most_helpful(scores, query, k).reverse(),
         ]
         shown = join_examples(pl.concat(rows), self._train, COLUMNS)
-        return _select(shown, "removal_effect", "train_").collect()
+        return _select(shown, "removal_effect", "train_", RANKING_SCORE).collect()
 
     def show(self, train_id: object, k: int = 10) -> pl.DataFrame:
         """Return the k queries that a training example affects most.
@@ -93,7 +96,7 @@ class AuditResult:
         train = find_position(self.store, self.run, "train", str(train_id))
         affected = find_affected_queries(self.store.scan("scores", self.run), train).head(k)
         shown = join_queries(affected, self._queries, COLUMNS)
-        return _select(shown, "removal_effect", "query_").collect()
+        return _select(shown, "removal_effect", "query_", RANKING_SCORE).collect()
 
     def harmful(self, k: int = 10, *, wrong_only: bool = True) -> pl.DataFrame:
         """Return the k training examples with the largest harm, summed over queries.
@@ -136,12 +139,9 @@ class AuditResult:
 
 
 def _select(rows: pl.LazyFrame, effect: str, prefix: str, *others: str) -> pl.LazyFrame:
-    """Keep the effect and the examples; a second text only if there is one."""
+    """Keep the effect and the examples; a second text and ranking scores only if there are any."""
     names = [f"{prefix}{name}" for name in COLUMNS]
-    pair = pl.col(names[-1])
     frame = rows.select(effect, *others, *names).collect()
-    return (
-        frame.lazy()
-        if frame.select(pair.is_not_null().any()).item()
-        else frame.lazy().drop(names[-1])
-    )
+    optional = {RANKING_SCORE, names[-1]} & set(frame.columns)
+    empty = [name for name in optional if frame[name].null_count() == frame.height]
+    return frame.lazy().drop(empty)

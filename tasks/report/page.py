@@ -31,6 +31,7 @@ from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects, summarize_slices
 from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
+from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
 
 MAX_CHANGED = 100
@@ -139,6 +140,7 @@ def _make_environment() -> Environment:
         "shown": shorten_text,
         "named": format_group_value,
         "nats": _format_effect,
+        "ranking_score": format_ranking_score,
         "percent": _format_percent,
         "bare": _format_column,
         "signal": format_signal,

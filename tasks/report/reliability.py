@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from scipy.stats import binomtest, spearmanr
 
+from storage.ranking import RANKING
 from tasks.report.duplicates import Duplicates
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -233,14 +234,14 @@ def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
 
 
 def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Baseline]:
-    """Compare the tf-idf cosine similarity of query and row with the absolute effect."""
+    """Compare the tf-idf cosine similarity of query and row with the absolute ranking score."""
     queries = data.scores["query"].unique().sort().to_list()
     sampled_queries = queries[:: max(1, len(queries) // MAX_QUERIES)][:MAX_QUERIES]
     scores = data.scores.filter(pl.col("query").is_in(sampled_queries))
     ranks, shares = [], []
     for (query,), rows in scores.group_by("query", maintain_order=True):
         train = torch.tensor(rows["train"].to_list())
-        effect = np.abs(rows["removal_effect"].to_numpy())
+        effect = np.abs(rows.select(RANKING).to_series().to_numpy())
         likeness = (space.train[train] @ space.queries[int(str(query))]).numpy()
         if len(train) > TOP_K and effect.std() > 0 and likeness.std() > 0:
             ranks.append(_rank_correlation(effect, likeness))

@@ -8,6 +8,7 @@ import polars as pl
 
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
+from storage.ranking import RANKING_SCORE
 from tasks.mislabels.results import KIND, MislabelResult, read_result
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
@@ -61,6 +62,11 @@ class RunData:
     def has_pairs(self) -> bool:
         """Whether an example is a pair of texts."""
         return self.train["text_pair"].null_count() < len(self.train)
+
+    @property
+    def has_ranking_scores(self) -> bool:
+        """Whether the rows of a query are ordered by ranking scores, not by removal effects."""
+        return self.scores[RANKING_SCORE].null_count() < len(self.scores)
 
     @cached_property
     def harm(self) -> pl.DataFrame:

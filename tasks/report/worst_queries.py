@@ -24,8 +24,8 @@ class QueryCase:
 
     Attributes:
         query: Row of the query.
-        harmful: Training rows with negative effect, the most harmful first.
-        helpful: Training rows with positive effect, the most helpful first.
+        harmful: Training rows with negative effect, the most harmful first by `rank`.
+        helpful: Training rows with positive effect, the most helpful first by `rank`.
         shared_properties: Sentences on what the most harmful rows have in common.
     """
 
@@ -45,7 +45,11 @@ def make_query_cases(data: RunData, duplicates: Duplicates) -> list[QueryCase]:
     for query in worst.iter_rows(named=True):
         rows = by_query.get((query["query"],))
         query_scores = [] if rows is None else list(rows.iter_rows(named=True))
-        ranked = [train[row["train"]] | {"effect": row["removal_effect"]} for row in query_scores]
+        ranked = [
+            train[row["train"]]
+            | {"effect": row["removal_effect"], "ranking_score": row["ranking_score"]}
+            for row in query_scores
+        ]
         harmful = [row for row in ranked if row["effect"] < 0]
         helpful = [row for row in reversed(ranked) if row["effect"] > 0]
         shared = list(_describe_shared(data, duplicates, harmful[:COMMON]))

@@ -1,5 +1,6 @@
 """One query with the training examples that affect it most, and one example with its queries."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -16,6 +17,11 @@ from tasks.results.evidence import Row
 
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
 TRAIN_COLUMNS = (*COLUMNS, "trained")
+RANKING_LEGEND = (
+    "score: the effect divided by a power of the training row's norm, without unit; the rows of a "
+    "query are ordered by it, since that order agrees best with retraining"
+)
+"""Sentence below rows with ranking scores."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,27 @@ class ExplainedQuery:
     query: Row
     harmful: list[Row]
     helpful: list[Row]
+
+    @property
+    def has_ranking_scores(self) -> bool:
+        """Whether the examples are ordered by ranking scores, not by removal effects."""
+        return has_ranking_scores([*self.harmful, *self.helpful])
+
+
+def has_ranking_scores(rows: Iterable[Row]) -> bool:
+    """Return whether rows of the table `scores` have ranking scores."""
+    return any(row["ranking_score"] is not None for row in rows)
+
+
+def format_ranking_score(row: Row) -> str:
+    """Format the ranking score of a row of the table `scores`; empty if its effect ranks.
+
+    Examples:
+        >>> format_ranking_score({"ranking_score": -0.0123})
+        'score -0.0123'
+    """
+    score = row["ranking_score"]
+    return "" if score is None else f"score {score:+.3g}"
 
 
 def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:

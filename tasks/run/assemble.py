@@ -11,7 +11,10 @@ from tasks.run.hidden_states import get_train_examples
 
 
 def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
-    """Return the attributor of the run, cached: of its model, or the ensemble of all models."""
+    """Return the attributor of the run, cached: of its model, or the ensemble of all models.
+
+    With a scale of the training rows it is an ensemble even of one model.
+    """
     return context.memo.get(
         ("attributor", context.choices), lambda: _make_averaged_attributor(context)
     )
@@ -19,10 +22,10 @@ def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
 
 def _make_averaged_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
     search = make_search(context)
-    if not context.others:
+    if not context.others and context.row_scale is None:
         return make_member_attributor(context, search)
     members = [make_member_attributor(member, search) for member in context.members]
-    return fastif.Ensemble(members, context.excluded_members)
+    return fastif.Ensemble(members, context.excluded_members, context.row_scale)
 
 
 def make_member_attributor(context: RunContext, search: Search) -> fastif.Attributor:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 import fastif
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_k import KSelection
@@ -127,6 +129,11 @@ class RunContext:
     def candidates(self) -> AnyCandidates:
         """Section `[candidates]` with the selected k; a full scan if no k reached the target."""
         return apply_k_selection(self.study.candidates, self.k_selection)
+
+    @property
+    def row_scale(self) -> Tensor | None:
+        """Factor of each training row in the ranking score; None if effects rank."""
+        return None
 
     @property
     def has_sketch_scores(self) -> bool:

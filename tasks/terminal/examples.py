@@ -7,7 +7,12 @@ from rich.text import Text
 
 from tasks.results.diagnostics import format_loss
 from tasks.results.evidence import Row
-from tasks.results.explained_query import ExplainedQuery
+from tasks.results.explained_query import (
+    RANKING_LEGEND,
+    ExplainedQuery,
+    format_ranking_score,
+    has_ranking_scores,
+)
 
 NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
 
@@ -33,6 +38,7 @@ def render_explained_query(explained: ExplainedQuery) -> RenderableType:
         harmful,
         Text("helpful: without this row the loss would rise", style="green italic"),
         helpful,
+        *_render_ranking_legend(explained.has_ranking_scores),
     )
     return _query_panel(query, body)
 
@@ -48,17 +54,20 @@ def render_trace(row: Row, affected: list[Row]) -> RenderableType:
     )
     table = make_two_column_table()
     for query in affected:
-        effect = float(str(query["removal_effect"]))
+        effect, score = float(str(query["removal_effect"])), format_ranking_score(query)
         label = f"{query['query_label']}, predicted {query['query_prediction'] or 'nothing'}"
         table.add_row(
-            Text(f"{effect:+.4f}", style="red" if effect < 0 else "green"),
+            Text(f"{effect:+.4f}\n{score}".rstrip(), style="red" if effect < 0 else "green"),
             format_example(label, f"{query['query_id']}", format_text(query, "query_")),
         )
     rows = table if affected else Text("not a candidate of any query", style="dim")
     note = Text(
         "removal effects in nats: below 0 the row harms the query, above 0 it helps", style="dim"
     )
-    return Panel(Group(head, rows, note), title=Text(f"train {row['id']}"), title_align="left")
+    legend = _render_ranking_legend(has_ranking_scores(affected))
+    return Panel(
+        Group(head, rows, note, *legend), title=Text(f"train {row['id']}"), title_align="left"
+    )
 
 
 def _query_panel(query: Row, body: Group) -> RenderableType:
@@ -73,9 +82,14 @@ def _render_effects(rows: list[Row], style: str) -> RenderableType:
     for row in rows:
         name = f"{row['train_id']}{NOT_TRAINED if row['train_trained'] is False else ''}"
         description = format_example(f"{row['train_label']}", name, format_text(row, "train_"))
-        spread = "" if row["spread"] is None else f"\n±{row['spread']:.4f}"
-        table.add_row(Text(f"{row['removal_effect']:+.4f}{spread}", style=style), description)
+        spread = "" if row["spread"] is None else f"±{row['spread']:.4f}"
+        lines = (f"{row['removal_effect']:+.4f}", spread, format_ranking_score(row))
+        table.add_row(Text("\n".join(filter(None, lines)), style=style), description)
     return table
+
+
+def _render_ranking_legend(has_scores: bool) -> list[Text]:
+    return [Text(RANKING_LEGEND, style="dim")] if has_scores else []
 
 
 def make_two_column_table() -> Table:

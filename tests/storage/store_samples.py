@@ -34,7 +34,9 @@ def scores(shard, writer=0):
         distances = random.random(KEPT).astype(np.float32)
         for rank in range(KEPT):
             distance, spread = (None if rank == 2 else float(distances[rank]) for _ in range(2))
-            rows.append((query, int(train[rank]), rank, float(effects[rank]), distance, spread))
+            rows.append(
+                (query, int(train[rank]), rank, float(effects[rank]), distance, spread, None)
+            )
     return frame(SCORES, rows)
 
 

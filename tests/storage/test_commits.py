@@ -111,6 +111,15 @@ BAD_SCORES = {
     "null": (lambda f: f.with_columns(effect.replace(f["removal_effect"][3], None)), "1 nulls"),
     "descending": (lambda f: f.with_columns(-effect), "out of order"),
     "unsorted": (lambda f: f.reverse(), "out of order"),
+    "ranked by the effect, not by the ranking score": (
+        lambda f: f.with_columns(ranking_score=-effect),
+        "ranking_score .* out of order",
+    ),
+    "a query with ranking scores of some rows": (
+        lambda f: f.with_columns(ranking_score=pl.when(pl.col("rank") != 3).then(effect)),
+        "out of order",
+    ),
+    "NaN ranking score": (lambda f: f.with_columns(ranking_score=effect * math.nan), "nan"),
     "a missing rank": (lambda f: f.filter(pl.col("rank") != 2), "rank 3"),
     "ranks from 1": (lambda f: f.with_columns(pl.col("rank") + 1), "rank 1"),
     "queries out of order": (
@@ -182,7 +191,19 @@ def test_group_columns_missing_in_a_shard_are_null(store):
 )
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30))
 def test_any_finite_effect_round_trips(store, effects):
-    rows = [(0, i, i, value, None, None) for i, value in enumerate(sorted(effects))]
+    rows = [(0, i, i, value, None, None, None) for i, value in enumerate(sorted(effects))]
+    put = frame(SCORES, rows)
+    store.commit(RUN, FIRST.key, {"scores": put})
+    assert_frame_equal(store.scan("scores", RUN).collect(), put, check_exact=True)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.floats(-9, 9, width=32), st.sampled_from([0.5, 2.0])), max_size=30))
+def test_ranking_scores_order_the_rows_and_round_trip(store, pairs):
+    pairs.sort(key=lambda pair: pair[0] * pair[1])
+    rows = [(0, i, i, value, None, None, value * scale) for i, (value, scale) in enumerate(pairs)]
     put = frame(SCORES, rows)
     store.commit(RUN, FIRST.key, {"scores": put})
     assert_frame_equal(store.scan("scores", RUN).collect(), put, check_exact=True)

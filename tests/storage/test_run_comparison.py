@@ -1,5 +1,6 @@
 """Changes between two runs, compared with an implementation in plain Python."""
 
+import math
 from dataclasses import replace
 
 import polars as pl
@@ -25,15 +26,24 @@ RUN = st.dictionaries(
     st.dictionaries(st.sampled_from(IDS), EFFECTS, max_size=6),
     min_size=1,
 )
+SCALES = st.none() | st.fixed_dictionaries(
+    {row: st.sampled_from([0.25, 0.5, 1.0, 4.0]) for row in IDS}
+)
+ONES = dict.fromkeys(IDS, 1.0)
 
 
-def tables(run, order, label=lambda row: "x", asked_in="north"):
-    """A run of {query id: {row id: effect}}; `order` gives the rows their positions."""
+def tables(run, order, label=lambda row: "x", asked_in="north", scales=None):
+    """A run of {query id: {row id: effect}}; `order` gives the rows their positions.
+
+    With `scales` of the rows, effects times scale are the ranking scores.
+    """
     rows = []
     for query, (_, effects) in enumerate(sorted(run.items())):
-        ordered = sorted(effects.items(), key=lambda item: (item[1], order.index(item[0])))
-        for rank, (row, effect) in enumerate(ordered):
-            rows.append((query, order.index(row), rank, effect, None, None))
+        numbers = {row: effect * (scales[row] if scales else 1) for row, effect in effects.items()}
+        ordered = sorted(effects, key=lambda row: (numbers[row], order.index(row)))
+        for rank, row in enumerate(ordered):
+            score = numbers[row] if scales else None
+            rows.append((query, order.index(row), rank, effects[row], None, None, score))
     queries = pl.LazyFrame(
         {"query": range(len(run)), "id": sorted(run), "group_side": [asked_in] * len(run)},
         schema_overrides={"query": pl.UInt32},
@@ -59,25 +69,33 @@ def sum_harm(run, shared, order):
     return sums, sorted(sums, key=lambda row: (sums[row], order.index(row)))
 
 
-def compute_unknown_harm(run, shared):
-    """Upper bound of each row's harm to queries without a stored effect of it."""
+def compute_unknown_harm(run, shared, scales=None):
+    """Upper bound of each row's harm to queries without a stored effect of it.
+
+    With scales it is known of rows with a ranking score other than 0, and else infinite.
+    """
     worst = dict.fromkeys(IDS, 0.0)
     for query in shared:
-        kept = sorted(run[query].values())
+        kept = sorted(effect * (scales or ONES)[row] for row, effect in run[query].items())
         bar = max(0.0, -kept[(len(kept) - 1) // 2]) if kept else 0.0
         for row in IDS:
             worst[row] += 0.0 if row in run[query] else bar
+    for row in IDS if scales else ():
+        is_stored = any(run[query].get(row) for query in shared)
+        worst[row] = worst[row] / scales[row] if is_stored or not worst[row] else math.inf
     return worst
 
 
 @settings(max_examples=60, deadline=None)
-@given(RUN, RUN, st.permutations(list(IDS)), st.integers(1, 4))
-def test_rows_that_entered_or_left_the_top_k(before, after, order, k):
+@given(RUN, RUN, SCALES, SCALES, st.permutations(list(IDS)), st.integers(1, 4))
+def test_rows_that_entered_or_left_the_top_k(before, after, past, present, order, k):
     order = "".join(order)
-    actual = find_changes(tables(before, IDS), tables(after, order), k)
+    earlier, later = tables(before, IDS, scales=past), tables(after, order, scales=present)
+    actual = find_changes(earlier, later, k)
     shared = sorted(set(before) & set(after))
     (old, was), (new, now) = sum_harm(before, shared, IDS), sum_harm(after, shared, order)
-    least, most = compute_unknown_harm(before, shared), compute_unknown_harm(after, shared)
+    least = compute_unknown_harm(before, shared, past)
+    most = compute_unknown_harm(after, shared, present)
     expected = {}
     for row in IDS:
         b, a = -old.get(row, 0.0), -new.get(row, 0.0)
@@ -113,9 +131,9 @@ def test_a_slice_of_the_queries():
         assert find_changes(before, chosen, 5).height == count
 
 
-def one_query(effects, rows=None):
+def one_query(effects, rows=None, scales=None):
     """A run of one query with an effect of each row; `rows` are those of its training table."""
-    return tables({"q1": effects}, rows or "".join(effects))
+    return tables({"q1": effects}, rows or "".join(effects), scales=scales)
 
 
 def words(before, after, k, **keys):
@@ -146,6 +164,17 @@ def test_unstored_effects_are_bounded_by_stored_ones():
     assert words(before, kept, 1)["a"] == OVERTAKEN
     kept = one_query({"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "abcde")
     assert words(before, kept, 1)["a"] == STOPPED_HARMING
+
+
+def test_unstored_effects_of_a_ranking_score_are_bounded_by_the_row_s_own_scale():
+    """Row a is ranked in the second query only: in the first its ranking score is at least -0.3."""
+    before = {"q1": {"a": -1.0, "b": -0.1}, "q2": {"a": -0.1}}
+    kept = {"q1": {"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "q2": {"a": -0.1}}
+    for scale, expected in ((1.0, STOPPED_HARMING), (0.25, OVERTAKEN)):
+        scaled = tables(kept, IDS, scales=ONES | {"a": scale})
+        assert words(tables(before, IDS), scaled, 1)["a"] == expected
+    never = tables(kept | {"q2": {"b": -0.1}}, IDS, scales=ONES)
+    assert words(tables(before, IDS), never, 1)["a"] == OVERTAKEN, "its scale is not known"
 
 
 @pytest.mark.parametrize("factor", [0.01, 3.0, 100.0])

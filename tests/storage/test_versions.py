@@ -15,7 +15,7 @@ from storage.sealed import unseal
 
 WRITTEN = Path(__file__).with_name("version_1")
 NEW = {
-    "scores": ["spread"],
+    "scores": ["spread", "ranking_score"],
     "solves": [
         "reason",
         "full_residual",

@@ -14,11 +14,13 @@ from fastif.numerics.mean_confidence_interval import mean_confidence_interval
 from fastif.numerics.stratified_sample import raking_weights, stratified_sample
 
 
-def _scan(rows):
-    """A full scan with the given effects, most harmful first."""
+def _scan(rows, scale=None):
+    """A full scan with the given effects, most harmful first; with a scale by ranking score."""
     effects = torch.tensor(rows)
-    order = effects.argsort(1)
-    return Influences(order, effects.gather(1, order))
+    scores = effects if scale is None else effects * torch.tensor(scale)
+    order = scores.argsort(1)
+    ranking_score = None if scale is None else scores.gather(1, order)
+    return Influences(order, effects.gather(1, order), ranking_score=ranking_score)
 
 
 def test_recall_equals_a_count_by_hand():
@@ -30,6 +32,15 @@ def test_recall_equals_a_count_by_hand():
     assert three.share == pytest.approx((1 / 3 + 1) / 2)
     assert three.low < three.share < three.high
     assert (two.method, two.label, two.slice, two.rest, two.chance) == (None,) * 5
+
+
+def test_recall_is_that_of_the_stored_ranking():
+    effects = [[0.1, -5.0, 3.0, 0.2, -0.3]]
+    scanned = _scan(effects, [100.0, 0.01, 1.0, 0.1, 10.0])  # ranking scores 10, -.05, 3, .02, -3
+    (entry,) = compute_recall([torch.tensor([0, 1])], scanned, at=(1,))
+    assert entry.share == 1.0
+    (entry,) = compute_recall([torch.tensor([1, 3])], scanned, at=(3,))
+    assert entry.share == 0.0
 
 
 def test_recall_at_all_rows_ignores_rows_without_a_score():

@@ -36,24 +36,24 @@ def test_any_batches_in_any_order_give_the_dense_top_and_bottom_k(
         ids = order[start : start + sizes[start % len(sizes)]]
         ends.add(ids, scores[:, ids])
         start += len(ids)
-    ids, kept_scores, spread = ends.get_result()
+    ids, kept_scores, attached = ends.get_result()
     assert ids.tolist() == _dense(scores, keep)
     assert torch.equal(kept_scores, scores.gather(1, ids))
-    assert spread is None
+    assert attached == []
 
 
-def test_buffered_columns_are_merged_with_their_spreads():
+def test_buffered_columns_are_merged_with_their_attached_values():
     count = 3 * MERGE_THRESHOLD + 5
     scores = torch.randn(3, count, generator=torch.Generator().manual_seed(0))
-    ends = TopBottomK(3, k=7, spread=True)
+    ends = TopBottomK(3, k=7, attached=2)
     for ids in torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(97):
-        ends.add(ids, scores[:, ids], 2 * scores[:, ids])
+        ends.add(ids, scores[:, ids], 2 * scores[:, ids], -scores[:, ids])
         num_columns = sum(part.shape[1] for part in ends._scores)
         assert num_columns < MERGE_THRESHOLD + 97 + 14, "more columns are held than are buffered"
-    ids, kept_scores, spread = ends.get_result()
+    ids, kept_scores, (double, negative) = ends.get_result()
     assert ids.tolist() == _dense(scores, 7)
-    assert spread is not None
-    assert torch.equal(spread, 2 * kept_scores)
+    assert torch.equal(double, 2 * kept_scores)
+    assert torch.equal(negative, -kept_scores)
 
 
 def test_without_k_all_scores_are_kept():

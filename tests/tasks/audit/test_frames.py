@@ -21,9 +21,9 @@ def test_padding_of_the_index_is_dropped():
     frame = make_scores_frame(torch.tensor([4, 2]), influences)
     assert frame.schema == polars_schema(SCORES)
     assert frame.rows() == [
-        (4, 7, 0, -0.5, 1.0, None),
-        (4, 3, 1, 0.25, 2.0, None),
-        (2, 5, 0, 0.125, 0.5, None),
+        (4, 7, 0, -0.5, 1.0, None, None),
+        (4, 3, 1, 0.25, 2.0, None, None),
+        (2, 5, 0, 0.125, 0.5, None, None),
     ]
 
 

@@ -1,16 +1,19 @@
 """Values assembled from a context are cached by the selections they depend on."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import pytest
 import torch
 from handmade_context import make_context
 
 import fastif
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.models.prefix_cache import PrefixCache
+from tasks.audit.check_recall import run_full_scan
 from tasks.run.artifact_keys import damping_digest
-from tasks.run.assemble import make_attributor, make_search
+from tasks.run.assemble import make_attributor, make_member_attributor, make_search
 from tasks.run.choices import resolve_choices
+from tasks.run.context import RunContext
 from tasks.run.curvature import make_curvature, make_operator, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
 from tasks.run.selections import DAMPING
@@ -87,6 +90,31 @@ def test_the_attributor_equals_one_built_directly(tmp_path):
         call(context.query_texts, IDS).influences.removal_effect for call in (attributor, direct)
     )
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
+
+
+class Scaled(RunContext):
+    """Context whose estimator has a scale of the training rows."""
+
+    row_scale = torch.tensor([8.0, 0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_a_scale_of_the_rows_orders_the_scores_and_the_full_scan_of_the_recall(tmp_path, models):
+    sections = {"curvature": {"damping": 0.1}, "candidates": {"kind": "full", "keep": 2}}
+    plain = open_context(tmp_path, models=models, **sections)
+    context = Scaled(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+    attributor = make_attributor(context)
+    assert isinstance(attributor, fastif.Ensemble)
+    expected = fastif.Ensemble([make_member_attributor(m, make_search(m)) for m in plain.members])
+    effects = expected(plain.query_texts, IDS).influences
+    by_row = effects.removal_effect.gather(1, effects.ids.argsort(1))
+    scores = by_row * Scaled.row_scale
+    order = scores.argsort(1)
+    for answer in (attributor(context.query_texts, IDS), run_full_scan(context, IDS)):
+        influences = answer.influences
+        assert torch.equal(influences.ids, order)
+        torch.testing.assert_close(influences.ranking_score, scores.gather(1, order))
+        torch.testing.assert_close(influences.removal_effect, by_row.gather(1, order))
 
 
 def test_several_models_are_averaged_with_a_single_search(tmp_path):
