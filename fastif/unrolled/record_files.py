@@ -29,6 +29,7 @@ from fastif.unrolled.optimizer_spec import OptimizerSpec, ParameterGroup
 FORMAT = 1
 FINISHED, UNFINISHED = "record.json", "recording.json"
 ROWS = "rows.safetensors"
+INTERRUPTED = "a training that was interrupted, or that is still running"
 AGAIN = "Record the training again into a new folder."
 
 
@@ -64,6 +65,7 @@ class RecordManifest:
         checkpoints: Digest of the parameters after each step from which a training may be resumed.
         weights_digest: Digest of the final parameters, in the order of `parameters`; empty while
             the training runs.
+        defect: Reason why the training cannot be repeated from the record; empty if it can.
         versions: Versions of the packages that wrote the record.
         format: Number of this layout.
     """
@@ -79,6 +81,7 @@ class RecordManifest:
     states: tuple[RecordFile, ...] = ()
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     weights_digest: str = ""
+    defect: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -174,8 +177,8 @@ def read_manifest(folder: Path, name: str = FINISHED) -> RecordManifest:
         entries = json.loads((folder / name).read_text("utf-8"))
     except FileNotFoundError:
         got, remedy = "no such file", "Correct the path, or record the training."
-        if (folder / UNFINISHED).is_file():
-            got = "a training that was interrupted, or that is still running"
+        if (folder / UNFINISHED).is_file() and name == FINISHED:
+            got = read_manifest(folder, UNFINISHED).defect or INTERRUPTED
             remedy = "Resume the training from its last checkpoint, or record it again."
         raise InputError(f"training record {folder}", expected, got, remedy) from None
     except (OSError, ValueError) as error:

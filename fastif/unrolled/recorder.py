@@ -179,7 +179,7 @@ class TrainingRecorder:
         assert self.manifest is not None
         self._batches.append(ids.detach().cpu().clone())
         self._rates.append([float(rate) for rate in learning_rates])
-        if self.step in self.manifest.planned_states:
+        if self.step in self.manifest.planned_states and not self.manifest.defect:
             self._write_state(params, optimizer)
 
     def save_progress(self, params: Mapping[str, Tensor]) -> None:
@@ -190,9 +190,18 @@ class TrainingRecorder:
         self.manifest = replace(manifest, checkpoints=checkpoints)
         write_manifest(self.folder, self.manifest)
 
+    def abandon(self, defect: str) -> None:
+        """Mark the record as one that cannot be repeated; the training goes on without it."""
+        assert self.manifest is not None
+        logger.warning("The record of the training is of no use: %s", defect)
+        self.manifest = replace(self.manifest, defect=defect)
+        write_manifest(self.folder, self.manifest)
+
     def finish(self, params: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Write the final state and the manifest; from now on the record can be read."""
         assert self.manifest is not None
+        if self.manifest.defect:
+            return
         if self.manifest.states[-1].step != self.step:
             self._write_state(params, optimizer)
         self.manifest = replace(self.manifest, weights_digest=_digest(params))
