@@ -8,6 +8,7 @@ _RESIDUAL = "tests/fastif/attribution/test_full_residual.py"
 _INFLUENCE = "tests/fastif/attribution/test_influence.py"
 _ENDS = "tests/fastif/numerics/test_top_bottom_k.py"
 _ENSEMBLE = "tests/fastif/attribution/test_ensemble.py"
+_RANKING = "tests/fastif/attribution/test_ranking_score.py"
 _QUARANTINE = "tests/fastif/solvers/test_quarantine.py"
 _DAMPING = "tests/fastif/evaluation/test_select_damping.py"
 
@@ -82,6 +83,41 @@ SCORING = (
         "scores.view(-1)[cells] = values[query_index[cells.sort(descending=True).values], "
         "position]",
         (_INFLUENCE,),
+    ),
+    Mutant(
+        "a full scan that keeps the extremes of the effects, not of the ranking score",
+        "fastif/attribution/influence.py",
+        "extremes.add(ids, *ranking, values, *([] if spread is None else [spread]))",
+        "extremes.add(ids, values, *ranking, *([] if spread is None else [spread]))",
+        (_RANKING,),
+    ),
+    Mutant(
+        "ranking scores of candidates by the scale of another row",
+        "fastif/attribution/influence.py",
+        "scores * row_scale.to(scores)[ids.clamp(0)]",
+        "scores * row_scale.to(scores)[ids.clamp(0).flip(1)]",
+        (_RANKING,),
+    ),
+    Mutant(
+        "ranking scores that overflow are kept",
+        "fastif/attribution/finalize_certificate.py",
+        "torch.isfinite(influences.removal_effect) & torch.isfinite(influences.ranking)",
+        "torch.isfinite(influences.removal_effect)",
+        (_RANKING,),
+    ),
+    Mutant(
+        "recall against the effects where ranking scores are stored",
+        "fastif/evaluation/recall.py",
+        "ranking = scanned.ranking.masked_fill",
+        "ranking = scanned.removal_effect.masked_fill",
+        ("tests/fastif/evaluation/test_recall.py",),
+    ),
+    Mutant(
+        "bounds of unstored effects by the scale of other rows",
+        "storage/run_comparison.py",
+        'scaled * pl.col("ratio").fill_null(math.inf)',
+        'scaled * pl.col("ratio").fill_null(1.0)',
+        ("tests/storage/test_run_comparison.py",),
     ),
     Mutant(
         "a broken training row is scored",

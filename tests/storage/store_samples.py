@@ -25,7 +25,10 @@ def record(run=RUN, created="2026-01-02T03:04:05+00:00", study=STUDY, shard_size
 
 
 def scores(shard, writer=0):
-    """Effects that depend on the query, so that rows of two shards differ."""
+    """Effects that depend on the query, so that rows of two shards differ.
+
+    Odd queries have ranking scores.
+    """
     rows = []
     for query in range(shard.start, shard.stop):
         random = np.random.default_rng(1000 * writer + query)
@@ -34,9 +37,9 @@ def scores(shard, writer=0):
         distances = random.random(KEPT).astype(np.float32)
         for rank in range(KEPT):
             distance, spread = (None if rank == 2 else float(distances[rank]) for _ in range(2))
-            rows.append(
-                (query, int(train[rank]), rank, float(effects[rank]), distance, spread, None)
-            )
+            effect = float(effects[rank])
+            ranking_score = 2 * effect if query % 2 else None
+            rows.append((query, int(train[rank]), rank, effect, distance, spread, ranking_score))
     return frame(SCORES, rows)
 
 
