@@ -94,6 +94,7 @@ class TrainingRecorder:
         self.manifest: RecordManifest | None = None
         self._batches: list[Tensor] = []
         self._rates: list[list[float]] = []
+        self._torch_optimizer: torch.optim.Optimizer | None = None
 
     @property
     def step(self) -> int:
@@ -177,6 +178,7 @@ class TrainingRecorder:
             optimizer: Optimiser, with its state after the update.
         """
         assert self.manifest is not None
+        self._torch_optimizer = optimizer
         self._batches.append(ids.detach().cpu().clone())
         self._rates.append([float(rate) for rate in learning_rates])
         if self.step in self.manifest.planned_states and not self.manifest.defect:
@@ -197,13 +199,13 @@ class TrainingRecorder:
         self.manifest = replace(self.manifest, defect=defect)
         write_manifest(self.folder, self.manifest)
 
-    def finish(self, params: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    def finish(self, params: Mapping[str, Tensor]) -> None:
         """Write the final state and the manifest; from now on the record can be read."""
         assert self.manifest is not None
         if self.manifest.defect:
             return
         if self.manifest.states[-1].step != self.step:
-            self._write_state(params, optimizer)
+            self._write_state(params, self._torch_optimizer)
         self.manifest = replace(self.manifest, weights_digest=_digest(params))
         write_manifest(self.folder, self.manifest)
 

@@ -146,7 +146,9 @@ class _StateFiles:
             tensor = named.get(name)
             if tensor is None or tuple(tensor.shape) != shapes[name]:
                 got = f"{name} trained but not attributed"
-                if name in named:
+                if name in named and name not in known:
+                    got = f"{name} attributed but not trained"
+                elif name in named:
                     got = f"no {name} of shape {shapes[name]} in the state of step {step}"
                 raise InputError(
                     f"training record {self.folder}",

@@ -235,7 +235,7 @@ class _Recording:
     def finish(self) -> None:
         """Finish the record."""
         self.order.close()
-        self.recorder.finish(self.params, self.optimizer)
+        self.recorder.finish(self.params)
 
 
 def _count_skipped(args: TrainingArguments, state: TrainerState, loader: Any) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from torch import Tensor
 from transformers import PreTrainedModel
 
 import fastif
@@ -21,6 +22,7 @@ from tasks.data.inputs import read_study, read_table_once
 from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder
+from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.trained_folder import (
     check_replaceable,
     checkpoint_name,
@@ -145,22 +147,24 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     device = resolve_devices(study.run.devices)[0].torch
     objective = make_objective(study, base, table, seed, device)
     model = objective.full_model
+    has_record, record_note = plan_record(study.training, objective, folder, len(fractions))
+    note = " ".join(part for part in (note, record_note) if part)
     tokenizer = fastif.load_tokenizer(base, model)
     check_length(model, length)
     texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
     dynamics = TrainingDynamics(texts.labels)
-    saved_params = _fit(objective, rows, config, fractions, dynamics)
-    load_parameters(model, objective.params)
-    with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
-        outputs, losses = fastif.predict(objective, track(rows))
-    accuracy = (outputs.argmax(1).cpu() == texts.labels).float().mean()
-    trained = TrainingResult(str(folder), False, float(losses.mean()), float(accuracy), note)
     settings = collect_settings(study, table, compute_model_digest(base))
     record = {"fingerprint": training_fingerprint, "recipe": asdict(config), "study": settings}
     contents = make_content_table(study, table)
     with replace_folder(folder) as temporary:
+        recorder = None
+        if has_record:
+            recorder = StepRecorder(objective, texts, config, temporary)
+        saved_params = _fit(objective, rows, config, fractions, (dynamics, recorder))
+        load_parameters(model, objective.params)
+        trained = _evaluate(objective, rows, texts.labels, folder, note)
         outcome = {"loss": trained.loss, "accuracy": trained.accuracy}
         save_model(model, tokenizer, temporary, {**record, **outcome}, contents)
         write_dynamics(temporary, table, study.labels, dynamics.margins)
@@ -175,9 +179,10 @@ def _fit(
     rows: fastif.Examples,
     config: fastif.TrainingConfig,
     checkpoints: Sequence[float],
-    dynamics: TrainingDynamics,
+    callbacks: tuple[TrainingDynamics, StepRecorder | None],
 ) -> dict[float, Params]:
     """Train the objective in place and return the parameters at the intermediate checkpoints."""
+    dynamics, recorder = callbacks
     saved_params: dict[float, Params] = {}
     with progress_bar("training", config.count_steps(len(rows)), "steps") as advance:
         objective.params = fastif.fit(
@@ -188,8 +193,20 @@ def _fit(
             on_batch=dynamics,
             on_checkpoint=saved_params.__setitem__,
             checkpoint_fractions=checkpoints,
+            on_step=recorder,
         )
+    if recorder is not None:
+        recorder.finish(objective)
     return saved_params
+
+
+def _evaluate(
+    objective: fastif.Objective, rows: fastif.Examples, labels: Tensor, folder: Path, note: str
+) -> TrainingResult:
+    with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
+        outputs, losses = fastif.predict(objective, track(rows))
+    accuracy = (outputs.argmax(1).cpu() == labels).float().mean()
+    return TrainingResult(str(folder), False, float(losses.mean()), float(accuracy), note)
 
 
 def make_objective(

@@ -30,6 +30,10 @@ class Training(Section):
     """fractions of the training, such as [0.25, 0.5], at which a checkpoint is saved too; auto:
     0.125, 0.25 and 0.5 if the disk has room for them"""
 
+    record: bool = True
+    """whether the steps of the training are recorded too, for influence through the training; ten
+    times the trained parameters on disk"""
+
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Self:
         if self.checkpoints == "auto":
@@ -59,5 +63,5 @@ class Training(Section):
         return self.model_dump(mode="json", exclude={"base", *_WITHOUT_EFFECT_ON_WEIGHTS})
 
 
-_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"checkpoints"})
+_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"checkpoints", "record"})
 """Keys of what is saved besides the final weights."""

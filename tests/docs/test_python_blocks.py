@@ -17,7 +17,10 @@ import pytest
 from tests.docs.blocks import Block, list_blocks
 from tests.docs.study_folder import make_study_folder
 
-NOT_RUN = {"docs/notebooks/": "written from notebooks, which tests run on the example itself"}
+NOT_RUN = {
+    "docs/notebooks/": "written from notebooks, which tests run on the example itself",
+    "docs/guides/recording.md": "the Trainer needs accelerate; tests/fastif/unrolled runs it",
+}
 """Beginnings of paths of pages whose Python blocks are not run here, each with the reason."""
 
 BLOCKS = [block for block in list_blocks("python") if not block.page.startswith(tuple(NOT_RUN))]

@@ -58,7 +58,7 @@ def train(folder: Path, case: Case, saves: tuple[int, ...] = (), **options: floa
         recorder.add_step(ids, [g["lr"] for g in optimizer.param_groups], params, optimizer)
         if step + 1 in saves:
             recorder.save_progress(params)
-    recorder.finish(params, optimizer)
+    recorder.finish(params)
     return module
 
 

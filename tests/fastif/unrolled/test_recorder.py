@@ -100,7 +100,7 @@ def test_a_training_that_ends_early_has_its_last_state(tmp_path):
         recorder.add_step(ids, [case.rate, case.rate], params, optimizer)
     with pytest.raises(InputError, match="interrupted, or that is still running"):
         open_trained(tmp_path / "record", module)
-    recorder.finish(params, optimizer)
+    recorder.finish(params)
     assert open_trained(tmp_path / "record", module).state_steps == (0, 3, 5)
 
 
@@ -134,7 +134,7 @@ def test_an_interrupted_training_is_continued_from_its_checkpoint(tmp_path):
     for ids in batches[4:]:
         train_step(module, optimizer, case, ids)
         later.add_step(ids, [case.rate, case.rate], params, optimizer)
-    later.finish(params, optimizer)
+    later.finish(params)
     record = open_trained(tmp_path / "record", module)
     assert record.state_steps == (0, 3, 6, 9)
     again = repeat(record, case)
