@@ -51,8 +51,8 @@ def overview_page(workloads: dict[str, dict]) -> ResultPage:
             "Hardware and date: on the page of each workload.",
             LDS,
             CEILING,
-            "Score of your own effects on the published truth: `python -m benchmarks.fidelity "
-            "score FILE --workload NAME --truth FOLDER`.",
+            "Your own effects are scored on the outcomes in `benchmarks/truth` by `python -m "
+            "benchmarks.fidelity score FILE --workload NAME`.",
         ),
     )
 

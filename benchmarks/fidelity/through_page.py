@@ -7,11 +7,11 @@ THROUGH = "through the training"
 
 def through_training_page(known: dict) -> ResultPage:
     """Return the page on effects through the training, same seed and order."""
-    best = {share: _best(part["methods"]) for share, part in known["shares"].items()}
+    values = {share: part["methods"][THROUGH] for share, part in known["shares"].items()}
     reached = ", ".join(
-        f"{part['methods'][best[share]]['spearman']:.3f} with {float(share):.0%} of the rows left "
-        f"out ({format_goal(part['methods'][best[share]]['spearman'] >= known['goal'])})"
-        for share, part in known["shares"].items()
+        f"{value['spearman']:.3f} with {float(share):.0%} of the rows left out "
+        f"({format_goal(value['spearman'] >= known['goal'])})"
+        for share, value in values.items()
     ).replace("%", " %")
     multiple = known["seconds"][THROUGH] / known["training_seconds"]
     return ResultPage(
@@ -28,7 +28,8 @@ def through_training_page(known: dict) -> ResultPage:
             "Command: `python -m benchmarks.fidelity through-training`.",
             f"Hardware: {describe_machine(known)}.",
             f"Data and model: {known['title']}; {known['rows']:,} training rows, "
-            f"{known['queries']} queries, {known['steps']} steps of AdamW.",
+            f"{known['queries']} queries, {known['steps']} steps of AdamW. The sweep has the "
+            "Gauss-Newton matrix and followed second moments, unless the row says otherwise.",
             "Retraining: the recorded batches, learning rates and initial weights, with weight 0 "
             "of the rows that are left out; the divisor of a batch stays its size. "
             + "; ".join(
@@ -40,7 +41,7 @@ def through_training_page(known: dict) -> ResultPage:
             + ".",
             "Spearman's correlation over the retrainings of the summed effects of the rows left "
             "out with the margin of the query; mean over the queries ± its standard error.",
-            f"CPU time: for all {known['queries']} queries in one sweep, as a multiple of the CPU "
+            "CPU time: for all queries of the row in one sweep, as a multiple of the CPU "
             f"time of the recorded training ({known['training_seconds']:.0f} s), with the frozen "
             "layers computed before both.",
             f"The exact solve at the end has λ = {known['damping']:g}, which "
@@ -57,11 +58,6 @@ def _table(known: dict) -> str:
         methods = [part["methods"][name] for part in shares.values()]
         cells = [f"{method['spearman']:.3f} ± {method['error']:.3f}" for method in methods]
         multiple = known["seconds"][name] / known["training_seconds"]
-        rows.append([name, *cells, f"{multiple:.1f}"])
+        rows.append([name, f"{methods[0]['queries']}", *cells, f"{multiple:.1f}"])
     left_out = [f"{float(share):.0%} left out".replace("%", " %") for share in shares]
-    return table(["method", *left_out, "CPU time, trainings"], rows)
-
-
-def _best(methods: dict) -> str:
-    through = [name for name in methods if name.startswith(THROUGH)]
-    return max(through, key=lambda name: methods[name]["spearman"])
+    return table(["method", "queries", *left_out, "CPU time, trainings"], rows)

@@ -35,8 +35,11 @@ SHARES, RETRAININGS = (0.05, 0.5), 20
 SEED = 7
 """Random seed of the rows that are left out."""
 
-QUERIES = 50
+QUERIES = 30
 """Number of queries, which go through the training in one sweep."""
+
+HESSIAN_QUERIES = 10
+"""Number of queries with the Hessian, which takes a backward pass for each query and step."""
 
 GOAL = 0.93
 
@@ -46,6 +49,7 @@ DAMPING = 0.43
 SWEEPS = {
     "through the training": UnrolledSettings(),
     "through the training, second moments held fixed": UnrolledSettings(second_moments="fixed"),
+    "through the training, Hessian": UnrolledSettings(curvature="hessian"),
 }
 END = "exact, at the end"
 
@@ -87,9 +91,13 @@ class ThroughTraining:
         for name in (*SWEEPS, END):
             effect = self.effects(name)[0].double()
             removed = torch.stack([effect[:, ids].sum(1) for ids in subsets])
-            by_query = spearman(removed.T, -changes.T)
+            by_query = spearman(removed.T, -changes[:, : len(effect)].T)
             error = float(by_query.std() / len(by_query) ** 0.5)
-            agreements[name] = {"spearman": float(by_query.mean()), "error": error}
+            agreements[name] = {
+                "spearman": float(by_query.mean()),
+                "error": error,
+                "queries": len(effect),
+            }
             print(f"{share:g} left out, {name}: {agreements[name]['spearman']:.3f}", flush=True)
         return {"retrainings": len(subsets), "methods": agreements}
 
@@ -125,7 +133,7 @@ class ThroughTraining:
             outputs = fastif.predict(model, self.queries)[0]
             self._keep(path, margins(outputs, self.workload.answers(self.queries)))
             print(f"{share:g} left out, retraining {number}", flush=True)
-        return load_file(path)["values"].double()
+        return load_file(path)["values"][:QUERIES].double()
 
     def effects(self, name: str) -> tuple[Float[Tensor, "q n"], float]:
         """Return the removal effects of a method, and its CPU seconds."""
@@ -140,8 +148,9 @@ class ThroughTraining:
 
     def _sweep(self, settings: UnrolledSettings) -> Float[Tensor, "q n"]:
         objective, record = self.trained
-        train = self.workload.train.with_batch_size(64)
-        return unrolled_removal_effects(record, objective, train, self._query_gradients, settings)
+        train, rows = self.workload.train.with_batch_size(64), self._query_gradients
+        rows = rows[:HESSIAN_QUERIES] if settings.curvature == "hessian" else rows
+        return unrolled_removal_effects(record, objective, train, rows, settings)
 
     def _solve(self) -> Float[Tensor, "q n"]:
         objective, train = self.trained[0], self.workload.train

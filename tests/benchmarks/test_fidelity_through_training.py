@@ -58,10 +58,10 @@ def test_the_agreement_is_that_of_scipy_with_retrainings_by_hand(experiment):
                 [float(effect[q, ids].double().sum()) for ids in subsets],
                 [float(loss[q]) for loss in losses],
             ).statistic
-            for q in range(50)
+            for q in range(len(effect))
         ]
         measured = result["shares"]["0.5"]["methods"][name]["spearman"]
-        assert measured == pytest.approx(sum(each) / 50, abs=0.01)  # ties of rounding
+        assert measured == pytest.approx(sum(each) / len(each), abs=0.01)  # ties of rounding
     few = result["shares"]["0.05"]["methods"]["through the training"]["spearman"]
     assert few > 0.9
     assert result["steps"] == RECIPE.count_steps(96)
