@@ -253,6 +253,8 @@ def test_the_truth_in_the_repository_is_that_of_the_kept_result():
     published = {name: read_published(PUBLISHED / name) for name in list_published(PUBLISHED)}
     assert published
     for name, part in published.items():
+        if name not in workloads:  # published before its methods are measured
+            continue
         assert asdict(part.truth.ceiling) == pytest.approx(workloads[name]["ceiling"], abs=1e-4)
         assert (len(part.train_ids), part.truth.seeds) == (
             workloads[name]["rows"],
