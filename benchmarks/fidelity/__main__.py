@@ -45,7 +45,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "mnist").is_dir():
-        sys.exit("FASTIF_DATA must name the folder with mnist/, sst2/, noisy_ag_news/ and multinli/")
+        sys.exit("FASTIF_DATA must name the folder with mnist, sst2, noisy_ag_news and multinli")
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     known = read_result("fidelity")
     wanted = set(arguments.parts)
