@@ -3,11 +3,13 @@
 import logging
 import math
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
@@ -31,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 MOMENT_KEYS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
 """Names of the moments in the state of torch's optimisers."""
+TIMED_STEPS = 5
+"""Number of steps after which the time of a step is known."""
 MARGIN = 0.9
 """Share of the free disk that a record may take."""
 
@@ -75,6 +79,8 @@ class TrainingRecorder:
         num_steps: Number T of steps that are planned; the training may end earlier.
         max_bytes: Largest disk use of the states. At √T states of a training with Adam, they take
             (1 + 3√T) times the trained parameters.
+        max_overhead: Largest share of the training's time that writing states may take, estimated
+            after a few steps; fewer states are stored where √T take more. None for no limit.
 
     Raises:
         InputError: The folder holds a finished record or other files.
@@ -88,10 +94,14 @@ class TrainingRecorder:
         row_digests: UInt8[Tensor, "n 16"],
         num_steps: int,
         max_bytes: float = math.inf,
+        max_overhead: float | None = None,
     ) -> None:
         self.folder, self.optimizer, self.groups = folder, optimizer, tuple(groups)
         self.row_digests, self.num_steps, self.max_bytes = row_digests, num_steps, max_bytes
+        self.max_overhead = max_overhead
         self.manifest: RecordManifest | None = None
+        self._step_times: list[float] = []
+        self._state_seconds = 0.0
         self._batches: list[Tensor] = []
         self._rates: list[list[float]] = []
         self._torch_optimizer: torch.optim.Optimizer | None = None
@@ -132,7 +142,9 @@ class TrainingRecorder:
             rows=write_tensors(self.folder, ROWS, {"digests": self.row_digests}, 0),
             versions={name: version(name) for name in ("fastif", "torch", "transformers")},
         )
+        started = time.perf_counter()
         self._write_state(params, None)
+        self._state_seconds = (time.perf_counter() - started) * (1 + self.optimizer.num_moments)
         return size
 
     def resume(self, step: int, params: Mapping[str, Tensor]) -> None:
@@ -179,10 +191,21 @@ class TrainingRecorder:
         """
         assert self.manifest is not None
         self._torch_optimizer = optimizer
+        self._step_times.append(time.perf_counter())
+        if len(self._step_times) == TIMED_STEPS and self.max_overhead is not None:
+            self._limit_overhead(self.manifest, self.max_overhead)
         self._batches.append(ids.detach().cpu().clone())
         self._rates.append([float(rate) for rate in learning_rates])
         if self.step in self.manifest.planned_states and not self.manifest.defect:
             self._write_state(params, optimizer)
+
+    def _limit_overhead(self, manifest: RecordManifest, share: float) -> None:
+        """Plan fewer states if those planned would take more than a share of the training."""
+        seconds = float(np.median(np.diff(self._step_times)))
+        affordable = int(share * self.num_steps * seconds / max(self._state_seconds, 1e-9))
+        if affordable < len(manifest.planned_states) - 1:
+            steps = choose_state_steps(self.num_steps, max(1, affordable))
+            self.manifest = replace(manifest, planned_states=steps)
 
     def save_progress(self, params: Mapping[str, Tensor]) -> None:
         """Write the steps so far, so that the training can be resumed from here."""

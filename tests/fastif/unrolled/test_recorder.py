@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from fastif import CrossEntropy, InputError, ModuleObjective
+from fastif.unrolled import recorder
 from fastif.unrolled.recorder import plan_states
 from fastif.unrolled.saved_record import open_record
 from tests.fastif.unrolled import small_trainings as small
@@ -193,3 +194,13 @@ def test_a_killed_writer_leaves_an_unfinished_record_that_is_refused_and_replace
         shutil.rmtree(folder)
     module = train(folder, CASES["adamw"])
     assert open_trained(folder, module).num_steps == 9
+
+
+def test_states_are_fewer_where_they_take_too_much_of_the_time(tmp_path, monkeypatch):
+    """By a clock of one second a call a step takes 1 s and a state 3 s, so three take all the time
+    of nine steps. What is written before the fifth step, after which the time is known, stays."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr(recorder.time, "perf_counter", lambda: float(next(seconds)))
+    for share, expected in ((1.0, (0, 3, 6, 9)), (0.9, (0, 3, 9))):
+        module = train(tmp_path / f"{share}", CASES["adamw"], max_overhead=share)
+        assert open_trained(tmp_path / f"{share}", module).state_steps == expected

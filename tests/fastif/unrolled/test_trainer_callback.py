@@ -158,6 +158,21 @@ def test_a_training_that_stops_early_is_recorded_up_to_there(tmp_path):
     check_exact(trainer, record)
 
 
+def test_batches_that_were_drawn_ahead_and_not_used_are_not_recorded(tmp_path):
+    """A callback ends each epoch after two steps, when the loader has drawn a third batch."""
+
+    class EndEpoch(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            control.should_epoch_stop = state.global_step % 2 == 0
+
+    trainer = make_trainer(tmp_path)
+    trainer.add_callback(EndEpoch())
+    trainer.train()
+    record = read(tmp_path, trainer)
+    assert record.num_steps == 4
+    check_exact(trainer, record)
+
+
 def test_recording_changes_no_bit_of_the_training(tmp_path):
     trained = []
     for name in ("recorded", "plain"):
