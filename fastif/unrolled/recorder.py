@@ -4,7 +4,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,41 +27,15 @@ from fastif.unrolled.record_files import (
     write_tensors,
 )
 from fastif.unrolled.record_training import choose_state_steps
+from fastif.unrolled.stored_states import plan_states, read_moments
 from fastif.unrolled.training_record import digest_weights
 
 logger = logging.getLogger(__name__)
 
-MOMENT_KEYS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}
-"""Names of the moments in the state of torch's optimisers."""
 TIMED_STEPS = 5
 """Number of steps after which the time of a step is known."""
 MARGIN = 0.9
 """Share of the free disk that a record may take."""
-
-
-def plan_states(
-    params: Mapping[str, Tensor], num_moments: int, num_steps: int, limit: float
-) -> tuple[tuple[int, ...], int]:
-    """Choose the steps whose states are stored: about √T, or fewer within a limit of the disk.
-
-    Args:
-        params: Trained parameters by name.
-        num_moments: Number of moments of the optimiser.
-        num_steps: Number T of steps.
-        limit: Largest number of bytes of all states.
-
-    Returns:
-        The steps, with 0 and T at least, and the bytes that their states take.
-
-    Examples:
-        >>> plan_states({"w": torch.zeros(1000)}, 2, 100, 1e5)
-        ((0, 12, 25, 38, 50, 62, 75, 88, 100), 100000)
-    """
-    size = sum(tensor.nbytes for tensor in params.values())
-    affordable = int((limit - size) // (size * (1 + num_moments)))
-    count = max(1, min(math.ceil(math.sqrt(num_steps)), affordable))
-    steps = choose_state_steps(num_steps, count)
-    return steps, size + (len(steps) - 1) * size * (1 + num_moments)
 
 
 class TrainingRecorder:
@@ -207,9 +181,16 @@ class TrainingRecorder:
             steps = choose_state_steps(self.num_steps, max(1, affordable))
             self.manifest = replace(manifest, planned_states=steps)
 
-    def save_progress(self, params: Mapping[str, Tensor]) -> None:
-        """Write the steps so far, so that the training can be resumed from here."""
+    def save_progress(self, params: Mapping[str, Tensor], with_state: bool = False) -> None:
+        """Write the steps so far, so that the training can be resumed from here.
+
+        Args:
+            params: Trained parameters by name.
+            with_state: Whether the state is stored as well, so that the record can end here.
+        """
         assert self.manifest is not None
+        if with_state and self.manifest.states[-1].step != self.step:
+            self._write_state(params, self._torch_optimizer)
         manifest = self._write_steps(self.manifest)
         checkpoints = {**manifest.checkpoints, str(manifest.step): _digest(params)}
         self.manifest = replace(manifest, checkpoints=checkpoints)
@@ -221,6 +202,37 @@ class TrainingRecorder:
         logger.warning("The record of the training is of no use: %s", defect)
         self.manifest = replace(self.manifest, defect=defect)
         write_manifest(self.folder, self.manifest)
+
+    def cut_to(self, params: Mapping[str, Tensor]) -> None:
+        """Let the record end at the stored checkpoint with these parameters, such as the best.
+
+        Without such a checkpoint the record is abandoned.
+        """
+        assert self.manifest is not None
+        digest = _digest(params)
+        steps = [int(step) for step, known in self.manifest.checkpoints.items() if known == digest]
+        if not steps:
+            self.abandon("the final weights are those of no step at which a checkpoint was saved")
+            return
+        self._batches, self._rates = [], []
+        self._replace_manifest(self.manifest.cut_after(steps[-1]))
+
+    def drop_states(self, kept: Collection[int]) -> None:
+        """Remove the states of checkpoints, but for those of some steps and the planned ones."""
+        assert self.manifest is not None
+        steps = {0, *kept, *self.manifest.planned_states}
+        states = tuple(file for file in self.manifest.states if file.step in steps)
+        self._replace_manifest(replace(self.manifest, states=states))
+
+    def _replace_manifest(self, manifest: RecordManifest) -> None:
+        """Write another manifest, and remove the files that it lists no longer."""
+        assert self.manifest is not None
+        earlier, self.manifest = self.manifest, manifest
+        write_manifest(self.folder, manifest)
+        listed = {file.name for file in (*manifest.chunks, *manifest.states)}
+        for file in (*earlier.chunks, *earlier.states):
+            if file.name not in listed:
+                (self.folder / file.name).unlink(missing_ok=True)
 
     def finish(self, params: Mapping[str, Tensor]) -> None:
         """Write the final state and the manifest; from now on the record can be read."""
@@ -267,21 +279,6 @@ class TrainingRecorder:
                 "a finished record" if (self.folder / FINISHED).is_file() else "other files",
                 "Choose another folder, or remove this one.",
             )
-
-
-def read_moments(
-    params: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, spec: OptimizerSpec
-) -> dict[str, Tensor]:
-    """Return the moments of each parameter by number and name; zero where there are none yet."""
-    keys = MOMENT_KEYS["sgd" if spec.kind == "sgd" else "adam"][: spec.num_moments]
-    moments = {}
-    for number, key in enumerate(keys):
-        for name, tensor in params.items():
-            moment = optimizer.state.get(tensor, {}).get(key)
-            moments[f"moment {number}/{name}"] = (
-                torch.zeros_like(tensor) if moment is None else moment
-            )
-    return {key: moment.detach() for key, moment in moments.items()}
 
 
 def _digest(params: Mapping[str, Tensor]) -> str:

@@ -43,7 +43,8 @@ class RecordTraining(TrainerCallback):
     about √T states of T steps, or fewer where they would take more than 1.5 % of the time or more
     than `max_gb` of disk. `open_record` reads the record. Any sampler, gradient accumulation,
     clipping, several epochs, a last batch that is dropped or smaller, frozen parameters and a
-    training that is resumed from a checkpoint are recorded exactly.
+    training that is resumed from a checkpoint are recorded exactly. With `load_best_model_at_end`
+    the record ends at the best checkpoint.
 
     What cannot be repeated exactly is refused when the training begins: dropout, reduced precision,
     several processes or GPUs, streamed data, other optimisers than AdamW, Adam and SGD of torch.
@@ -109,16 +110,16 @@ class RecordTraining(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write the steps so far if the Trainer is about to save a checkpoint."""
-        if self._recording and control.should_save:
-            self._recording.save_progress()
+        """Write the steps so far if the Trainer is about to save a checkpoint or to end."""
+        if self._recording and (control.should_save or control.should_training_stop):
+            self._recording.save_progress(state)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Write the steps so far if the Trainer is about to save a checkpoint."""
         if self._recording and control.should_save:
-            self._recording.save_progress()
+            self._recording.save_progress(state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -145,7 +146,7 @@ class _Recording:
             parts["optimizer"], self.params, args.max_grad_norm
         )
         self.loss = select_loss(self.model, callback.loss)
-        self.max_grad_norm = spec.max_grad_norm
+        self.max_grad_norm, self.ends_at_best = spec.max_grad_norm, args.load_best_model_at_end
         self.order = BatchOrder(loader)
         self.rows = LoaderRows(loader, next(iter(self.params.values())).device)
         self.skipped, self.accumulated = _count_skipped(args, state, loader), 0
@@ -234,13 +235,17 @@ class _Recording:
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.recorder.add_step(torch.cat(self._batches), rates, self.params, self.optimizer)
 
-    def save_progress(self) -> None:
-        """Write the steps so far, so that the training can be resumed."""
-        self.recorder.save_progress(self.params)
+    def save_progress(self, state: TrainerState) -> None:
+        """Write the steps so far, so that the training can be resumed, or end here as the best."""
+        self.recorder.save_progress(self.params, self.ends_at_best)
+        if self.ends_at_best:
+            self.recorder.drop_states((state.best_global_step or 0, state.global_step))
 
     def finish(self) -> None:
         """Finish the record."""
         self.order.close()
+        if self.ends_at_best:
+            self.recorder.cut_to(self.params)
         self.recorder.finish(self.params)
 
 

@@ -48,12 +48,6 @@ def check_arguments(args: TrainingArguments, has_loss: bool) -> None:
         smoothing = f"{args.label_smoothing_factor:g}"
         remedy = f"Name it: RecordTraining(folder, CrossEntropy(label_smoothing={smoothing}))."
         _refuse("label_smoothing_factor", "the loss of the training", smoothing, remedy)
-    if args.load_best_model_at_end:
-        remedy = (
-            "Set load_best_model_at_end=False: the record is of the training up to its last step, "
-            "and its weights are those after that step."
-        )
-        _refuse("load_best_model_at_end", "the last weights as the model", "True", remedy)
 
 
 def check_modules(model: PreTrainedModel) -> None:

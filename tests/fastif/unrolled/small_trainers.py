@@ -80,6 +80,7 @@ def make_trainer(
         make_model() if model is None else model,
         args,
         train_dataset=make_rows(),
+        eval_dataset=make_rows()[:BATCH],
         data_collator=collate,
         optimizers=(optimizer, None),
         callbacks=[callback or RecordTraining(folder / "record", loss), Spy()],

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from fastif import CrossEntropy, InputError, ModuleObjective
 from fastif.unrolled import recorder
-from fastif.unrolled.recorder import plan_states
 from fastif.unrolled.saved_record import open_record
+from fastif.unrolled.stored_states import plan_states
 from tests.fastif.unrolled import small_trainings as small
 from tests.fastif.unrolled.recorded_trainings import (
     examples,

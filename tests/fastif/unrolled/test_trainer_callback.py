@@ -208,3 +208,26 @@ def test_a_record_serves_the_reverse_sweep(tmp_path):
     assert effects.shape == (2, ROWS)
     assert torch.isfinite(effects).all()
     assert effects.abs().max() > 0
+
+
+@pytest.mark.parametrize("best", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_the_record_ends_at_the_best_checkpoint_if_its_weights_are_loaded(tmp_path, best):
+    """Evaluations score 1 at step 2 `best`, 0 at all others; the Trainer loads those weights."""
+    scores = iter([float(number == best) for number in range(1, 7)])
+    options = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
+    trainer = make_trainer(
+        tmp_path,
+        load_best_model_at_end=True,
+        metric_for_best_model="score",
+        **options,
+    )
+    trainer.compute_metrics = lambda _: {"score": next(scores)}
+    trainer.train()
+    assert trainer.state.best_global_step == 2 * best
+    record = read(tmp_path, trainer)
+    assert record.num_steps == 2 * best
+    spy = next(cb for cb in trainer.callback_handler.callbacks if isinstance(cb, Spy))
+    spy.weights = spy.weights[: 2 * best]
+    check_exact(trainer, record)
+    names = [path.stem for path in (tmp_path / "record").glob("s*.safetensors")]
+    assert max(int(name.rsplit("-", 1)[1]) for name in names) == 2 * best, "no others are left"

@@ -45,9 +45,6 @@ def test_what_cannot_be_repeated_is_refused_before_the_first_update(tmp_path):
     few = make_model()
     part = torch.optim.AdamW(few.classifier.parameters())
     assert "left out" in _refused(tmp_path, model=few, optimizer=part)
-    assert "load_best_model_at_end" in _refused(
-        tmp_path, load_best_model_at_end=True, eval_strategy="no", save_strategy="no"
-    )
 
 
 def test_another_loss_is_refused_at_the_first_step(tmp_path):
