@@ -5,8 +5,8 @@ from pydantic import TypeAdapter
 from fastif.solvers.build import build_solver
 from fastif.solvers.cost import SolverProblem
 from tasks.planning.calibration import Rates
+from tasks.planning.model_size import ModelSize
 from tasks.planning.workload import (
-    ModelSize,
     Prepared,
     Remaining,
     Sizes,

@@ -7,25 +7,20 @@ queries. All λ share one factorisation and one set of query gradients.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.ggn import GaussNewton, zero_curvature_error
-from fastif.curvature.operator import FactoredOperator
-from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.data.examples import Examples
 from fastif.errors import InputError
+from fastif.evaluation.retraining_predictor import HalfSubset, RetrainingPredictor
 from fastif.gradients.per_example import compute_measure_gradients
-from fastif.numerics.blocked_dot import pairwise_dots
 from fastif.numerics.correlation import pearson
-from fastif.solvers.gram import apply_factor, compute_gram_matrix
 from fastif.solvers.solver import EkfacSolver
-
-HalfSubset = Int[Tensor, " _"]
 
 WHERE = "damping by retraining"
 
@@ -36,18 +31,6 @@ MIN_CORRELATION_GAP = 0.05
 """Difference in mean correlation with retraining below which two models are equivalent."""
 
 PER_DECADE, DECADES = 4, 7
-MAX_GRAM_ROWS = 4000
-"""Largest number of factor rows; more are importance-sampled to this number.
-
-With 3,000 of 45,000 the curve of a network on MNIST has its maximum at the same damping as with
-12,000. 6,000 factor rows of whole examples moved it threefold.
-"""
-
-MAX_GRAM_BATCH_BYTES = 2**30
-"""Memory for factor rows that are held while the others are streamed."""
-
-Predictor = Callable[[float], Float[Tensor, "m e"]]
-"""Function from λ to the summed effects [m e] of each half on each query."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +121,31 @@ def select_damping_by_retraining(
         InputError: There are fewer than two halves, the outcomes have another shape, the curvature
             is zero, or no damping has a correlation, as when outcomes do not vary.
     """
-    _check_outcomes(halves, queries, outcomes)
-    sums = _sum_gradients(curvature, halves)
+    check_outcomes(halves, queries, outcomes)
     query_gradients = compute_measure_gradients(curvature.gradients, queries)
-    if approximate is None:
-        predict, max_eigenvalue = _make_gram_predictor(curvature, sums, query_gradients)
-    else:
-        predict, max_eigenvalue = _make_ekfac_predictor(
-            curvature, sums, query_gradients, approximate
-        )
-    if not max_eigenvalue > 0:
+    predictor = RetrainingPredictor.from_curvature(curvature, query_gradients, halves, approximate)
+    return select_damping(predictor, outcomes, curvature.ridge)
+
+
+def select_damping(
+    predictor: RetrainingPredictor, outcomes: Float[Tensor, "m e"], penalty: float
+) -> DampingSelection:
+    """Select the damping of a predictor by its agreement with the outcomes of retraining.
+
+    Args:
+        predictor: Predicted outcomes of the m subsets on the e queries, for any λ.
+        outcomes: Outcomes [m e] of the queries under the retrained models, higher is better.
+        penalty: L2 penalty of training, the least effective λ.
+
+    Raises:
+        InputError: The curvature is zero, or no damping has a correlation.
+    """
+    if not predictor.max_eigenvalue > 0:
         raise zero_curvature_error(WHERE)
-    penalty = curvature.ridge
-    dampings = _make_grid(max_eigenvalue, penalty)
-    outcomes_by_query = outcomes.T.to(sums)
+    dampings = _make_grid(predictor.max_eigenvalue, penalty)
     # NaN for a query with equal outcomes under all models; nanmean ignores it
     correlations = [
-        pearson(predict(damping + penalty).T, outcomes_by_query) for damping in dampings
+        measure_agreement(predictor.predict(damping + penalty), outcomes) for damping in dampings
     ]
     curve = [float(per_query.nanmean()) for per_query in correlations]
     best = _find_highest(curve)
@@ -218,7 +209,19 @@ def _make_grid(max_eigenvalue: float, penalty: float) -> tuple[float, ...]:
     return dampings if effective[0] > penalty else (0.0, *dampings)
 
 
-def _check_outcomes(halves: Sequence[HalfSubset], queries: Examples, outcomes: Tensor) -> None:
+def measure_agreement(
+    predicted: Float[Tensor, "m e"], outcomes: Float[Tensor, "m e"]
+) -> Float[Tensor, " e"]:
+    """Measure Pearson's correlation over the subsets of each query; NaN if either is constant."""
+    return pearson(predicted.T, outcomes.T.to(predicted))
+
+
+def check_outcomes(halves: Sequence[HalfSubset], queries: Examples, outcomes: Tensor) -> None:
+    """Refuse outcomes of another shape than halves x queries.
+
+    Raises:
+        InputError: The shapes differ, or there are fewer than two halves.
+    """
     if len(halves) < 2 or outcomes.shape != (len(halves), len(queries)):
         raise InputError(
             WHERE,
@@ -239,54 +242,3 @@ def _find_highest(curve: Sequence[float]) -> int:
             "Check the outcomes of the queries; use other queries, or set the damping as a number.",
         )
     return max(finite, key=curve.__getitem__)
-
-
-def _sum_gradients(curvature: GaussNewton, halves: Sequence[HalfSubset]) -> Float[Tensor, "m p"]:
-    """Summed loss gradients Σ_{i∈S} ∇L(i) of every half S, in one pass."""
-    examples, gradients = curvature.examples, curvature.gradients
-    membership = torch.zeros(len(halves), len(examples))
-    for row, half in zip(membership, halves, strict=True):
-        row[half] = 1
-    sums = curvature.like.new_zeros(len(halves), curvature.size)
-    for positions, batch in examples.batches():
-        gradients.compute_loss_tile(batch).accumulate(sums, membership[:, positions].to(sums))
-    return sums
-
-
-def _make_gram_predictor(
-    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor
-) -> tuple[Predictor, float]:
-    """Predictor with the exact inverse for all λ, by an eigendecomposition of the Gram matrix."""
-    sampled = _sample_factor_rows(curvature, MAX_GRAM_ROWS)
-    example_bytes = sampled.rows_per_example * sampled.size * sampled.like.element_size()
-    held_batches = max(1, MAX_GRAM_BATCH_BYTES // (example_bytes * sampled.batch_size))
-    values, vectors = torch.linalg.eigh(compute_gram_matrix(sampled, held_batches).double())
-    values = values.clamp_min(0) / sampled.count
-    half_coefficients, query_coefficients = (
-        apply_factor(sampled, matrix) @ vectors for matrix in (sums, query_gradients)
-    )
-    direct = pairwise_dots(sums, query_gradients).double()
-
-    def predict(damping: float) -> Tensor:
-        correction = (
-            half_coefficients / (sampled.count * (values + damping))
-        ) @ query_coefficients.T
-        return ((direct - correction) / damping).to(sums)
-
-    return predict, float(values[-1])
-
-
-def _sample_factor_rows(curvature: GaussNewton, max_rows: int) -> FactoredOperator:
-    """The curvature, or importance-sampled factor rows of it if it has more than `max_rows`."""
-    is_larger = curvature.count * curvature.rows_per_example > max_rows
-    return SampledGaussNewton.from_curvature(curvature, max_rows) if is_larger else curvature
-
-
-def _make_ekfac_predictor(
-    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, solver: EkfacSolver
-) -> tuple[Predictor, float]:
-    ekfac = solver.fit_ekfac(curvature)
-    max_eigenvalue = float(ekfac.eigenvalues.max())
-    return lambda damping: pairwise_dots(
-        ekfac.apply_inverse(sums, damping), query_gradients
-    ), max_eigenvalue

@@ -19,7 +19,7 @@ from tasks.run.artifact_keys import index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse
-from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
+from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, ESTIMATOR, METHOD, ROWS, K
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.run.stored_agreement import read_agreement
@@ -75,7 +75,7 @@ def _make_run_row(
         "train_rows": record.train_rows,
         "query_rows": record.query_rows,
         "parameters": context.objective.space.size,
-        "damping": context.damping,
+        "damping": context.averaged_members[0].damping,
         **_make_setting_columns(context, record.parts),
         **_make_answer_columns(context.store, run),
         "truncated_train": int(context.train_texts.truncated.sum()),
@@ -123,12 +123,17 @@ def _make_damping_record(context: RunContext) -> dict[str, object]:
         return {}
     first, *others = map(DAMPING.make_record, choices)
     record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
-    if context.excluded_members:
-        names = [context.study.model.path, *context.study.models]
+    names = [context.study.model.path, *context.study.further_models]
+    if context.estimator_choice is not None:
+        record[ESTIMATOR.key] = ESTIMATOR.make_record(context.estimator_choice)
+        record["models"] = names
+    trainings = len(names) - len(context.study.estimator.folders)
+    left_out = [place for place in context.excluded_members if place < trainings]
+    if trainings > 1 and left_out:
         best = max(choice.best_agreement for choice in choices)
         record["left_out"] = [
             {"model": names[place], "agreement": choices[place].best_agreement, "best": best}
-            for place in context.excluded_members
+            for place in left_out
         ]
     return record
 
@@ -156,7 +161,7 @@ def _make_candidates_record(context: RunContext) -> dict[str, object]:
     if context.plan.method:
         record["method"] = METHOD.make_record(context.plan.method)
     if context.has_sketch_scores:
-        record["sketcher"] = read_sketcher_digest(context.store, index_digests(context)[0])
+        record["sketcher"] = read_sketcher_digest(context.store, index_digests(context.searcher)[0])
     reuse, lineage = get_reuse(context), context.plan.lineage
     if reuse and lineage and lineage.parent:
         counts = {name: int((places >= 0).sum()) for name, places in reuse.positions.items()}

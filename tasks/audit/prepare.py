@@ -74,9 +74,10 @@ def _predict_train(context: RunContext, ids: Tensor) -> pl.DataFrame:
 def build_index(ref: RunRef) -> list[str]:
     """Build the index of each candidate method, and return their cache keys."""
     with lease_run(ref) as context:
-        digests = index_digests(context)
+        searcher = context.searcher
+        digests = index_digests(searcher)
         for method, digest in zip(context.study.candidates.methods, digests, strict=True):
-            INDEX_KINDS[method.kind].write(context, method, digest)
+            INDEX_KINDS[method.kind].write(searcher, method, digest)
         return list(digests)
 
 

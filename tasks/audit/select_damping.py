@@ -1,13 +1,14 @@
-"""Selection of the damping (`damping = "auto"`) by retraining, or else by the spectrum."""
+"""Selection of damping and estimator (`damping = "auto"`) by retraining, or by the spectrum."""
 
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
-from fastif.evaluation.select_damping import HALVES, sample_halves, select_damping_by_retraining
+from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.numerics.correlation import margins
+from tasks.audit.select_estimator import select_by_retraining
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
@@ -35,10 +36,10 @@ FIRST_SEED = 1000
     name="choose-damping", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient
 )
 def choose_damping(ref: RunRef) -> list[float]:
-    """Select the damping of each model, unless it is set or was selected before.
+    """Select the damping of each model and the estimator, unless set or selected before.
 
     By agreement with retraining on random halves if the study has the recipe, `[training]`; without
-    it by the largest eigenvalue of the curvature.
+    it the damping alone, by the largest eigenvalue of the curvature.
 
     Returns:
         Effective damping λ of each model.
@@ -49,8 +50,8 @@ def choose_damping(ref: RunRef) -> list[float]:
             raise make_lost_choice_error(context, "damping")
         if undecided and context.study.training is None:
             _choose_by_spectrum(undecided)
-        elif undecided:
-            _choose_for_models(context, undecided)
+        elif undecided or context.lacks_estimator:
+            _choose_by_retraining(context)
         return [member.damping for member in resolve_choices(context).members]
 
 
@@ -63,22 +64,13 @@ def _choose_by_spectrum(members: list[RunContext]) -> None:
         DAMPING.write(member.store, damping_digest(member), choice)
 
 
-def _choose_for_models(context: RunContext, members: list[RunContext]) -> None:
-    """Select the damping of several models with the same retrainings."""
-    count, solver = len(context.query_texts), context.solver
+def _choose_by_retraining(context: RunContext) -> None:
+    count = len(context.query_texts)
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_QUERIES].sort().values
     halves = sample_halves(len(context.train_texts), HALVES, seed=0)
     half_margins = _retrain_on_halves(context, halves, query_ids)
-    for member in members:
-        choice = select_damping_by_retraining(
-            make_gauss_newton(member, get_train_examples(member)),
-            member.query_texts.subset(query_ids),
-            halves,
-            half_margins,
-            approximate=solver.ekfac_solver,
-        )
-        DAMPING.write(context.store, damping_digest(member), choice)
+    select_by_retraining(context, query_ids, halves, half_margins)
 
 
 def _retrain_on_halves(

@@ -56,11 +56,13 @@ def _prepare_search(
     context: RunContext, method: IndexSection, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
     """Return the search of the method, and its query vectors."""
-    (digest,), labels = index_digests(context), context.train_texts.labels.cpu()
+    searcher, labels = context.searcher, context.train_texts.labels.cpu()
+    (digest,) = index_digests(searcher)
     any_k = method.model_copy(update={"k": 1})
-    search = read_search_method(context.store, digest, any_k, context.objective, labels)
-    queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
-    return search, search.compute_query_vectors(fastif.Gradients(context.objective), queries)
+    search = read_search_method(context.store, digest, any_k, searcher.objective, labels)
+    texts = context.query_texts.subset(ids)
+    queries = cache_hidden_states(searcher.objective, texts, context.study)
+    return search, search.compute_query_vectors(fastif.Gradients(searcher.objective), queries)
 
 
 def _is_k_allowed(method: IndexSection, k: int) -> bool:

@@ -151,8 +151,9 @@ def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table |
     if request.source is not None:
         source = _read_option_table(study, study.train, request.source, "--from")
     context = validate_run(plan)
-    if context.others:
+    if study.models:
         raise InputError("models", "one model", "several", "Correct one model at a time.")
+    context = replace(context, others=(), estimator_choice=None, row_norms=None)
     if context.known_damping is None:
         command = format_command("audit", study=request.study)
         remedy = f"Run `{command}` first, or set a number."

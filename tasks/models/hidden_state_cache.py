@@ -27,7 +27,7 @@ def cache_hidden_states(
         study: Study with the memory budget, of which each model has an equal share.
         file: File of hidden states that do not fit into memory; None if there is none.
     """
-    budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.models))
+    budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.further_models))
     is_transformer = isinstance(objective, fastif.TransformerObjective)
     token_bytes = count_bytes_per_token(objective) if is_transformer else 0
     if not token_bytes:  # no layer is frozen

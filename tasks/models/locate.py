@@ -43,7 +43,9 @@ def find_model_folders(study: Study) -> tuple[Path, ...]:
         InputError: A folder does not exist, or the hub cannot be reached.
     """
     others = (_resolve_folder(study, path, "models") for path in study.models)
-    return (find_model_folder(study), *others)
+    folders = study.estimator.folders
+    checkpoints = (_resolve_folder(study, path, "[estimator] checkpoints") for path in folders)
+    return (find_model_folder(study), *others, *checkpoints)
 
 
 def find_base_folder(study: Study) -> Path:
@@ -98,7 +100,7 @@ def find_classifier_folder(study: Study) -> Path:
 
 def _is_own_model(study: Study, folder: Path) -> bool:
     """Return whether a model is one of the study's own or a copy, hence trained on its labels."""
-    own_folders = [study.resolve(path) for path in (study.model.path, *study.models)]
+    own_folders = [study.resolve(path) for path in (study.model.path, *study.further_models)]
     own_folders = [path for path in own_folders if path.is_dir()] if study.has_audit else []
     if any(path.samefile(folder) for path in own_folders):
         return True

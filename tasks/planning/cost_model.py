@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from fastif.attribution.control_sample import CONTROL_SIZE
+from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS
 from fastif.evaluation.select_damping import HALVES
 from fastif.evaluation.spectral_damping import PRODUCTS, count_sampled_examples
 from tasks.planning.calibration import Rates
@@ -12,6 +13,9 @@ from tasks.run.selections import MIN_QUERIES
 
 FORWARDS_PER_STEP = 3
 """Cost of a training step, in forward passes."""
+SCANS, FACTOR_PASSES = 2, 5
+"""Passes over the training rows, and over the factor rows, by which a checkpoint is tried."""
+
 DAMPING_STAGE = "damping"
 """Stage that selects the damping by retraining, with the hidden states of the retrained models."""
 
@@ -71,7 +75,14 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
         gradients = PRODUCTS * workload.model.count * examples * problem.rows_per_example
         return WorkItems(gradients=gradients)
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
-    return WorkItems(examples * FORWARDS_PER_STEP)
+    return WorkItems(examples * FORWARDS_PER_STEP, _count_selection_gradients(workload))
+
+
+def _count_selection_gradients(workload: Workload) -> int:
+    """Gradients of the checkpoints among which the estimator is selected."""
+    factor_rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)
+    gradients = SCANS * workload.train.rows + FACTOR_PASSES * factor_rows
+    return workload.model.checkpoints * gradients
 
 
 def _estimate_index_work(workload: Workload) -> WorkItems:

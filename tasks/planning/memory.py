@@ -1,6 +1,6 @@
 """Memory model: peak memory of an audit, computed from sizes."""
 
-from fastif.evaluation.select_damping import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
+from fastif.evaluation.retraining_predictor import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
 from fastif.solvers.cost import FLOAT32_BYTES, estimate_kernel_bytes
 from tasks.models.hidden_state_cache import MEGABYTE
 from tasks.planning.workload import Workload
@@ -11,7 +11,7 @@ BASE_MEMORY = 600 * MEGABYTE
 
 def estimate_peak_memory(workload: Workload) -> int:
     """Return bytes of models, cached hidden states, and the largest working set of a stage."""
-    model_bytes = workload.model.count * workload.model.nbytes
+    model_bytes = workload.model.tried * workload.model.nbytes
     cache_limit = workload.sizes.prefix_cache_mb * MEGABYTE
     cache_bytes = sum(min(table_bytes, cache_limit) for table_bytes in workload.hidden_bytes)
     working_bytes = max(

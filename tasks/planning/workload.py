@@ -8,7 +8,7 @@ from fastif.solvers import Solver
 from fastif.solvers.cost import SolverCost, SolverProblem
 from storage import Shard, Store, StoreError
 from tasks.data.dataset import Table
-from tasks.models.hidden_state_cache import count_bytes_per_token
+from tasks.planning.model_size import ModelSize, measure_models
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import (
@@ -38,26 +38,6 @@ class TableSize:
     tokens: int
     characters: int
     longest: int
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Size of the models, which have equal shapes.
-
-    Attributes:
-        count: Number of models.
-        nbytes: Bytes of one model's parameters.
-        token_bytes: Bytes of a token's hidden state after the frozen layers; 0 if no layer is
-            frozen.
-        layer_shapes: Shapes of the attributed matrices, (outputs, inputs).
-        embedding_width: Dimension of an embedding.
-    """
-
-    count: int
-    nbytes: int
-    token_bytes: int
-    layer_shapes: tuple[tuple[int, ...], ...]
-    embedding_width: int
 
 
 @dataclass(frozen=True)
@@ -182,7 +162,7 @@ class Workload:
     @property
     def hidden_bytes(self) -> tuple[int, int]:
         """Bytes of the hidden states of training rows and of queries, over all models."""
-        token_bytes = self.model.count * self.model.token_bytes
+        token_bytes = self.model.tried * self.model.token_bytes
         return self.train.tokens * token_bytes, self.queries.tokens * token_bytes
 
 
@@ -199,7 +179,7 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
         problem=make_solver_problem(context),
         train=_measure_table(context.train_texts, inputs.train),
         queries=_measure_table(context.query_texts, inputs.queries),
-        model=_measure_models(context),
+        model=measure_models(context),
         sizes=Sizes(context.plan.record.shard_size, run.batch_size, run.prefix_cache_mb),
         remaining=_count_remaining(context, shards),
         prepared=_find_prepared(context),
@@ -235,17 +215,6 @@ def _measure_table(texts: fastif.TextExamples, table: Table) -> TableSize:
     return TableSize(len(texts), int(lengths.sum()), characters, int(lengths.max()))
 
 
-def _measure_models(context: RunContext) -> ModelSize:
-    objective = context.objective
-    return ModelSize(
-        count=len(context.members),
-        nbytes=sum(tensor.nbytes for tensor in objective.full_model.parameters()),
-        token_bytes=count_bytes_per_token(objective),
-        layer_shapes=tuple(tuple(shape) for shape in objective.space.shapes if len(shape) == 2),
-        embedding_width=objective.full_model.config.get_text_config().hidden_size,
-    )
-
-
 def _count_remaining(context: RunContext, shards: Sequence[Shard]) -> Remaining:
     planned, reuse = len(context.plan.record.list_shards()), get_reuse(context)
     missing, queries = len(shards), sum(map(len, shards))
@@ -273,7 +242,7 @@ def _find_prepared(context: RunContext) -> Prepared:
         indices=tuple(indices),
         missing_factors=has_factor.count(False),
         has_train_table=store is not None and _is_described(store, context.plan.record.run),
-        has_damping=context.known_damping is not None,
+        has_damping=context.known_damping is not None and not context.lacks_estimator,
         has_k=not is_k_pending or context.k_selection is not None,
     )
 

@@ -11,7 +11,7 @@ from storage import RunRecord, Store
 
 SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
 """Parts of a run's record that can change without a change of the scale of effects."""
-ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "candidates")
+ORDER_PRESERVING = (*SCALE_PRESERVING, "model", "models", "estimator", "candidates")
 """Parts that can change while the order of rows, but not the sizes of effects, is comparable."""
 
 Level = Literal["numbers", "order", "nothing"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from fastif.evaluation.select_damping import DampingSelection
+from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
 from storage import (
     Store,
@@ -35,6 +36,7 @@ from tasks.results.diagnostics import (
     read_diagnostics,
     warn_diagnostics,
 )
+from tasks.results.estimator import describe_estimator
 from tasks.results.evidence import Row, parse_count
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
@@ -43,7 +45,7 @@ from tasks.run.agreement import AgreementRecord
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.method_choice import MethodSelection, describe_method_selection
 from tasks.run.rows_selection import RowsSelection
-from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, METHOD, ROWS, K
+from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, ESTIMATOR, METHOD, ROWS, K
 
 WORST, EACH, SLICES = 5, 3, 8
 
@@ -77,6 +79,16 @@ class Summary:
     def damping_choice(self) -> DampingSelection | None:
         """Record of the choice of the damping; None if it was given."""
         return DAMPING.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
+    def estimator_choice(self) -> EstimatorSelection | None:
+        """Record of the choice of the estimator; None if retraining did not select it."""
+        return ESTIMATOR.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
+    def model_names(self) -> list[str]:
+        """Paths of the models among which the estimator was selected, the final weights first."""
+        return json.loads(str(self.facts["curvature"])).get("models", []) if self.facts else []
 
     @property
     def method_selection(self) -> MethodSelection | None:
@@ -127,6 +139,9 @@ class Summary:
             records = json.loads(str(self.facts["curvature"])).get("chosen_for_others", [])
             others = [DAMPING.parse(record) for record in records]
             lines.append(("damping chosen", describe_damping_choice(self.damping_choice, others)))
+        if self.estimator_choice:
+            text = describe_estimator(self.estimator_choice, self.model_names)
+            lines.append(("estimator chosen", text))
         if self.rows_selection:
             lines.append(("curvature rows", f"{self.rows_selection}"))
         if self.budget_selection:

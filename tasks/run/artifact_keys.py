@@ -55,6 +55,12 @@ def damping_digest(context: RunContext) -> str:
     return compute_fingerprint(inputs | retraining)
 
 
+def estimator_digest(context: RunContext) -> str:
+    """Return the cache key of the selection of the estimator: the models and their dampings."""
+    dampings = [damping_digest(member) for member in context.members]
+    return compute_fingerprint({"dampings": dampings, **context.study.estimator.settings})
+
+
 def agreement_digest(context: RunContext) -> str:
     """Return the cache key of the agreement: the factor of the curvature, damping and queries.
 

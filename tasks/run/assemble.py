@@ -24,6 +24,9 @@ def _make_averaged_attributor(context: RunContext) -> fastif.Attributor | fastif
     search = make_search(context)
     if not context.others and context.row_scale is None:
         return make_member_attributor(context, search)
+    if context.estimator_choice is not None:
+        members = [make_member_attributor(member, search) for member in context.averaged_members]
+        return fastif.Ensemble(members, row_scale=context.row_scale)
     members = [make_member_attributor(member, search) for member in context.members]
     return fastif.Ensemble(members, context.excluded_members, context.row_scale)
 
@@ -47,8 +50,9 @@ def make_search(context: RunContext) -> Search:
 
     def make() -> Search:
         labels, candidates = context.train_texts.labels.cpu(), context.candidates
-        indices = index_digests(context) if candidates.methods else ()
-        return read_search(context.store, indices, candidates, context.objective, labels)
+        searcher = context.searcher
+        indices = index_digests(searcher) if candidates.methods else ()
+        return read_search(context.store, indices, candidates, searcher.objective, labels)
 
     return context.memo.get(("search", context.choices), make)
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from fastif.evaluation.select_k import KSelection
 from storage import Store
-from tasks.run.artifact_keys import damping_digest, k_digest
+from tasks.run.artifact_keys import damping_digest, estimator_digest, k_digest
 from tasks.run.context import RunContext
-from tasks.run.selections import DAMPING, K
+from tasks.run.row_norms import read_row_norms
+from tasks.run.selections import DAMPING, ESTIMATOR, K
 from tasks.run.spec import find_existing_store
 
 
@@ -19,6 +20,7 @@ def resolve_choices(context: RunContext) -> RunContext:
     store = find_existing_store(context.study)
     first, *others = (_resolve_damping(member, store) for member in context.members)
     latest = replace(first, others=tuple(others))
+    latest = _resolve_estimator(latest, context)
     latest = replace(latest, k_selection=_find_k_selection(latest))
     return context if _list_choices(latest) == _list_choices(context) else latest
 
@@ -30,6 +32,21 @@ def _resolve_damping(member: RunContext, store: Store | None) -> RunContext:
     return replace(member, existing_store=store, damping_choice=choice)
 
 
+def _resolve_estimator(latest: RunContext, before: RunContext) -> RunContext:
+    """Return the context with the selected estimator, if every damping was selected with it."""
+    store = latest.existing_store
+    if store is None or any(member.damping_choice is None for member in latest.members):
+        return replace(latest, estimator_choice=None, row_norms=None)
+    digest = estimator_digest(latest)
+    choice = ESTIMATOR.read(store, digest)
+    if choice is None or not choice.estimator.power:
+        return replace(latest, estimator_choice=choice, row_norms=None)
+    is_known = before.estimator_choice == choice and before.row_norms is not None
+    norms = before.row_norms if is_known else read_row_norms(store, digest)
+    # A selection whose norms are lost is made again, never a ranking without them.
+    return replace(latest, estimator_choice=None if norms is None else choice, row_norms=norms)
+
+
 def _find_k_selection(context: RunContext) -> KSelection | None:
     is_open = context.known_damping is None or context.existing_store is None
     if is_open or context.study.candidates.target_method is None:
@@ -38,4 +55,5 @@ def _find_k_selection(context: RunContext) -> KSelection | None:
 
 
 def _list_choices(context: RunContext) -> list[object]:
-    return [(m.existing_store, m.damping_choice, m.k_selection) for m in context.members]
+    members = [(m.existing_store, m.damping_choice, m.k_selection) for m in context.members]
+    return [*members, context.estimator_choice, context.row_norms is None]

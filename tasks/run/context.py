@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 import fastif
+from fastif.evaluation.estimator import row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
+from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
 from fastif.solvers import Solver
 from fastif.solvers.build import build_solver
@@ -49,6 +51,9 @@ class RunContext:
         others: Contexts of the study's further models.
         existing_store: Store of the study; None if it did not exist when the run was opened.
         damping_choice: Selected damping; None if the study sets it, or before it is selected.
+        estimator_choice: Selected estimator; None if no retraining selects it, or before.
+        row_norms: Norms of the training rows' effects on the control queries, [n]; None if the
+            removal effect is the ranking.
         k_selection: Selected number of candidates; None if the study sets it, or before it is
             selected.
         memo: Cache of computed values; another plan starts with an empty one.
@@ -62,6 +67,8 @@ class RunContext:
     others: "tuple[RunContext, ...]" = ()
     existing_store: Store | None = None
     damping_choice: DampingSelection | None = None
+    estimator_choice: EstimatorSelection | None = None
+    row_norms: Tensor | None = None
     k_selection: KSelection | None = None
     memo: Memo = field(default_factory=Memo)
 
@@ -103,10 +110,14 @@ class RunContext:
 
     @property
     def excluded_members(self) -> list[int]:
-        """Positions of models that agree clearly less with retraining than the best one.
+        """Positions of models that the selected estimator leaves out.
 
-        Empty if the damping is set by the study, since agreement is not measured then.
+        Without checkpoints these are the models that agree clearly less with retraining than the
+        best one; none if the damping is set by the study, since agreement is not measured then.
         """
+        if self.estimator_choice is not None:
+            used = self.estimator_choice.estimator.models
+            return [place for place in range(len(self.members)) if place not in used]
         choices = [member.damping_choice for member in self.members]
         return find_clearly_worse([choice for choice in choices if choice]) if all(choices) else []
 
@@ -119,21 +130,34 @@ class RunContext:
         )
 
     @property
+    def lacks_estimator(self) -> bool:
+        """Whether retraining has to select the estimator, and has not yet."""
+        is_selected = self.study.fixed_damping is None and self.study.training is not None
+        return is_selected and self.study.estimator.is_open and self.estimator_choice is None
+
+    @property
+    def searcher(self) -> "RunContext":
+        """Context of the model whose index selects the candidates."""
+        return self.averaged_members[0] if self.estimator_choice else self
+
+    @property
+    def row_scale(self) -> Tensor | None:
+        """Factors of the training rows in the ranking score, [n]; None if it is the effect."""
+        if self.estimator_choice is None or self.row_norms is None:
+            return None
+        return row_scale(self.row_norms, self.estimator_choice.estimator.power)
+
+    @property
     def choices(self) -> Hashable:
-        """Selected λ, models and k: the cache key of values that depend on them."""
+        """Selected λ, models, ranking and k: the cache key of values that depend on them."""
         dampings = tuple(member.known_damping for member in self.members)
         k = None if self.k_selection is None else (self.k_selection.k,)
-        return dampings, tuple(self.excluded_members), k
+        return dampings, self.estimator_choice, tuple(self.excluded_members), k
 
     @property
     def candidates(self) -> AnyCandidates:
         """Section `[candidates]` with the selected k; a full scan if no k reached the target."""
         return apply_k_selection(self.study.candidates, self.k_selection)
-
-    @property
-    def row_scale(self) -> Tensor | None:
-        """Factor of each training row in the ranking score; None if effects rank."""
-        return None
 
     @property
     def has_sketch_scores(self) -> bool:

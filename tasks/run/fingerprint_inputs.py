@@ -54,7 +54,8 @@ def _collect_recipe(study: Study) -> dict[str, object]:
         return {}
     training = study.training.weight_settings
     base = compute_model_digest(find_base_folder(study))
-    return {"recipe": {**training, "weight_decay": study.weight_decay, "base": base}}
+    recipe = {**training, "weight_decay": study.weight_decay, "base": base}
+    return {"recipe": recipe, **study.estimator.settings}
 
 
 def compute_model_digests(study: Study) -> list[str]:

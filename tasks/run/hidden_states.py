@@ -59,7 +59,7 @@ def place_hidden_states(context: RunContext, table: TableName) -> CachePlan:
     """
     if context.is_incremental_by_sketches:
         return CachePlan((), ())
-    run, models = context.study.run, 1 + len(context.study.models)
+    run, models = context.study.run, 1 + len(context.study.further_models)
     token_bytes = count_bytes_per_token(context.objective)
     memory, disk = (mb * MEGABYTE // models for mb in (run.prefix_cache_mb, run.prefix_disk_mb))
     if not token_bytes:

@@ -12,3 +12,4 @@ class SelectionName(StrEnum):
     BUDGET = "budget"
     AGREEMENT = "agreement"
     K = "candidates"
+    ESTIMATOR = "estimator"

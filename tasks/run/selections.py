@@ -8,7 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from fastif.evaluation.estimator import Estimator
 from fastif.evaluation.select_damping import DampingSelection
+from fastif.evaluation.select_estimator import EstimatorSelection, EstimatorTrial
 from fastif.evaluation.select_k import KSelection, KTrial
 from storage import Store
 from tasks.run.agreement import parse_agreement
@@ -80,6 +82,20 @@ def _parse_damping(record: Record) -> DampingSelection:
     return DampingSelection(**record, dampings=dampings, agreement=agreement, by_query=by_query)
 
 
+def _parse_estimator(record: Record) -> EstimatorSelection:
+    trials = tuple(
+        EstimatorTrial(**{**trial, "estimator": _parse_one_estimator(trial["estimator"])})
+        for trial in record["trials"]
+    )
+    estimator = _parse_one_estimator(record["estimator"])
+    return EstimatorSelection(**{**record, "estimator": estimator, "trials": trials})
+
+
+def _parse_one_estimator(record: Record) -> Estimator:
+    sequences = {name: tuple(record[name]) for name in ("models", "dampings")}
+    return Estimator(**{**record, **sequences})
+
+
 def _parse_k(record: Record) -> KSelection:
     tried = tuple(KTrial(**trial) for trial in record.pop("tried"))
     return KSelection(**record, tried=tried)
@@ -110,4 +126,5 @@ ROWS = SelectionKind(
 )
 BUDGET = SelectionKind(SelectionName.BUDGET, "budget", parse_budget_selection, make_budget_record)
 AGREEMENT = SelectionKind(SelectionName.AGREEMENT, "agreement", parse_agreement, asdict)
+ESTIMATOR = SelectionKind(SelectionName.ESTIMATOR, "estimator", _parse_estimator, asdict)
 K = SelectionKind(SelectionName.K, "chosen", _parse_k, asdict)

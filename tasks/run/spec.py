@@ -9,6 +9,7 @@ from storage import RunRecord, Shard, Store, StoreError, compute_fingerprint
 from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.models.locate import find_model_folders
 from tasks.run.budget_selection import BudgetSelection, budget_digest, run_settings_digest
+from tasks.run.estimator_models import resolve_estimator
 from tasks.run.existing_store import (
     find_existing_store,
     open_existing_store,
@@ -125,6 +126,7 @@ def plan_run(path: Path, run: str | None = None, budget: str | None = None) -> R
     if budget is not None:
         limits = study.run.model_copy(update={"budget": budget})
         study = study.model_copy(update={"run": limits})
+    study = resolve_estimator(study)
     inputs, _ = call_all(study.path, lambda: read_tables(study), lambda: find_model_folders(study))
     plan = _make_plan(inputs, run)
     selection = _find_earlier_selection(plan, run)

@@ -27,7 +27,7 @@ def write_agreement(context: RunContext, record: AgreementRecord) -> None:
 
 def _find_measured_model(context: RunContext) -> str:
     """Return the path of the measured model of several; empty for a study of one."""
-    names = [context.study.model.path, *context.study.models]
+    names = [context.study.model.path, *context.study.further_models]
     return names[context.members.index(context.averaged_members[0])] if context.others else ""
 
 

@@ -6,9 +6,11 @@ from typing import Protocol
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.errors import Problem, format_value, join_some
+from tasks.study.estimator_section import EstimatorSection, check_estimator
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
+    Carry,
     Curvature,
     Mislabels,
     ModelSource,
@@ -60,6 +62,11 @@ class StudySections(Protocol):
         ...
 
     @property
+    def further_models(self) -> Sequence[str]:
+        """Models other than that of `[model]`."""
+        ...
+
+    @property
     def solver(self) -> AnySolver:
         """Solver of the linear systems."""
         ...
@@ -72,6 +79,16 @@ class StudySections(Protocol):
     @property
     def run(self) -> Run:
         """Sizes and devices of a run."""
+        ...
+
+    @property
+    def estimator(self) -> EstimatorSection:
+        """Settings of the selection of the estimator."""
+        ...
+
+    @property
+    def carry(self) -> Carry | None:
+        """Settings of incremental runs; None for full runs."""
         ...
 
     @property
@@ -116,6 +133,8 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
             format_value(study.model.path),
             "use a folder, or remove [training]; only its base can be a model of the hub",
         )
+    is_selected = study.fixed_damping is None and study.training is not None
+    yield from check_estimator(study.estimator, study.model.path, is_selected, bool(study.carry))
     if study.model.path in study.models:
         yield Problem(
             "models",
@@ -219,8 +238,8 @@ def _check_candidates(study: StudySections) -> Iterator[Problem]:
 
 def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
     change = "remove rescore = false under [candidates]"
-    if study.models:
-        got = f"{len(study.models)} further models"
+    if study.further_models:
+        got = f"{len(study.further_models)} further models"
         yield Problem("models", "none: sketch scores are of a single model", got, change)
     if len(study.candidates.methods) > 1:
         expected = "methods with rescored candidates"

@@ -18,6 +18,7 @@ from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.cross_checks import find_contradictions
 from tasks.study.errors import Problem, StudyError
+from tasks.study.estimator_section import EstimatorSection
 from tasks.study.fields import DistinctNames, Names, Section
 from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
@@ -66,6 +67,7 @@ class Study(Section):
     parameters: Parameters = Parameters()
     loss: TrainingLoss = TrainingLoss()
     curvature: Curvature
+    estimator: EstimatorSection = EstimatorSection()
     solver: AnySolver = DualSettings()
     candidates: AnyCandidates
     certificate: CertificateSection = CertificateSection()
@@ -107,6 +109,11 @@ class Study(Section):
     def resolve(self, path: str) -> Path:
         """Resolve a path of the study relative to its folder."""
         return self.folder / path
+
+    @property
+    def further_models(self) -> tuple[str, ...]:
+        """Models other than that of `[model]`: further trainings, then checkpoints of this one."""
+        return (*self.models, *self.estimator.folders)
 
     @property
     def weight_decay(self) -> float:

@@ -105,7 +105,7 @@ def _make_confident_model(logit):
 @pytest.mark.parametrize("most", [4000, 5])
 def test_a_curvature_of_zero_is_refused(monkeypatch, most, approximate):
     objective, train = _make_confident_model(300.0)  # exp(-300) is zero in single precision
-    monkeypatch.setattr("fastif.evaluation.select_damping.MAX_GRAM_ROWS", most)
+    monkeypatch.setattr("fastif.evaluation.retraining_predictor.MAX_GRAM_ROWS", most)
     curvature, halves = GaussNewton(objective, train), sample_halves(12, 3, seed=0)
     outcomes = _outcomes(halves, 12)
     with pytest.raises(InputError, match="a curvature of zero"):
@@ -229,7 +229,7 @@ def test_six_halves_find_a_damping_near_the_best_of_forty_others(monkeypatch):
     assert score(choice.damping) > 0.9 * best
     assert best > 0.3  # the damping matters
     monkeypatch.setattr(
-        "fastif.evaluation.select_damping.MAX_GRAM_ROWS", 600
+        "fastif.evaluation.retraining_predictor.MAX_GRAM_ROWS", 600
     )  # sampled from 3,600 factor rows
     again = select_damping_by_retraining(curvature, queries, few, outcomes)
     assert 0.5 <= again.damping / choice.damping <= 2  # the grid has a ratio of 1.8

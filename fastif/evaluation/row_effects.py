@@ -1,0 +1,61 @@
+"""Effects of all training rows on a few control queries, for the choice of an estimator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fastif.data.examples import Examples, all_ids
+from fastif.gradients.per_example import Gradients
+from fastif.numerics.blocked_dot import row_norms
+
+
+@dataclass(frozen=True, eq=False)
+class RowEffects:
+    """Effects and gradient cosines of one model on e control queries.
+
+    Memory: 2 x e x n numbers, with e bounded by the caller.
+
+    Attributes:
+        effects: Removal effects, in nats; 0 for a row without a finite gradient.
+        cosines: Cosines of the gradients of query and row; 0 for such a row.
+    """
+
+    effects: Float[Tensor, "e n"]
+    cosines: Float[Tensor, "e n"]
+
+
+def compute_row_effects(
+    gradients: Gradients,
+    train: Examples,
+    s_test: Float[Tensor, "e p"],
+    query_gradients: Float[Tensor, "e p"],
+) -> RowEffects:
+    """Compute removal effects and gradient cosines of all training rows, in one pass.
+
+    Args:
+        gradients: Per-example gradients of the model.
+        train: Training set of n rows.
+        s_test: Inverse-Hessian-vector products of the queries.
+        query_gradients: Gradients of the query measure.
+    """
+    count, vectors = len(s_test), torch.cat([s_test, query_gradients])
+    products = s_test.new_zeros(2 * count, len(train))
+    lengths = s_test.new_zeros(len(train))
+    for ids in train.length_buckets(all_ids(train)):
+        tile = gradients.compute_loss_tile(train.take(ids))
+        products[:, ids], lengths[ids] = tile.dot(vectors), row_norms(tile.gradients)
+    products[:, ~torch.isfinite(products).all(0)] = 0
+    tiny = torch.finfo(products.dtype).tiny
+    cosines = products[count:] / row_norms(query_gradients)[:, None].clamp_min(tiny)
+    cosines /= torch.where(torch.isfinite(lengths), lengths, torch.inf).clamp_min(tiny)
+    return RowEffects(products[:count] / len(train), cosines)
+
+
+def mean_row_effects(
+    models: Sequence[RowEffects], positions: Sequence[int]
+) -> Float[Tensor, "e n"]:
+    """Return the mean effects of the models at some positions."""
+    return torch.stack([models[position].effects for position in positions]).mean(0)

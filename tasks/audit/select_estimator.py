@@ -1,0 +1,87 @@
+"""Selection of the damping and of the estimator by retraining on random halves."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastif.evaluation.model_trial import try_model
+from fastif.evaluation.retraining_predictor import HalfSubset
+from fastif.evaluation.row_effects import RowEffects, mean_row_effects
+from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
+from fastif.evaluation.select_estimator import (
+    POWERS,
+    EstimatorSelection,
+    list_estimators,
+    predict_outcomes,
+    select_estimator,
+)
+from tasks.run.artifact_keys import damping_digest, estimator_digest
+from tasks.run.context import RunContext
+from tasks.run.curvature import make_gauss_newton
+from tasks.run.hidden_states import get_train_examples
+from tasks.run.row_norms import write_row_norms
+from tasks.run.selections import DAMPING, ESTIMATOR
+
+
+def select_by_retraining(
+    context: RunContext,
+    query_ids: Tensor,
+    halves: Sequence[HalfSubset],
+    outcomes: Tensor,
+) -> None:
+    """Select the damping of every model, then the estimator, and store both.
+
+    The row norms of the selected ranking come first: a selection is complete once it is stored.
+
+    Args:
+        context: Context of the run.
+        query_ids: Positions of the queries under the retrained models.
+        halves: Positions of the training rows of each retrained model.
+        outcomes: Margins of these queries under each retrained model, [halves, queries].
+    """
+    is_open = context.study.estimator.is_open
+    trials = [
+        try_model(
+            make_gauss_newton(member, get_train_examples(member)),
+            member.query_texts.subset(query_ids),
+            halves,
+            outcomes,
+            approximate=member.solver.ekfac_solver,
+            with_effects=is_open,
+        )
+        for member in context.members
+    ]
+    choices = [trial.damping for trial in trials]
+    for member, choice in zip(context.members, choices, strict=True):
+        DAMPING.write(context.store, damping_digest(member), choice)
+    if is_open:
+        models = [trial.effects for trial in trials if trial.effects is not None]
+        selection = _select_estimator(context, choices, models, halves, outcomes)
+        digest = estimator_digest(context)
+        if selection.estimator.power:
+            effects = mean_row_effects(models, selection.estimator.models)
+            write_row_norms(context.store, digest, effects.norm(dim=0))
+        ESTIMATOR.write(context.store, digest, selection)
+
+
+def _select_estimator(
+    context: RunContext,
+    choices: Sequence[DampingSelection],
+    models: Sequence[RowEffects],
+    halves: Sequence[HalfSubset],
+    outcomes: Tensor,
+) -> EstimatorSelection:
+    section = context.study.estimator
+    checkpoints = len(section.folders)
+    trainings = len(choices) - checkpoints
+    worse = find_clearly_worse(choices[:trainings])
+    base = [place for place in range(trainings) if place not in worse]
+    powers = POWERS if section.power == "auto" else (section.power,)
+    estimators = list_estimators(
+        [choice.damping for choice in choices], checkpoints, base, sorted({0.0, *powers})
+    )
+    if section.power != "auto":
+        estimators = [e for e in estimators if e.power == section.power]
+    predictions = [predict_outcomes(estimator, models, halves) for estimator in estimators]
+    return select_estimator(estimators, predictions, outcomes.to(torch.float64).cpu())

@@ -1,0 +1,57 @@
+"""Size of the models of a run: their number, bytes and shapes."""
+
+from dataclasses import dataclass
+
+from fastif.evaluation.select_estimator import MAX_MEAN
+from tasks.models.hidden_state_cache import count_bytes_per_token
+from tasks.run.context import RunContext
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Size of the models, which have equal shapes.
+
+    Attributes:
+        count: Number of models in the mean; at most, while the estimator is not selected.
+        nbytes: Bytes of one model's parameters.
+        token_bytes: Bytes of a token's hidden state after the frozen layers; 0 if no layer is
+            frozen.
+        layer_shapes: Shapes of the attributed matrices, (outputs, inputs).
+        embedding_width: Dimension of an embedding.
+        checkpoints: Number of checkpoints that the selection of the estimator tries.
+        loaded: Number of models in memory; None for `count`.
+    """
+
+    count: int
+    nbytes: int
+    token_bytes: int
+    layer_shapes: tuple[tuple[int, ...], ...]
+    embedding_width: int
+    checkpoints: int = 0
+    loaded: int | None = None
+
+    @property
+    def tried(self) -> int:
+        """Number of models in memory."""
+        return self.count if self.loaded is None else self.loaded
+
+
+def measure_models(context: RunContext) -> ModelSize:
+    """Measure the models of a run."""
+    objective = context.objective
+    return ModelSize(
+        count=_count_averaged(context),
+        nbytes=sum(tensor.nbytes for tensor in objective.full_model.parameters()),
+        token_bytes=count_bytes_per_token(objective),
+        layer_shapes=tuple(tuple(shape) for shape in objective.space.shapes if len(shape) == 2),
+        embedding_width=objective.full_model.config.get_text_config().hidden_size,
+        checkpoints=len(context.study.estimator.folders),
+        loaded=len(context.members),
+    )
+
+
+def _count_averaged(context: RunContext) -> int:
+    """Return the number of models in the mean; the largest, before the estimator is selected."""
+    if context.estimator_choice is not None or not context.study.estimator.folders:
+        return len(context.averaged_members)
+    return min(MAX_MEAN, len(context.members))

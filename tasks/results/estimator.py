@@ -1,0 +1,57 @@
+"""Description of the estimator that a run selected by retraining, and of the others it tried."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from fastif.evaluation.estimator import COSINE, Estimator
+from fastif.evaluation.select_estimator import EstimatorSelection
+
+
+def describe_estimator(choice: EstimatorSelection, models: Sequence[str]) -> str:
+    """Describe the selected estimator by its held-out agreement, for a summary.
+
+    Args:
+        choice: Selection of the run.
+        models: Names of its models, the final weights first.
+
+    Examples:
+        >>> from fastif.evaluation.select_estimator import EstimatorTrial
+        >>> final, early = Estimator((0,), (0.1,)), Estimator((1,), (0.2,), 0.5)
+        >>> trials = (EstimatorTrial(final, 0.6, 0.5, 0.7), EstimatorTrial(early, 0.8, 0.7, 0.9))
+        >>> choice = EstimatorSelection(early, trials, 0.79, 0.68, 0.9, 6, 64)
+        >>> print(describe_estimator(choice, ["out/model", "out/model/checkpoint-0.25"]))
+        influence at checkpoint-0.25, divided by the row's norm to the power 0.5 (ranking_score): \
+correlation with held-out retraining 0.79 (0.68 - 0.90); removal_effect at the final weights 0.60
+    """
+    text = f"{name_estimator(choice.estimator, models)}: correlation with held-out retraining "
+    text += f"{choice.held_out:.2f} ({choice.low:.2f} - {choice.high:.2f})"
+    if choice.estimator == choice.simplest.estimator:
+        return f"{text}; none of {len(choice.trials)} estimators is clearly better"
+    return f"{text}; {name_estimator(choice.simplest.estimator, models, short=True)} " + (
+        f"{choice.simplest.agreement:.2f}"
+    )
+
+
+def name_estimator(estimator: Estimator, models: Sequence[str], *, short: bool = False) -> str:
+    """Name an estimator by its models and its normalisation.
+
+    Examples:
+        >>> name_estimator(Estimator((0, 1), (0.1, 0.2)), ["model", "model/checkpoint-0.5"])
+        'influence, mean of the final weights and checkpoint-0.5'
+    """
+    names = [_name_model(place, models) for place in estimator.models]
+    where = f" at {names[0]}" if len(names) == 1 else f", mean of {_join(names)}"
+    if estimator.kind == COSINE:
+        return f"gradient cosine{where}"
+    if short and not estimator.power:
+        return f"removal_effect{where}"
+    power = f", divided by the row's norm to the power {estimator.power:g} (ranking_score)"
+    return f"influence{where}{power if estimator.power else ''}"
+
+
+def _name_model(place: int, models: Sequence[str]) -> str:
+    return "the final weights" if place == 0 else PurePath(models[place]).name
+
+
+def _join(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
