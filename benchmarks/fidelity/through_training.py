@@ -75,6 +75,7 @@ class ThroughTraining:
             "title": self.workload.title,
             "rows": self.workload.rows,
             "queries": QUERIES,
+            "first": HESSIAN_QUERIES,
             "steps": self.trained[1].num_steps,
             "damping": DAMPING,
             "goal": GOAL,
@@ -97,6 +98,7 @@ class ThroughTraining:
                 "spearman": float(by_query.mean()),
                 "error": error,
                 "queries": len(effect),
+                "first": float(by_query[:HESSIAN_QUERIES].mean()),
             }
             print(f"{share:g} left out, {name}: {agreements[name]['spearman']:.3f}", flush=True)
         return {"retrainings": len(subsets), "methods": agreements}
@@ -172,7 +174,9 @@ class ThroughTraining:
 
     def _keep_json(self, name: str, value: float) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"{name}.json").write_text(json.dumps(value))
+        path = self.folder / f"{name}.json"
+        if not path.is_file():
+            path.write_text(json.dumps(value))
 
 
 def retrain_in_order(
