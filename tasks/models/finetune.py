@@ -29,6 +29,7 @@ from tasks.models.trained_folder import (
     describe_checkpoints,
     find_matching_record,
     load_parameters,
+    remove_abandoned,
     save_model,
     select_fractions,
 )
@@ -158,6 +159,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     settings = collect_settings(study, table, compute_model_digest(base))
     record = {"fingerprint": training_fingerprint, "recipe": asdict(config), "study": settings}
     contents = make_content_table(study, table)
+    remove_abandoned(folder)
     with replace_folder(folder) as temporary:
         recorder = None
         if has_record:

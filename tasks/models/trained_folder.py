@@ -1,6 +1,8 @@
 """Folder that `fastif train` writes: its model, checkpoints of the training, and their records."""
 
 import json
+import shutil
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from tasks.study.training_section import Training
 AUTO_FRACTIONS = (0.125, 0.25, 0.5)
 """Fractions of the training with a checkpoint if a study states none. Which of them predict
 retraining better than the final weights differs by workload: docs/concepts/several-models.md."""
+
+ABANDONED_SECONDS = 2 * 24 * 3600
+"""Age at which the hidden folder of a training that has not finished counts as left behind."""
 
 
 def checkpoint_name(fraction: float) -> str:
@@ -76,6 +81,17 @@ def check_replaceable(folder: Path) -> None:
             "a folder with other files",
             "Choose another folder, or move these files.",
         )
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the hidden folders that killed trainings of a model left next to it.
+
+    Those that were written to within two days stay, since their training may be running.
+    """
+    for path in folder.parent.glob(f".{folder.name}.*.tmp"):
+        newest = max((file.stat().st_mtime for file in (path, *path.rglob("*"))), default=0.0)
+        if path.is_dir() and time.time() - newest > ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def select_fractions(

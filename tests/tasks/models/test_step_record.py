@@ -1,7 +1,9 @@
 """Record of `fastif train`: torch repeats it to the same weights, and it is checked."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -153,6 +155,22 @@ def test_nothing_is_recorded_where_the_key_or_the_disk_says_no(world, monkeypatc
     result = train_model.fn(str(write(world, checkpoints=[])))
     assert result.note.startswith("The training was not recorded: no room for")
     assert not (world / "out" / "trained" / "record").exists()
+
+
+def test_folders_of_killed_trainings_are_removed_after_two_days(world):
+    parent = world / "out"
+    for name, days in ((".trained.0a.tmp", 3), (".trained.0b.tmp", 1), (".other.0c.tmp", 3)):
+        file = parent / name / "record" / "recording.json"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        for path in (file, file.parent, parent / name):
+            os.utime(path, (time.time() - days * 86400,) * 2)
+    train_model.fn(str(write(world)))
+    assert sorted(p.name for p in parent.iterdir()) == [
+        ".other.0c.tmp",
+        ".trained.0b.tmp",
+        "trained",
+    ]
 
 
 def test_a_record_of_other_parameters_rows_or_weights_is_refused(trained, world):
