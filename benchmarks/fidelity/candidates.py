@@ -25,7 +25,6 @@ from benchmarks.fidelity.methods import (
     Answer,
     answer,
     average_answers,
-    choose_workload_damping,
     curvature,
     exact,
     make_slug,
@@ -60,6 +59,8 @@ def list_candidates(evaluation: FidelityEvaluation) -> dict[str, Maker]:
         makers[f"exact, {_at(number)}"] = partial(_checkpoint, evaluation, number)
         makers[f"gradient cosine, {_at(number)}"] = partial(_checkpoint_cosine, evaluation, number)
     makers["exact, mean of 4 checkpoints"] = partial(_mean_of_checkpoints, evaluation)
+    for name, estimator in evaluation.trials.list_others().items():
+        makers[name] = partial(evaluation.trials.answer, estimator)
     makers["exact, the paper's damping"] = partial(_in_space, evaluation, PUBLISHED)
     return {**makers, **_list_baselines(evaluation)}
 
@@ -120,7 +121,7 @@ def _checkpoint(evaluation: FidelityEvaluation, number: int) -> Answer:
     """Return the effects at a checkpoint, with the λ that the few retrainings select."""
     workload, objective = evaluation.workload, evaluation.checkpoints[number]
     matrix = curvature(objective, workload.train)
-    damping = choose_workload_damping(workload, matrix, evaluation.outcomes, None).effective_damping
+    damping = evaluation.trials.models[number + 1][0] + matrix.ridge
     return answer(workload, matrix, objective, exact(matrix), damping)
 
 

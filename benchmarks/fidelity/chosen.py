@@ -3,16 +3,9 @@
 The choice never uses the halves, queries and outcomes of the truth.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmarks.fidelity.methods import Answer
-
-if TYPE_CHECKING:
-    from benchmarks.fidelity.judge import FidelityEvaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +21,3 @@ class Chosen:
     name: str
     reason: str
     answer: Answer
-
-
-Choose = Callable[["FidelityEvaluation"], Chosen]
-CHOOSE: Choose | None = None
-"""Function that chooses as the product does; None as long as it selects the damping alone."""

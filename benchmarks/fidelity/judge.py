@@ -16,7 +16,7 @@ from torch import Tensor
 import fastif
 from benchmarks.fidelity import rules
 from benchmarks.fidelity.candidates import Maker, list_candidates
-from benchmarks.fidelity.chosen import CHOOSE
+from benchmarks.fidelity.estimators import EstimatorTrials
 from benchmarks.fidelity.layered import layered_space
 from benchmarks.fidelity.methods import (
     LARGE,
@@ -194,14 +194,17 @@ class FidelityEvaluation:
         makers = list_candidates(self)
         return {name: self._cached_record(name, make) for name, make in makers.items()}
 
-    def _measure_chosen(self) -> dict | None:
-        """Return the estimator that the product chooses, with its LDS; None without a choice."""
-        if CHOOSE is None:
-            return None
+    @cached_property
+    def trials(self) -> EstimatorTrials:
+        """Trials of the estimators that the product chooses from."""
+        return EstimatorTrials(self)
+
+    def _measure_chosen(self) -> dict:
+        """Return the estimator that the product chooses, with its LDS."""
         path = self.folder / "chosen-words.json"
 
         def make() -> Answer:
-            chosen = CHOOSE(self)
+            chosen = self.trials.choose()
             path.write_text(json.dumps({"name": chosen.name, "reason": chosen.reason}))
             return chosen.answer
 

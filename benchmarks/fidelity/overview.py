@@ -128,17 +128,17 @@ def _row(name: str, known: dict) -> list[str]:
 
 
 def _answer(workloads: dict[str, dict]) -> str:
-    shares = {
-        name: (known.get("chosen") or known["methods"][best_method(known)])["lds"]
-        / known["ceiling"]["value"]
-        for name, known in workloads.items()
-        if known["ceiling"]
-    }
-    if not shares:
+    reached = []
+    for name, known in workloads.items():
+        if known["ceiling"]:
+            chosen = known.get("chosen")
+            lds = (chosen or known["methods"][best_method(known)])["lds"]
+            share = f"{lds / known['ceiling']['value']:.0%}".replace("%", " %")
+            which = "chosen" if chosen else "best fixed choice"
+            reached.append(f"{share} on {NAMES[name][1]} ({which})")
+    if not reached:
         return f"The ceiling of none of the {len(workloads)} workloads was measured yet."
-    what = "chosen" if all(known.get("chosen") for known in workloads.values()) else "best"
-    reached = ", ".join(f"{share:.0%} on {NAMES[name][1]}" for name, share in shares.items())
-    return f"Of the ceiling the {what} estimator reaches {reached}."
+    return f"Share of the ceiling: {', '.join(reached)}."
 
 
 def _headline(workloads: dict[str, dict]) -> str:

@@ -33,7 +33,9 @@ def _workload_page(name: str, known: dict) -> ResultPage:
     exact = known["methods"]["exact"]
     best_name, best = max(known["methods"].items(), key=lambda method: method[1]["lds"])
     peer = best_peer(known)
-    answer = (
+    chosen = known.get("chosen")
+    answer = f"The product chooses an estimator with LDS {chosen['lds']:.3f}. " if chosen else ""
+    answer += (
         f'The exact solve at the damping that `damping = "auto"` chose has LDS {exact["lds"]:.3f}'
         f" ± {exact['error']:.3f}."
     )

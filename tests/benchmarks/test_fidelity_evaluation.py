@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.stats import spearmanr
 
-from benchmarks.fidelity import judge
 from benchmarks.fidelity.ceilings import add_ceilings
 from benchmarks.fidelity.chosen import Chosen
+from benchmarks.fidelity.estimators import NAMES
 from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.methods import Answer
 from benchmarks.fidelity.report import build_pages
@@ -18,6 +19,7 @@ from benchmarks.fidelity.titanic import TitanicMlp
 from benchmarks.fidelity.truth import measure_ceiling, measure_truth
 from benchmarks.fidelity.workload import PARTS
 from benchmarks.fidelity.workloads import WORKLOADS
+from tasks.results.estimator import name_estimator
 
 MACHINE = {"date": "", "processor": "", "cores": 1, "versions": {"torch": ""}}
 
@@ -52,7 +54,8 @@ def test_every_checkpoint_is_a_candidate(result):
             assert f"{name}, at {part:g} of the training" in result["methods"]
     assert len({method["lds"] for method in result["methods"].values()}) > 5
     assert result["peers"] == {}
-    assert result["chosen"] is None
+    for name in ("influence, mean of the final weights and checkpoint-0.25", "to the power 0.5"):
+        assert any(name in method for method in result["methods"])
 
 
 def test_a_candidate_is_scored_against_both_sets_of_seeds(evaluation, result):
@@ -95,15 +98,34 @@ def test_the_page_has_the_ceiling_and_the_shares(result):
     assert f"Ceiling: {ceiling:.3f} (" in page
     share = f"{exact['lds'] / ceiling:.1%}".replace("%", " %")
     assert f"| {exact['lds']:.3f} ± {exact['error']:.3f} | {share} |" in page
-    assert "Chosen by the product" not in page
-    assert "| not measured |" in pages["fidelity"]
+    assert "| not measured |" in pages["fidelity"]  # other packages
     assert "best fixed choice - 0.01" in pages["fidelity"]
+
+
+def test_the_choice_is_that_of_the_product_on_other_halves_and_queries(evaluation, result):
+    trials = evaluation.trials
+    chosen = trials.selection.estimator
+    assert result["chosen"]["name"] == name_estimator(chosen, NAMES)
+    assert f"{trials.selection.held_out:.2f} (" in result["chosen"]["reason"]
+    truth_halves = {tuple(half.tolist()) for half in evaluation.workload.halves}
+    assert not truth_halves & {tuple(half.tolist()) for half in trials.halves}
+    candidates = {**trials.list_others(), "exact": trials.estimators[0]}
+    same = next(name for name, e in candidates.items() if len(e.models) == 2 and e.power == 1)
+    estimator = candidates[same]
+    files = ["exact", *(f"exact-at-{part:g}-of-the-training" for part in PARTS)]
+    effects = [load_file(evaluation.folder / f"{f}.safetensors")["effect"] for f in files]
+    mean = torch.stack([effects[place] for place in estimator.models]).double().mean(0)
+    control = torch.stack([trials.models[place][1].effects for place in estimator.models])
+    scores = mean / control.mean(0).double().norm(dim=0)  # the median is a positive multiple
+    expected = float(evaluation.truth.score(scores).mean())
+    assert result["methods"][same]["lds"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_chosen_estimator_is_shown_with_its_reason(evaluation, monkeypatch):
     perfect = evaluation.truth.sets["A"].T @ _indicators(evaluation.workload)
     choice = Chosen("oracle", "It knows.", Answer(perfect, {}, 1.0))
-    monkeypatch.setattr(judge, "CHOOSE", lambda evaluation: choice)
+    monkeypatch.setattr(evaluation.trials, "choose", lambda: choice)
+    (evaluation.folder / "chosen.json").unlink()
     result = evaluation.result() | {"machine": MACHINE}
     assert result["chosen"]["name"] == "oracle"
     expected = evaluation.truth.score(perfect.float()).mean()
