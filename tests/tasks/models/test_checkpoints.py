@@ -232,3 +232,27 @@ def test_a_missing_shard_makes_a_checkpoint_incomplete(foreign):
     (inside / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     assert fractions(foreign) == [0.5]
     assert "model-00002-of-00002.safetensors: missing" in reasons(foreign)["checkpoint-25"]
+
+
+def test_checkpoints_of_a_real_trainer_are_found(tmp_path):
+    """Steps 4 and 8 of 12; the checkpoint of step 12 has the weights of the saved model."""
+    pytest.importorskip("accelerate", reason="the Trainer of transformers needs it")
+    from tests.fastif.unrolled.small_trainers import make_trainer
+
+    trainer = make_trainer(tmp_path, save_strategy="steps", save_steps=4, logging_steps=1)
+    trainer.train()
+    for place in (tmp_path / "out", tmp_path / "out" / "final"):
+        trainer.save_model(str(place))
+        assert [(round(c.fraction, 6), c.folder.name) for c in list_checkpoints(place)] == [
+            (0.333333, "checkpoint-4"),
+            (0.666667, "checkpoint-8"),
+        ]
+        assert reasons(place) == {"checkpoint-12": "it has the weights of the model"}
+    other = make_trainer(
+        tmp_path / "other", save_strategy="steps", save_steps=4, logging_steps=1, seed=7
+    )
+    other.train()
+    shutil.rmtree(tmp_path / "out" / "checkpoint-8")
+    shutil.copytree(tmp_path / "other" / "out" / "checkpoint-8", tmp_path / "out" / "checkpoint-8")
+    assert fractions(tmp_path / "out") == [pytest.approx(1 / 3)]
+    assert "of another training" in reasons(tmp_path / "out")["checkpoint-8"]
