@@ -12,6 +12,7 @@ docs/results. Finished parts are kept under benchmarks/.work and reused.
 import argparse
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=[], help="mnist-mlp, convex, cost, ...")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
     parser.add_argument("--no-peers", action="store_true", help="fastif and the baselines only")
+    parser.add_argument("--seeds", type=int, help="of each set; the default is the workload's own")
     arguments = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "mnist").is_dir():
@@ -51,6 +53,8 @@ def main() -> None:
     wanted = set(arguments.parts)
     for name, make in WORKLOADS.items():
         workload = make(data)
+        if arguments.seeds:
+            workload = replace(workload, seeds=arguments.seeds)
         if not wanted or name in wanted:
             evaluation = FidelityEvaluation(
                 workload, arguments.work / workload.key, not arguments.no_peers

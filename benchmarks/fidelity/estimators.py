@@ -66,7 +66,7 @@ class EstimatorTrials:
         return select_estimator(self.estimators, predictions, self.evaluation.outcomes.double())
 
     def list_others(self) -> dict[str, Estimator]:
-        """Return the estimators that are no candidate by another name, by name."""
+        """Return the estimators that are not yet among the candidates, by name."""
         return {
             name_estimator(estimator, NAMES): estimator
             for estimator in self.estimators
