@@ -28,6 +28,13 @@ POWERS = (0.0, 0.5, 1.0)
 MIN_GAIN = 0.01
 """Least gain in agreement for which a more complex estimator is chosen."""
 
+QUERY_ERRORS, HALF_ERRORS = 2.0, 1.0
+"""Standard errors, over the queries and over the halves, that a gain has to exceed.
+
+Two over the halves kept the later weights of NoisyAG-News in half of ten draws of six halves, for a
+mean LDS of 0.889; one gave 0.938, the best estimator 0.941. On Titanic 0.822, 0.842 and 0.846.
+"""
+
 MAX_MEAN = 2
 """Largest number of models in a mean, which bounds the cost of an audit to twice that of one."""
 
@@ -153,8 +160,8 @@ def select_estimator(
         agreement = mean over z of corr over S (Σ_{i∈S} score[z, i], outcome_S(z))
 
     A linear datamodeling score (Park et al., 2023) with few subsets. From the simplest estimator
-    on, a more complex one replaces it if its gain exceeds `MIN_GAIN` and two standard errors, the
-    larger of that over the queries and of the jackknife over the halves (Efron and Stein, 1981).
+    on, a more complex one replaces it if its gain exceeds `MIN_GAIN`, two standard errors over the
+    queries and one over the halves, by the jackknife (Efron and Stein, 1981).
     The gradient cosine is measured for comparison and never selected, since it predicts no effect:
     influence divided by the row's norm has the same ranking in the limit of a large damping.
 
@@ -245,7 +252,8 @@ def _is_clearly_better(
             measure_agreement(predictions[p][kept], outcomes[kept]).nanmean() for p in (rival, best)
         ]
         leave_one_out.append(float(pair[0] - pair[1]))
-    return float(gaps.mean()) > 2 * max(query_error, _jackknife_error(leave_one_out))
+    bound = max(QUERY_ERRORS * query_error, HALF_ERRORS * _jackknife_error(leave_one_out))
+    return float(gaps.mean()) > bound
 
 
 def _cross_validate(
