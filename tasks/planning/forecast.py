@@ -18,6 +18,7 @@ from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.context import RunContext
+from tasks.run.estimator_models import describe_checkpoints
 from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
 from tasks.study.durations import format_duration, parse_duration
@@ -83,7 +84,8 @@ class Forecast:
 
 def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
-    notes = (note for member in context.members for note in member.objective.notes)
+    notes = [note for member in context.members for note in member.objective.notes]
+    notes += describe_checkpoints(context.study)
     forecast = forecast_workload(make_workload(context, shards), get_rates(context))
     rest = forecast.seconds
     agreement = estimate_agreement_seconds(context, rest) if forecast.shards else 0.0

@@ -1,14 +1,17 @@
 """Checkpoints that the selection of the estimator tries, as further models of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tasks.models.checkpoints import Checkpoint, list_checkpoints
+from tasks.models.checkpoints import Checkpoint, list_checkpoints, search_checkpoints
 from tasks.models.locate import compute_model_digest
 from tasks.study.estimator_section import EstimatorSection
 from tasks.study.study import Study
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)
 """Fractions of the training near which a checkpoint is tried, where a training has many."""
+
+SHOWN = 3
+"""Largest number of checkpoints that are named in a note."""
 
 
 def resolve_estimator(study: Study) -> Study:
@@ -65,3 +68,21 @@ def select_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         for fraction in FRACTIONS
     }
     return sorted(nearest)
+
+
+def describe_checkpoints(study: Study) -> Iterator[str]:
+    """Yield notes on checkpoints of the model's training that are not tried, with the reason."""
+    folder = study.resolve(study.model.path)
+    if not folder.is_dir() or (study.further_models and not study.estimator.folders):
+        return
+    search = search_checkpoints(folder)
+    if search.checkpoints and study.training is None and study.fixed_damping is None:
+        names = ", ".join(checkpoint.folder.name for checkpoint in search.checkpoints[:SHOWN])
+        yield (
+            f"{len(search.checkpoints)} checkpoints of its training are there ({names}); with its "
+            'recipe in [training], damping = "auto" tries whether effects at earlier weights '
+            "predict retraining better"
+        )
+    if study.estimator.folders:
+        for ignored in search.ignored[:SHOWN]:
+            yield f"{ignored.folder.name} is not tried: {ignored.reason}"

@@ -52,10 +52,12 @@ def test_the_record_equals_the_one_that_was_kept_in_memory(tmp_path, name):
     assert record.state_steps == (0, 3, 6, 9)
     assert record.weights_digest == kept.weights_digest
     for step in record.state_steps:
-        ours, theirs = record.load_state(step), kept.load_state(step)
-        assert torch.equal(ours.params, theirs.params)
-        assert len(ours.moments) == len(theirs.moments)
-        assert all(torch.equal(a, b) for a, b in zip(ours.moments, theirs.moments, strict=True))
+        on_disk, in_memory = record.load_state(step), kept.load_state(step)
+        assert torch.equal(on_disk.params, in_memory.params)
+        assert len(on_disk.moments) == len(in_memory.moments)
+        assert all(
+            torch.equal(a, b) for a, b in zip(on_disk.moments, in_memory.moments, strict=True)
+        )
 
 
 def test_states_come_in_the_order_of_the_objective(tmp_path):

@@ -21,6 +21,7 @@ from tasks.results.estimator import describe_estimator
 from tasks.results.summary import read_summary
 from tasks.run.artifact_keys import estimator_digest
 from tasks.run.assemble import make_attributor
+from tasks.run.estimator_models import describe_checkpoints
 from tasks.run.row_norms import KIND
 from tasks.run.selections import ESTIMATOR
 from tasks.run.spec import plan_run
@@ -221,6 +222,22 @@ def test_missing_checkpoints_make_another_run_and_are_tried_no_more(copied):
     context = load_run(plan_run(study))
     tried = {trial.estimator.models for trial in context.estimator_choice.trials}
     assert tried == {(0,), (1,), (0, 1)}
+
+
+def test_checkpoints_that_nothing_selects_are_offered(trained):
+    plan = plan_run(write_study(trained, "offer.toml", training=None))
+    (note,) = describe_checkpoints(plan.inputs.study)
+    assert "3 checkpoints of its training are there (checkpoint-0.125, checkpoint-0.25" in note
+    assert "recipe in [training]" in note
+    assert not list(describe_checkpoints(plan_run(write_study(trained)).inputs.study))
+
+
+def test_a_checkpoint_of_another_training_is_named_with_its_reason(copied):
+    folder, _, _ = copied
+    shutil.copytree(folder / "model", folder / "trained" / "checkpoint-0.9")
+    notes = list(describe_checkpoints(plan_run(write_study(folder)).inputs.study))
+    assert len(notes) == 1
+    assert notes[0].startswith("checkpoint-0.9 is not tried: ")
 
 
 @pytest.mark.parametrize(
