@@ -92,8 +92,8 @@ def _list_folders(folder: Path) -> list[Path]:
     inside = sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
     if inside or (folder / RECORD_FILE).is_file():
         return inside
-    beside = sorted(path for path in folder.parent.glob(f"{PREFIX}*") if path.is_dir())
-    return [path for path in beside if path != folder]
+    siblings = sorted(path for path in folder.parent.glob(f"{PREFIX}*") if path.is_dir())
+    return [path for path in siblings if path != folder]
 
 
 def _find_defect(folder: Path) -> str:
