@@ -11,6 +11,9 @@ from fastif.data.examples import Examples, all_ids
 from fastif.gradients.per_example import Gradients
 from fastif.numerics.blocked_dot import row_norms
 
+MAX_CONTROL_QUERIES = 64
+"""Maximum number of control queries, since their gradients and row effects are held in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class RowEffects:

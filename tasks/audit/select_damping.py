@@ -5,6 +5,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import fastif
+from fastif.evaluation.row_effects import MAX_CONTROL_QUERIES
 from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.numerics.correlation import margins
@@ -23,10 +24,6 @@ from tasks.run.selections import DAMPING
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
-
-MAX_QUERIES = 64
-"""Maximum number of queries on which the damping is selected, since their gradients are held in
-memory."""
 
 FIRST_SEED = 1000
 """Random seed of the first retraining; the others follow."""
@@ -67,7 +64,7 @@ def _choose_by_spectrum(members: list[RunContext]) -> None:
 def _choose_by_retraining(context: RunContext) -> None:
     count = len(context.query_texts)
     generator = torch.Generator().manual_seed(0)
-    query_ids = torch.randperm(count, generator=generator)[:MAX_QUERIES].sort().values
+    query_ids = torch.randperm(count, generator=generator)[:MAX_CONTROL_QUERIES].sort().values
     halves = sample_halves(len(context.train_texts), HALVES, seed=0)
     half_margins = _retrain_on_halves(context, halves, query_ids)
     select_by_retraining(context, query_ids, halves, half_margins)

@@ -1,6 +1,7 @@
 """Memory model: peak memory of an audit, computed from sizes."""
 
 from fastif.evaluation.retraining_predictor import MAX_GRAM_BATCH_BYTES, MAX_GRAM_ROWS
+from fastif.evaluation.row_effects import MAX_CONTROL_QUERIES
 from fastif.solvers.cost import FLOAT32_BYTES, estimate_kernel_bytes
 from tasks.models.hidden_state_cache import MEGABYTE
 from tasks.planning.workload import Workload
@@ -37,4 +38,8 @@ def _gram_bytes(workload: Workload) -> int:
     if workload.prepared.has_damping:
         return 0
     rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)
-    return estimate_kernel_bytes(rows, workload.problem.parameters, MAX_GRAM_BATCH_BYTES)
+    queries = min(MAX_CONTROL_QUERIES, workload.queries.rows)
+    # effects and cosines of every row, for each model that is tried
+    effects = 2 * queries * workload.train.rows * workload.model.tried * FLOAT32_BYTES
+    kernel = estimate_kernel_bytes(rows, workload.problem.parameters, MAX_GRAM_BATCH_BYTES)
+    return kernel + (effects if workload.training_epochs else 0)
