@@ -116,14 +116,27 @@ def test_a_gain_within_chance_keeps_the_simplest():
     assert select_estimator(THREE, alike, outcomes).estimator == THREE[0]
 
 
-def test_one_lucky_half_selects_nothing():
-    """A gain that a single half makes is no gain of all halves, however many queries there are."""
+def test_a_gain_that_one_half_makes_shows_in_the_held_out_agreement():
     generator = torch.Generator().manual_seed(1)
     outcomes = torch.randn(6, 500, generator=generator, dtype=torch.float64)
     simple = outcomes + torch.randn(6, 500, generator=generator, dtype=torch.float64)
     lucky = simple.clone()
     lucky[2] = outcomes[2] * 1.5
     choice = select_estimator(THREE[:2], [simple, lucky], outcomes)
+    assert choice.estimator == THREE[1]
+    gain = choice.chosen.agreement - choice.simplest.agreement
+    assert choice.held_out - choice.simplest.agreement < gain / 2
+
+
+def test_a_gain_below_one_standard_error_over_the_queries_selects_nothing():
+    """One query in thirty gains and one loses, so the standard error is larger than the gain."""
+    generator = torch.Generator().manual_seed(4)
+    outcomes = torch.randn(6, 30, generator=generator, dtype=torch.float64)
+    simple = outcomes + 0.3 * torch.randn(6, 30, generator=generator, dtype=torch.float64)
+    simple[:, 0] = -outcomes[:, 0]
+    better = simple.clone()
+    better[:, 0], better[:, 1] = outcomes[:, 0], torch.tensor([1.0, -1.0]).repeat(3)
+    choice = select_estimator(THREE[:2], [simple, better], outcomes)
     assert choice.trials[1].agreement > choice.trials[0].agreement + 0.01
     assert choice.estimator == THREE[0]
 
