@@ -148,7 +148,7 @@ def fit(
         >>> objective.params["weight"].round(decimals=1)
         tensor([[2.]])
     """
-    _check_config(config)
+    check_config(config)
     params = {name: tensor.clone().requires_grad_() for name, tensor in objective.params.items()}
     steps = config.count_steps(len(examples))
     optimiser, schedule = _make_optimiser(params, config, steps)
@@ -176,7 +176,13 @@ def fit(
     return {name: tensor.detach() for name, tensor in params.items()}
 
 
-def _check_config(config: TrainingConfig) -> None:
+def check_config(config: TrainingConfig) -> None:
+    """Refuse hyper-parameters with which no training succeeds.
+
+    Raises:
+        InputError: The learning rate is not a finite number > 0, or one step of decoupled weight
+            decay would change the sign of parameters.
+    """
     if not 0 < config.learning_rate < math.inf:
         raise InputError(
             "[training] learning_rate",

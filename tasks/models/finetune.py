@@ -14,6 +14,7 @@ import fastif
 from fastif.models.max_positions import check_length
 from fastif.models.parameters import Params
 from fastif.models.pretrained import load_base
+from fastif.training.fit import check_config
 from fastif.training.training_dynamics import TrainingDynamics
 from storage import compute_fingerprint
 from storage.atomic_folder import replace_folder
@@ -144,6 +145,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     assert study.training is not None
     base, length, seed = find_base_folder(study), study.model.max_length, study.training.seed
     config = make_training_config(study, seed)
+    check_config(config)  # before the folder of the model is made
     fractions, note = select_fractions(study.training, config.count_steps(len(table)), folder, base)
     device = resolve_devices(study.run.devices)[0].torch
     objective = make_objective(study, base, table, seed, device)

@@ -31,6 +31,7 @@ from tasks.run.members import check_compatible
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.spec import RunPlan, RunRef, plan_run, replan
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
+from tasks.study.estimator_section import EstimatorSection
 from tasks.study.study import Study
 
 _load_lock = threading.Lock()
@@ -89,11 +90,17 @@ def open_run(run: RunRef | RunPlan, device: Device | None = None) -> RunContext:
 
 
 def _get_study(run: RunRef | RunPlan) -> Study:
-    """Return the study by which contexts are cached: the file, until the plan is settled."""
+    """Return the study by which contexts are cached: the file, until the plan is settled.
+
+    A plan has the checkpoints of the estimator in place of "auto"; the fingerprint of the run has
+    their digests, so the key leaves them out.
+    """
     if isinstance(run, RunPlan) and not run.is_settled:
-        return run.study_as_written
-    ref = run.ref if isinstance(run, RunPlan) else run
-    return read_study(Path(ref.study))
+        study = run.study_as_written
+    else:
+        ref = run.ref if isinstance(run, RunPlan) else run
+        study = read_study(Path(ref.study))
+    return study.model_copy(update={"estimator": EstimatorSection()})
 
 
 def settle_plan(plan: RunPlan) -> RunPlan:
