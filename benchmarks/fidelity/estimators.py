@@ -21,7 +21,7 @@ from benchmarks.fidelity.methods import BATCH, Answer, curvature, make_slug
 from benchmarks.fidelity.workload import PARTS
 from fastif.evaluation.estimator import INFLUENCE, Estimator, row_scale
 from fastif.evaluation.model_trial import try_model
-from fastif.evaluation.row_effects import RowEffects, mean_row_effects
+from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
 from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.select_estimator import (
     EstimatorSelection,
@@ -76,7 +76,7 @@ class EstimatorTrials:
     def answer(self, estimator: Estimator) -> Answer:
         """Return the ranking scores of an estimator on the queries of the truth."""
         effects = [self._read(FILES[place]) for place in estimator.models]
-        norms = mean_row_effects([e for _, e in self.models], estimator.models).norm(dim=0)
+        norms = measure_norms(mean_row_effects([e for _, e in self.models], estimator.models))
         scores = torch.stack(effects).mean(0) * row_scale(norms, estimator.power)
         dampings = [self.models[place][0] for place in estimator.models]
         return Answer(scores, {}, dampings[0] if len(dampings) == 1 else float("inf"))

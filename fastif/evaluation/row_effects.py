@@ -22,7 +22,8 @@ class RowEffects:
     Memory: 2 x e x n numbers, with e bounded by the caller.
 
     Attributes:
-        effects: Removal effects, in nats; 0 for a row without a finite gradient.
+        effects: Removal effects, in nats; 0 for a row without a finite gradient, not finite for a
+            query without.
         cosines: Cosines of the gradients of query and row; 0 for such a row.
     """
 
@@ -50,7 +51,7 @@ def compute_row_effects(
     for ids in train.length_buckets(all_ids(train)):
         tile = gradients.compute_loss_tile(train.take(ids))
         products[:, ids], lengths[ids] = tile.dot(vectors), row_norms(tile.gradients)
-    products[:, ~torch.isfinite(products).all(0)] = 0
+    products[:, ~torch.isfinite(lengths)] = 0  # a query that is not finite spoils its own row alone
     tiny = torch.finfo(products.dtype).tiny
     cosines = products[count:] / row_norms(query_gradients)[:, None].clamp_min(tiny)
     cosines /= torch.where(torch.isfinite(lengths), lengths, torch.inf).clamp_min(tiny)
@@ -62,3 +63,13 @@ def mean_row_effects(
 ) -> Float[Tensor, "e n"]:
     """Return the mean effects of the models at some positions."""
     return torch.stack([models[position].effects for position in positions]).mean(0)
+
+
+def measure_norms(effects: Float[Tensor, "e n"]) -> Float[Tensor, " n"]:
+    """Return the norm of each row's effects over the queries whose effects are finite.
+
+    Examples:
+        >>> measure_norms(torch.tensor([[3.0, 1.0], [torch.nan, torch.nan], [4.0, 0.0]]))
+        tensor([5., 1.])
+    """
+    return effects[torch.isfinite(effects).all(1)].norm(dim=0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from fastif.errors import InputError
 from fastif.evaluation.estimator import COSINE, INFLUENCE, Estimator, normalize_effects
 from fastif.evaluation.retraining_predictor import HalfSubset, make_membership
-from fastif.evaluation.row_effects import RowEffects, mean_row_effects
+from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
 from fastif.evaluation.select_damping import measure_agreement
 
 POWERS = (0.0, 0.5, 1.0)
@@ -149,7 +149,7 @@ def score_rows(estimator: Estimator, models: Sequence[RowEffects]) -> Float[Tens
     if estimator.kind == COSINE:
         return models[estimator.models[0]].cosines
     effects = mean_row_effects(models, estimator.models)
-    return normalize_effects(effects, effects.norm(dim=0), estimator.power)
+    return normalize_effects(effects, measure_norms(effects), estimator.power)
 
 
 def select_estimator(

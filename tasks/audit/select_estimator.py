@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastif.evaluation.model_trial import try_model
 from fastif.evaluation.retraining_predictor import HalfSubset
-from fastif.evaluation.row_effects import RowEffects, mean_row_effects
+from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import (
     POWERS,
@@ -61,7 +61,7 @@ def select_by_retraining(
         digest = estimator_digest(context)
         if selection.estimator.power:
             effects = mean_row_effects(models, selection.estimator.models)
-            write_row_norms(context.store, digest, effects.norm(dim=0))
+            write_row_norms(context.store, digest, measure_norms(effects))
         ESTIMATOR.write(context.store, digest, selection)
 
 

@@ -46,6 +46,30 @@ def test_row_effects_and_cosines_are_the_dense_ones(name, size):
     torch.testing.assert_close(effects.cosines.double(), unit @ unit.T, rtol=1e-4, atol=1e-5)
 
 
+def test_a_query_without_a_finite_gradient_spoils_no_other_and_selects_as_without_it():
+    made = case("mlp")
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(4))
+    queries = compute_measure_gradients(curvature.gradients, made.train)
+    halves = sample_halves(len(made.train), 5, seed=1)
+    generator = torch.Generator().manual_seed(6)
+    outcomes = torch.randn(5, len(queries), generator=generator, dtype=torch.float64)
+    others = [z for z in range(len(queries)) if z != 2]
+    selections = []
+    for kept, spoilt in ((list(range(len(queries))), True), (others, False)):
+        rows = queries.clone()
+        rows[2] = torch.nan if spoilt else rows[2]
+        effects = compute_row_effects(
+            curvature.gradients, curvature.examples, rows[kept], rows[kept]
+        )
+        estimators = list_estimators([DAMPING])
+        predictions = [predict_outcomes(e, [effects], halves) for e in estimators]
+        selections.append(select_estimator(estimators, predictions, outcomes[:, kept]))
+    spoilt, without = selections
+    assert spoilt.estimator == without.estimator
+    for left, right in zip(spoilt.trials, without.trials, strict=True):
+        assert left.agreement == pytest.approx(right.agreement, abs=1e-6)
+
+
 def test_ekfac_row_effects_are_those_of_its_dense_matrix():
     made = case("mlp")
     effects, _, _ = _row_effects(made, 4, Spectral())
