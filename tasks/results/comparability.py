@@ -1,5 +1,6 @@
 """Comparability of two runs, derived from the settings and inputs that differ between them."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,6 +109,24 @@ def check_damping(
         return comparability
     reason = f"damping: {first:.3g} became {second:.3g}, selected for each run"
     return Comparability("order", (*comparability.reasons, reason))
+
+
+def check_estimator(
+    comparability: Comparability, store: Store, before: str, after: str
+) -> Comparability:
+    """Lower the level to `order` if the two runs selected other models for their effects."""
+    first, second = (_read_selected_models(store, run) for run in (before, after))
+    if comparability.level != "numbers" or first == second:
+        return comparability
+    reason = "estimator: effects at other weights, selected for each run"
+    return Comparability("order", (*comparability.reasons, reason))
+
+
+def _read_selected_models(store: Store, run: str) -> list[int]:
+    """Return the positions of the models in the mean; the first without a selection."""
+    rows = store.scan("runs", run).select("curvature").collect()["curvature"].to_list()
+    selection = json.loads(rows[0]).get("estimator") if rows else None
+    return selection["estimator"]["models"] if selection else [0]
 
 
 def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str]) -> Iterator[str]:

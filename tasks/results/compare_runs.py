@@ -19,6 +19,7 @@ from tasks.results.comparability import (
     Level,
     check_comparability,
     check_damping,
+    check_estimator,
     check_leverage,
 )
 from tasks.run.lookup import check_undamaged
@@ -118,6 +119,7 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     matched = RunMatching.match(earlier, later)
     comparability = check_leverage(check_comparability(old, new), store, before, after)
     comparability = check_damping(comparability, store, before, after)
+    comparability = check_estimator(comparability, store, before, after)
     pair = RunPair(earlier, later, matched, k, comparability.level)
     rows = pair.find_changes(matched.common_queries)
     group = _find_first_group(later)

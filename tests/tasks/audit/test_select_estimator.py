@@ -16,6 +16,7 @@ from storage import Store
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
 from tasks.planning.open_run import load_run, reopen_run
+from tasks.results.comparability import Comparability, check_estimator
 from tasks.results.compare_runs import diff_runs
 from tasks.results.estimator import describe_estimator
 from tasks.results.summary import read_summary
@@ -143,6 +144,12 @@ def test_scores_are_the_mean_of_the_selected_checkpoints(copied):
     effects = torch.tensor(scores["removal_effect"].to_list())
     torch.testing.assert_close(effects, expected[query, train], rtol=1e-4, atol=1e-7)
     assert store.scan("runs", run).collect()["damping"].item() == estimator.dampings[0]
+    _select(store, context, (1,))
+    _, alone = tiny.run_directly(study, "alone")
+    same = Comparability("numbers", ())
+    assert check_estimator(same, store, run, run).level == "numbers"
+    other = check_estimator(same, store, run, alone)
+    assert (other.level, "other weights" in str(other)) == ("order", True)
 
 
 def test_a_selected_power_ranks_by_the_normalised_effects(copied):
