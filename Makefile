@@ -128,6 +128,8 @@ $(VENV)/.peers: $(VENV)/.run
 	$(PIP) -e '.[$(FAISS),bench-peers]'
 	@# --no-deps: what else these two need is in the extra; see pyproject.toml
 	$(PIP) --no-deps 'kronfluence>=1.0,<1.1' 'pyDVL>=0.10,<0.11'
+	@# kronfluence installs its tests as a top-level package, which hides those of this project
+	rm -rf $(VENV)/lib/python3*/site-packages/tests
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python

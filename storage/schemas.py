@@ -113,7 +113,12 @@ SOLVES: Final = make_schema(
         ),
         make_field("converged", pa.bool_(), "the solver reached its tolerance"),
         make_field("steps", pa.uint32(), "number of passes over the curvature"),
-        make_field("damping", pa.float64(), "effective lambda of (H + lambda I)"),
+        make_field(
+            "damping",
+            pa.float64(),
+            "effective lambda of (H + lambda I); null where no linear system is solved",
+            nullable=True,
+        ),
         make_field(
             "gradient_norm",
             pa.float32(),

@@ -27,6 +27,7 @@ from fastif.attribution.leverage import (
     compute_leverage,
     make_weighted_gradients,
 )
+from fastif.attribution.member import Member
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import (
     SolvedQueries,
@@ -53,7 +54,7 @@ AnySolved = TypeVar("AnySolved", bound=SolvedQueries)
 
 
 @dataclass(frozen=True, eq=False)
-class Attributor:
+class Attributor(Member):
     """Influence functions of a trained model: scores training examples by their effect on queries.
 
     For a query z and a training example i of n (Koh and Liang, 2017),
@@ -229,11 +230,11 @@ class Attributor:
 
 
 def attribute(
-    members: Sequence[Attributor],
+    members: Sequence[Member],
     queries: ExamplesLike,
     ids: Ids | None = None,
     slices: Int[Tensor, " q"] | None = None,
-    searcher: Attributor | None = None,
+    searcher: Member | None = None,
     row_scale: Float[Tensor, " n"] | None = None,
 ) -> Attribution:
     """Mean influence of several models; one model's search selects the candidates for all.
@@ -263,8 +264,8 @@ def attribute(
 
 
 def _attribute(
-    members: Sequence[Attributor],
-    searcher: Attributor,
+    members: Sequence[Member],
+    searcher: Member,
     queries: Examples,
     ids: Tensor,
     totals: SliceTotals | None,

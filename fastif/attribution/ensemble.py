@@ -8,7 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.attribution import Attribution
-from fastif.attribution.attributor import Attributor, attribute
+from fastif.attribution.attributor import attribute
+from fastif.attribution.member import Member
 from fastif.data.arrays import Ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
@@ -59,7 +60,7 @@ class Ensemble:
         (tensor([[1.6667, 6.6667]]), tensor([[1.8856, 7.5425]]))
     """
 
-    members: Sequence[Attributor]
+    members: Sequence[Member]
     left_out: Sequence[int] = ()
     row_scale: Float[Tensor, " n"] | None = None
 
@@ -83,7 +84,7 @@ class Ensemble:
             _check_row_scale(self.row_scale, counts.pop())
 
     @property
-    def averaged_members(self) -> list[Attributor]:
+    def averaged_members(self) -> list[Member]:
         """Members that enter the mean."""
         return [
             member for position, member in enumerate(self.members) if position not in self.left_out

@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-INFLUENCE, COSINE = "influence", "gradient cosine"
+INFLUENCE, COSINE, UNROLLED = "influence", "gradient cosine", "through the training"
+
+
+UNROLLED_COMPLEXITY = 3
+"""Rank of effects through the training: after means of two models."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,14 @@ class Estimator:
 
     α = 0 ranks by the removal effect itself. With α > 0 a row with a long gradient, such as one
     with a wrong label, moves down, as in RelatIF (Barshan et al., 2020). The gradient cosine
-    ∇L(z)ᵀ ∇L(i) / (‖∇L(z)‖ ‖∇L(i)‖) uses no curvature.
+    ∇L(z)ᵀ ∇L(i) / (‖∇L(z)‖ ‖∇L(i)‖) uses no curvature. An effect through the training is the
+    derivative of the whole recorded training (Hara et al., 2019) that ended in the model.
 
     Attributes:
         models: Positions of the models in the mean, checkpoints of one training among them.
         dampings: Damping of each model in the mean, the argument of `with_damping`.
         power: Power α of the norm of a row's effects.
-        kind: "influence" or "gradient cosine".
+        kind: "influence", "gradient cosine" or "through the training".
     """
 
     models: tuple[int, ...]
@@ -38,6 +43,8 @@ class Estimator:
         Args:
             base: Positions of the models whose mean effects are the simplest estimator.
         """
+        if self.kind == UNROLLED:  # takes several trainings for some tens of queries
+            return UNROLLED_COMPLEXITY, int(self.power != 0)
         is_base = self.models == base and self.kind == INFLUENCE
         return 0 if is_base else len(self.models), int(self.power != 0)
 

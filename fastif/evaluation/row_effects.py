@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.examples import Examples, all_ids
+from fastif.evaluation.estimator import UNROLLED, Estimator
 from fastif.gradients.per_example import Gradients
 from fastif.numerics.blocked_dot import row_norms
 
@@ -25,10 +26,12 @@ class RowEffects:
         effects: Removal effects, in nats; 0 for a row without a finite gradient, not finite for a
             query without.
         cosines: Cosines of the gradients of query and row; 0 for such a row.
+        unrolled: Removal effects through the model's training, in nats; None if not computed.
     """
 
     effects: Float[Tensor, "e n"]
     cosines: Float[Tensor, "e n"]
+    unrolled: Float[Tensor, "e n"] | None = None
 
 
 def compute_row_effects(
@@ -63,6 +66,20 @@ def mean_row_effects(
 ) -> Float[Tensor, "e n"]:
     """Return the mean effects of the models at some positions."""
     return torch.stack([models[position].effects for position in positions]).mean(0)
+
+
+def combine_row_effects(estimator: Estimator, models: Sequence[RowEffects]) -> Float[Tensor, "e n"]:
+    """Return the removal effects of an estimator on the control queries, in nats.
+
+    Raises:
+        ValueError: They are through the training, and were not computed.
+    """
+    if estimator.kind != UNROLLED:
+        return mean_row_effects(models, estimator.models)
+    unrolled = models[estimator.models[0]].unrolled
+    if unrolled is None:
+        raise ValueError("effects through the training were not computed for this model")
+    return unrolled
 
 
 def measure_norms(effects: Float[Tensor, "e n"]) -> Float[Tensor, " n"]:

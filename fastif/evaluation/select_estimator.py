@@ -17,9 +17,14 @@ from scipy import stats
 from torch import Tensor
 
 from fastif.errors import InputError
-from fastif.evaluation.estimator import COSINE, INFLUENCE, Estimator, normalize_effects
+from fastif.evaluation.estimator import (
+    COSINE,
+    UNROLLED,
+    Estimator,
+    normalize_effects,
+)
 from fastif.evaluation.retraining_predictor import HalfSubset, make_membership
-from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
+from fastif.evaluation.row_effects import RowEffects, combine_row_effects, measure_norms
 from fastif.evaluation.select_damping import measure_agreement
 
 POWERS = (0.0, 0.5, 1.0)
@@ -99,6 +104,8 @@ def list_estimators(
     checkpoints: int = 0,
     base: Sequence[int] = (0,),
     powers: Sequence[float] = POWERS,
+    *,
+    unrolled: bool = False,
 ) -> list[Estimator]:
     """List the estimators to try, the simpler ones first.
 
@@ -110,6 +117,7 @@ def list_estimators(
         checkpoints: Number of checkpoints among the models.
         base: Positions of the models whose mean is the simplest estimator.
         powers: Powers of the norm to try.
+        unrolled: Whether to try effects through the training of the first model.
 
     Examples:
         >>> estimators = list_estimators([0.1, 0.2], 1, powers=[0.0, 1.0])
@@ -126,8 +134,9 @@ def list_estimators(
         for power in powers
     ]
     cosine = [Estimator((model,), (dampings[model],), 1.0, COSINE) for model in (0, *earlier)]
-    both = influence + (cosine if any(powers) else [])
-    return sorted(both, key=lambda estimator: estimator.rate_complexity(base))
+    through = [Estimator((0,), (dampings[0],), power, UNROLLED) for power in powers if unrolled]
+    every = [*influence, *(cosine if any(powers) else []), *through]
+    return sorted(every, key=lambda estimator: estimator.rate_complexity(base))
 
 
 def predict_outcomes(
@@ -148,7 +157,7 @@ def score_rows(estimator: Estimator, models: Sequence[RowEffects]) -> Float[Tens
     """Return the ranking scores of all rows on the control queries."""
     if estimator.kind == COSINE:
         return models[estimator.models[0]].cosines
-    effects = mean_row_effects(models, estimator.models)
+    effects = combine_row_effects(estimator, models)
     return normalize_effects(effects, measure_norms(effects), estimator.power)
 
 
@@ -212,7 +221,7 @@ def _select(
     finite = [
         place
         for place, mean in enumerate(means)
-        if math.isfinite(mean) and estimators[place].kind == INFLUENCE
+        if math.isfinite(mean) and estimators[place].kind != COSINE
     ]
     if not finite:
         raise InputError(

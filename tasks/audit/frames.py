@@ -1,5 +1,6 @@
 """Conversion of tensors to frames of the store's tables."""
 
+import math
 from collections.abc import Sequence
 
 import polars as pl
@@ -25,6 +26,7 @@ def make_shard_frames(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables `scores`, `solves` and `queries` of a shard."""
     solver = "sketch" if context.has_sketch_scores else context.solver.kind
+    solver = "unrolled differentiation" if context.is_unrolled else solver
     return {
         "scores": make_scores_frame(ids, attribution.influences),
         "solves": make_solves_frame(ids, attribution.certificate, solver),
@@ -95,7 +97,14 @@ def make_solves_frame(
 
     Each column is the attribute of the certificate with the same name, except those in `own`.
     """
-    own = {"query": ids, "reason": list(certificate.reasons), "solver": solver, "origin": None}
+    damping = None if math.isnan(certificate.damping) else certificate.damping
+    own = {
+        "query": ids,
+        "reason": list(certificate.reasons),
+        "solver": solver,
+        "origin": None,
+        "damping": damping,
+    }
     types = polars_schema(schema)
     values = {
         name: own[name] if name in own else getattr(certificate, name) for name in types.names()

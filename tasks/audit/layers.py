@@ -48,6 +48,13 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
             remedy="Choose another query.",
         )
     context = validate_run(plan)
+    if context.is_unrolled:
+        raise StoreError(
+            f"run {plan.record.run}",
+            expected="effects of the weights at one point, which are sums over layers",
+            got="effects through the training, which the selection of the estimator has chosen",
+            remedy="Set through_training = false under [estimator], and run the audit again.",
+        )
     blocks = ParameterBlocks.from_layers(context.objective.space)
     model_effects = [
         _compute_model_effects(member, query, shown, blocks) for member in context.averaged_members

@@ -91,6 +91,8 @@ def factor_curvature(ref: RunRef) -> list[str]:
             get_reuse(context) or not context.candidates.checked_queries
         ):
             return []  # no solves, hence no factor
+        if context.is_unrolled:
+            return []  # no system is solved
         for member in context.averaged_members:
             if (
                 count_factor_examples(member)

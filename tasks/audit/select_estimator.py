@@ -1,13 +1,16 @@
 """Selection of the damping and of the estimator by retraining on random halves."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from fastif.candidates import ExhaustiveSearch
 from fastif.evaluation.model_trial import try_model
 from fastif.evaluation.retraining_predictor import HalfSubset
-from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
+from fastif.evaluation.row_effects import RowEffects, combine_row_effects, measure_norms
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import (
     POWERS,
@@ -22,6 +25,8 @@ from tasks.run.curvature import make_gauss_newton
 from tasks.run.hidden_states import get_train_examples
 from tasks.run.row_norms import write_row_norms
 from tasks.run.selections import DAMPING, ESTIMATOR
+from tasks.run.unrolled import make_unrolled_attributor
+from tasks.runtime.progress import progress_bar
 
 
 def select_by_retraining(
@@ -57,12 +62,25 @@ def select_by_retraining(
         DAMPING.write(context.store, damping_digest(member), choice)
     if is_open:
         models = [trial.effects for trial in trials if trial.effects is not None]
+        if context.study.estimator.through_training:
+            unrolled = _compute_unrolled_effects(context, query_ids)
+            models[0] = replace(models[0], unrolled=unrolled)
         selection = _select_estimator(context, choices, models, halves, outcomes)
         digest = estimator_digest(context)
         if selection.estimator.power:
-            effects = mean_row_effects(models, selection.estimator.models)
+            effects = combine_row_effects(selection.estimator, models)
             write_row_norms(context.store, digest, measure_norms(effects))
         ESTIMATOR.write(context.store, digest, selection)
+
+
+def _compute_unrolled_effects(context: RunContext, query_ids: Tensor) -> Tensor:
+    """Return the effects of all rows on the control queries through the training, [e, n]."""
+    attributor = make_unrolled_attributor(context, ExhaustiveSearch())
+    sweeps = math.ceil(len(query_ids) / attributor.sweep_queries)
+    steps = sweeps * attributor.record.num_steps
+    with progress_bar("estimator: sweep through the training", steps, "steps") as advance:
+        tracked = replace(attributor, progress=lambda *_: advance(1))
+        return tracked.compute_effects(context.query_texts, query_ids)
 
 
 def _select_estimator(
@@ -79,7 +97,11 @@ def _select_estimator(
     base = [place for place in range(trainings) if place not in worse]
     powers = POWERS if section.power == "auto" else (section.power,)
     estimators = list_estimators(
-        [choice.damping for choice in choices], checkpoints, base, sorted({0.0, *powers})
+        [choice.damping for choice in choices],
+        checkpoints,
+        base,
+        sorted({0.0, *powers}),
+        unrolled=section.through_training,
     )
     if section.power != "auto":
         estimators = [e for e in estimators if e.power == section.power]

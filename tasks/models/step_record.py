@@ -9,7 +9,6 @@ from pathlib import Path
 import fastif
 from fastif import InputError
 from fastif.training.fit import FitStep
-from fastif.unrolled.denser_record import add_states
 from fastif.unrolled.optimizer_spec import OptimizerSpec, ParameterGroup
 from fastif.unrolled.record_training import OPTIMIZERS
 from fastif.unrolled.recorder import MARGIN, TrainingRecorder
@@ -91,21 +90,21 @@ def count_record_bytes(objective: fastif.Objective) -> int:
 def open_step_record(
     folder: Path, objective: fastif.Objective, examples: fastif.Examples
 ) -> TrainingRecord | None:
-    """Read the record of a model's training, with about √T states; None if it has none.
+    """Read the record of a model's training with its stored states; None if it has none.
 
-    Between the stored states the training is repeated once, and compared with them.
+    `add_states` adds states in memory, up to about √T, by repeating the training.
 
     Args:
         folder: Folder of the model.
         objective: Model with the attributed parameters, which must be those that were trained.
-        examples: Training rows; a `PrefixCache` spares the frozen layers.
+        examples: Training rows.
 
     Raises:
         InputError: The record is damaged, or of another model, table or training.
     """
     if not (folder / FOLDER).is_dir():
         return None
-    return add_states(open_record(folder / FOLDER, objective, examples), objective, examples)
+    return open_record(folder / FOLDER, objective, examples)
 
 
 def find_record_problem(

@@ -1,10 +1,11 @@
 """Cost model: the number of examples and products that each stage of an audit computes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastif.attribution.control_sample import CONTROL_SIZE
 from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS
+from fastif.evaluation.row_effects import MAX_CONTROL_QUERIES
 from fastif.evaluation.select_damping import HALVES
 from fastif.evaluation.spectral_damping import PRODUCTS, count_sampled_examples
 from tasks.planning.calibration import Rates
@@ -75,7 +76,28 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
         gradients = PRODUCTS * workload.model.count * examples * problem.rows_per_example
         return WorkItems(gradients=gradients)
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
-    return WorkItems(examples * FORWARDS_PER_STEP, _count_selection_gradients(workload))
+    sweep = estimate_sweep_work(workload, 1, min(MAX_CONTROL_QUERIES, workload.queries.rows))
+    return WorkItems(
+        forwards=examples * FORWARDS_PER_STEP + sweep.forwards,
+        gradients=_count_selection_gradients(workload) + sweep.gradients,
+        products=sweep.products,
+    )
+
+
+def estimate_sweep_work(workload: Workload, sweeps: int, queries: int) -> WorkItems:
+    """Return the work of some sweeps through the training, for some queries in all.
+
+    Each repeats the training twice, and multiplies the gradient and factor rows of each row of a
+    batch with the adjoints.
+    """
+    if workload.sweep is None:
+        return WorkItems()
+    rows, columns = workload.sweep.epochs * workload.train.rows, workload.problem.rows_per_example
+    return WorkItems(
+        forwards=2 * FORWARDS_PER_STEP * rows * sweeps,
+        gradients=(1 + columns) * rows * sweeps,
+        products=(1 + 2 * columns) * rows * queries,
+    )
 
 
 def _count_selection_gradients(workload: Workload) -> int:
@@ -95,6 +117,7 @@ def _estimate_factor_work(workload: Workload) -> WorkItems:
     """A gradient for each factor row of the curvature, and the products of a kernel matrix."""
     cost, is_rescored = workload.solver_cost, not workload.candidates.has_sketch_scores
     is_solved = workload.remaining.new_shards and (is_rescored or _list_full_scans(workload))
+    is_solved = is_solved and not workload.is_unrolled
     examples = workload.prepared.missing_factors * cost.factor_examples
     if not is_solved or not examples:
         return WorkItems()
@@ -105,7 +128,11 @@ def _estimate_factor_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_solve_work(workload: Workload) -> WorkItems:
-    """The gradients of the queries, and the solves."""
+    """The gradients of the queries, and the solves or sweeps through the training."""
+    remaining = workload.remaining
+    if workload.is_unrolled:
+        work = estimate_sweep_work(workload, remaining.new_shards, remaining.new_queries)
+        return replace(work, query_gradients=remaining.new_queries)
     work = _estimate_shard_work(workload, _count_solve_gradients(workload))
     query_gradients = workload.model.count * workload.remaining.new_queries
     return WorkItems(0, work.gradients, work.products, query_gradients)
@@ -113,7 +140,7 @@ def _estimate_solve_work(workload: Workload) -> WorkItems:
 
 def _estimate_certificate_work(workload: Workload) -> WorkItems:
     """All factor rows of an example for the residual, one gradient for the control sample."""
-    if workload.solver_cost.scores_in_one_sweep:
+    if workload.solver_cost.scores_in_one_sweep or workload.is_unrolled:
         return WorkItems()
     residual_gradients = _count_gradients_per_example(workload) * _count_residual_examples(workload)
     gradients = _count_control_examples(workload) + residual_gradients
@@ -122,7 +149,7 @@ def _estimate_certificate_work(workload: Workload) -> WorkItems:
 
 def _estimate_score_work(workload: Workload) -> WorkItems:
     """The gradients of the candidates; none if the solve computes the scores too."""
-    if workload.solver_cost.scores_in_one_sweep:
+    if workload.solver_cost.scores_in_one_sweep or workload.is_unrolled:
         return WorkItems()
     queries = min(workload.sizes.shard_size, workload.queries.rows)
     examples = workload.candidates.estimate_distinct_candidates(workload.train.rows, queries)

@@ -12,7 +12,7 @@ from storage import Shard
 from tasks.models.compare_training import TrainingDifference
 from tasks.planning.agreement_cost import estimate_agreement_seconds
 from tasks.planning.calibration import Rates, get_rates
-from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
+from tasks.planning.cost_model import DAMPING_STAGE, estimate_sweep_work, estimate_work
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.workload import Workload, make_workload
@@ -86,12 +86,24 @@ def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
     notes = [note for member in context.members for note in member.objective.notes]
     notes += describe_checkpoints(context.study)
-    forecast = forecast_workload(make_workload(context, shards), get_rates(context))
+    workload = make_workload(context, shards)
+    forecast = forecast_workload(workload, get_rates(context))
+    notes += _describe_sweeps(workload, get_rates(context))
     rest = forecast.seconds
     agreement = estimate_agreement_seconds(context, rest) if forecast.shards else 0.0
     stages = forecast.stages | ({AGREEMENT_STAGE: agreement} if agreement else {})
     excess = _describe_excess(context.plan.selection, rest)
     return replace(forecast, stages=stages, notes=tuple(dict.fromkeys(notes)), excess=excess)
+
+
+def _describe_sweeps(workload: Workload, rates: Rates) -> list[str]:
+    """Return a note on the time of the shards if effects through the training are selected."""
+    remaining = workload.remaining
+    if workload.sweep is None or workload.prepared.has_damping or not remaining.new_shards:
+        return []
+    work = estimate_sweep_work(workload, remaining.new_shards, remaining.new_queries)
+    duration = format_duration(work.estimate_seconds(rates))
+    return [f"if effects through the training are selected, the shards take about {duration}"]
 
 
 def _describe_excess(selection: BudgetSelection | None, seconds: float) -> str:

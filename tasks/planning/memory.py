@@ -19,6 +19,7 @@ def estimate_peak_memory(workload: Workload) -> int:
         _solve_bytes(workload),
         *(cost.working_bytes for cost in workload.index_costs),
         _gram_bytes(workload),
+        _sweep_bytes(workload),
     )
     return BASE_MEMORY + model_bytes + cache_bytes + working_bytes
 
@@ -31,6 +32,16 @@ def _solve_bytes(workload: Workload) -> int:
     rows = cost.vectors_per_query * shard + 2 * batch + (models - 1) * (shard + batch)
     block = 2 * (cost.held_rows + 2 * batch)
     return max(rows, block) * workload.problem.parameters * FLOAT32_BYTES + cost.working_bytes
+
+
+def _sweep_bytes(workload: Workload) -> int:
+    """Return the bytes of a sweep through the training; 0 if there is none."""
+    sweep, queries = workload.sweep, min(MAX_CONTROL_QUERIES, workload.queries.rows)
+    if sweep is None or (workload.prepared.has_damping and not sweep.is_selected):
+        return 0
+    if sweep.is_selected:
+        queries = max(queries, min(workload.sizes.shard_size, workload.queries.rows))
+    return sweep.estimate_bytes(workload.problem.parameters, queries)
 
 
 def _gram_bytes(workload: Workload) -> int:

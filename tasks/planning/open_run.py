@@ -30,6 +30,7 @@ from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.spec import RunPlan, RunRef, plan_run, replan
+from tasks.run.unrolled import check_training_record
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.estimator_section import EstimatorSection
 from tasks.study.study import Study
@@ -185,6 +186,7 @@ def _check_run(context: RunContext) -> None:
             member.objective, context.query_texts, "[queries] table", member.objective.query_measure
         )
     _ = get_provenance(context)  # raises if the label order differs from training
+    check_training_record(context)
     damping = 1.0 if context.study.fixed_damping is None else context.study.fixed_damping
     operator = make_curvature(context, context.train_texts, damping)
     context.solver.check(operator)

@@ -9,6 +9,7 @@ from fastif.solvers.cost import SolverCost, SolverProblem
 from storage import Shard, Store, StoreError
 from tasks.data.dataset import Table
 from tasks.planning.model_size import ModelSize, measure_models
+from tasks.planning.sweep_size import SweepSize, measure_sweep
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import (
@@ -127,6 +128,7 @@ class Workload:
         remaining: Work that remains to be done.
         prepared: Artifacts and commits that exist already.
         hidden: Cached hidden states of the frozen layers.
+        sweep: Size of a sweep through the training; None if the study tries none.
     """
 
     solver: Solver
@@ -142,6 +144,12 @@ class Workload:
     remaining: Remaining
     prepared: Prepared
     hidden: HiddenStates = HiddenStates()
+    sweep: SweepSize | None = None
+
+    @property
+    def is_unrolled(self) -> bool:
+        """Whether every shard is a sweep through the training."""
+        return self.sweep is not None and self.sweep.is_selected
 
     @property
     def solver_cost(self) -> SolverCost:
@@ -188,6 +196,7 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
             compute_recomputed_share(context),
             count_unwritten_bytes(context),
         ),
+        sweep=measure_sweep(context),
     )
 
 

@@ -118,15 +118,16 @@ def check_estimator(
     first, second = (_read_selected_models(store, run) for run in (before, after))
     if comparability.level != "numbers" or first == second:
         return comparability
-    reason = "estimator: effects at other weights, selected for each run"
+    reason = "estimator: effects at other weights or of another kind, selected for each run"
     return Comparability("order", (*comparability.reasons, reason))
 
 
-def _read_selected_models(store: Store, run: str) -> list[int]:
-    """Return the positions of the models in the mean; the first without a selection."""
+def _read_selected_models(store: Store, run: str) -> tuple[str, list[int]]:
+    """Return kind and positions of the models in the mean; the first without a selection."""
     rows = store.scan("runs", run).select("curvature").collect()["curvature"].to_list()
     selection = json.loads(rows[0]).get("estimator") if rows else None
-    return selection["estimator"]["models"] if selection else [0]
+    estimator = selection["estimator"] if selection else {}
+    return estimator.get("kind", "influence"), estimator.get("models", [0])
 
 
 def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str]) -> Iterator[str]:

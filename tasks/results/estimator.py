@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from fastif.evaluation.estimator import COSINE, Estimator
+from fastif.evaluation.estimator import COSINE, UNROLLED, Estimator
 from fastif.evaluation.select_estimator import EstimatorSelection
 
 
@@ -45,6 +45,8 @@ def name_estimator(estimator: Estimator, models: Sequence[str], *, short: bool =
         return f"gradient cosine{where}"
     if short and not estimator.power:
         return f"removal_effect{where}"
+    if estimator.kind == UNROLLED:
+        where = " through the training"
     power = f", divided by the row's norm to the power {estimator.power:g} (ranking_score)"
     return f"influence{where}{power if estimator.power else ''}"
 

@@ -68,6 +68,8 @@ def _parse_float(value: object) -> float:
 def _describe_solver(diagnostics: Row) -> str:
     several = parse_count(diagnostics["models"]) > 1
     mean = f", mean of {diagnostics['models']} models" if several else ""
+    if diagnostics["damping"] is None:
+        return f"{diagnostics['solver']}, which solves no linear system"
     return f"{diagnostics['solver']}, damping {diagnostics['damping']:g}{mean}"
 
 

@@ -1,6 +1,7 @@
 """Assembly of the attributor of a run from its context and the artifacts in the store."""
 
 import fastif
+from fastif.attribution.member import Member
 from fastif.candidates import Search
 from tasks.models.provenance import Provenance, collect_provenance
 from tasks.run.artifact_keys import factor_digest, index_digests
@@ -8,9 +9,10 @@ from tasks.run.artifacts import read_factor, read_search
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_train_examples
+from tasks.run.unrolled import make_unrolled_attributor
 
 
-def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
+def make_attributor(context: RunContext) -> Member | fastif.Ensemble:
     """Return the attributor of the run, cached: of its model, or the ensemble of all models.
 
     With a scale of the training rows it is an ensemble even of one model.
@@ -20,8 +22,11 @@ def make_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
     )
 
 
-def _make_averaged_attributor(context: RunContext) -> fastif.Attributor | fastif.Ensemble:
+def _make_averaged_attributor(context: RunContext) -> Member | fastif.Ensemble:
     search = make_search(context)
+    if context.is_unrolled:
+        unrolled = make_unrolled_attributor(context, search)
+        return fastif.Ensemble([unrolled], row_scale=context.row_scale)
     if not context.others and context.row_scale is None:
         return make_member_attributor(context, search)
     if context.estimator_choice is not None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 import fastif
-from fastif.evaluation.estimator import row_scale
+from fastif.evaluation.estimator import UNROLLED, row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
@@ -134,6 +134,12 @@ class RunContext:
         """Whether retraining has to select the estimator, and has not yet."""
         is_selected = self.study.fixed_damping is None and self.study.training is not None
         return is_selected and self.study.estimator.is_open and self.estimator_choice is None
+
+    @property
+    def is_unrolled(self) -> bool:
+        """Whether the selected effects are those through the training."""
+        choice = self.estimator_choice
+        return choice is not None and choice.estimator.kind == UNROLLED
 
     @property
     def searcher(self) -> "RunContext":

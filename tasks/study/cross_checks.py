@@ -6,7 +6,11 @@ from typing import Protocol
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.errors import Problem, format_value, join_some
-from tasks.study.estimator_section import EstimatorSection, check_estimator
+from tasks.study.estimator_section import (
+    EstimatorSection,
+    check_estimator,
+    check_through_training,
+)
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
@@ -135,6 +139,9 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
         )
     is_selected = study.fixed_damping is None and study.training is not None
     yield from check_estimator(study.estimator, study.model.path, is_selected, bool(study.carry))
+    yield from check_through_training(
+        study.estimator, study.models, study.candidates.kind, study.solver.kind
+    )
     if study.model.path in study.models:
         yield Problem(
             "models",

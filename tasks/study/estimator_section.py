@@ -1,6 +1,6 @@
 """`[estimator]`: what the choice of the estimator by retraining may use."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,6 +18,10 @@ class EstimatorSection(Section):
     power: Annotated[float, Field(ge=0, le=2)] | Literal["auto"] = "auto"
     """power of the norm of a row's effects, by which they are divided for the ranking; 0: ranked by
     removal_effect; auto: chosen by retraining"""
+    through_training: bool = False
+    """whether effects through the whole training are tried too (unrolled differentiation); needs
+    the record that `fastif train` writes, and candidates of kind "full"; costs about five
+    trainings for 30 queries"""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -27,12 +31,13 @@ class EstimatorSection(Section):
     @property
     def settings(self) -> dict[str, object]:
         """Settings for a fingerprint; the checkpoints are among the models. Empty if none apply."""
-        return {"estimator": {"power": self.power}} if self.is_open else {}
+        through = {"through_training": True} if self.through_training else {}
+        return {"estimator": {"power": self.power, **through}} if self.is_open else {}
 
     @property
     def is_open(self) -> bool:
         """Whether there is more than one estimator to choose from."""
-        return self.power != 0 or bool(self.folders)
+        return self.power != 0 or bool(self.folders) or self.through_training
 
 
 def check_estimator(
@@ -52,7 +57,33 @@ def check_estimator(
     if is_selected and not is_carried:
         return
     reason = "with [carry]" if is_carried else 'without damping = "auto" and [training]'
-    for key, value in (("checkpoints", section.folders), ("power", section.power)):
+    values = {name: getattr(section, name) for name in ("power", "through_training")}
+    for key, value in {"checkpoints": section.folders, **values}.items():
         if value and value != "auto":
             expected, got = f"no such key {reason}", format_value(value)
             yield Problem(f"[estimator] {key}", expected, got, "remove it; nothing is selected")
+
+
+def check_through_training(
+    section: EstimatorSection, models: Sequence[str], candidates: str, solver: str
+) -> Iterator[Problem]:
+    """Check that effects through the training can be tried: one model, all rows.
+
+    Args:
+        section: Section of the study.
+        models: Further models of the study.
+        candidates: Kind of its candidates.
+        solver: Kind of its solver.
+    """
+    if not section.through_training:
+        return
+    where, change = "[estimator] through_training", "remove this key, or change that one"
+    if models:
+        got = f"{len(models)} further models"
+        yield Problem(where, "a study of one model, whose training is recorded", got, change)
+    if candidates != "full":
+        expected = 'candidates of kind "full": one sweep through the training scores every row'
+        yield Problem(where, expected, format_value(candidates), change)
+    if solver == "lissa":
+        expected = "a solver without repeats"
+        yield Problem(where, expected, format_value(solver), change)
