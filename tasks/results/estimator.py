@@ -1,6 +1,7 @@
 """Description of the estimator that a run selected by retraining, and of the others it tried."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from fastif.evaluation.estimator import COSINE, UNROLLED, Estimator
@@ -30,6 +31,64 @@ correlation with held-out retraining 0.79 (0.68 - 0.90); removal_effect at the f
     return f"{text}; {name_estimator(choice.simplest.estimator, models, short=True)} " + (
         f"{choice.simplest.agreement:.2f}"
     )
+
+
+@dataclass(frozen=True)
+class TriedEstimator:
+    """Estimator that a run tried, as a row of a table.
+
+    Attributes:
+        name: Its models and normalisation.
+        agreement: Correlation with retraining on the halves, mean over the control queries.
+        interval: 95 % interval of the agreement.
+        is_selected: Whether the run ranks by it.
+        role: "selected", "simplest", "for comparison" or nothing.
+    """
+
+    name: str
+    agreement: float
+    interval: tuple[float, float]
+    is_selected: bool
+    role: str
+
+
+def list_tried_estimators(
+    choice: EstimatorSelection, models: Sequence[str]
+) -> list[TriedEstimator]:
+    """List the estimators that a run tried, the best agreement first.
+
+    Args:
+        choice: Selection of the run.
+        models: Names of its models, the final weights first.
+
+    Examples:
+        >>> from fastif.evaluation.select_estimator import EstimatorTrial
+        >>> final, early = Estimator((0,), (0.1,)), Estimator((1,), (0.2,))
+        >>> trials = (EstimatorTrial(final, 0.6, 0.5, 0.7), EstimatorTrial(early, 0.8, 0.7, 0.9))
+        >>> choice = EstimatorSelection(early, trials, 0.79, 0.68, 0.9, 6, 64)
+        >>> rows = list_tried_estimators(choice, ["model", "model/checkpoint-0.25"])
+        >>> [(row.name.removeprefix("influence at "), row.role) for row in rows]
+        [('checkpoint-0.25', 'selected'), ('the final weights', 'simplest')]
+    """
+
+    def describe_role(estimator: Estimator) -> str:
+        if estimator == choice.estimator:
+            return "selected"
+        if estimator.kind == COSINE:
+            return "for comparison"
+        return "simplest" if estimator == choice.simplest.estimator else ""
+
+    ordered = sorted(choice.trials, key=lambda trial: -trial.agreement)
+    return [
+        TriedEstimator(
+            name_estimator(trial.estimator, models),
+            trial.agreement,
+            (trial.low, trial.high),
+            trial.estimator == choice.estimator,
+            describe_role(trial.estimator),
+        )
+        for trial in ordered
+    ]
 
 
 def name_estimator(estimator: Estimator, models: Sequence[str], *, short: bool = False) -> str:

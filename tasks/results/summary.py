@@ -36,7 +36,11 @@ from tasks.results.diagnostics import (
     read_diagnostics,
     warn_diagnostics,
 )
-from tasks.results.estimator import describe_estimator
+from tasks.results.estimator import (
+    TriedEstimator,
+    describe_estimator,
+    list_tried_estimators,
+)
 from tasks.results.evidence import Row, parse_count
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
@@ -84,6 +88,12 @@ class Summary:
     def estimator_choice(self) -> EstimatorSelection | None:
         """Record of the choice of the estimator; None if retraining did not select it."""
         return ESTIMATOR.parse_column(str(self.facts["curvature"])) if self.facts else None
+
+    @property
+    def tried_estimators(self) -> list[TriedEstimator]:
+        """Estimators that retraining compared, the best agreement first; empty without any."""
+        choice = self.estimator_choice
+        return list_tried_estimators(choice, self.model_names) if choice else []
 
     @property
     def model_names(self) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from storage import Store
 from tasks.audit import select_damping as chooser
 from tasks.models.finetune import train_model
 from tasks.planning.open_run import load_run, reopen_run
+from tasks.report.build import ReportRequest, build_report
 from tasks.results.comparability import Comparability, check_estimator
 from tasks.results.compare_runs import diff_runs
 from tasks.results.estimator import describe_estimator
@@ -70,6 +72,20 @@ def test_every_checkpoint_is_tried_and_the_selection_is_told(trained, first_audi
     assert json.loads(row["curvature"].item())["models"] == ["trained", *names]
     evidence = dict(read_summary(store, run, trained / "study.toml").evidence)
     assert evidence["estimator chosen"] == describe_estimator(choice, ["trained", *names])
+
+
+def test_the_report_lists_every_tried_estimator(trained, first_audit, tmp_path):
+    store, run = first_audit
+    choice = read_summary(store, run, trained / "study.toml").estimator_choice
+    out = tmp_path / "report.html"
+    request = ReportRequest(f"{trained / 'study.toml'}", run, out=f"{out}")
+    built = build_report.fn(request)
+    text = Path(built.path).read_text("utf-8")
+    section = text[text.index("Estimators compared with retraining") : text.index('id="cost"')]
+    assert section.count("<tr><td>") == len(choice.trials)
+    assert section.count("<td>selected</td>") == 1
+    assert section.count("gradient cosine") == 4
+    assert f"correlation of {choice.held_out:.2f}" in section
 
 
 def test_agreements_are_those_of_the_stored_effects(trained, first_audit):
