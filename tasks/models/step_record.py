@@ -23,6 +23,8 @@ FOLDER = "record"
 STORED_SEGMENTS = 3
 """Number of stretches between the states that `fastif train` stores. Its disk use is
 1 + 3 · 3 times the trained parameters; a sweep repeats each stretch in memory, see `add_states`."""
+MAX_RECORD_BYTES = 10**10
+"""Largest record that `fastif train` writes: 250 million trained parameters in single precision."""
 
 
 class StepRecorder:
@@ -75,6 +77,9 @@ def plan_record(
     if not training.record:
         return False, ""
     needed = count_record_bytes(objective)
+    if needed > MAX_RECORD_BYTES:
+        limit = format_size(MAX_RECORD_BYTES)
+        return False, f"The training was not recorded: {format_size(needed)} is above {limit}."
     weights = sum(tensor.nbytes for tensor in objective.full_model.state_dict().values())
     if needed + (1 + checkpoints) * weights > MARGIN * count_free_bytes(folder):
         return False, f"The training was not recorded: no room for {format_size(needed)}."

@@ -160,6 +160,14 @@ def test_nothing_is_recorded_where_the_key_or_the_disk_says_no(world, monkeypatc
     assert not (world / "out" / "trained" / "record").exists()
 
 
+def test_a_record_above_the_limit_is_left_out_with_a_sentence(world, monkeypatch):
+    monkeypatch.setattr(step_record, "MAX_RECORD_BYTES", 1000)
+    result = train_model.fn(str(write(world, checkpoints=[])))
+    assert result.note.startswith("The training was not recorded: ")
+    assert "is above 0.0 MB" in result.note
+    assert not (world / "out" / "trained" / "record").exists()
+
+
 def test_folders_of_killed_trainings_are_removed_after_two_days(world):
     parent = world / "out"
     for name, days in ((".trained.0a.tmp", 3), (".trained.0b.tmp", 1), (".other.0c.tmp", 3)):
