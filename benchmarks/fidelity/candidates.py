@@ -7,6 +7,7 @@ estimator that the product chooses is one of them.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ import fastif
 from benchmarks.fidelity.baselines import BASELINES, bm25, gradient_cosine
 from benchmarks.fidelity.layered import layered_space
 from benchmarks.fidelity.methods import (
+    BATCH,
     PUBLISHED,
     Answer,
     answer,
@@ -29,9 +31,11 @@ from benchmarks.fidelity.methods import (
     exact,
     make_slug,
 )
-from benchmarks.fidelity.texts import Texts
+from benchmarks.fidelity.texts import RECIPE, Texts
 from benchmarks.fidelity.workload import PARTS
 from fastif.solvers import Factor, Solver
+from fastif.unrolled.record_training import record_training
+from fastif.unrolled.unrolled_attributor import UnrolledAttributor
 
 if TYPE_CHECKING:
     from benchmarks.fidelity.judge import FidelityEvaluation
@@ -61,6 +65,8 @@ def list_candidates(evaluation: FidelityEvaluation) -> dict[str, Maker]:
     makers["exact, mean of 4 checkpoints"] = partial(_mean_of_checkpoints, evaluation)
     for name, estimator in evaluation.trials.list_others().items():
         makers[name] = partial(evaluation.trials.answer, estimator)
+    if isinstance(evaluation.workload, Texts):
+        makers["through the training"] = partial(_unroll, evaluation.workload)
     makers["exact, the paper's damping"] = partial(_in_space, evaluation, PUBLISHED)
     return {**makers, **_list_baselines(evaluation)}
 
@@ -115,6 +121,20 @@ def _mean_in_space(evaluation: FidelityEvaluation, damping: float) -> Answer:
 
 def _in_space(evaluation: FidelityEvaluation, damping: float) -> Answer:
     return replace(_plain(evaluation.space.effect(damping)), damping=damping)
+
+
+def _unroll(workload: Texts) -> Answer:
+    """Return the effects through a recorded training, which is that of the first model."""
+    start, train = workload.start(0), workload.train
+    config = fastif.TrainingConfig(**{**RECIPE.__dict__, "seed": 0})
+    params, record = record_training(start, train, config)
+    attributor = UnrolledAttributor(
+        workload.at(start, params), train.with_batch_size(BATCH), record
+    )
+    begin = time.process_time()
+    queries = workload.query_examples
+    effect = attributor.compute_effects(queries, fastif.all_ids(queries))
+    return Answer(effect, {"solve and score": time.process_time() - begin}, float("inf"))
 
 
 def _checkpoint(evaluation: FidelityEvaluation, number: int) -> Answer:
