@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=[], help="mnist-mlp, convex, cost, ...")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/.work"))
     parser.add_argument("--no-peers", action="store_true", help="fastif and the baselines only")
+    parser.add_argument("--one-model", action="store_true", help="no means over five trainings")
     parser.add_argument("--seeds", type=int, help="of each set; the default is the workload's own")
     arguments = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
@@ -57,7 +58,10 @@ def main() -> None:
             workload = replace(workload, seeds=arguments.seeds)
         if not wanted or name in wanted:
             evaluation = FidelityEvaluation(
-                workload, arguments.work / workload.key, not arguments.no_peers
+                workload,
+                arguments.work / workload.key,
+                with_peers=not arguments.no_peers,
+                several_models=not arguments.one_model,
             )
             measured = evaluation.result() | {"machine": describe()}
             known.setdefault("workloads", {})[name] = measured

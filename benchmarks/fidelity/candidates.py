@@ -54,11 +54,12 @@ def list_candidates(evaluation: FidelityEvaluation) -> dict[str, Maker]:
     makers: dict[str, Maker] = {
         "exact": partial(first, evaluation, damping=auto),
         "EK-FAC": partial(_solve, evaluation, seed=0, solver=spectral, damping=approximate),
-        "EK-FAC, mean of 5 models": partial(
-            _mean, evaluation, solver=spectral, damping=approximate
-        ),
-        "exact, mean of 5 models": partial(several, evaluation, damping=auto),
     }
+    if evaluation.several_models:
+        makers["EK-FAC, mean of 5 models"] = partial(
+            _mean, evaluation, solver=spectral, damping=approximate
+        )
+        makers["exact, mean of 5 models"] = partial(several, evaluation, damping=auto)
     for number in range(len(PARTS)):
         makers[f"exact, {_at(number)}"] = partial(_checkpoint, evaluation, number)
         makers[f"gradient cosine, {_at(number)}"] = partial(_checkpoint_cosine, evaluation, number)
@@ -142,7 +143,8 @@ def _checkpoint(evaluation: FidelityEvaluation, number: int) -> Answer:
     workload, objective = evaluation.workload, evaluation.checkpoints[number]
     matrix = curvature(objective, workload.train)
     damping = evaluation.trials.models[number + 1][0] + matrix.ridge
-    return answer(workload, matrix, objective, exact(matrix), damping)
+    factor = evaluation.checkpoint_factor(number)
+    return answer(workload, matrix, objective, exact(matrix), damping, factor)
 
 
 def _checkpoint_cosine(evaluation: FidelityEvaluation, number: int) -> Answer:

@@ -94,11 +94,13 @@ class EstimatorTrials:
         path = self.evaluation.folder / f"trial-{place}.safetensors"
         if not path.is_file():
             evaluation, workload = self.evaluation, self.evaluation.workload
-            matrix = evaluation.matrix
+            matrix, kernel = evaluation.matrix, evaluation.kernel
             if place:
                 matrix = curvature(evaluation.checkpoints[place - 1], workload.train)
+                factor = evaluation.checkpoint_factor(place - 1)
+                kernel = None if factor is None else factor["kernel"]
             queries = workload.tuning_examples.with_batch_size(BATCH)
-            trial = try_model(matrix, queries, self.halves, evaluation.outcomes)
+            trial = try_model(matrix, queries, self.halves, evaluation.outcomes, kernel=kernel)
             assert trial.effects is not None
             save_file({k: v.contiguous() for k, v in asdict(trial.effects).items()}, path)
             path.with_suffix(".json").write_text(json.dumps(trial.damping.damping))

@@ -44,8 +44,11 @@ DECADES = [10.0 ** (exponent / 2) for exponent in range(-10, 5)]
 class FidelityEvaluation:
     """Measures a workload; finished measurements are cached in `folder`."""
 
-    def __init__(self, workload: Workload, folder: Path, with_peers: bool) -> None:
+    def __init__(
+        self, workload: Workload, folder: Path, with_peers: bool, several_models: bool = True
+    ) -> None:
         self.workload, self.folder, self.with_peers = workload, folder, with_peers
+        self.several_models = several_models
 
     def result(self) -> dict:
         """Return all measurements for JSON."""
@@ -95,6 +98,27 @@ class FidelityEvaluation:
             path.with_suffix(".json").write_text(json.dumps(time.process_time() - start))
         return load_file(path)
 
+    def checkpoint_factor(self, number: int) -> Factor | None:
+        """Return the factor of the dual solver at a checkpoint, kept for its trial and its effects.
+
+        None if the Gram matrix is too large.
+        """
+        if not self.few:
+            return None
+        path = self.folder / f"factor-{number}.safetensors"
+        if not path.is_file():
+            matrix = curvature(self.checkpoints[number], self.workload.train)
+            start = time.process_time()
+            factor = dict(exact(matrix).factor(DampedOperator(matrix, 1e-4)))
+            save_file(factor, path)
+            path.with_suffix(".json").write_text(json.dumps(time.process_time() - start))
+        return load_file(path)
+
+    @cached_property
+    def kernel(self) -> Tensor | None:
+        """Gram matrix of the first model; None if it is too large."""
+        return self.factor["kernel"] if self.few else None
+
     @cached_property
     def choices(self) -> dict[str, DampingSelection]:
         """Damping selected by `damping = "auto"` for the exact matrix and for EK-FAC."""
@@ -102,7 +126,9 @@ class FidelityEvaluation:
         if not path.is_file():
             choices = {
                 name: asdict(
-                    choose_workload_damping(self.workload, self.matrix, self.outcomes, approximate)
+                    choose_workload_damping(
+                        self.workload, self.matrix, self.outcomes, approximate, self.kernel
+                    )
                 )
                 for name, approximate in (("exact", None), ("EK-FAC", fastif.Spectral()))
             }

@@ -66,6 +66,7 @@ def choose_workload_damping(
     matrix: fastif.GaussNewton,
     outcomes: Tensor,
     approximate: fastif.Spectral | None,
+    kernel: Tensor | None = None,
 ) -> DampingSelection:
     """Return λ of `damping = "auto"`, from other halves and queries than those of the LDS."""
     halves = sample_halves(workload.rows, HALVES, seed=7)
@@ -75,6 +76,7 @@ def choose_workload_damping(
         halves,
         outcomes,
         approximate=approximate,
+        kernel=kernel,
     )
 
 

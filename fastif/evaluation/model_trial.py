@@ -35,6 +35,7 @@ def try_model(
     outcomes: Float[Tensor, "m e"],
     *,
     approximate: EkfacSolver | None = None,
+    kernel: Float[Tensor, "r r"] | None = None,
     with_effects: bool = True,
 ) -> ModelTrial:
     """Select the damping of a model by retraining, and compute its row effects.
@@ -45,6 +46,7 @@ def try_model(
         halves: Positions of the training rows of each of the m retrained models.
         outcomes: Outcomes of the queries under these models, higher is better.
         approximate: Solver of an EK-FAC curvature; exact if None.
+        kernel: Gram matrix of the factor rows, see `RetrainingPredictor.from_curvature`.
         with_effects: Whether to compute row effects, with one more pass over the training set.
 
     Raises:
@@ -52,7 +54,9 @@ def try_model(
     """
     check_outcomes(halves, queries, outcomes)
     query_gradients = compute_measure_gradients(curvature.gradients, queries)
-    predictor = RetrainingPredictor.from_curvature(curvature, query_gradients, halves, approximate)
+    predictor = RetrainingPredictor.from_curvature(
+        curvature, query_gradients, halves, approximate, kernel
+    )
     choice = select_damping(predictor, outcomes, curvature.ridge)
     if not with_effects:
         return ModelTrial(choice, None)

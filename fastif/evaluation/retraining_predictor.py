@@ -49,6 +49,7 @@ class RetrainingPredictor:
         query_gradients: Float[Tensor, "e p"],
         subsets: Sequence[HalfSubset],
         approximate: EkfacSolver | None = None,
+        kernel: Float[Tensor, "r r"] | None = None,
     ) -> "RetrainingPredictor":
         """Factor the curvature, and sum the training gradients of each subset.
 
@@ -57,10 +58,12 @@ class RetrainingPredictor:
             query_gradients: Gradients of the query measure, e of them.
             subsets: Positions of the training rows of each of the m subsets.
             approximate: Solver of an EK-FAC curvature; the exact G if None.
+            kernel: Gram matrix of all factor rows, as in the factor of the dual solver; computed if
+                None, or if there are more than `MAX_GRAM_ROWS`.
         """
         sums = _sum_gradients(curvature, subsets)
         if approximate is None:
-            return _predict_by_gram_matrix(curvature, sums, query_gradients)
+            return _predict_by_gram_matrix(curvature, sums, query_gradients, kernel)
         return _predict_by_ekfac(curvature, sums, query_gradients, approximate)
 
 
@@ -88,13 +91,15 @@ def make_membership(subsets: Sequence[HalfSubset], count: int) -> Float[Tensor, 
 
 
 def _predict_by_gram_matrix(
-    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor
+    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, kernel: Tensor | None
 ) -> RetrainingPredictor:
     """Predictor with the exact inverse for all λ, by an eigendecomposition of the Gram matrix."""
     sampled = _sample_factor_rows(curvature, MAX_GRAM_ROWS)
     example_bytes = sampled.rows_per_example * sampled.size * sampled.like.element_size()
     held_batches = max(1, MAX_GRAM_BATCH_BYTES // (example_bytes * sampled.batch_size))
-    values, vectors = torch.linalg.eigh(compute_gram_matrix(sampled, held_batches).double())
+    if kernel is None or sampled is not curvature:
+        kernel = compute_gram_matrix(sampled, held_batches)
+    values, vectors = torch.linalg.eigh(kernel.to(sums.device).double())
     values = values.clamp_min(0) / sampled.count
     subset_coefficients, query_coefficients = (
         apply_factor(sampled, matrix) @ vectors for matrix in (sums, query_gradients)

@@ -99,6 +99,7 @@ def select_damping_by_retraining(
     outcomes: Float[Tensor, "m e"],
     *,
     approximate: EkfacSolver | None = None,
+    kernel: Float[Tensor, "r r"] | None = None,
 ) -> DampingSelection:
     """Select the damping with the best agreement of summed effects with retraining on halves.
 
@@ -116,6 +117,7 @@ def select_damping_by_retraining(
             `margins`.
         approximate: Solver of an EK-FAC curvature for which the damping is selected; the best
             damping differs from that of the exact G.
+        kernel: Gram matrix of the factor rows, see `RetrainingPredictor.from_curvature`.
 
     Raises:
         InputError: There are fewer than two halves, the outcomes have another shape, the curvature
@@ -123,7 +125,9 @@ def select_damping_by_retraining(
     """
     check_outcomes(halves, queries, outcomes)
     query_gradients = compute_measure_gradients(curvature.gradients, queries)
-    predictor = RetrainingPredictor.from_curvature(curvature, query_gradients, halves, approximate)
+    predictor = RetrainingPredictor.from_curvature(
+        curvature, query_gradients, halves, approximate, kernel
+    )
     return select_damping(predictor, outcomes, curvature.ridge)
 
 

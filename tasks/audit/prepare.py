@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 import fastif
+from fastif.solvers import Factor
 from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
 from storage import Store
 from tasks.audit.frames import make_train_frame
@@ -112,11 +113,26 @@ def _count_reads(member: RunContext) -> int | None:
 
 
 def _write_factor(store: Store, member: RunContext) -> None:
+    factor = compute_factor(member, member.damping)
+    if factor:
+        store_factor(store, member, factor)
+
+
+def compute_factor(member: RunContext, damping: float) -> Factor:
+    """Factor the curvature of a model.
+
+    Raises:
+        InputError: The damped curvature is not positive definite.
+    """
     with progress_stage("curvature: factorization", _count_reads(member), READS) as track:
-        operator = make_curvature(member, track(get_train_examples(member)), member.damping)
+        operator = make_curvature(member, track(get_train_examples(member)), damping)
         factor = add_min_eigenvalue(operator, member.solver.factor(operator))
         require_positive_definite(operator, factor)  # refused before the first shard
-    if factor:
-        store.write_artifact(
-            "factor", factor_digest(member), lambda folder: write_factor(folder, factor)
-        )
+    return factor
+
+
+def store_factor(store: Store, member: RunContext, factor: Factor) -> None:
+    """Write the factor of a model's curvature to the store."""
+    store.write_artifact(
+        "factor", factor_digest(member), lambda folder: write_factor(folder, factor)
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.candidates import ExhaustiveSearch
 from fastif.evaluation.model_trial import try_model
-from fastif.evaluation.retraining_predictor import HalfSubset
+from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS, HalfSubset
 from fastif.evaluation.row_effects import RowEffects, combine_row_effects, measure_norms
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import (
@@ -19,7 +19,12 @@ from fastif.evaluation.select_estimator import (
     predict_outcomes,
     select_estimator,
 )
-from tasks.run.artifact_keys import damping_digest, estimator_digest
+from fastif.solvers import Factor
+from tasks.audit.prepare import compute_factor, store_factor
+from tasks.planning.workload import make_solver_problem
+from tasks.run.artifact_keys import damping_digest, estimator_digest, factor_digest
+from tasks.run.artifacts import read_factor
+from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_gauss_newton
 from tasks.run.hidden_states import get_train_examples
@@ -46,6 +51,7 @@ def select_by_retraining(
         outcomes: Margins of these queries under each retrained model, [halves, queries].
     """
     is_open = context.study.estimator.is_open
+    factors = [find_dual_factor(member) for member in context.members]
     trials = [
         try_model(
             make_gauss_newton(member, get_train_examples(member)),
@@ -53,9 +59,10 @@ def select_by_retraining(
             halves,
             outcomes,
             approximate=member.solver.ekfac_solver,
+            kernel=None if factor is None else factor["kernel"],
             with_effects=is_open,
         )
-        for member in context.members
+        for member, factor in zip(context.members, factors, strict=True)
     ]
     choices = [trial.damping for trial in trials]
     for member, choice in zip(context.members, choices, strict=True):
@@ -71,6 +78,33 @@ def select_by_retraining(
             effects = combine_row_effects(selection.estimator, models)
             write_row_norms(context.store, digest, measure_norms(effects))
         ESTIMATOR.write(context.store, digest, selection)
+    _keep_factors(context, factors)
+
+
+def find_dual_factor(member: RunContext) -> Factor | None:
+    """Return the factor of a model for the dual solver, stored or computed; None if it is large.
+
+    Its Gram matrix holds for every damping, so the selection of the damping and the shards share
+    it. With more factor rows than the selection takes, it has no use here.
+    """
+    solver, rows = member.solver, make_solver_problem(member).factor_rows
+    is_exact = solver.kind == "dual" and not solver.factor_depends_on_damping
+    if not is_exact or rows > MAX_GRAM_ROWS or member.study.curvature.kind != "gauss-newton":
+        return None
+    stored = read_factor(member.store, factor_digest(member))
+    return stored or compute_factor(member, damping=1.0)
+
+
+def _keep_factors(context: RunContext, factors: Sequence[Factor | None]) -> None:
+    """Store the factors of the selected models, which the shards need; the others are dropped."""
+    latest = resolve_choices(context)
+    if latest.is_unrolled:
+        return
+    used = [place for place in range(len(factors)) if place not in latest.excluded_members]
+    for place in used:
+        member, factor = latest.members[place], factors[place]
+        if factor and context.store.find_artifact("factor", factor_digest(member)) is None:
+            store_factor(context.store, member, factor)
 
 
 def _compute_unrolled_effects(context: RunContext, query_ids: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from tasks.run.selections import MIN_QUERIES
 
 FORWARDS_PER_STEP = 3
 """Cost of a training step, in forward passes."""
-SCANS, FACTOR_PASSES = 2, 5
-"""Passes over the training rows, and over the factor rows, by which a checkpoint is tried."""
+SCANS, FACTOR_PASSES, KERNEL_PASSES = 2, 5, 2
+"""Passes over the training rows, and over the factor rows, by which a checkpoint is tried; those of
+the latter that its Gram matrix takes."""
 
 DAMPING_STAGE = "damping"
 """Stage that selects the damping by retraining, with the hidden states of the retrained models."""
@@ -77,11 +78,19 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
         return WorkItems(gradients=gradients)
     examples = HALVES * workload.training_epochs * (workload.train.rows // 2)
     sweep = estimate_sweep_work(workload, 1, min(MAX_CONTROL_QUERIES, workload.queries.rows))
+    factor = _count_factor_work(workload) if _shares_factor(workload) else WorkItems()
     return WorkItems(
         forwards=examples * FORWARDS_PER_STEP + sweep.forwards,
-        gradients=_count_selection_gradients(workload) + sweep.gradients,
-        products=sweep.products,
+        gradients=_count_selection_gradients(workload) + sweep.gradients + factor.gradients,
+        products=sweep.products + factor.products,
     )
+
+
+def _shares_factor(workload: Workload) -> bool:
+    """Whether the selection of the damping computes the factors that the shards use."""
+    is_exact = workload.solver.kind == "dual" and not workload.solver.factor_depends_on_damping
+    is_pending = not workload.prepared.has_damping and workload.training_epochs > 0
+    return is_exact and is_pending and workload.problem.factor_rows <= MAX_GRAM_ROWS
 
 
 def estimate_sweep_work(workload: Workload, sweeps: int, queries: int) -> WorkItems:
@@ -103,7 +112,8 @@ def estimate_sweep_work(workload: Workload, sweeps: int, queries: int) -> WorkIt
 def _count_selection_gradients(workload: Workload) -> int:
     """Gradients of the checkpoints among which the estimator is selected."""
     factor_rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)
-    gradients = SCANS * workload.train.rows + FACTOR_PASSES * factor_rows
+    passes = FACTOR_PASSES - KERNEL_PASSES * _shares_factor(workload)
+    gradients = SCANS * workload.train.rows + passes * factor_rows
     return workload.model.checkpoints * gradients
 
 
@@ -115,15 +125,19 @@ def _estimate_index_work(workload: Workload) -> WorkItems:
 
 def _estimate_factor_work(workload: Workload) -> WorkItems:
     """A gradient for each factor row of the curvature, and the products of a kernel matrix."""
-    cost, is_rescored = workload.solver_cost, not workload.candidates.has_sketch_scores
+    is_rescored = not workload.candidates.has_sketch_scores
     is_solved = workload.remaining.new_shards and (is_rescored or _list_full_scans(workload))
     is_solved = is_solved and not workload.is_unrolled
-    examples = workload.prepared.missing_factors * cost.factor_examples
-    if not is_solved or not examples:
+    if not is_solved or _shares_factor(workload):
         return WorkItems()
+    return _count_factor_work(workload)
+
+
+def _count_factor_work(workload: Workload) -> WorkItems:
+    cost, missing = workload.solver_cost, workload.prepared.missing_factors
     return WorkItems(
-        gradients=_count_gradients_per_example(workload) * examples,
-        products=cost.factor_products * workload.model.count,
+        gradients=_count_gradients_per_example(workload) * missing * cost.factor_examples,
+        products=cost.factor_products * missing,
     )
 
 
