@@ -7,8 +7,8 @@ import reference
 import torch
 from cases import case
 
-from fastif import GaussNewton, InputError, Spectral
-from fastif.curvature import Ekfac
+from fastif import Dual, GaussNewton, InputError, Spectral
+from fastif.curvature import DampedOperator, Ekfac
 from fastif.evaluation.estimator import COSINE, Estimator
 from fastif.evaluation.retraining_predictor import RetrainingPredictor
 from fastif.evaluation.row_effects import RowEffects, compute_row_effects
@@ -44,6 +44,25 @@ def test_row_effects_and_cosines_are_the_dense_ones(name, size):
     torch.testing.assert_close(effects.effects.double(), expected, rtol=1e-4, atol=1e-7)
     unit = gradients / gradients.norm(dim=1, keepdim=True)
     torch.testing.assert_close(effects.cosines.double(), unit @ unit.T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_the_kernel_of_a_dual_factor_predicts_the_same(size):
+    made = case("mlp")
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(size))
+    queries = compute_measure_gradients(curvature.gradients, made.train)
+    halves = sample_halves(len(made.train), 4, seed=1)
+    kernel = Dual().factor(DampedOperator(curvature, 1.0))["kernel"]
+    own = RetrainingPredictor.from_curvature(curvature, queries, halves)
+    shared = RetrainingPredictor.from_curvature(curvature, queries, halves, kernel=kernel)
+    for damping in (1e-3, DAMPING, 10.0):
+        torch.testing.assert_close(
+            shared.predict(damping), own.predict(damping), rtol=1e-3, atol=1e-5
+        )
+        torch.testing.assert_close(shared.solve(damping), own.solve(damping), rtol=1e-3, atol=1e-5)
+    assert shared.max_eigenvalue == pytest.approx(own.max_eigenvalue, rel=1e-5)
+    wrong = RetrainingPredictor.from_curvature(curvature, queries, halves, kernel=2 * kernel)
+    assert wrong.max_eigenvalue == pytest.approx(2 * own.max_eigenvalue, rel=1e-5)
 
 
 def test_a_query_without_a_finite_gradient_spoils_no_other_and_selects_as_without_it():
