@@ -7,7 +7,6 @@ of each model are computed once; means and powers of the row's norm follow from 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -102,7 +101,8 @@ class EstimatorTrials:
             queries = workload.tuning_examples.with_batch_size(BATCH)
             trial = try_model(matrix, queries, self.halves, evaluation.outcomes, kernel=kernel)
             assert trial.effects is not None
-            save_file({k: v.contiguous() for k, v in asdict(trial.effects).items()}, path)
+            tensors = {name: getattr(trial.effects, name) for name in ("effects", "cosines")}
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
             path.with_suffix(".json").write_text(json.dumps(trial.damping.damping))
         tensors = load_file(path)
         damping = json.loads(path.with_suffix(".json").read_text())

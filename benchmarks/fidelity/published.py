@@ -54,13 +54,17 @@ class PublishedTruth:
 
     @classmethod
     def of(cls, workload: Workload, truth: Truth, known: dict) -> "PublishedTruth":
-        """Return the truth of a workload; `known` is its kept result, or empty."""
+        """Return the truth of a workload; `known` is its kept result, or empty.
+
+        Scores against another truth, with fewer or more seeds, are left out.
+        """
         facts = {"name": workload.name, **describe_truth(workload, truth)}
         labels = (
             workload.answers(workload.train).tolist(),
             workload.answers(workload.query_examples).tolist(),
         )
-        methods = list_scores(known)
+        is_same = (known.get("seeds"), known.get("sets")) == (truth.seeds, sorted(truth.sets))
+        methods = list_scores(known) if is_same else []
         return cls(
             workload.train_ids,
             workload.query_ids,

@@ -229,6 +229,8 @@ def test_a_truth_is_read_as_it_was_written_and_has_no_texts(tmp_path, margins):
     sets = {name: torch.from_numpy(values) for name, values in margins.items()}
     truth = Truth(workload.halves, sets, 1)
     known = {"methods": {"exact": {"lds": 0.5, "error": 0.1}}, "peers": {"broken": {"failure": ""}}}
+    assert PublishedTruth.of(workload, truth, known | {"seeds": 5}).facts["methods"] == []
+    known |= {"seeds": 1, "sets": ["A", "B"]}
     published = PublishedTruth.of(workload, truth, known)
     write_published(published, tmp_path / "titanic-mlp")
     again = read_published(tmp_path / "titanic-mlp")
