@@ -6,7 +6,8 @@
 
 `python -m benchmarks.fidelity` reads the data sets under FASTIF_DATA, trains the explained models,
 retrains them on random halves, and writes benchmarks/results/fidelity.json and its pages of
-docs/results. Finished parts are kept under benchmarks/.work and reused.
+docs/results. Finished parts are kept under benchmarks/.work and reused; retrainings of the
+published truth in benchmarks/truth are not repeated.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from benchmarks.fidelity.convex import convex
 from benchmarks.fidelity.cost import SMALL, cost
 from benchmarks.fidelity.judge import FidelityEvaluation
 from benchmarks.fidelity.publish import main as publish_truth
+from benchmarks.fidelity.published import PUBLISHED, restore_seeds
 from benchmarks.fidelity.report import build_pages
 from benchmarks.fidelity.score import main as score_effects
 from benchmarks.fidelity.texts import Sst2
@@ -57,6 +59,8 @@ def main() -> None:
         if arguments.seeds:
             workload = replace(workload, seeds=arguments.seeds)
         if not wanted or name in wanted:
+            restored = restore_seeds(workload, PUBLISHED, arguments.work / "truth")
+            print(f"{name}: {restored} seeds of the published truth", flush=True)
             evaluation = FidelityEvaluation(
                 workload,
                 arguments.work / workload.key,

@@ -25,15 +25,16 @@ MEANINGS = {
     "query_id": "id of a query: file of the data set / id in it",
     "label": "class index that the models were trained or measured with",
     "subset": "number of the half, from 0",
-    "seed_set": "A or B, disjoint sets of seeds",
-    "margin": "log p / (1 - p) of the query's label, mean over the seeds of the set",
+    "seed": "seed of the training; 1000 and more are set A, 2000 and more set B",
+    "margin": "log p / (1 - p) of the query's label",
 }
 SNIPPET = """```python
 import polars as pl
 from scipy.stats import spearmanr
 
 subsets = pl.read_parquet("{name}/subsets.parquet")
-outcomes = pl.read_parquet("{name}/outcomes.parquet")
+outcomes = pl.read_parquet("{name}/outcomes.parquet").with_columns(seed_set=pl.col("seed") // 1000)
+outcomes = outcomes.group_by("subset", "query_id", "seed_set").agg(pl.mean("margin"))
 effects = pl.read_parquet("mine.parquet")  # query_id, train_id, effect; positive = helpful
 sums = subsets.join(effects, on="train_id").group_by("subset", "query_id").agg(pl.sum("effect"))
 pairs = outcomes.join(sums, on=["subset", "query_id"])

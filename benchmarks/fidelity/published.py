@@ -5,7 +5,7 @@ A folder a workload:
     train.parquet     position, train_id, label
     queries.parquet   position, query_id, label
     subsets.parquet   subset, train_id
-    outcomes.parquet  subset, seed_set, query_id, margin
+    outcomes.parquet  subset, seed, query_id, margin
     workload.json     title, model and recipe, source, licence, ceiling, scores of known methods
 
 Ids are those of the data sets, within the file that is named before the slash.
@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from benchmarks.fidelity.truth import Truth, describe_truth
+from benchmarks.fidelity.truth import Truth, describe_truth, seed_path, write_seed
 from benchmarks.fidelity.workload import Workload
 from fastif.errors import InputError
 
@@ -27,11 +27,14 @@ FILES = {
     "train.parquet": ("position", "train_id", "label"),
     "queries.parquet": ("position", "query_id", "label"),
     "subsets.parquet": ("subset", "train_id"),
-    "outcomes.parquet": ("subset", "seed_set", "query_id", "margin"),
+    "outcomes.parquet": ("subset", "seed", "query_id", "margin"),
 }
 """Columns of each file of a published truth."""
 
 FACTS = "workload.json"
+
+PUBLISHED = Path(__file__).parents[1] / "truth"
+"""Published truth in the repository."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,7 @@ class PublishedTruth:
             workload.answers(workload.train).tolist(),
             workload.answers(workload.query_examples).tolist(),
         )
-        is_same = (known.get("seeds"), known.get("sets")) == (truth.seeds, sorted(truth.sets))
-        methods = list_scores(known) if is_same else []
+        methods = list_scores_on(truth, known)
         return cls(
             workload.train_ids,
             workload.query_ids,
@@ -72,6 +74,12 @@ class PublishedTruth:
             truth,
             {**facts, "recipe": workload.recipe_words, "methods": methods},
         )
+
+
+def list_scores_on(truth: Truth, known: dict) -> list[dict]:
+    """Return the scores of a kept result if it was measured on this truth; else none."""
+    is_same = (known.get("seeds"), known.get("sets")) == (truth.seeds, sorted(truth.sets))
+    return list_scores(known) if is_same else []
 
 
 def list_scores(known: dict) -> list[dict]:
@@ -103,8 +111,8 @@ def write_published(published: PublishedTruth, folder: Path) -> None:
     members = [(at, ids[row]) for at, half in enumerate(truth.halves) for row in half.tolist()]
     _write(_frame(members, "subsets.parquet"), folder / "subsets.parquet")
     outcomes = [
-        (at, name, query_id, margin)
-        for name, margins in truth.sets.items()
+        (at, seed, query_id, margin)
+        for seed, margins in sorted(truth.by_seed.items())
         for at, row in enumerate(margins.tolist())
         for query_id, margin in zip(published.query_ids, row, strict=True)
     ]
@@ -117,8 +125,8 @@ def read_published(folder: Path) -> PublishedTruth:
     """Return a published truth.
 
     Raises:
-        InputError: A file or column is missing, or the outcomes are not one of each half, set of
-            seeds and query.
+        InputError: A file or column is missing, or the outcomes are not one of each half, seed and
+            query.
     """
     tables = {name: _read(folder / name, columns) for name, columns in FILES.items()}
     train, queries = (tables[n].sort("position") for n in ("train.parquet", "queries.parquet"))
@@ -133,17 +141,49 @@ def read_published(folder: Path) -> PublishedTruth:
     ]
     query_ids = queries["query_id"].to_list()
     path = folder / "outcomes.parquet"
-    sets = {
-        str(name): _pivot(group, len(halves), query_ids, path)
-        for (name,), group in tables["outcomes.parquet"]
-        .sort("seed_set")
-        .group_by("seed_set", maintain_order=True)
+    by_seed = {
+        int(str(seed)): _pivot(group, len(halves), query_ids, path)
+        for (seed,), group in tables["outcomes.parquet"]
+        .sort("seed")
+        .group_by("seed", maintain_order=True)
     }
     facts = json.loads((folder / FACTS).read_text("utf-8"))
     labels = (train["label"].to_list(), queries["label"].to_list())
-    return PublishedTruth(
-        list(position), query_ids, labels, Truth(halves, sets, facts["seeds"]), facts
+    truth = Truth.from_seeds(halves, by_seed)
+    return PublishedTruth(list(position), query_ids, labels, truth, facts)
+
+
+def restore_seeds(workload: Workload, published: Path, truths: Path) -> int:
+    """Write the seeds of a published truth that are missing here, and return their number.
+
+    Nothing is restored if rows, queries, halves or the recipe of the workload are others now.
+
+    Args:
+        workload: Workload whose models would be retrained otherwise.
+        published: Folder of the published truths.
+        truths: Folder with the seeds of each workload.
+    """
+    folder = published / workload.name
+    if not (folder / FACTS).is_file():
+        return 0
+    stored = read_published(folder)
+    is_same = (
+        list(stored.train_ids) == workload.train_ids
+        and list(stored.query_ids) == workload.query_ids
+        and stored.facts["recipe"] == workload.recipe_words
+        and len(stored.truth.halves) == len(workload.halves)
+        and all(map(torch.equal, stored.truth.halves, workload.halves))
     )
+    missing = {
+        seed: margins
+        for seed, margins in stored.truth.by_seed.items()
+        if not seed_path(truths / workload.key, seed).is_file()
+    }
+    if not is_same or not missing:
+        return 0
+    for seed, margins in missing.items():
+        write_seed(seed_path(truths / workload.key, seed), margins)
+    return len(missing)
 
 
 def _pivot(group: pl.DataFrame, count: int, query_ids: Sequence[str], path: Path) -> torch.Tensor:

@@ -9,14 +9,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.fidelity.effects_file import read_effects
-from benchmarks.fidelity.published import FACTS, PublishedTruth, list_scores, read_published
+from benchmarks.fidelity.published import (
+    FACTS,
+    PUBLISHED,
+    PublishedTruth,
+    list_scores_on,
+    read_published,
+)
 from benchmarks.fidelity.truth import read_truth
 from benchmarks.fidelity.workloads import WORKLOADS
 from benchmarks.page import read_result
 from fastif.errors import InputError
-
-PUBLISHED = Path(__file__).parents[1] / "truth"
-"""Published truth in the repository."""
 
 WORK = Path("benchmarks/.work")
 
@@ -52,7 +55,8 @@ def find_truth(name: str, folder: Path | None) -> PublishedTruth:
         return read_published(folder / name)
     if (PUBLISHED / name / FACTS).is_file():
         published = read_published(PUBLISHED / name)
-        return replace(published, facts={**published.facts, "methods": list_scores(known)})
+        methods = list_scores_on(published.truth, known)
+        return replace(published, facts={**published.facts, "methods": methods})
     if name in WORKLOADS and os.environ.get("FASTIF_DATA"):
         workload = WORKLOADS[name](Path(os.environ["FASTIF_DATA"]))
         truth = read_truth(workload.halves, WORK / "truth" / workload.key, workload.seeds)

@@ -52,11 +52,25 @@ class Truth:
         halves: Positions of the training rows of each of the m halves.
         sets: Margins [m q] by set, each the mean over the seeds of the set.
         seeds: Number of seeds of each set.
+        by_seed: Margins [m q] of each seed.
     """
 
     halves: Sequence[Subset]
     sets: dict[str, Float[Tensor, "m q"]]
     seeds: int
+    by_seed: dict[int, Float[Tensor, "m q"]]
+
+    @classmethod
+    def from_seeds(
+        cls, halves: Sequence[Subset], by_seed: dict[int, Float[Tensor, "m q"]]
+    ) -> Truth:
+        """Return the truth of these seeds, in the sets that they belong to."""
+        sets = {
+            name: [margins for seed, margins in sorted(by_seed.items()) if find_set(seed) == name]
+            for name in FIRST_SEEDS
+        }
+        means = {name: torch.stack(runs).mean(0) for name, runs in sets.items() if runs}
+        return cls(halves, means, max(map(len, sets.values())), by_seed)
 
     def score(self, effect: Float[Tensor, "q n"]) -> Float[Tensor, " q"]:
         """Return the LDS of each query, the mean over the sets.
@@ -89,7 +103,7 @@ def measure_ceiling(first: Float[Tensor, "m q"], second: Float[Tensor, "m q"]) -
 
     >>> margins = torch.tensor([[0.0, 3.0], [1.0, 2.0], [2.0, 1.0]])
     >>> ceiling = measure_ceiling(margins, margins)
-    >>> ceiling.value, ceiling.agreement
+    >>> round(ceiling.value, 6), round(ceiling.agreement, 6)
     (1.0, 1.0)
     """
     by_query = spearman(first.T, second.T)
@@ -108,6 +122,15 @@ def _jackknife_variance(first: Tensor, second: Tensor) -> float:
     kept = [torch.arange(count) != left_out for left_out in range(count)]
     means = torch.stack([spearman(first[k].T, second[k].T).nanmean() for k in kept])
     return float((means - means.mean()).square().sum()) * (count - 1) / count
+
+
+def find_set(seed: int) -> str:
+    """Return the set of a seed.
+
+    >>> find_set(1003), find_set(2000)
+    ('A', 'B')
+    """
+    return max(FIRST_SEEDS, key=lambda name: (FIRST_SEEDS[name] <= seed, FIRST_SEEDS[name]))
 
 
 def list_seeds(count: int) -> list[int]:
@@ -146,19 +169,14 @@ def measure_truth(
 def read_truth(halves: Sequence[Subset], folder: Path, count: int) -> Truth:
     """Return the truth of the seeds that both sets have, at most `count`; else of set A alone."""
     paired = count_seeds(folder, count)
-    used = {name: (first, paired) for name, first in FIRST_SEEDS.items()}
-    if not paired:
-        used = {"A": (FIRST_SEEDS["A"], count)}
-    sets = {}
-    for name, (first, number) in used.items():
-        runs = [
-            load_file(path)["margins"].double()
-            for path in (seed_path(folder, first + place) for place in range(number))
-            if path.is_file()
-        ]
-        if runs:
-            sets[name] = torch.stack(runs).mean(0)
-    return Truth(halves, sets, paired or count)
+    firsts = FIRST_SEEDS.values() if paired else [FIRST_SEEDS["A"]]
+    seeds = [first + place for first in firsts for place in range(paired or count)]
+    by_seed = {
+        seed: load_file(seed_path(folder, seed))["margins"].double()
+        for seed in seeds
+        if seed_path(folder, seed).is_file()
+    }
+    return Truth.from_seeds(halves, by_seed)
 
 
 def count_seeds(folder: Path, limit: int) -> int:

@@ -12,10 +12,18 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 
 from benchmarks.fidelity.publish import list_published, render_card
-from benchmarks.fidelity.published import FILES, PublishedTruth, read_published, write_published
-from benchmarks.fidelity.score import PUBLISHED, main
+from benchmarks.fidelity.published import (
+    FILES,
+    PUBLISHED,
+    PublishedTruth,
+    read_published,
+    restore_seeds,
+    write_published,
+)
+from benchmarks.fidelity.score import main
 from benchmarks.fidelity.titanic import TitanicMlp
-from benchmarks.fidelity.truth import Truth
+from benchmarks.fidelity.truth import FIRST_SEEDS as SEEDS
+from benchmarks.fidelity.truth import Truth, measure_truth, seed_path
 from benchmarks.page import read_result
 from fastif.errors import InputError
 
@@ -43,7 +51,7 @@ def folder(tmp_path, margins) -> Path:
     members = [{"subset": s, "train_id": TRAIN[i]} for s, half in enumerate(HALVES) for i in half]
     pl.DataFrame(members).reverse().write_parquet(path / "subsets.parquet")
     outcomes = [
-        {"subset": s, "seed_set": name, "query_id": query, "margin": values[s, q]}
+        {"subset": s, "seed": SEEDS[name], "query_id": query, "margin": values[s, q]}
         for name, values in margins.items()
         for q, query in enumerate(QUERIES)
         for s in range(5)
@@ -227,7 +235,7 @@ def test_missing_and_repeated_outcomes_are_refused(folder):
 def test_a_truth_is_read_as_it_was_written_and_has_no_texts(tmp_path, margins):
     workload = TitanicMlp(Path(), rows=12, queries=3, subsets=5)
     sets = {name: torch.from_numpy(values) for name, values in margins.items()}
-    truth = Truth(workload.halves, sets, 1)
+    truth = Truth.from_seeds(workload.halves, {SEEDS[name]: sets[name] for name in sets})
     known = {"methods": {"exact": {"lds": 0.5, "error": 0.1}}, "peers": {"broken": {"failure": ""}}}
     assert PublishedTruth.of(workload, truth, known | {"seeds": 5}).facts["methods"] == []
     known |= {"seeds": 1, "sets": ["A", "B"]}
@@ -250,12 +258,34 @@ def test_a_truth_is_read_as_it_was_written_and_has_no_texts(tmp_path, margins):
     assert "| `titanic-mlp` | 12 | 3 | 5 | 1 |" in card
 
 
+def test_published_seeds_are_not_trained_again(tmp_path, margins):
+    """Restored are the seeds that are missing, of the same halves and recipe only."""
+    workload = TitanicMlp(Path(), rows=12, queries=3, subsets=5)
+    by_seed = {SEEDS[name]: torch.from_numpy(values) for name, values in margins.items()}
+    published = PublishedTruth.of(workload, Truth.from_seeds(workload.halves, by_seed), {})
+    write_published(published, tmp_path / "truth" / workload.name)
+    work = tmp_path / "work"
+    assert restore_seeds(workload, tmp_path / "truth", work) == 2
+    assert restore_seeds(workload, tmp_path / "truth", work) == 0
+    trained = []
+    truth = measure_truth(workload, work / workload.key, 1, trained.append)
+    assert trained == []
+    for seed, values in by_seed.items():
+        torch.testing.assert_close(truth.by_seed[seed], values.float().double())
+    seed_path(work / workload.key, 2000).unlink()
+    assert restore_seeds(workload, tmp_path / "truth", work) == 1
+    other = TitanicMlp(Path(), rows=12, queries=3, subsets=6)
+    assert restore_seeds(other, tmp_path / "truth", work) == 0
+
+
 def test_the_truth_in_the_repository_is_that_of_the_kept_result():
     workloads = read_result("fidelity")["workloads"]
     published = {name: read_published(PUBLISHED / name) for name in list_published(PUBLISHED)}
     assert published
     for name, part in published.items():
-        if name not in workloads:  # published before its methods are measured
+        kept = workloads.get(name)
+        if kept is None or (kept["seeds"], kept["sets"]) != (part.truth.seeds, ["A", "B"]):
+            assert part.facts["methods"] == []  # its methods are not measured on this truth yet
             continue
         assert asdict(part.truth.ceiling) == pytest.approx(workloads[name]["ceiling"], abs=1e-4)
         assert (len(part.train_ids), part.truth.seeds) == (

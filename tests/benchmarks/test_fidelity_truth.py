@@ -76,7 +76,7 @@ def test_the_score_is_the_mean_over_both_sets():
     halves = [torch.randperm(30, generator=generator)[:15] for _ in range(8)]
     sets = {name: torch.randn(8, 3, generator=generator).double() for name in "AB"}
     effect = torch.randn(3, 30, generator=generator)
-    scores = truth.Truth(halves, sets, 1).score(effect)
+    scores = truth.Truth(halves, sets, 1, {}).score(effect)
     for query in range(3):
         sums = [float(effect[query, half].sum()) for half in halves]
         each = [spearmanr(sums, sets[name][:, query]).statistic for name in "AB"]
