@@ -33,7 +33,8 @@ import polars as pl
 from scipy.stats import spearmanr
 
 subsets = pl.read_parquet("{name}/subsets.parquet")
-outcomes = pl.read_parquet("{name}/outcomes.parquet").with_columns(seed_set=pl.col("seed") // 1000)
+outcomes = pl.read_parquet("{name}/outcomes.parquet")
+outcomes = outcomes.with_columns(seed_set=pl.col("seed") // 1000)  # 1: set A, 2: set B
 outcomes = outcomes.group_by("subset", "query_id", "seed_set").agg(pl.mean("margin"))
 effects = pl.read_parquet("mine.parquet")  # query_id, train_id, effect; positive = helpful
 sums = subsets.join(effects, on="train_id").group_by("subset", "query_id").agg(pl.sum("effect"))

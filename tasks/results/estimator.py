@@ -1,6 +1,7 @@
 """Description of the estimator that a run selected by retraining, and of the others it tried."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -33,12 +34,53 @@ correlation with held-out retraining 0.79 (0.68 - 0.90); removal_effect at the f
     )
 
 
+COSINE_MARGIN = 0.05
+"""Agreement by which a gradient cosine has to exceed the selected estimator for a warning."""
+
+
+def warn_estimator_choice(
+    choice: EstimatorSelection | None, models: Sequence[str]
+) -> Iterator[str]:
+    """Warn if a gradient cosine, which is never selected, predicts retraining clearly better.
+
+    Args:
+        choice: Selection of the run; None without one.
+        models: Names of its models, the final weights first.
+
+    Examples:
+        >>> from fastif.evaluation.select_estimator import EstimatorTrial
+        >>> final, cosine = Estimator((0,), (0.1,)), Estimator((0,), (0.1,), 1.0, COSINE)
+        >>> trials = (EstimatorTrial(final, 0.6, 0.5, 0.7), EstimatorTrial(cosine, 0.8, 0.7, 0.9))
+        >>> choice = EstimatorSelection(final, trials, 0.6, 0.5, 0.7, 6, 64)
+        >>> (warning,) = warn_estimator_choice(choice, ["model"])
+        >>> warning[:79]
+        'The gradient cosine at the final weights predicts retraining better (correlatio'
+    """
+    if choice is None:
+        return
+    cosines = [
+        trial
+        for trial in choice.trials
+        if trial.estimator.kind == COSINE and math.isfinite(trial.agreement)
+    ]
+    if not cosines:
+        return
+    best, selected = max(cosines, key=lambda trial: trial.agreement), choice.chosen
+    if best.agreement - selected.agreement > COSINE_MARGIN:
+        yield (
+            f"The {name_estimator(best.estimator, models)} predicts retraining better (correlation "
+            f"{best.agreement:.2f}) than the selected effects ({selected.agreement:.2f}): rows "
+            "with long gradients, such as wrong labels, dominate the effects. Search for wrong "
+            "labels with `fastif mislabels`, correct them, and train again."
+        )
+
+
 @dataclass(frozen=True)
 class TriedEstimator:
     """Estimator that a run tried, as a row of a table.
 
     Attributes:
-        name: Its models and normalisation.
+        name: Name of the estimator by its models and normalisation.
         agreement: Correlation with retraining on the halves, mean over the control queries.
         interval: 95 % interval of the agreement.
         is_selected: Whether the run ranks by it.

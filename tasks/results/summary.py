@@ -40,6 +40,7 @@ from tasks.results.estimator import (
     TriedEstimator,
     describe_estimator,
     list_tried_estimators,
+    warn_estimator_choice,
 )
 from tasks.results.evidence import Row, parse_count
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
@@ -199,6 +200,7 @@ class Summary:
             *diagnostic_warnings,
             *training_warnings,
             *damping_warnings,
+            *warn_estimator_choice(self.estimator_choice, self.model_names),
             *left_out_warnings,
             *(warn_low_agreement(self.agreement) if self.agreement else ()),
             *method_warnings,

@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,21 +14,18 @@ from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.select_estimator import EstimatorSelection
 from storage import Store
 from tasks.audit import select_damping as chooser
-from tasks.audit.prepare import compute_factor
 from tasks.models.finetune import train_model
 from tasks.planning.open_run import load_run, reopen_run
-from tasks.report.build import ReportRequest, build_report
 from tasks.results.comparability import Comparability, check_estimator
 from tasks.results.compare_runs import diff_runs
 from tasks.results.estimator import describe_estimator
 from tasks.results.summary import read_summary
-from tasks.run.artifact_keys import estimator_digest, factor_digest
-from tasks.run.artifacts import read_factor
+from tasks.run.artifact_keys import estimator_digest
 from tasks.run.assemble import make_attributor
 from tasks.run.estimator_models import describe_checkpoints
 from tasks.run.row_norms import KIND
 from tasks.run.selections import ESTIMATOR
-from tasks.run.spec import open_store, plan_run
+from tasks.run.spec import plan_run
 from tasks.study.study import StudyError
 
 RECIPE = {"base": "base", "trainable": "last:1", "epochs": 8, "learning_rate": 0.01}
@@ -74,38 +70,6 @@ def test_every_checkpoint_is_tried_and_the_selection_is_told(trained, first_audi
     assert json.loads(row["curvature"].item())["models"] == ["trained", *names]
     evidence = dict(read_summary(store, run, trained / "study.toml").evidence)
     assert evidence["estimator chosen"] == describe_estimator(choice, ["trained", *names])
-
-
-def test_the_selection_computes_the_factors_of_the_shards(copied):
-    """Stored are those of the models in the mean alone, with the numbers of a factorization."""
-    folder, store, _ = copied
-    study = write_study(folder, store={"path": "fresh"})
-    plan = plan_run(study)
-    store = open_store(plan)
-    chooser.choose_damping.fn(plan.ref)
-    context = reopen_run(plan)
-    kept = {factor_digest(member) for member in context.averaged_members}
-    assert {path.name for path in (folder / "fresh" / "parts" / "factor").iterdir()} == kept
-    for member in context.averaged_members:
-        stored = read_factor(store, factor_digest(member))
-        factor = compute_factor(member, member.damping)
-        assert stored.keys() == factor.keys()
-        for name, tensor in factor.items():
-            assert torch.equal(stored[name], tensor)
-
-
-def test_the_report_lists_every_tried_estimator(trained, first_audit, tmp_path):
-    store, run = first_audit
-    choice = read_summary(store, run, trained / "study.toml").estimator_choice
-    out = tmp_path / "report.html"
-    request = ReportRequest(f"{trained / 'study.toml'}", run, out=f"{out}")
-    built = build_report.fn(request)
-    text = Path(built.path).read_text("utf-8")
-    section = text[text.index("Estimators compared with retraining") : text.index('id="cost"')]
-    assert section.count("<tr><td>") == len(choice.trials)
-    assert section.count("<td>selected</td>") == 1
-    assert section.count("gradient cosine") == 4
-    assert f"correlation of {choice.held_out:.2f}" in section
 
 
 def test_agreements_are_those_of_the_stored_effects(trained, first_audit):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -18,16 +19,19 @@ from storage import Store, StoreError
 from tasks.audit import select_damping as chooser
 from tasks.audit import select_estimator as selecting
 from tasks.audit.layers import compute_layer_effects
+from tasks.audit.prepare import compute_factor
 from tasks.models.finetune import train_model
 from tasks.models.step_record import open_step_record
 from tasks.planning.forecast import forecast_run
 from tasks.planning.open_run import load_run, reopen_run, validate_run
+from tasks.report.build import ReportRequest, build_report
 from tasks.results.compare_runs import diff_runs
 from tasks.results.explained_query import explain_query
 from tasks.results.summary import read_summary
-from tasks.run.artifact_keys import estimator_digest
+from tasks.run.artifact_keys import estimator_digest, factor_digest
+from tasks.run.artifacts import read_factor
 from tasks.run.selections import ESTIMATOR
-from tasks.run.spec import list_planned_shards, plan_run
+from tasks.run.spec import list_planned_shards, open_store, plan_run
 from tasks.study.study import StudyError
 
 RECIPE = {"base": "base", "trainable": "last:1", "epochs": 4, "learning_rate": 0.01}
@@ -104,6 +108,39 @@ def test_the_agreement_is_that_of_the_sweep(trained, first_audit, truth):
     pairs = (torch.stack([sums[:, z], outcomes[:, z]]) for z in range(tiny.QUERIES))
     expected = torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs]).mean()
     assert trial.agreement == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_the_selection_computes_the_factors_of_the_shards(copied):
+    """Stored are those of the models in the mean alone, with the numbers of a factorization."""
+    folder, store, _ = copied
+    study = write_study(folder, store={"path": "fresh"})
+    plan = plan_run(study)
+    store = open_store(plan)
+    chooser.choose_damping.fn(plan.ref)
+    context = reopen_run(plan)
+    assert not context.is_unrolled
+    kept = {factor_digest(member) for member in context.averaged_members}
+    assert {path.name for path in (folder / "fresh" / "parts" / "factor").iterdir()} == kept
+    for member in context.averaged_members:
+        stored = read_factor(store, factor_digest(member))
+        factor = compute_factor(member, member.damping)
+        assert stored.keys() == factor.keys()
+        for name, tensor in factor.items():
+            assert torch.equal(stored[name], tensor)
+
+
+def test_the_report_lists_every_tried_estimator(trained, first_audit, tmp_path):
+    store, run = first_audit
+    choice = read_summary(store, run, trained / "study.toml").estimator_choice
+    out = tmp_path / "report.html"
+    request = ReportRequest(f"{trained / 'study.toml'}", run, out=f"{out}")
+    built = build_report.fn(request)
+    text = Path(built.path).read_text("utf-8")
+    section = text[text.index("Estimators compared with retraining") : text.index('id="cost"')]
+    assert section.count("<tr><td>") == len(choice.trials)
+    assert section.count("<td>selected</td>") == 1
+    assert "influence through the training" in section
+    assert f"correlation of {choice.held_out:.2f}" in section
 
 
 def test_selected_effects_are_those_of_one_sweep_in_any_shards(copied, truth):
