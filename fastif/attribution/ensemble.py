@@ -46,7 +46,8 @@ class Ensemble:
 
     Examples:
         >>> import torch
-        >>> from fastif import Direct, GaussNewton, ModuleObjective, SquaredError, TensorExamples
+        >>> from fastif import Attributor, Direct, Ensemble, GaussNewton, ModuleObjective
+        >>> from fastif import SquaredError, TensorExamples
         >>> train = TensorExamples(torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [0.0]]))
         >>> members = []
         >>> for weight in (1.0, 3.0):
