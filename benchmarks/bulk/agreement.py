@@ -37,7 +37,7 @@ def correlation(left: Float[Tensor, "q n"], right: Float[Tensor, "q n"]) -> Floa
     """Return Pearson's correlation of the scores of each query.
 
     >>> rows = torch.tensor([[1.0, 2.0, 4.0]])
-    >>> correlation(rows, 3 * rows + 1)
+    >>> correlation(rows, 3 * rows + 1).round(decimals=6)
     tensor([1.], dtype=torch.float64)
     """
     left, right = (rows.double() - rows.double().mean(1, keepdim=True) for rows in (left, right))

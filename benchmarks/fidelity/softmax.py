@@ -23,7 +23,7 @@ class Softmax:
         penalty: L2 penalty of all weights; positive, otherwise there may be no minimum.
 
     >>> model = Softmax(torch.eye(2).double(), torch.tensor([0, 1]), 0.1)
-    >>> bool(model.gradient(model.compute_weights[None]).norm() < 1e-12)
+    >>> bool(model.gradient(model.weights[None]).norm() < 1e-12)
     True
     """
 
