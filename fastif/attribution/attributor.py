@@ -1,24 +1,12 @@
 """Attributor: from queries to scored training examples in one call."""
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.approximate_scorer import approximate_scorer
-from fastif.attribution.attribution import (
-    Attribution,
-    concat_attributions,
-    mask_quarantined,
-    sketch_and_attribute,
-)
-from fastif.attribution.control_sample import compute_precision_agreement
-from fastif.attribution.finalize_certificate import combine_members, finalize_certificate
-from fastif.attribution.influence import mean_influence
 from fastif.attribution.leverage import (
     ON,
     Leverage,
@@ -28,7 +16,6 @@ from fastif.attribution.leverage import (
     make_weighted_gradients,
 )
 from fastif.attribution.member import Member
-from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import (
     SolvedQueries,
     SolvedWithIhvp,
@@ -37,15 +24,11 @@ from fastif.attribution.solve_queries import (
 )
 from fastif.candidates.retrieval import ExhaustiveSearch, Search
 from fastif.curvature.operator import DampedOperator, FactoredOperator
-from fastif.data.arrays import Ids, as_ids
 from fastif.data.examples import Examples
-from fastif.data.torch_forms import ExamplesLike, as_examples
+from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
-from fastif.gradients.route import describe_routes
 from fastif.models.objective import Objective
-from fastif.models.trial import try_table
-from fastif.numerics.out_of_memory import split_on_oom
 from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
 from fastif.solvers.dual_scores import DualScorer
 from fastif.solvers.solver import Factor, ScoreFn, Solution, Solve, Solver
@@ -114,26 +97,6 @@ class Attributor(Member):
                 f"{batch_size}",
                 f"Write train = train.with_batch_size({batch_size}), for the curvature too.",
             )
-
-    def __call__(
-        self,
-        queries: ExamplesLike,
-        ids: Ids | None = None,
-        slices: Int[Tensor, " q"] | None = None,
-    ) -> Attribution:
-        """Attribute the queries at the given positions, or all queries.
-
-        Args:
-            queries: Examples to explain, read by the same model.
-            ids: Positions of q queries in `queries`; all by default.
-            slices: Slice number [q] of each query, from 0; with it a full scan returns
-                `SliceTotals`.
-
-        Raises:
-            InputError: A trial on a few rows fails, or the damped curvature is not positive
-                definite.
-        """
-        return attribute([self], queries, ids, slices)
 
     def solve(self, queries: Examples, ids: Int[Tensor, " q"]) -> SolvedWithIhvp:
         """Compute s_test = (H + λI)⁻¹ ∇L(query) and its certificate, in two matrices of q x p.
@@ -227,73 +190,3 @@ class Attributor(Member):
     @cached_property
     def _score_fn(self) -> ScoreFn | None:
         return self.solver.prepare_scores(self.operator, self.train, self._factor)
-
-
-def attribute(
-    members: Sequence[Member],
-    queries: ExamplesLike,
-    ids: Ids | None = None,
-    slices: Int[Tensor, " q"] | None = None,
-    searcher: Member | None = None,
-    row_scale: Float[Tensor, " n"] | None = None,
-) -> Attribution:
-    """Mean influence of several models; one model's search selects the candidates for all.
-
-    Sketch scores without rescoring are those of the first model. All models are solved before
-    candidates are scored, so each holds its s_test [q p]; if memory does not suffice for all
-    queries, they are split into halves. `searcher` selects the candidates, by default the first
-    member. With `row_scale` the scores are ordered by `Influences.ranking_score`.
-    """
-    first = members[0] if searcher is None else searcher
-    count = len(as_examples(queries, "queries"))
-    positions = torch.arange(count) if ids is None else as_ids(ids, count)
-
-    def attribute_subset(places: Tensor) -> Attribution:
-        totals = None
-        if slices is not None:
-            totals = SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
-        return _attribute(members, first, queries, positions[places], totals, row_scale)
-
-    for member in members:
-        try_table(member.objective, member.train, "training set")
-        try_table(member.objective, queries, "queries", member.objective.query_measure)
-    slice_count = 0 if slices is None or not len(slices) else int(slices.max()) + 1
-    return concat_attributions(
-        [answer for _, answer in split_on_oom(attribute_subset, torch.arange(len(positions)))]
-    )
-
-
-def _attribute(
-    members: Sequence[Member],
-    searcher: Member,
-    queries: Examples,
-    ids: Tensor,
-    totals: SliceTotals | None,
-    row_scale: Float[Tensor, " n"] | None,
-) -> Attribution:
-    search, sketch_search = searcher.search, searcher.search.without_rescoring
-    if sketch_search is not None:
-        return sketch_and_attribute(sketch_search, searcher.objective, queries, ids)
-    solved = [member.solve_to_score(queries, ids) for member in members]
-    controls = [result.control for result in solved]
-    certificate = combine_members([result.certificate for result in solved], controls)
-    candidates = search.find_candidates(searcher.gradients, queries, ids)
-    scorers = [result.scorer for result in solved]
-    if not search.is_exact:
-        exact, scorers = scorers, [approximate_scorer(scorer, search) for scorer in scorers]
-        del solved  # s_test is not needed in full any more
-        if any(low is not full for low, full in zip(scorers, exact, strict=True)):
-            del exact
-            agreement = compute_precision_agreement(controls, scorers)
-            certificate = replace(certificate, rounding=agreement)
-    influences = mean_influence(
-        scorers, candidates, keep=search.keep, totals=totals, row_scale=row_scale
-    )
-    certificate = finalize_certificate(
-        certificate, influences, candidates, controls, len(searcher.train)
-    )
-    certificate = replace(certificate, route=describe_routes([m.gradients.route for m in members]))
-    full_scan_totals = totals if candidates is None else None
-    return Attribution(
-        mask_quarantined(influences, certificate.quarantined), certificate, full_scan_totals
-    )

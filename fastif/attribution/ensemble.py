@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.attribution import Attribution
-from fastif.attribution.attributor import attribute
-from fastif.attribution.member import Member
+from fastif.attribution.member import Member, attribute
 from fastif.data.arrays import Ids
 from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from fastif.attribution.attribution import Attribution
-from fastif.attribution.attributor import attribute
 from fastif.attribution.certificate import (
     NONFINITE_GRADIENT,
     Certificate,
@@ -21,7 +19,6 @@ from fastif.attribution.member import Member
 from fastif.attribution.scorers import PrecomputedScorer
 from fastif.attribution.solve_queries import SolvedQueries, zero_nonfinite
 from fastif.candidates.retrieval import ExhaustiveSearch, Search
-from fastif.data.arrays import Ids
 from fastif.data.examples import Examples
 from fastif.data.torch_forms import ExamplesLike
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
@@ -87,25 +84,6 @@ class UnrolledAttributor(Member):
     settings: UnrolledSettings = field(default_factory=UnrolledSettings)
     sweep_gb: float = SWEEP_GB
     progress: Callable[[int, int], None] | None = None
-
-    def __call__(
-        self,
-        queries: ExamplesLike,
-        ids: Ids | None = None,
-        slices: Int[Tensor, " q"] | None = None,
-    ) -> Attribution:
-        """Attribute the queries at the given positions, or all queries.
-
-        Args:
-            queries: Examples to explain, read by the same model.
-            ids: Positions of q queries in `queries`; all by default.
-            slices: Slice number [q] of each query, from 0; with it a full scan returns
-                `SliceTotals`.
-
-        Raises:
-            InputError: A trial on a few rows fails, or the record is of another training.
-        """
-        return attribute([self], queries, ids, slices)
 
     @cached_property
     def gradients(self) -> Gradients:

@@ -16,7 +16,8 @@ from fastif import (
     ModuleObjective,
     TensorExamples,
 )
-from fastif.attribution.attributor import Attributor, attribute
+from fastif.attribution.attributor import Attributor
+from fastif.attribution.member import attribute
 from fastif.data.arrays import as_tensor, check_batch_size
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.trial import try_table
