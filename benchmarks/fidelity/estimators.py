@@ -93,13 +93,12 @@ class EstimatorTrials:
         path = self.evaluation.folder / f"trial-{place}.safetensors"
         if not path.is_file():
             evaluation, workload = self.evaluation, self.evaluation.workload
-            matrix, kernel = evaluation.matrix, evaluation.kernel
+            matrix, factor = evaluation.matrix, evaluation.factor if evaluation.few else None
             if place:
                 matrix = curvature(evaluation.checkpoints[place - 1], workload.train)
                 factor = evaluation.checkpoint_factor(place - 1)
-                kernel = None if factor is None else factor["kernel"]
             queries = workload.tuning_examples.with_batch_size(BATCH)
-            trial = try_model(matrix, queries, self.halves, evaluation.outcomes, kernel=kernel)
+            trial = try_model(matrix, queries, self.halves, evaluation.outcomes, factor=factor)
             assert trial.effects is not None
             tensors = {name: getattr(trial.effects, name) for name in ("effects", "cosines")}
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)

@@ -90,44 +90,35 @@ class FidelityEvaluation:
     @cached_property
     def factor(self) -> Factor:
         """Factor of the dual solver for the smallest λ in use."""
-        path = self.folder / "factor.safetensors"
-        if not path.is_file():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            start = time.process_time()
-            save_file(dict(exact(self.matrix).factor(DampedOperator(self.matrix, 1e-4))), path)
-            path.with_suffix(".json").write_text(json.dumps(time.process_time() - start))
-        return load_file(path)
+        return self._keep_factor("factor", self.objective(0))
 
     def checkpoint_factor(self, number: int) -> Factor | None:
         """Return the factor of the dual solver at a checkpoint, kept for its trial and its effects.
 
         None if the Gram matrix is too large.
         """
-        if not self.few:
-            return None
-        path = self.folder / f"factor-{number}.safetensors"
+        return self._keep_factor(f"factor-{number}", self.checkpoints[number]) if self.few else None
+
+    def _keep_factor(self, name: str, objective: fastif.Objective) -> Factor:
+        """Return the cached factor of a model for the smallest λ in use, or compute it."""
+        path = self.folder / f"{name}.safetensors"
         if not path.is_file():
-            matrix = curvature(self.checkpoints[number], self.workload.train)
-            start = time.process_time()
-            factor = dict(exact(matrix).factor(DampedOperator(matrix, 1e-4)))
-            save_file(factor, path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            matrix, start = curvature(objective, self.workload.train), time.process_time()
+            save_file(dict(exact(matrix).factor(DampedOperator(matrix, 1e-4))), path)
             path.with_suffix(".json").write_text(json.dumps(time.process_time() - start))
         return load_file(path)
-
-    @cached_property
-    def kernel(self) -> Tensor | None:
-        """Gram matrix of the first model; None if it is too large."""
-        return self.factor["kernel"] if self.few else None
 
     @cached_property
     def choices(self) -> dict[str, DampingSelection]:
         """Damping selected by `damping = "auto"` for the exact matrix and for EK-FAC."""
         path = self.folder / "choices.json"
         if not path.is_file():
+            factor = self.factor if self.few else None
             choices = {
                 name: asdict(
                     choose_workload_damping(
-                        self.workload, self.matrix, self.outcomes, approximate, self.kernel
+                        self.workload, self.matrix, self.outcomes, approximate, factor
                     )
                 )
                 for name, approximate in (("exact", None), ("EK-FAC", fastif.Spectral()))

@@ -66,7 +66,7 @@ def choose_workload_damping(
     matrix: fastif.GaussNewton,
     outcomes: Tensor,
     approximate: fastif.Spectral | None,
-    kernel: Tensor | None = None,
+    factor: Factor | None = None,
 ) -> DampingSelection:
     """Return λ of `damping = "auto"`, from other halves and queries than those of the LDS."""
     halves = sample_halves(workload.rows, HALVES, seed=7)
@@ -76,7 +76,7 @@ def choose_workload_damping(
         halves,
         outcomes,
         approximate=approximate,
-        kernel=kernel,
+        factor=factor,
     )
 
 

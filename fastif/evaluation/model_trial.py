@@ -12,7 +12,7 @@ from fastif.evaluation.retraining_predictor import HalfSubset, RetrainingPredict
 from fastif.evaluation.row_effects import RowEffects, compute_row_effects
 from fastif.evaluation.select_damping import DampingSelection, check_outcomes, select_damping
 from fastif.gradients.per_example import compute_measure_gradients
-from fastif.solvers.solver import EkfacSolver
+from fastif.solvers.solver import EkfacSolver, Factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ def try_model(
     outcomes: Float[Tensor, "m e"],
     *,
     approximate: EkfacSolver | None = None,
-    kernel: Float[Tensor, "r r"] | None = None,
+    factor: Factor | None = None,
     with_effects: bool = True,
 ) -> ModelTrial:
     """Select the damping of a model by retraining, and compute its row effects.
@@ -46,7 +46,7 @@ def try_model(
         halves: Positions of the training rows of each of the m retrained models.
         outcomes: Outcomes of the queries under these models, higher is better.
         approximate: Solver of an EK-FAC curvature; exact if None.
-        kernel: Gram matrix of the factor rows, see `RetrainingPredictor.from_curvature`.
+        factor: Factor of the dual solver, see `RetrainingPredictor.from_curvature`.
         with_effects: Whether to compute row effects, with one more pass over the training set.
 
     Raises:
@@ -55,7 +55,7 @@ def try_model(
     check_outcomes(halves, queries, outcomes)
     query_gradients = compute_measure_gradients(curvature.gradients, queries)
     predictor = RetrainingPredictor.from_curvature(
-        curvature, query_gradients, halves, approximate, kernel
+        curvature, query_gradients, halves, approximate, factor
     )
     choice = select_damping(predictor, outcomes, curvature.ridge)
     if not with_effects:

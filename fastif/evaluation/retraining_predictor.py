@@ -11,8 +11,9 @@ from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import FactoredOperator
 from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.numerics.blocked_dot import pairwise_dots
+from fastif.solvers.dual import check_factor_order
 from fastif.solvers.gram import apply_factor, apply_factor_transpose, compute_gram_matrix
-from fastif.solvers.solver import EkfacSolver
+from fastif.solvers.solver import EkfacSolver, Factor
 
 HalfSubset = Int[Tensor, " _"]
 
@@ -49,7 +50,7 @@ class RetrainingPredictor:
         query_gradients: Float[Tensor, "e p"],
         subsets: Sequence[HalfSubset],
         approximate: EkfacSolver | None = None,
-        kernel: Float[Tensor, "r r"] | None = None,
+        factor: Factor | None = None,
     ) -> "RetrainingPredictor":
         """Factor the curvature, and sum the training gradients of each subset.
 
@@ -58,12 +59,15 @@ class RetrainingPredictor:
             query_gradients: Gradients of the query measure, e of them.
             subsets: Positions of the training rows of each of the m subsets.
             approximate: Solver of an EK-FAC curvature; the exact G if None.
-            kernel: Gram matrix of all factor rows, as in the factor of the dual solver; computed if
-                None, or if there are more than `MAX_GRAM_ROWS`.
+            factor: Factor of the exact dual solver for this curvature, whose Gram matrix is used;
+                computed if None, or if it has more than `MAX_GRAM_ROWS` rows.
+
+        Raises:
+            InputError: The factor was computed with another batch size, in another order of rows.
         """
         sums = _sum_gradients(curvature, subsets)
         if approximate is None:
-            return _predict_by_gram_matrix(curvature, sums, query_gradients, kernel)
+            return _predict_by_gram_matrix(curvature, sums, query_gradients, factor)
         return _predict_by_ekfac(curvature, sums, query_gradients, approximate)
 
 
@@ -91,14 +95,17 @@ def make_membership(subsets: Sequence[HalfSubset], count: int) -> Float[Tensor, 
 
 
 def _predict_by_gram_matrix(
-    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, kernel: Tensor | None
+    curvature: GaussNewton, sums: Tensor, query_gradients: Tensor, factor: Factor | None
 ) -> RetrainingPredictor:
     """Predictor with the exact inverse for all λ, by an eigendecomposition of the Gram matrix."""
     sampled = _sample_factor_rows(curvature, MAX_GRAM_ROWS)
     example_bytes = sampled.rows_per_example * sampled.size * sampled.like.element_size()
     held_batches = max(1, MAX_GRAM_BATCH_BYTES // (example_bytes * sampled.batch_size))
-    if kernel is None or sampled is not curvature:
+    if factor is None or sampled is not curvature:
         kernel = compute_gram_matrix(sampled, held_batches)
+    else:
+        check_factor_order(factor, curvature)
+        kernel = factor["kernel"]
     values, vectors = torch.linalg.eigh(kernel.to(sums.device).double())
     values = values.clamp_min(0) / sampled.count
     subset_coefficients, query_coefficients = (

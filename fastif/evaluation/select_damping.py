@@ -20,7 +20,7 @@ from fastif.errors import InputError
 from fastif.evaluation.retraining_predictor import HalfSubset, RetrainingPredictor
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.correlation import pearson
-from fastif.solvers.solver import EkfacSolver
+from fastif.solvers.solver import EkfacSolver, Factor
 
 WHERE = "damping by retraining"
 
@@ -99,7 +99,7 @@ def select_damping_by_retraining(
     outcomes: Float[Tensor, "m e"],
     *,
     approximate: EkfacSolver | None = None,
-    kernel: Float[Tensor, "r r"] | None = None,
+    factor: Factor | None = None,
 ) -> DampingSelection:
     """Select the damping with the best agreement of summed effects with retraining on halves.
 
@@ -117,7 +117,7 @@ def select_damping_by_retraining(
             `margins`.
         approximate: Solver of an EK-FAC curvature for which the damping is selected; the best
             damping differs from that of the exact G.
-        kernel: Gram matrix of the factor rows, see `RetrainingPredictor.from_curvature`.
+        factor: Factor of the dual solver, see `RetrainingPredictor.from_curvature`.
 
     Raises:
         InputError: There are fewer than two halves, the outcomes have another shape, the curvature
@@ -126,7 +126,7 @@ def select_damping_by_retraining(
     check_outcomes(halves, queries, outcomes)
     query_gradients = compute_measure_gradients(curvature.gradients, queries)
     predictor = RetrainingPredictor.from_curvature(
-        curvature, query_gradients, halves, approximate, kernel
+        curvature, query_gradients, halves, approximate, factor
     )
     return select_damping(predictor, outcomes, curvature.ridge)
 

@@ -167,7 +167,7 @@ class Dual(DualSettings, Solver):
     def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
         factored = _require_factored(operator)
         operator_factor = self.factor(operator) if factor is None else factor
-        _check_order(operator_factor, factored)
+        check_factor_order(operator_factor, factored)
         build = _prepare_exact if self.rank is None else _prepare_low_rank
         solve = build(operator, factored, operator_factor)
         return lambda rhs: solve_finite_rows(operator, rhs, solve)
@@ -182,7 +182,7 @@ class Dual(DualSettings, Solver):
         if coefficients is None:
             return None
         operator_factor = self.factor(operator) if factor is None else factor
-        _check_order(operator_factor, factored)
+        check_factor_order(operator_factor, factored)
         if "rounding" not in operator_factor:
             return None
         kernel = operator_factor["kernel"].to(operator.like.device)
@@ -265,7 +265,7 @@ def _require_factored(operator: DampedOperator) -> FactoredOperator:
     return operator.operator
 
 
-def _check_order(factor: Factor, factored: FactoredOperator) -> None:
+def check_factor_order(factor: Factor, factored: FactoredOperator) -> None:
     """Refuse a factor with rows in another order than those of the operator."""
     factor_batch_size = int(factor["batch_size"])
     if factor_batch_size != factored.batch_size:

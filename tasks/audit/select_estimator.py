@@ -59,7 +59,7 @@ def select_by_retraining(
             halves,
             outcomes,
             approximate=member.solver.ekfac_solver,
-            kernel=None if factor is None else factor["kernel"],
+            factor=factor,
             with_effects=is_open,
         )
         for member, factor in zip(context.members, factors, strict=True)

@@ -52,17 +52,30 @@ def test_the_kernel_of_a_dual_factor_predicts_the_same(size):
     curvature = GaussNewton(made.objective, made.train.with_batch_size(size))
     queries = compute_measure_gradients(curvature.gradients, made.train)
     halves = sample_halves(len(made.train), 4, seed=1)
-    kernel = Dual().factor(DampedOperator(curvature, 1.0))["kernel"]
+    factor = Dual().factor(DampedOperator(curvature, 1.0))
     own = RetrainingPredictor.from_curvature(curvature, queries, halves)
-    shared = RetrainingPredictor.from_curvature(curvature, queries, halves, kernel=kernel)
+    shared = RetrainingPredictor.from_curvature(curvature, queries, halves, factor=factor)
     for damping in (1e-3, DAMPING, 10.0):
         torch.testing.assert_close(
             shared.predict(damping), own.predict(damping), rtol=1e-3, atol=1e-5
         )
         torch.testing.assert_close(shared.solve(damping), own.solve(damping), rtol=1e-3, atol=1e-5)
     assert shared.max_eigenvalue == pytest.approx(own.max_eigenvalue, rel=1e-5)
-    wrong = RetrainingPredictor.from_curvature(curvature, queries, halves, kernel=2 * kernel)
+    factor["kernel"] = 2 * factor["kernel"]
+    wrong = RetrainingPredictor.from_curvature(curvature, queries, halves, factor=factor)
     assert wrong.max_eigenvalue == pytest.approx(2 * own.max_eigenvalue, rel=1e-5)
+
+
+def test_a_factor_in_another_order_of_rows_is_refused():
+    """With three classes each tile has one factor row of every example of a batch."""
+    made = case("mlp")
+    other = GaussNewton(made.objective, made.train.with_batch_size(5))
+    factor = Dual().factor(DampedOperator(other, 1.0))
+    curvature = GaussNewton(made.objective, made.train.with_batch_size(3))
+    queries = compute_measure_gradients(curvature.gradients, made.train)
+    halves = sample_halves(len(made.train), 4, seed=1)
+    with pytest.raises(InputError, match="batch size 3"):
+        RetrainingPredictor.from_curvature(curvature, queries, halves, factor=factor)
 
 
 def test_a_query_without_a_finite_gradient_spoils_no_other_and_selects_as_without_it():
