@@ -1,5 +1,6 @@
 """Denser record: a training record with more states than were stored, by repeating its steps."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fastif.data.examples import Examples
@@ -39,15 +40,36 @@ def add_states(
         return record
     replay, kept = Replay(record, objective, examples), {}
     for start, stop in record.segments:
-        state = first = replay.load_state(start)
-        for step in replay.iterate(first, stop):
-            state = step.after
-            if state.step in wanted and state.step != stop:
-                kept[state.step] = state
-        check_replay(first, state, replay.load_state(stop))
+        kept |= {s.step: s for s in _repeat_segment(replay, start, stop) if s.step in wanted}
 
     def load_state(step: int) -> TrainingState:
         return kept[step] if step in kept else record.load_state(step)
 
     steps = tuple(sorted({*record.state_steps, *kept}))
     return replace(record, state_steps=steps, load_state=load_state)
+
+
+def verify_first_segment(record: TrainingRecord, objective: Objective, examples: Examples) -> None:
+    """Repeat the steps up to the first stored state, and compare with it.
+
+    Another loss, other rows or a training with randomness show in any segment.
+
+    Raises:
+        InputError: The repeated steps do not arrive at the stored state.
+    """
+    for _ in _repeat_segment(Replay(record, objective, examples), *record.segments[0]):
+        pass
+
+
+def _repeat_segment(replay: Replay, start: int, stop: int) -> Iterator[TrainingState]:
+    """Yield the states between two stored ones; the last is compared with the second.
+
+    Raises:
+        InputError: It differs.
+    """
+    state = first = replay.load_state(start)
+    for step in replay.iterate(first, stop):
+        state = step.after
+        if state.step != stop:
+            yield state
+    check_replay(first, state, replay.load_state(stop))

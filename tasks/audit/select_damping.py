@@ -22,6 +22,7 @@ from tasks.run.hidden_states import get_train_examples
 from tasks.run.reuse import get_reuse, make_lost_choice_error
 from tasks.run.selections import DAMPING
 from tasks.run.spec import RunRef
+from tasks.run.unrolled import open_training_record
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
 
@@ -66,8 +67,11 @@ def _choose_by_retraining(context: RunContext) -> None:
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_CONTROL_QUERIES].sort().values
     halves = sample_halves(len(context.train_texts), HALVES, seed=0)
+    # It repeats the recorded training, so another loss is refused before anything is retrained.
+    has_record = context.study.estimator.through_training
+    record = open_training_record(context) if has_record else None
     half_margins = _retrain_on_halves(context, halves, query_ids)
-    select_by_retraining(context, query_ids, halves, half_margins)
+    select_by_retraining(context, query_ids, halves, half_margins, record)
 
 
 def _retrain_on_halves(

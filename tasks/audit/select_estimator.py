@@ -20,6 +20,7 @@ from fastif.evaluation.select_estimator import (
     select_estimator,
 )
 from fastif.solvers import Factor
+from fastif.unrolled.training_record import TrainingRecord
 from tasks.audit.prepare import compute_factor, store_factor
 from tasks.planning.workload import make_solver_problem
 from tasks.run.artifact_keys import damping_digest, estimator_digest, factor_digest
@@ -39,6 +40,7 @@ def select_by_retraining(
     query_ids: Tensor,
     halves: Sequence[HalfSubset],
     outcomes: Tensor,
+    record: TrainingRecord | None = None,
 ) -> None:
     """Select the damping of every model, then the estimator, and store both.
 
@@ -49,6 +51,7 @@ def select_by_retraining(
         query_ids: Positions of the queries under the retrained models.
         halves: Positions of the training rows of each retrained model.
         outcomes: Margins of these queries under each retrained model, [halves, queries].
+        record: Record of the training if effects through it are tried; else None.
     """
     is_open = context.study.estimator.is_open
     factors = [find_dual_factor(member) for member in context.members]
@@ -69,8 +72,8 @@ def select_by_retraining(
         DAMPING.write(context.store, damping_digest(member), choice)
     if is_open:
         models = [trial.effects for trial in trials if trial.effects is not None]
-        if context.study.estimator.through_training:
-            unrolled = _compute_unrolled_effects(context, query_ids)
+        if record is not None:
+            unrolled = _compute_unrolled_effects(context, query_ids, record)
             models[0] = replace(models[0], unrolled=unrolled)
         selection = _select_estimator(context, choices, models, halves, outcomes)
         digest = estimator_digest(context)
@@ -107,9 +110,11 @@ def _keep_factors(context: RunContext, factors: Sequence[Factor | None]) -> None
             store_factor(context.store, member, factor)
 
 
-def _compute_unrolled_effects(context: RunContext, query_ids: Tensor) -> Tensor:
+def _compute_unrolled_effects(
+    context: RunContext, query_ids: Tensor, record: TrainingRecord
+) -> Tensor:
     """Return the effects of all rows on the control queries through the training, [e, n]."""
-    attributor = make_unrolled_attributor(context, ExhaustiveSearch())
+    attributor = make_unrolled_attributor(context, ExhaustiveSearch(), record)
     sweeps = math.ceil(len(query_ids) / attributor.sweep_queries)
     steps = sweeps * attributor.record.num_steps
     with progress_bar("estimator: sweep through the training", steps, "steps") as advance:

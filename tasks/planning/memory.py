@@ -26,6 +26,8 @@ def estimate_peak_memory(workload: Workload) -> int:
 
 def _solve_bytes(workload: Workload) -> int:
     """Return the bytes of a solve; sizes above the number of rows do not add to them."""
+    if workload.is_unrolled:
+        return 0
     cost, sizes, models = workload.solver_cost, workload.sizes, workload.model.count
     train, queries = workload.train.rows, workload.queries.rows
     shard, batch = min(sizes.shard_size, queries), min(sizes.batch_size, max(train, queries))
@@ -41,7 +43,7 @@ def _sweep_bytes(workload: Workload) -> int:
         return 0
     if sweep.is_selected:
         queries = max(queries, min(workload.sizes.shard_size, workload.queries.rows))
-    return sweep.estimate_bytes(workload.problem.parameters, queries)
+    return sweep.estimate_bytes(workload.problem.parameters, queries, workload.sizes.batch_size)
 
 
 def _gram_bytes(workload: Workload) -> int:

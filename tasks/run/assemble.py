@@ -9,7 +9,7 @@ from tasks.run.artifacts import read_factor, read_search
 from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_train_examples
-from tasks.run.unrolled import make_unrolled_attributor
+from tasks.run.unrolled import make_unrolled_attributor, open_training_record
 
 
 def make_attributor(context: RunContext) -> Member | fastif.Ensemble:
@@ -25,7 +25,7 @@ def make_attributor(context: RunContext) -> Member | fastif.Ensemble:
 def _make_averaged_attributor(context: RunContext) -> Member | fastif.Ensemble:
     search = make_search(context)
     if context.is_unrolled:
-        unrolled = make_unrolled_attributor(context, search)
+        unrolled = make_unrolled_attributor(context, search, open_training_record(context))
         return fastif.Ensemble([unrolled], row_scale=context.row_scale)
     if not context.others and context.row_scale is None:
         return make_member_attributor(context, search)

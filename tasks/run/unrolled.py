@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from fastif import InputError
 from fastif.candidates import Search
-from fastif.unrolled.denser_record import add_states
+from fastif.unrolled.denser_record import add_states, verify_first_segment
 from fastif.unrolled.training_record import TrainingRecord
-from fastif.unrolled.unrolled_attributor import UnrolledAttributor
+from fastif.unrolled.unrolled_attributor import SWEEP_GB, UnrolledAttributor
 from tasks.models.locate import find_model_folders
 from tasks.models.step_record import FOLDER, find_record_problem, open_step_record
 from tasks.run.context import RunContext
@@ -35,27 +35,54 @@ def check_training_record(context: RunContext) -> None:
 
 
 def make_unrolled_attributor(
-    context: RunContext, search: Search, progress: Callable[[int, int], None] | None = None
+    context: RunContext,
+    search: Search,
+    record: TrainingRecord,
+    progress: Callable[[int, int], None] | None = None,
 ) -> UnrolledAttributor:
     """Return the attributor through the training of the run's first model.
 
     Args:
         context: Context of the run.
         search: Choice of the training rows in the result.
+        record: Record of the training, see `open_training_record`.
         progress: Callback with the numbers of reversed steps and of all steps of each sweep.
+    """
+    return UnrolledAttributor(
+        context.objective,
+        get_train_examples(context),
+        record,
+        search,
+        sweep_gb=limit_sweep(context.study.run.memory_gb),
+        progress=progress,
+    )
+
+
+def limit_sweep(memory_gb: float | None) -> float:
+    """Return the memory for the adjoints of a sweep: a third of the run's limit, if it has one.
+
+    Examples:
+        >>> limit_sweep(None), limit_sweep(6.0)
+        (4.0, 2.0)
+    """
+    return SWEEP_GB if memory_gb is None else min(SWEEP_GB, memory_gb / 3)
+
+
+def open_training_record(context: RunContext) -> TrainingRecord:
+    """Open the record of the training with about √T states in memory.
+
+    The training, or a part of it where that is enough, is repeated on cached hidden states and
+    compared with the stored states, so that another loss than that of the training is refused.
 
     Raises:
-        InputError: As `check_training_record`.
+        InputError: As `check_training_record`, or a repeated stretch does not end in its state.
     """
-    record = context.memo.get("training record", lambda: _open_record(context))
-    train = get_train_examples(context)
-    return UnrolledAttributor(context.objective, train, record, search, progress=progress)
-
-
-def _open_record(context: RunContext) -> TrainingRecord:
-    """Open the record by the rows as texts, and repeat the training on cached hidden states."""
     check_training_record(context)
     folder = find_model_folders(context.study)[0]
     record = open_step_record(folder, context.objective, context.train_texts)
     assert record is not None  # checked above
-    return add_states(record, context.objective, get_train_examples(context))
+    train = get_train_examples(context)
+    denser = add_states(record, context.objective, train)
+    if denser is record:  # it has enough states, so nothing was repeated
+        verify_first_segment(record, context.objective, train)
+    return denser

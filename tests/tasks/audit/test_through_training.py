@@ -23,16 +23,18 @@ from tasks.audit.prepare import compute_factor
 from tasks.models.finetune import train_model
 from tasks.models.step_record import open_step_record
 from tasks.planning.forecast import forecast_run
+from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.open_run import load_run, reopen_run, validate_run
+from tasks.planning.workload import make_workload
 from tasks.report.build import ReportRequest, build_report
 from tasks.results.compare_runs import diff_runs
 from tasks.results.explained_query import explain_query
 from tasks.results.summary import read_summary
 from tasks.run.artifact_keys import estimator_digest, factor_digest
 from tasks.run.artifacts import read_factor
+from tasks.run.assemble import make_attributor
 from tasks.run.selections import ESTIMATOR
 from tasks.run.spec import list_planned_shards, open_store, plan_run
-from tasks.study.study import StudyError
 
 RECIPE = {"base": "base", "trainable": "last:1", "epochs": 4, "learning_rate": 0.01}
 CHANGES = {
@@ -236,17 +238,54 @@ def test_bad_records_are_refused_before_any_retraining(copied, spoil):
     assert not (folder / "fresh").exists()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"curvature": {"damping": 0.1}},
-        {"training": None},
-        {"carry": {"least": 0.9}},
-        {"candidates": {"kind": "knn", "k": 6}},
-        {"top": {"models": ["other"]}},
-        {"solver": {"kind": "lissa"}},
-    ],
-)
-def test_settings_without_effect_are_refused(trained, changes):
-    with pytest.raises(StudyError, match=r"\[estimator\] through_training"):
-        plan_run(write_study(trained, "bad.toml", **changes))
+@pytest.mark.parametrize("full", [{"rank": 2}, {"precision": "bfloat16"}, {}])
+def test_reports_and_rounded_scans_read_a_run_through_the_training(copied, tmp_path, truth, full):
+    """No solution is rounded or truncated; there are no numbers of a solve."""
+    folder, store, _ = copied
+    study = write_study(folder, candidates=CHANGES["candidates"] | full)
+    select_unrolled(store, load_run(plan_run(study)))
+    tiny.run_directly(study, "unrolled")
+    torch.testing.assert_close(read_effects(store, "unrolled"), truth.float(), rtol=1e-3, atol=1e-6)
+    evidence = dict(read_summary(store, "unrolled", study).evidence)
+    assert evidence["solver"] == "unrolled differentiation, which solves no linear system"
+    assert not {"largest residual", "residual on all rows", "cosine with gradient"} & set(evidence)
+    out = tmp_path / "report.html"
+    text = Path(
+        build_report.fn(ReportRequest(f"{study}", "unrolled", out=f"{out}")).path
+    ).read_text()
+    assert "influence through the training" in text
+    assert "λ, added to every eigenvalue" not in text
+
+
+def test_another_loss_than_in_training_is_refused_before_any_retraining(copied, monkeypatch):
+    folder, _, _ = copied
+    study = write_study(folder, loss={"label_smoothing": 0.2}, store={"path": "fresh"})
+    plan = plan_run(study)
+    open_store(plan)
+    retrained = []
+    monkeypatch.setattr(chooser, "_retrain_on_halves", lambda *args: retrained.append(args))
+    with pytest.raises(InputError, match="repeat"):
+        chooser.choose_damping.fn(plan.ref)
+    assert not retrained
+
+
+def test_sweeps_stay_within_the_memory_of_the_run(copied, truth):
+    """The limit is below the adjoints of all queries, so several sweeps give the same effects."""
+    folder, store, _ = copied
+    study = write_study(folder, run={"memory_gb": 2.0, "shard_size": tiny.QUERIES})
+    plan = plan_run(study)
+    select_unrolled(store, load_run(plan))
+    context = reopen_run(plan)
+    (attributor,) = make_attributor(context).members
+    assert attributor.sweep_gb == pytest.approx(2.0 / 3)
+    small = replace(attributor, sweep_gb=1e-6)
+    assert small.sweep_queries == 1
+    effects = small.compute_effects(context.query_texts, torch.arange(tiny.QUERIES))
+    torch.testing.assert_close(effects, truth.to(effects), rtol=1e-3, atol=1e-6)
+    workload = make_workload(context, list_planned_shards(context.plan))
+    free = replace(workload, sweep=replace(workload.sweep, limit_gb=1e6))
+    large = replace(workload.problem, parameters=10**8)
+    limited, unlimited = (
+        estimate_peak_memory(replace(each, problem=large)) for each in (workload, free)
+    )
+    assert limited < unlimited
