@@ -62,10 +62,7 @@ class PublishedTruth:
         Scores against another truth, with fewer or more seeds, are left out.
         """
         facts = {"name": workload.name, **describe_truth(workload, truth)}
-        labels = (
-            workload.answers(workload.train).tolist(),
-            workload.answers(workload.query_examples).tolist(),
-        )
+        labels = _read_labels(workload)
         methods = list_scores_on(truth, known)
         return cls(
             workload.train_ids,
@@ -74,6 +71,15 @@ class PublishedTruth:
             truth,
             {**facts, "recipe": workload.recipe_words, "methods": methods},
         )
+
+
+def _read_labels(workload: Workload) -> tuple[list[int], list[int]]:
+    """Return the class of each training row, and of each query."""
+    rows, queries = (
+        workload.answers(examples).tolist()
+        for examples in (workload.train, workload.query_examples)
+    )
+    return rows, queries
 
 
 def list_scores_on(truth: Truth, known: dict) -> list[dict]:
@@ -156,7 +162,7 @@ def read_published(folder: Path) -> PublishedTruth:
 def restore_seeds(workload: Workload, published: Path, truths: Path) -> int:
     """Write the seeds of a published truth that are missing here, and return their number.
 
-    Nothing is restored if rows, queries, halves or the recipe of the workload are others now.
+    Nothing is restored if rows, queries, their labels, halves or the recipe are others now.
 
     Args:
         workload: Workload whose models would be retrained otherwise.
@@ -170,6 +176,7 @@ def restore_seeds(workload: Workload, published: Path, truths: Path) -> int:
     is_same = (
         list(stored.train_ids) == workload.train_ids
         and list(stored.query_ids) == workload.query_ids
+        and stored.labels == _read_labels(workload)
         and stored.facts["recipe"] == workload.recipe_words
         and len(stored.truth.halves) == len(workload.halves)
         and all(map(torch.equal, stored.truth.halves, workload.halves))

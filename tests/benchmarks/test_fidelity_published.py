@@ -70,3 +70,8 @@ def test_published_seeds_are_not_trained_again(tmp_path, margins):
     assert restore_seeds(workload, tmp_path / "truth", work) == 1
     other = TitanicMlp(Path(), rows=12, queries=3, subsets=6)
     assert restore_seeds(other, tmp_path / "truth", work) == 0
+    table = tmp_path / "truth" / workload.name / "train.parquet"
+    relabelled = pl.read_parquet(table).with_columns(label=1 - pl.col("label"))
+    relabelled.write_parquet(table)
+    seed_path(work / workload.key, 2000).unlink()
+    assert restore_seeds(workload, tmp_path / "truth", work) == 0
