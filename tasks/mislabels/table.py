@@ -78,6 +78,10 @@ def make_mislabel_frame(
     }
     for name in (*NAIVE_BAYES_SCORES, "judged_loss", "trusted_loss"):
         columns.setdefault(name, [None] * len(table))
+    if data.external and data.classifier_logits is None:
+        has_any = torch.stack([each.has_prediction for each in data.external]).any(0)
+        scores = zip(columns["judged_loss"], has_any[inverse_order].tolist(), strict=True)
+        columns["judged_loss"] = [score if has else None for score, has in scores]
     return _build_frame(columns, harm)
 
 
