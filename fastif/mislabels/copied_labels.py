@@ -1,6 +1,5 @@
 """Classifiers that copy the given labels, since they were trained on them."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -33,6 +32,7 @@ def estimate_excess_agreement(
         labels: Given label of each row, [n].
 
     Examples:
+        >>> import torch
         >>> labels, p = torch.tensor([0, 1]).repeat(50), torch.full((100, 2), 0.5)
         >>> estimate_excess_agreement(ExternalClassifier("copy", predicted=labels), p, labels)
         0.99

@@ -9,8 +9,7 @@ from torch.nn.functional import one_hot
 
 from fastif.mislabels.calibration import calibrate_logits, stack_logits
 from fastif.mislabels.cross_fitting import CrossFitter
-from fastif.mislabels.external_classifier import ClassifierTrust
-from fastif.mislabels.external_evidence import fit_external_evidence
+from fastif.mislabels.external_evidence import add_external_evidence
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.label_posterior import LabelPosterior
@@ -138,12 +137,8 @@ class MislabelDetector:
             p, posteriors, transition = self._fit_with_trusted(rows, trusted)
             given_probability = posteriors[0].gather(1, rows.labels[:, None])[:, 0]
             label_scores["trusted_loss"] = -given_probability.clamp_min(1e-30).log()
-        external: tuple[ClassifierTrust, ...] = ()
-        if rows.external:
-            evidence = fit_external_evidence(rows, p, posteriors[-1], transition)
-            p, external = evidence.update(p), evidence.trust
-            posteriors = [evidence.update(posterior) for posterior in posteriors]
-            label_scores["judged_loss"] = evidence.compute_loss(rows)
+        p, posteriors, external, scores = add_external_evidence(rows, p, posteriors, transition)
+        label_scores |= scores
         result = make_label_posterior(
             rows, p, posteriors, transition, first_logits, neighbour_ids, label_scores, second_round
         )

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -29,6 +28,7 @@ class ExternalClassifier:
             row.
 
     Examples:
+        >>> import torch
         >>> classifier = ExternalClassifier("rule", predicted=torch.tensor([0, 1, -1]))
         >>> classifier.has_prediction.tolist()
         [True, True, False]

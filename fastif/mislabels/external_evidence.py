@@ -1,4 +1,4 @@
-"""Evidence of external classifiers for the true classes, beside the posterior of the detector."""
+"""Evidence of external classifiers for the true classes, combined with the detector's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +112,32 @@ def fit_external_evidence(
         for parts in zip(classifiers, likelihoods, copying, weights, strict=True)
     ]
     return ExternalEvidence(evidence.log_ratio, tuple(trust))
+
+
+def add_external_evidence(
+    rows: LabeledData,
+    p: Float[Tensor, "n c"],
+    posteriors: list[Float[Tensor, "n c"]],
+    transition: Float[Tensor, "c c"],
+) -> tuple[Tensor, list[Tensor], tuple[ClassifierTrust, ...], dict[str, Tensor]]:
+    """Update a detector's probabilities by the external classifiers; unchanged without any.
+
+    Args:
+        rows: Labelled data.
+        p: Class probabilities p(t | x), [n, c].
+        posteriors: Label posteriors, of which the last is the detector's result, [n, c] each.
+        transition: Noise transition matrix T, [c, c].
+
+    Returns:
+        The updated p and posteriors, the reliability of each classifier, and the score column
+        `judged_loss`.
+    """
+    if not rows.external:
+        return p, posteriors, (), {}
+    evidence = fit_external_evidence(rows, p, posteriors[-1], transition)
+    updated = [evidence.update(posterior) for posterior in posteriors]
+    scores = {"judged_loss": evidence.compute_loss(rows)}
+    return evidence.update(p), updated, evidence.trust, scores
 
 
 def _fit_weights(

@@ -1,7 +1,6 @@
 """Likelihood of an external classifier's predictions given the class, fitted to soft targets."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -20,42 +19,6 @@ STEPS = 30
 
 MAX_LOG_RATIO = 7.0
 """Bound on the log-likelihood ratio of a prediction: no prediction is more than 1,000 to 1."""
-
-
-class PredictionLikelihood(Protocol):
-    """Model of p(prediction | class) up to a factor of the row."""
-
-    @property
-    def parameters(self) -> float:
-        """Effective number of fitted parameters, for the penalty of the weight."""
-        ...
-
-    def fit(self, targets: Float[Tensor, "n c"]) -> "PredictionLikelihood":
-        """Return the model fitted to a distribution over classes of each row.
-
-        Args:
-            targets: Weights of the classes, zero in rows that do not count, [n, c].
-        """
-        ...
-
-    def compute_log_ratio(self) -> Float[Tensor, "n c"]:
-        """Return log p(prediction | class) - log p(prediction), 0 without a prediction, [n, c]."""
-        ...
-
-
-def make_likelihood(classifier: ExternalClassifier, classes: int) -> PredictionLikelihood:
-    """Make the model of a classifier: a confusion matrix for labels, calibration for outputs."""
-    if classifier.predicted is not None:
-        return ConfusionMatrix(classifier.predicted, torch.eye(classes))
-    assert classifier.outputs is not None
-    width = classifier.outputs.shape[1]
-    scale = torch.ones(1, 1) if width == classes else torch.zeros(width, classes)
-    return CalibratedOutputs(
-        classifier.outputs,
-        scale,
-        torch.zeros(classes),
-        torch.full((classes,), 1 / classes),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +42,7 @@ class ConfusionMatrix:
     def fit(self, targets: Float[Tensor, "n c"]) -> "ConfusionMatrix":
         """Return the expected counts under the targets."""
         given = one_hot(self.predicted.clamp_min(0), targets.shape[1]).to(targets)
-        return ConfusionMatrix(
-            self.predicted, targets.T @ (given * (self.predicted >= 0)[:, None])
-        )
+        return ConfusionMatrix(self.predicted, targets.T @ (given * (self.predicted >= 0)[:, None]))
 
     @property
     def probabilities(self) -> Float[Tensor, "c c"]:
@@ -150,3 +111,18 @@ class CalibratedOutputs:
 def _transform(outputs: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Logits of the classes: scaled logits, or scores times the slopes, plus biases."""
     return outputs * scale + shift
+
+
+PredictionLikelihood = ConfusionMatrix | CalibratedOutputs
+"""Model of p(prediction | class) up to a factor of the row."""
+
+
+def make_likelihood(classifier: ExternalClassifier, classes: int) -> PredictionLikelihood:
+    """Make the model of a classifier: a confusion matrix for labels, calibration for outputs."""
+    if classifier.predicted is not None:
+        return ConfusionMatrix(classifier.predicted, torch.eye(classes))
+    assert classifier.outputs is not None
+    width = classifier.outputs.shape[1]
+    scale = torch.ones(1, 1) if width == classes else torch.zeros(width, classes)
+    shares = torch.full((classes,), 1 / classes)
+    return CalibratedOutputs(classifier.outputs, scale, torch.zeros(classes), shares)

@@ -12,10 +12,9 @@ from fastif import InputError
 from fastif.mislabels.external_classifier import ExternalClassifier
 from tasks.data.columns import list_columns
 from tasks.data.dataset import Table
-from tasks.data.decimals import decide_decimal
+from tasks.data.decimals import POINT, decide_decimal, parse_numbers, strip_cells
 from tasks.data.raw_table import RawTable
 from tasks.data.readers import read_source
-from tasks.data.row_hashes import row_digests
 from tasks.mislabels.label_words import parse_label
 from tasks.mislabels.predicted_columns import WHERE, ClassifierColumn, interpret_column
 from tasks.mislabels.predicted_probabilities import check_order, interpret_numbers
@@ -78,19 +77,16 @@ def make_external_classifiers(
     )
 
 
-def compute_columns_digest(
-    columns: Sequence[ClassifierColumn], train: Table, labels: Sequence[str]
-) -> str | None:
-    """SHA-256 of the predictions by row, whatever the order of the rows; None without columns."""
+def compute_columns_digest(columns: Sequence[ClassifierColumn]) -> str | None:
+    """SHA-256 of the predictions in the order of the rows; None without columns."""
     if not columns:
         return None
-    arrays = [column.predicted if column.outputs is None else column.outputs for column in columns]
-    rows = sorted(
-        digest + b"".join(np.ascontiguousarray(array[i]).tobytes() for array in arrays)
-        for i, digest in enumerate(row_digests(train, labels))
-    )
-    heads = [f"{column.name} {column.kind}" for column in columns]
-    return hashlib.sha256("\n".join(heads).encode() + b"".join(rows)).hexdigest()
+    hasher = hashlib.sha256()
+    for column in columns:
+        array = column.predicted if column.outputs is None else column.outputs
+        hasher.update(f"{column.name}\n{column.kind}\n".encode())
+        hasher.update(np.ascontiguousarray(array).tobytes())
+    return hasher.hexdigest()
 
 
 def _check_roles(study: Study, names: Sequence[str]) -> None:
@@ -196,8 +192,6 @@ def _read_lists(name: str, column: pl.Series, classes: int) -> np.ndarray:
 
 def _to_numbers(name: str, column: pl.Series, opened: RawTable) -> np.ndarray:
     """Numbers of a column of one class; NaN for empty cells."""
-    from tasks.data.decimals import POINT, parse_numbers, strip_cells
-
     if column.dtype == pl.String:
         parsed = parse_numbers(strip_cells(column), opened.decimal or POINT)
         column = column if parsed is None else parsed

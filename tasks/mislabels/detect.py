@@ -156,12 +156,14 @@ def _compute_posterior(
         detector = replace(DETECTOR, fit=heads)
         posterior = detector(data, trusted, neighbour_ids)
         # A classifier that was trained on the labels would detect every flip of them.
-        honest = tuple(
+        independent = tuple(
             classifier
             for classifier, trust in zip(data.external, posterior.external, strict=True)
             if trust.copying == 0
         )
-        recall = measure_flip_recall(detector, replace(data, external=honest), posterior, budget)
+        recall = measure_flip_recall(
+            detector, replace(data, external=independent), posterior, budget
+        )
     heads.clear()
     return posterior, recall
 

@@ -61,7 +61,7 @@ class DetectionPlan:
         """Cache key of the detection: all inputs and settings, but not the order of the rows."""
         study = self.inputs.study
         queries = sorted(row.hex() for row in row_digests(self.inputs.queries, study.labels))
-        columns = compute_columns_digest(self.columns, self.inputs.train, study.labels)
+        columns = compute_columns_digest(self.columns)
         return compute_fingerprint(
             {
                 "procedure": self.procedure,

@@ -71,8 +71,12 @@ def check_order(column: ClassifierColumn, given: np.ndarray, labels: Sequence[st
 
 def _check_complete(name: str, is_missing: np.ndarray) -> None:
     if is_missing.all():
-        raise InputError(f"{WHERE}: {name}", "one or more rows with a prediction",
-                         f"{len(is_missing)} empty rows", "Fill the columns, or remove it.")  # fmt: skip
+        raise InputError(
+            f"{WHERE}: {name}",
+            "one or more rows with a prediction",
+            f"{len(is_missing)} empty rows",
+            "Fill the columns, or remove it.",
+        )
     partial = is_missing.any(1) & ~is_missing.all(1)
     if partial.any():
         raise InputError(
