@@ -123,10 +123,7 @@ class MislabelDetector:
             name: naive_bayes(terms, rows, given_one_hot)
             for name, terms in zip(NAIVE_BAYES_SCORES, rows.terms, strict=False)
         }
-        classifier_logits = (
-            {} if rows.classifier_logits is None else {"judged_loss": rows.classifier_logits}
-        )
-        for name, logits in {**term_logits, **classifier_logits}.items():
+        for name, logits in term_logits.items():
             label_scores[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
         if trusted is None:
             second_round = self._needs_second_round(rows, neighbour_ids)

@@ -130,10 +130,14 @@ def add_external_evidence(
 
     Returns:
         The updated p and posteriors, the reliability of each classifier, and the score column
-        `judged_loss`.
+        `judged_loss`, also of `LabeledData.classifier_logits`.
     """
     if not rows.external:
-        return p, posteriors, (), {}
+        if rows.classifier_logits is None:
+            return p, posteriors, (), {}
+        log_probs = rows.classifier_logits.log_softmax(1)
+        loss = -log_probs.gather(1, rows.labels[:, None])[:, 0]
+        return p, posteriors, (), {"judged_loss": loss}
     evidence = fit_external_evidence(rows, p, posteriors[-1], transition)
     updated = [evidence.update(posterior) for posterior in posteriors]
     scores = {"judged_loss": evidence.compute_loss(rows)}

@@ -71,12 +71,8 @@ def interpret_column(
     is_text = not column.dtype.is_numeric()
     words = strip_cells(column) if is_text else _format_whole(column)
     if words is not None and words.null_count() == len(words):
-        raise InputError(
-            f"{WHERE}: {name}",
-            "one or more rows with a prediction",
-            f"{len(words)} empty cells",
-            "Fill the column, or remove it from judges.",
-        )
+        raise _make_empty_error(name, len(words))
+    unknown: list[str] = []
     if words is not None:
         predicted, unknown = _match_labels(words, labels)
         if not unknown:
@@ -99,8 +95,7 @@ def _interpret_numbers(
     """Interpret numbers that are no names of labels: class positions, or a score."""
     has = ~np.isnan(values)
     if not has.any():
-        raise InputError(f"{WHERE}: {name}", "one or more rows with a prediction",
-                         f"{len(values)} empty cells", "Fill the column, or remove it.")  # fmt: skip
+        raise _make_empty_error(name, len(values))
     is_whole = bool((values[has] == np.round(values[has])).all())
     if is_whole and values[has].min() >= 0 and values[has].max() <= len(labels):
         predicted = decode_positions(values, given, len(labels))
@@ -164,6 +159,15 @@ def _parse_scores(column: pl.Series, decimal: str) -> pl.Series | None:
     """Parse text to numbers, with NaN for `nan`; None if some of it is no number."""
     words = strip_cells(column)
     return parse_numbers(words, decimal)
+
+
+def _make_empty_error(name: str, rows: int) -> InputError:
+    return InputError(
+        f"{WHERE}: {name}",
+        "one or more rows with a prediction",
+        f"{rows:,} empty cells",
+        "Fill the column, or remove it from judges.",
+    )
 
 
 def _make_unknown_error(
