@@ -26,7 +26,7 @@ class AnnotatorModel:
         annotations: The annotations.
         posterior: Posterior of the true class of each row, [n, c].
         class_shares: Class shares π, [c].
-        confusion: Confusion matrices, C_a[t, j] = p(annotator a labels j | true class t), [a, c, c].
+        confusion: C_a[t, j] = p(annotator a gives label j | true class t), [a, c, c].
         shared_confusion: Confusion matrix of an annotator without annotations, [c, c].
     """
 
@@ -102,9 +102,7 @@ def fit_annotator_model(annotations: AnnotatedRows) -> AnnotatorModel:
     everyone = torch.zeros_like(annotations.annotators)
     posterior, _, shared = _run_em(annotations, everyone, posterior, prior[None])
     priors = (ANNOTATOR_PRIOR * shared).expand(annotations.annotator_count, -1, -1)
-    posterior, shares, confusion = _run_em(
-        annotations, annotations.annotators, posterior, priors
-    )
+    posterior, shares, confusion = _run_em(annotations, annotations.annotators, posterior, priors)
     return AnnotatorModel(annotations, posterior, shares, confusion, shared[0])
 
 

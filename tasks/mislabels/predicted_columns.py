@@ -69,7 +69,7 @@ def interpret_column(
     if column.dtype == pl.Boolean:
         column = column.cast(pl.String)
     is_text = not column.dtype.is_numeric()
-    words = strip_cells(column) if is_text else _format_whole(column)
+    words = strip_cells(column) if is_text else format_whole(column)
     if words is not None and words.null_count() == len(words):
         raise _make_empty_error(name, len(words))
     unknown: list[str] = []
@@ -127,7 +127,7 @@ def _standardize(values: np.ndarray) -> np.ndarray:
     return np.clip(halves / scale, -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
 
-def _format_whole(column: pl.Series) -> pl.Series | None:
+def format_whole(column: pl.Series) -> pl.Series | None:
     """Format whole numbers as text; None if there are fractions."""
     if column.dtype.is_integer():
         return column.cast(pl.String)

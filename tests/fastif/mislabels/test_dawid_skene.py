@@ -131,12 +131,8 @@ def test_the_order_and_the_numbers_of_rows_and_annotators_have_no_effect():
     generator = torch.Generator().manual_seed(1)
     row_ids, ids = (torch.randperm(n, generator=generator) for n in (60, 4))
     shuffled = torch.randperm(len(data.labels), generator=generator)
-    other = fit_annotator_model(
-        AnnotatedRows(
-            row_ids[data.rows][shuffled], ids[data.annotators][shuffled], data.labels[shuffled],
-            60, 4, 3,
-        )  # fmt: skip
-    )
+    columns = (row_ids[data.rows], ids[data.annotators], data.labels)
+    other = fit_annotator_model(AnnotatedRows(*[c[shuffled] for c in columns], 60, 4, 3))
     assert torch.allclose(other.posterior[row_ids], model.posterior, atol=1e-6)
     assert torch.allclose(other.confusion[ids], model.confusion, atol=1e-6)
 
@@ -172,7 +168,7 @@ def test_rows_with_one_annotation_follow_it_and_rows_without_any_the_class_share
 
 
 def test_an_annotator_who_always_gives_one_class_is_no_evidence():
-    data, truth = simulate(rows=600, accuracies=(0.9, 0.85, 0.8))
+    data, _ = simulate(rows=600, accuracies=(0.9, 0.85, 0.8))
     ids = torch.arange(600)
     lazy = [data.rows, ids], [data.annotators, 0 * ids + 3], [data.labels, 0 * ids + 1]
     model = fit_annotator_model(AnnotatedRows(*map(torch.cat, lazy), 600, 4, 3))
