@@ -10,6 +10,8 @@ from fastif.numerics.optimize import minimize_lbfgs
 
 STEPS = 60
 """Maximum number of L-BFGS iterations."""
+MAX_ROWS = 100_000
+"""Maximum number of rows that the weights are fitted to, a random sample of the others."""
 
 
 def fit_evidence_weights(
@@ -37,10 +39,13 @@ def fit_evidence_weights(
     """
     if not log_ratios:
         return torch.zeros(0)
-    stacked = torch.stack(list(log_ratios)).double()
-    penalty = torch.tensor(parameters, dtype=torch.float64)
+    rows = len(labels)
+    sample = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[:MAX_ROWS]
+    sample = sample.sort().values
+    stacked = torch.stack([ratio[sample] for ratio in log_ratios]).double()
+    penalty = torch.tensor(parameters, dtype=torch.float64) * (len(sample) / rows)
     log_shares = compute_log_shares(labels, stacked.shape[2]).double()
-    log_rates = log_rates.double().clamp_min(-1e9)
+    log_rates = log_rates[sample].double().clamp_min(-1e9)
     logits = torch.zeros(len(penalty), dtype=torch.float64, requires_grad=True)
 
     def loss() -> Tensor:

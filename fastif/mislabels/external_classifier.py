@@ -70,6 +70,30 @@ class ExternalClassifier:
         is_score = self.outputs.shape[1] == 1
         return None if is_score else self.outputs.nan_to_num(0.0).argmax(1)
 
+    def check_rows(self, rows: int, classes: int) -> None:
+        """Refuse predictions of another number of rows or classes.
+
+        Args:
+            rows: Number of rows n.
+            classes: Number of classes c.
+
+        Raises:
+            InputError: The number of rows, the width of `outputs` or a class does not fit.
+        """
+        values = self.predicted if self.outputs is None else self.outputs
+        assert values is not None
+        fits = len(values) == rows and (
+            int(values.max()) < classes
+            if self.outputs is None
+            else self.outputs.shape[1] in (1, classes)
+        )
+        if not fits:
+            expected = f"predictions of {rows} rows and {classes} classes, or scores"
+            got = f"predictions of shape {tuple(values.shape)}"
+            if values.dim() == 1:
+                got += f", up to class {int(values.max())}"
+            raise self._make_error(expected, got, "Give the predictions of these rows.")
+
     def select(self, mask: Bool[Tensor, " n"]) -> "ExternalClassifier":
         """Return the predictions of the rows of a mask."""
         predicted = None if self.predicted is None else self.predicted[mask]

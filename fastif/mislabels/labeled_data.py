@@ -39,7 +39,8 @@ class LabeledData:
             language model; each is weighted by `fit_external_evidence`.
 
     Raises:
-        InputError: Features are not finite, or all labels are of one class.
+        InputError: Features are not finite, all labels are of one class, or external predictions
+            are of other rows.
     """
 
     features: Float[Tensor, "n d"]
@@ -53,6 +54,8 @@ class LabeledData:
     external: tuple[ExternalClassifier, ...] = ()
 
     def __post_init__(self) -> None:
+        for classifier in self.external:
+            classifier.check_rows(len(self.labels), self.classes)
         if not bool(torch.isfinite(self.features).all()):
             bad = (~torch.isfinite(self.features).all(1)).nonzero()[0].item()
             raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from fastif import InputError
 from fastif.mislabels.annotated_rows import AnnotatedRows
@@ -115,11 +116,14 @@ def read_annotation_table(
         remedy = "Keep one label of each row and annotator."
         raise InputError(f"{path}", "annotations without a contradiction", "none", remedy)
     annotators = entries[ANNOTATOR].unique(maintain_order=True).to_list()
-    numbers = [
-        torch.tensor(_number(entries[column], order))
-        for column, order in ((ROW_NAME, rows), (ANNOTATOR, annotators), (LABEL, names))
-    ]
-    data = AnnotatedRows(*numbers, len(rows), len(annotators), len(names))
+    data = AnnotatedRows(
+        _number(entries[ROW_NAME], rows),
+        _number(entries[ANNOTATOR], annotators),
+        _number(entries[LABEL], names),
+        len(rows),
+        len(annotators),
+        len(names),
+    )
     return NamedAnnotations(data, rows, annotators, names, notes)
 
 
@@ -223,6 +227,6 @@ def _leave_out_contradictions(entries: pl.DataFrame) -> tuple[pl.DataFrame, tupl
     return distinct.filter(~is_bad), (note,)
 
 
-def _number(column: pl.Series, order: Sequence[str]) -> list[int]:
+def _number(column: pl.Series, order: Sequence[str]) -> Tensor:
     positions = {name: i for i, name in enumerate(order)}
-    return [positions[name] for name in column.to_list()]
+    return torch.tensor([positions[name] for name in column.to_list()])

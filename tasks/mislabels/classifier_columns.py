@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from tasks.mislabels.label_words import parse_label
 from tasks.mislabels.predicted_columns import WHERE, ClassifierColumn, interpret_column
 from tasks.mislabels.predicted_probabilities import check_order, interpret_numbers
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
+from tasks.study.joined_errors import call_all
 from tasks.study.study import Study
 
 SEPARATORS = ("_", ".", "-", " ", ":")
@@ -55,7 +57,8 @@ def read_classifier_columns(study: Study, train: Table) -> tuple[ClassifierColum
     missing = [name for name in names if not _exists(opened, name, by_class[name])]
     if missing:
         raise StudyError(opened.place, [_make_missing_problem(n, opened, study) for n in missing])
-    return tuple(_read_column(name, opened, by_class[name], study, given) for name in names)
+    readers = (partial(_read_column, name, opened, by_class[name], study, given) for name in names)
+    return tuple(call_all(study.path, *readers))
 
 
 def make_external_classifiers(

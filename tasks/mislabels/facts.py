@@ -54,7 +54,7 @@ def make_facts(
         "noise": posterior.transition.tolist(),
         "skill": posterior.pseudo_r2,
         "recall": asdict(recall),
-        "classifiers": _describe_classifiers(plan, posterior.external),
+        **_describe_classifiers(plan, posterior.external),
         "reviewed": _count_reviewed(plan.annotations, frame),
         "harm": frame["harm"].null_count() == 0,
         "versions": read_versions(),
@@ -86,10 +86,10 @@ def _count_errors(
 
 def _describe_classifiers(
     plan: DetectionPlan, trust: Sequence[ClassifierTrust]
-) -> list[dict[str, Any]]:
-    """Kind and estimated reliability of each classifier of `[mislabels] judges`."""
+) -> dict[str, list[dict[str, Any]]]:
+    """Kind and estimated reliability of each classifier of `[mislabels] judges`; empty if none."""
     labels = plan.inputs.study.labels
-    return [
+    classifiers = [
         asdict(each)
         | {
             "kind": column.kind,
@@ -98,6 +98,7 @@ def _describe_classifiers(
         }
         for column, each in zip(plan.columns, trust, strict=True)
     ]
+    return {"classifiers": classifiers} if classifiers else {}
 
 
 def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:

@@ -12,7 +12,7 @@ from fastif.mislabels.copied_labels import mix_copies, split_copies
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.external_classifier import ExternalClassifier
 from fastif.mislabels.external_evidence import fit_external_evidence
-from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData
+from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData, TrustedData
 from fastif.mislabels.prediction_likelihood import make_likelihood
 from tests.fastif.mislabels.noisy_clouds import flip_labels, make_rows
 
@@ -201,6 +201,29 @@ def test_the_detector_uses_them_and_selections_keep_them():
     assert alone.external == ()
     part = replace(rows, external=(classifier,)).select(torch.arange(300) < 50)
     assert len(part.external[0].predicted) == 50
+
+
+def test_they_are_combined_with_trusted_rows():
+    rows, truth = make_rows(0.3, n=200, apart=1.0)
+    trusted = TrustedData(rows.features[:30], truth[:30], 3)
+    classifier = ExternalClassifier("a", predicted=flip_labels(truth, 0.1, 3, seed=9))
+    wrong = (rows.labels != truth).numpy()
+    gain = [
+        average_precision_score(wrong, MislabelDetector()(data, trusted).probability)
+        for data in (rows, replace(rows, external=(classifier,)))
+    ]
+    assert gain[1] > gain[0] + 0.1
+
+
+def test_predictions_of_other_rows_or_classes_are_refused():
+    rows, _ = make_rows(0.1)
+    for classifier in (
+        ExternalClassifier("a", predicted=rows.labels[:-1]),
+        ExternalClassifier("a", predicted=rows.labels + 1),
+        ExternalClassifier("a", outputs=torch.zeros(300, 2)),
+    ):
+        with pytest.raises(InputError, match="300 rows and 3 classes"):
+            replace(rows, external=(classifier,))
 
 
 @pytest.mark.parametrize(
