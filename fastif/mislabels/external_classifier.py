@@ -122,6 +122,8 @@ class ClassifierTrust:
             the other evidence, 0 for a classifier that adds nothing.
         rising: Class that a higher score makes more probable; None for other outputs.
         falling: Class that a higher score makes less probable; None for other outputs.
+        label_slope: Log-odds of a right label by unit of a score of the given label, whose
+            `agreement` is the share of rows in which it is in favour of the label; None else.
     """
 
     name: str
@@ -133,3 +135,4 @@ class ClassifierTrust:
     weight: float
     rising: int | None = None
     falling: int | None = None
+    label_slope: float | None = None

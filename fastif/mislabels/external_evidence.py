@@ -15,10 +15,12 @@ from fastif.mislabels.evidence_weights import (
     fit_evidence_weights,
 )
 from fastif.mislabels.external_classifier import ClassifierTrust, ExternalClassifier
+from fastif.mislabels.label_score import LabelScore
 from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.prediction_likelihood import (
     CalibratedOutputs,
     PredictionLikelihood,
+    compute_gain,
     make_likelihood,
 )
 
@@ -72,7 +74,8 @@ def fit_external_evidence(
     Labels have a confusion matrix, logits and scores a calibration with a bias per class, which
     also determines the direction of a score. Both are fitted to the posterior, in alternation with
     the exponents a_k in [0, 1] (`fit_evidence_weights`): 0 for a random classifier; classifiers
-    that make the same errors share a weight.
+    that make the same errors share a weight. A score is one of the true class, or of the given
+    label (`LabelScore`), whichever explains more of the posterior.
 
     A classifier that was trained on these labels repeats wrong ones. One that agrees with nearly
     all of them, and more than the out-of-fold classifiers, is modelled as a copier (Dong et al.,
@@ -89,7 +92,8 @@ def fit_external_evidence(
         The evidence of all classifiers, and how reliable each is.
     """
     labels, classifiers = rows.labels, rows.external
-    likelihoods = [make_likelihood(each, rows.classes) for each in classifiers]
+    before = rows.clamp_to_known(class_posterior) * rows.weights[:, None]
+    likelihoods = [make_likelihood(each, labels, before) for each in classifiers]
     least = [estimate_excess_agreement(each, p, labels) for each in classifiers]
     copying, weights = list(least), [1.0] * len(classifiers)
     evidence = ExternalEvidence(torch.zeros_like(p), ())
@@ -150,8 +154,11 @@ def _fit_weights(
     copying: Sequence[float],
     transition: Tensor,
 ) -> list[float]:
-    """Weights of the classifiers: 1 for copiers, 0 for those that explain no labels."""
+    """Weights of the classifiers: 1 for copiers and label scores, 0 where nothing is explained."""
     weights = [float(rate > 0) for rate in copying]
+    for k, likelihood in enumerate(likelihoods):
+        if isinstance(likelihood, LabelScore):  # it was chosen since it explains enough
+            weights[k] = 1.0
     known_one_hot = rows.known_one_hot
     is_known = known_one_hot.sum(1, keepdim=True) > 0
     # A reviewed row counts by its right class, another one by its given label.
@@ -185,8 +192,16 @@ def _summarize(
 ) -> ClassifierTrust:
     """Summarize how reliable a classifier is on the rows that it predicts."""
     has, log_ratio = classifier.has_prediction, likelihood.compute_log_ratio()
-    explained = explained_entropy(log_ratio, likelihood.parameters, transition, labels, has)
     predicted = classifier.predicted_classes
+    if isinstance(likelihood, LabelScore):
+        targets = posterior * has[:, None]
+        right = targets.gather(1, labels[:, None]).sum() / has.sum()
+        entropy = float(has.sum() * torch.special.entr(torch.stack([right, 1 - right])).sum())
+        explained = min(1.0, max(0.0, compute_gain(likelihood, targets) / max(entropy, 1e-9)))
+        predicted = torch.where(log_ratio.gather(1, labels[:, None])[:, 0] > 0, labels, -1)
+    else:
+        explained = explained_entropy(log_ratio, likelihood.parameters, transition, labels, has)
+    slope = float(likelihood.coefficients[0]) if isinstance(likelihood, LabelScore) else None
     rising = falling = None
     if predicted is None and isinstance(likelihood, CalibratedOutputs):
         predicted = (likelihood.class_shares.log() + log_ratio).argmax(1)
@@ -205,4 +220,5 @@ def _summarize(
         weight,
         rising,
         falling,
+        slope,
     )

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.mislabels.external_classifier import ExternalClassifier
+from fastif.mislabels.label_score import LabelScore
 from fastif.mislabels.linear_head import BIAS_PENALTY
 from fastif.numerics.optimize import minimize_lbfgs
 
@@ -16,6 +17,9 @@ SMOOTHING = 2.0
 
 STEPS = 30
 """Maximum number of L-BFGS iterations of a calibration."""
+
+MIN_GAIN = 3.0
+"""Least gain, nats, of a score of the given label; else it has no weight."""
 
 MAX_LOG_RATIO = 7.0
 """Bound on the log-likelihood ratio of a prediction: no prediction is more than 1,000 to 1."""
@@ -113,16 +117,40 @@ def _transform(outputs: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return outputs * scale + shift
 
 
-PredictionLikelihood = ConfusionMatrix | CalibratedOutputs
+PredictionLikelihood = ConfusionMatrix | CalibratedOutputs | LabelScore
 """Model of p(prediction | class) up to a factor of the row."""
 
 
-def make_likelihood(classifier: ExternalClassifier, classes: int) -> PredictionLikelihood:
-    """Make the model of a classifier: a confusion matrix for labels, calibration for outputs."""
+def make_likelihood(
+    classifier: ExternalClassifier,
+    labels: Int[Tensor, " n"],
+    class_posterior: Float[Tensor, "n c"],
+) -> PredictionLikelihood:
+    """Make the model of a classifier: a confusion matrix for labels, calibration for outputs.
+
+    A score is one of the true class or one of the given label, whichever explains more.
+
+    Args:
+        classifier: Predictions.
+        labels: Given label of each row, [n].
+        class_posterior: Posterior of the classes without this classifier, [n, c].
+    """
+    classes = class_posterior.shape[1]
     if classifier.predicted is not None:
         return ConfusionMatrix(classifier.predicted, torch.eye(classes))
     assert classifier.outputs is not None
     width = classifier.outputs.shape[1]
     scale = torch.ones(1, 1) if width == classes else torch.zeros(width, classes)
     shares = torch.full((classes,), 1 / classes)
-    return CalibratedOutputs(classifier.outputs, scale, torch.zeros(classes), shares)
+    of_class = CalibratedOutputs(classifier.outputs, scale, torch.zeros(classes), shares)
+    if width == classes:
+        return of_class
+    of_label = LabelScore(classifier.outputs, labels, torch.zeros(2), classes)
+    targets = class_posterior * classifier.has_prediction[:, None]
+    gains = [compute_gain(each.fit(targets), targets) for each in (of_class, of_label)]
+    return of_label if gains[1] > max(gains[0], MIN_GAIN) else of_class
+
+
+def compute_gain(likelihood: PredictionLikelihood, targets: Float[Tensor, "n c"]) -> float:
+    """Log-likelihood of the targets explained, minus the number of parameters (Akaike, 1974)."""
+    return float((targets * likelihood.compute_log_ratio()).sum()) - likelihood.parameters

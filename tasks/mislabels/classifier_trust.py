@@ -29,6 +29,13 @@ def _describe(each: dict[str, Any], rows: int) -> str:
     head = f"{each['name']}: {each['kind']}, {in_rows}"
     if each["weight"] < LITTLE:
         return f"{head}; explains nothing of the labels, weight 0"
+    if each["label_slope"] is not None:
+        kind = "right" if each["label_slope"] > 0 else "wrong"
+        return (
+            f"{head} of the given label, higher for {kind} labels; in favour of the label in "
+            f"{each['agreement']:.1%}, explains {each['pseudo_r2']:.0%} of the entropy of right "
+            f"and wrong; weight {each['weight']:.2f}"
+        )
     direction = f", higher for {each['rising']}" if each["rising"] is not None else ""
     copied = f", follows {each['copying']:.0%} of wrong labels" if each["copying"] else ""
     return (

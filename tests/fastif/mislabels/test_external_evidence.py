@@ -151,6 +151,23 @@ def test_the_direction_and_scale_of_outputs_are_calibrated(simulated, sign):
     assert average_precision(simulated, score) > exact_average_precision(simulated) + 0.02
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_score_of_the_given_label_is_recognized_with_its_direction(simulated, sign):
+    """A normal score with another mean for right labels; exact by Bayes' rule."""
+    _, truth, labels, posterior = simulated
+    is_right = (truth == labels).float()
+    score = 2 * is_right + torch.randn(N, generator=torch.Generator().manual_seed(4))
+    evidence = fit(simulated, ExternalClassifier("rating", outputs=sign * score[:, None]))
+    (trust,) = evidence.trust
+    assert trust.label_slope == pytest.approx(2 * sign, abs=0.4)
+    exact = one_hot(labels, C) * (2 * score - 2)[:, None]
+    best = exact_average_precision(simulated, exact)
+    assert average_precision(simulated, evidence) == pytest.approx(best, abs=0.01)
+    assert best > exact_average_precision(simulated) + 0.1
+    updated = evidence.update(posterior).gather(1, labels[:, None])[:, 0]
+    assert float(updated.mean()) == pytest.approx(float(is_right.mean()), abs=0.02)
+
+
 def test_annotations_reveal_a_classifier_that_is_wrong_in_one_class(simulated):
     """Reviewed rows count by their right class: of class 2 all are predicted as class 0."""
     _, truth, _, _ = simulated
@@ -177,9 +194,8 @@ def test_one_em_step_of_a_copier_is_the_exact_conditional_probability():
 def test_the_confusion_matrix_is_that_of_the_targets():
     predicted = torch.tensor([0, 0, 1, -1])
     classifier = ExternalClassifier("a", predicted=predicted)
-    fitted = make_likelihood(classifier, 2).fit(
-        torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1], [1, 0]])
-    )
+    likelihood = make_likelihood(classifier, predicted, torch.full((4, 2), 0.5))
+    fitted = likelihood.fit(torch.tensor([[1.0, 0], [0.5, 0.5], [0, 1], [1, 0]]))
     assert torch.equal(fitted.counts, torch.tensor([[1.5, 0.0], [0.5, 1.0]]))
     margin = torch.tensor([3.0, 2.0]) / 5
     expected = (fitted.counts + 2 * margin) / (1.5 + 2)

@@ -146,15 +146,17 @@ def test_the_digest_has_names_kinds_and_values():
 def test_each_classifier_has_a_line_and_a_copier_a_warning():
     trust = {"name": "llm", "kind": "labels", "rows": 90, "agreement": 0.8, "accuracy": 0.9,
              "pseudo_r2": 0.5, "copying": 0.0, "weight": 0.97, "rising": None,
-             "falling": None}  # fmt: skip
+             "falling": None, "label_slope": None}  # fmt: skip
     copier = trust | {"name": "own", "copying": 0.98, "agreement": 0.998, "weight": 1.0}
     nothing = trust | {"name": "dice", "weight": 0.0}
-    facts = {"rows": 100, "classifiers": [trust, copier, nothing]}
+    rating = trust | {"name": "rating", "kind": "a score", "label_slope": -1.5}
+    facts = {"rows": 100, "classifiers": [trust, copier, nothing, rating]}
     lines = describe_classifiers(facts)
     assert lines[0].startswith("llm: labels, 90 of 100 rows; agrees with the given label in 80.0%")
     assert lines[0].endswith("weight 0.97")
     assert lines[1].endswith("weight 0.02")
     assert lines[2] == "dice: labels, 90 of 100 rows; explains nothing of the labels, weight 0"
+    assert "a score, 90 of 100 rows of the given label, higher for wrong labels" in lines[3]
     (warning,) = warn_classifiers(facts)
     assert "own agrees with the given label on 99.8%" in warning
     assert describe_classifiers({}) == []
