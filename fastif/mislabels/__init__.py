@@ -5,17 +5,10 @@ label is wrong, from cross-fitted classifiers on fixed features and a class-cond
 fitted by maximum likelihood. `RandomAudit` estimates how many labels are wrong, with a confidence
 interval, from a random audit sample. `measure_flip_recall` measures the recall on injected label
 flips.
-
-Predictions of other classifiers are `LabeledData.external`. `fit_annotator_model` estimates a
-consensus of several annotators.
 """
 
-from fastif.mislabels.annotated_rows import AnnotatedRows
-from fastif.mislabels.annotator_intervals import compute_accuracy_intervals
 from fastif.mislabels.calibration import calibrate_logits
-from fastif.mislabels.dawid_skene import fit_annotator_model
 from fastif.mislabels.detector import MislabelDetector
-from fastif.mislabels.external_classifier import ExternalClassifier
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
@@ -36,10 +29,8 @@ __all__ = [
     "NO_LABEL_FITS",
     "REMOVED_ROW",
     "UNCLEAR",
-    "AnnotatedRows",
     "AuditedRows",
     "CountEstimate",
-    "ExternalClassifier",
     "FeatureViews",
     "LabelPosterior",
     "LabeledData",
@@ -49,8 +40,6 @@ __all__ = [
     "TrustedData",
     "calibrate_logits",
     "char_trigrams",
-    "compute_accuracy_intervals",
-    "fit_annotator_model",
     "fit_linear_head",
     "inject_flips",
     "make_tabular_features",

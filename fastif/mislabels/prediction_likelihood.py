@@ -131,7 +131,7 @@ def make_likelihood(
     A score is one of the true class or one of the given label, whichever explains more.
 
     Args:
-        classifier: Predictions.
+        classifier: Labels, logits or scores that the model explains.
         labels: Given label of each row, [n].
         class_posterior: Posterior of the classes without this classifier, [n, c].
     """

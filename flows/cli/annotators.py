@@ -1,11 +1,14 @@
 """Command of several annotators: `fastif annotators`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.common import out, report_errors
+from flows.cli.common import out, print_line, report_errors
+
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from tasks.mislabels.annotator_tables import AnnotatorTables
 
 app = typer.Typer()
 
@@ -48,11 +51,7 @@ def annotators(
     """
     with report_errors():
         from tasks.mislabels.annotation_table import AnnotationColumns, read_annotation_table
-        from tasks.mislabels.annotator_tables import (
-            check_consensus_file,
-            compute_annotator_tables,
-            write_consensus,
-        )
+        from tasks.mislabels.annotator_tables import check_consensus_file, compute_annotator_tables
         from tasks.terminal.annotators import render_annotators
 
         if to is not None:
@@ -60,9 +59,14 @@ def annotators(
         columns = AnnotationColumns(row, annotator, label, tuple(column or ()))
         annotations = read_annotation_table(table, columns, labels or ())
         for note in annotations.notes:
-            out.print(f"Note: {note}.", markup=False, soft_wrap=True, highlight=False)
+            print_line(f"Note: {note}.")
         tables = compute_annotator_tables(annotations)
         out.print(render_annotators(tables, shown))
         if to is not None:
-            count = write_consensus(tables, to)
-            out.print(f"Rows written: {count:,}, to {to}.", markup=False, highlight=False)
+            _write(tables, to)
+
+
+def _write(tables: "AnnotatorTables", path: Path) -> None:
+    from tasks.mislabels.annotator_tables import write_consensus
+
+    print_line(f"Rows written: {write_consensus(tables, path):,}, to {path}.")

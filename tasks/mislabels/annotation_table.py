@@ -91,7 +91,7 @@ def read_annotation_table(
 
     Args:
         path: Table file.
-        columns: Its columns. Lists of labels and of annotators, of equal lengths, are taken apart.
+        columns: Names of the columns; lists of labels and annotators have equal lengths.
         labels: Allowed labels; empty allows all.
 
     Raises:

@@ -35,7 +35,7 @@ def read_classifier_columns(study: Study, train: Table) -> tuple[ClassifierColum
 
     Args:
         study: The study.
-        train: Its training table, whose rows the predictions belong to.
+        train: Training table with the same rows.
 
     Raises:
         StudyError, InputError: A column that does not exist or cannot be interpreted.

@@ -30,7 +30,7 @@ class ClassifierColumn:
 
     Attributes:
         name: Entry of `[mislabels] judges`.
-        kind: What its cells are, for the summary.
+        kind: Description of the cells for the summary, such as labels.
         predicted: Position of the predicted label in the study, or `NO_PREDICTION`, [n]; None for
             numbers.
         outputs: Class logits [n, c], or scores [n, 1]; NaN without a prediction; None for labels.
@@ -57,7 +57,7 @@ def interpret_column(
 
     Args:
         name: Entry of `[mislabels] judges`.
-        column: Its cells: text, truth values or numbers.
+        column: Cells with text, truth values or numbers.
         labels: Label names of the study.
         given: Position of each row's given label, [n].
         decimal: Decimal mark of numbers in text.

@@ -62,8 +62,9 @@ class FlaggedLabels:
 
     @property
     def classifiers(self) -> list[str]:
-        """How far each classifier of `[mislabels] judges` is trusted, with warnings."""
-        return [*describe_classifiers(self.facts), *warn_classifiers(self.facts)]
+        """Sentences on the classifiers of `[mislabels] judges`: their weights, and warnings."""
+        lines = [f"Classifier {line}." for line in describe_classifiers(self.facts)]
+        return [*lines, *warn_classifiers(self.facts)]
 
     @property
     def audit_note(self) -> str | None:

@@ -17,7 +17,7 @@ def render_annotators(tables: AnnotatorTables, shown: int) -> RenderableType:
     """Render the accuracy of the annotators with intervals, and the first rows of the queue.
 
     Args:
-        tables: Results.
+        tables: Consensus of the rows and accuracy of the annotators.
         shown: Number of rows to show.
     """
     return Group(_make_annotator_panel(tables), _make_row_panel(tables, shown))

@@ -37,8 +37,8 @@ def simulate(rows=400, accuracies=(0.9, 0.8, 0.7, 0.6), classes=3, share=1.0, se
         is_right = torch.rand(rows, generator=generator) < accuracy
         turn = torch.randint(1, classes, (rows,), generator=generator)
         labels = torch.where(is_right, truth, (truth + turn) % classes)
-        seen = torch.rand(rows, generator=generator) < share
-        ids = seen.nonzero()[:, 0]
+        is_labelled = torch.rand(rows, generator=generator) < share
+        ids = is_labelled.nonzero()[:, 0]
         entries.append(torch.stack([ids, torch.full_like(ids, annotator), labels[ids]], 1))
     columns = torch.cat(entries).T.contiguous()
     return AnnotatedRows(*columns, rows, len(accuracies), classes), truth

@@ -159,7 +159,8 @@ def test_a_score_of_the_given_label_is_recognized_with_its_direction(simulated, 
     score = 2 * is_right + torch.randn(N, generator=torch.Generator().manual_seed(4))
     evidence = fit(simulated, ExternalClassifier("rating", outputs=sign * score[:, None]))
     (trust,) = evidence.trust
-    assert trust.label_slope == pytest.approx(2 * sign, abs=0.4)
+    assert trust.label_slope is not None
+    assert 1.2 < sign * trust.label_slope < 2.3  # of two normal distributions 2 apart
     exact = one_hot(labels, C) * (2 * score - 2)[:, None]
     best = exact_average_precision(simulated, exact)
     assert average_precision(simulated, evidence) == pytest.approx(best, abs=0.01)
