@@ -27,8 +27,9 @@ def compute_accuracy_intervals(
         Σ_i log Σ_t q_i(t) C_δ[t, label of row i]
 
     is at most 1.35 below its maximum; q is the posterior without this annotator's own labels. So
-    an annotator whose rows nobody else has labelled has a wide interval. That the others'
-    confusion matrices are estimates too is not included.
+    an annotator whose rows nobody else has labelled has a wide interval. It is extended to the
+    estimate where the prior has moved that out of it. That the others' confusion matrices are
+    estimates too is not included.
 
     Args:
         model: Fitted confusion matrices.
@@ -56,7 +57,8 @@ def compute_accuracy_intervals(
         total = torch.zeros(data.annotator_count, dtype=torch.float64)
         log_likelihoods.append(total.index_add_(0, data.annotators, terms))
         accuracies.append(shifted @ model.class_shares)
-    return _bound(torch.stack(accuracies), torch.stack(log_likelihoods))
+    low, high = _bound(torch.stack(accuracies), torch.stack(log_likelihoods))
+    return low.minimum(model.accuracy), high.maximum(model.accuracy)
 
 
 def _bound(accuracies: Tensor, log_likelihoods: Tensor) -> tuple[Tensor, Tensor]:

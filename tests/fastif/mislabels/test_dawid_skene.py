@@ -156,6 +156,22 @@ def test_an_annotator_of_one_row_is_like_the_others_with_a_wide_interval():
     assert (high[:3] - low[:3]).max() < 0.12
 
 
+def test_the_interval_has_the_estimate_that_the_prior_moved():
+    """Two rows, both labelled unlike everybody else's: likely 0 % right, shrunk to the others."""
+    data, truth = simulate(rows=200, accuracies=(0.95, 0.95, 0.95, 0.95))
+    other = (truth[:2] + 1) % 3
+    columns = zip(
+        (data.rows, data.annotators, data.labels),
+        (torch.arange(2), torch.full((2,), 4), other),
+        strict=True,
+    )
+    model = fit_annotator_model(AnnotatedRows(*map(torch.cat, columns), 200, 5, 3))
+    low, high = compute_accuracy_intervals(model)
+    assert low[4] < 0.1
+    assert high[4] == pytest.approx(float(model.accuracy[4]))
+    assert (low <= model.accuracy).all()
+
+
 def test_rows_with_one_annotation_follow_it_and_rows_without_any_the_class_shares():
     data, _ = simulate(rows=100)
     columns = [data.rows, data.annotators, data.labels]

@@ -34,7 +34,7 @@ def write_wide(folder):
 
 def write_nested(folder):
     rows = [
-        {"id": row, "whos": [w for r, w, _ in ENTRIES if r == row],
+        {"id": row, "people": [w for r, w, _ in ENTRIES if r == row],
          "labels": [label for r, _, label in ENTRIES if r == row]}
         for row in "abcd"
     ]  # fmt: skip
@@ -50,7 +50,7 @@ def list_entries(named):
 
 
 def test_long_wide_and_nested_tables_are_the_same_annotations(tmp_path):
-    nested = AnnotationColumns(row="id", annotator="whos", label="labels")
+    nested = AnnotationColumns(row="id", annotator="people", label="labels")
     for path, columns in (
         (write_long(tmp_path), LONG),
         (write_wide(tmp_path), WIDE),
