@@ -113,7 +113,7 @@ MISLABELS: Final = make_schema(
         make_field(
             "judged_loss",
             pa.float32(),
-            "out-of-fold loss of the independent classifier ([mislabels] judge); null without one",
+            "loss by other classifiers alone (`folds`, `judge`, `judges`); null without one",
             "nats",
             nullable=True,
         ),

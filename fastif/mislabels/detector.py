@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 
 from fastif.mislabels.calibration import calibrate_logits, stack_logits
 from fastif.mislabels.cross_fitting import CrossFitter
+from fastif.mislabels.external_evidence import add_external_evidence
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.label_posterior import LabelPosterior
@@ -122,10 +123,7 @@ class MislabelDetector:
             name: naive_bayes(terms, rows, given_one_hot)
             for name, terms in zip(NAIVE_BAYES_SCORES, rows.terms, strict=False)
         }
-        classifier_logits = (
-            {} if rows.classifier_logits is None else {"judged_loss": rows.classifier_logits}
-        )
-        for name, logits in {**term_logits, **classifier_logits}.items():
+        for name, logits in term_logits.items():
             label_scores[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
         if trusted is None:
             second_round = self._needs_second_round(rows, neighbour_ids)
@@ -136,10 +134,12 @@ class MislabelDetector:
             p, posteriors, transition = self._fit_with_trusted(rows, trusted)
             given_probability = posteriors[0].gather(1, rows.labels[:, None])[:, 0]
             label_scores["trusted_loss"] = -given_probability.clamp_min(1e-30).log()
+        p, posteriors, external, scores = add_external_evidence(rows, p, posteriors, transition)
+        label_scores |= scores
         result = make_label_posterior(
             rows, p, posteriors, transition, first_logits, neighbour_ids, label_scores, second_round
         )
-        return replace(result, trusted=trusted is not None)
+        return replace(result, trusted=trusted is not None, external=external)
 
     @property
     def settings(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.noise_model import compute_shrinkage
 from fastif.mislabels.random_audit import Z90, CountEstimate
 
@@ -33,6 +34,7 @@ class LabelPosterior:
         audited_counts: Estimated errors of each given label and, last, of all, from the random
             audit sample; None with fewer than 30 sampled rows.
         trusted: Whether trusted rows were given.
+        external: Estimated reliability of the external classifiers, in their order.
     """
 
     posterior: Float[Tensor, "n c"]
@@ -48,6 +50,7 @@ class LabelPosterior:
     second_round: bool = False
     audited_counts: tuple[CountEstimate, ...] | None = None
     trusted: bool = False
+    external: tuple[ClassifierTrust, ...] = ()
 
     def estimate_errors(self, label: int | None = None) -> CountEstimate | None:
         """Estimate the number of wrong labels, with a 90 % confidence interval.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.errors import InputError
+from fastif.mislabels.external_classifier import ExternalClassifier
 from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 
 NOT_REVIEWED = -1
@@ -34,9 +35,12 @@ class LabeledData:
         terms: Sparse tf-idf matrices of texts, [n, terms]: word n-grams, then character n-grams.
             One naive Bayes classifier is fitted to each.
         audited: Random audit sample of these rows; None without one.
+        external: Predictions of these rows by classifiers that are not fitted here, such as a
+            language model; each is weighted by `fit_external_evidence`.
 
     Raises:
-        InputError: Features are not finite, or all labels are of one class.
+        InputError: Features are not finite, all labels are of one class, or external predictions
+            are of other rows.
     """
 
     features: Float[Tensor, "n d"]
@@ -47,8 +51,11 @@ class LabeledData:
     classifier_logits: Float[Tensor, "n c"] | None = None
     terms: tuple[csr_matrix, ...] = ()
     audited: AuditedRows | None = None
+    external: tuple[ExternalClassifier, ...] = ()
 
     def __post_init__(self) -> None:
+        for classifier in self.external:
+            classifier.check_rows(len(self.labels), self.classes)
         if not bool(torch.isfinite(self.features).all()):
             bad = (~torch.isfinite(self.features).all(1)).nonzero()[0].item()
             raise InputError(
@@ -97,6 +104,7 @@ class LabeledData:
             known,
             classifier_logits,
             terms,
+            external=tuple(each.select(mask) for each in self.external),
         )
 
     def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:

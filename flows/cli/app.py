@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 from flows.cli import (
+    annotators as annotators_commands,
+)
+from flows.cli import (
     correct as correct_commands,
 )
 from flows.cli import (
@@ -57,6 +60,7 @@ app = typer.Typer(
 )
 app.add_typer(correct_commands.app)
 app.add_typer(mislabels_commands.app)
+app.add_typer(annotators_commands.app)
 app.add_typer(report_commands.app)
 app.add_typer(reproduce_commands.app)
 app.add_typer(runs_commands.app)

@@ -35,6 +35,7 @@ from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates
 from tasks.data.row_hashes import content_digests, row_digests
+from tasks.mislabels.classifier_columns import make_external_classifiers
 from tasks.mislabels.cross_fitted_classifier import compute_classifier_logits
 from tasks.mislabels.detection_plan import (
     DETECTOR,
@@ -115,6 +116,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         and sample.locate_rows(
             ordered_digests, contents, study.labels, tables[0].labels, groups.tolist()
         ),
+        make_external_classifiers(plan.columns, order),
     )
     trusted = None
     if others:
@@ -153,7 +155,15 @@ def _compute_posterior(
         heads = HeadCache(store, plan.digest, advance)
         detector = replace(DETECTOR, fit=heads)
         posterior = detector(data, trusted, neighbour_ids)
-        recall = measure_flip_recall(detector, data, posterior, budget)
+        # A classifier that was trained on the labels would detect every flip of them.
+        independent = tuple(
+            classifier
+            for classifier, trust in zip(data.external, posterior.external, strict=True)
+            if trust.copying == 0
+        )
+        recall = measure_flip_recall(
+            detector, replace(data, external=independent), posterior, budget
+        )
     heads.clear()
     return posterior, recall
 

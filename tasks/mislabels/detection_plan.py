@@ -9,7 +9,12 @@ from storage import Store, StoreError, compute_fingerprint
 from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.data.row_hashes import row_digests
 from tasks.mislabels.annotations import Annotations, read_annotations
+from tasks.mislabels.classifier_columns import (
+    compute_columns_digest,
+    read_classifier_columns,
+)
 from tasks.mislabels.cross_fitted_classifier import classifier_key
+from tasks.mislabels.predicted_columns import ClassifierColumn
 from tasks.mislabels.text_features import TextEncoder, make_encoder
 from tasks.models.locate import find_encoder_folder
 from tasks.models.training_dynamics import compute_dynamics_digest
@@ -32,12 +37,14 @@ class DetectionPlan:
         encoder: Text encoder; None where rows have no texts.
         encoder_saw_labels: Whether the encoder may have been trained on the labels.
         annotations: Annotations in the store.
+        columns: Predictions of other classifiers in the training table.
     """
 
     inputs: Inputs
     encoder: TextEncoder | None
     encoder_saw_labels: bool
     annotations: Annotations
+    columns: tuple[ClassifierColumn, ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -54,6 +61,7 @@ class DetectionPlan:
         """Cache key of the detection: all inputs and settings, but not the order of the rows."""
         study = self.inputs.study
         queries = sorted(row.hex() for row in row_digests(self.inputs.queries, study.labels))
+        columns = compute_columns_digest(self.columns)
         return compute_fingerprint(
             {
                 "procedure": self.procedure,
@@ -67,6 +75,8 @@ class DetectionPlan:
                 "judge": classifier_key(self.inputs),
                 "dynamics": compute_dynamics_digest(study),
                 "verdicts": self.annotations.digest,
+                # Without columns the key is that of earlier versions.
+                **({"judges": columns} if columns else {}),
             }
         )
 
@@ -103,8 +113,9 @@ def read_detection_plan(path: Path) -> DetectionPlan:
         study.path, lambda: read_tables(study), lambda: _find_encoder(study)
     )
     encoder, encoder_saw_labels = found_encoder
+    columns = read_classifier_columns(study, inputs.train)
     annotations = read_annotations(find_store(inputs), inputs.train, inputs.study.labels)
-    return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations)
+    return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations, columns)
 
 
 def _find_encoder(study: Study) -> tuple[TextEncoder | None, bool]:

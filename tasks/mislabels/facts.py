@@ -1,5 +1,6 @@
 """Summary of a mislabel detection, `facts.json` next to its table."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import polars as pl
 from torch import Tensor
 
+from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.injected_flips import FlipRecall
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
@@ -52,6 +54,7 @@ def make_facts(
         "noise": posterior.transition.tolist(),
         "skill": posterior.pseudo_r2,
         "recall": asdict(recall),
+        **_describe_classifiers(plan, posterior.external),
         "reviewed": _count_reviewed(plan.annotations, frame),
         "harm": frame["harm"].null_count() == 0,
         "versions": read_versions(),
@@ -79,6 +82,23 @@ def _count_errors(
         "drawn": _describe_sample(data, sample, is_counted),
         "by_label": by_label,
     }
+
+
+def _describe_classifiers(
+    plan: DetectionPlan, trust: Sequence[ClassifierTrust]
+) -> dict[str, list[dict[str, Any]]]:
+    """Kind and estimated reliability of each classifier of `[mislabels] judges`; empty if none."""
+    labels = plan.inputs.study.labels
+    classifiers = [
+        asdict(each)
+        | {
+            "kind": column.kind,
+            "rising": None if each.rising is None else labels[each.rising],
+            "falling": None if each.falling is None else labels[each.falling],
+        }
+        for column, each in zip(plan.columns, trust, strict=True)
+    ]
+    return {"classifiers": classifiers} if classifiers else {}
 
 
 def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:

@@ -78,7 +78,18 @@ def make_mislabel_frame(
     }
     for name in (*NAIVE_BAYES_SCORES, "judged_loss", "trusted_loss"):
         columns.setdefault(name, [None] * len(table))
+    columns["judged_loss"] = _blank_unpredicted(columns["judged_loss"], data, inverse_order)
     return _build_frame(columns, harm)
+
+
+def _blank_unpredicted(
+    losses: list[float | None], data: LabeledData, inverse_order: Tensor
+) -> list[float | None]:
+    """Losses by other classifiers, None in rows that no classifier predicts."""
+    if not data.external or data.classifier_logits is not None:
+        return losses
+    has_any = torch.stack([each.has_prediction for each in data.external]).any(0)[inverse_order]
+    return [loss if has else None for loss, has in zip(losses, has_any.tolist(), strict=True)]
 
 
 def _build_frame(columns: dict[str, Any], harm: pl.DataFrame | None) -> pl.DataFrame:

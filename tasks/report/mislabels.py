@@ -8,6 +8,7 @@ import polars as pl
 
 from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
+from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
 from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
@@ -25,7 +26,7 @@ SIGNALS = {
     "crossed_self_influence": "out-of-fold self-influence",
     "word_loss": "word n-gram naive Bayes",
     "letter_loss": "character trigram naive Bayes",
-    "judged_loss": "independent classifier",
+    "judged_loss": "other classifiers",
     "trusted_loss": "trusted rows",
     "harm": "harm to queries",
     "harm_same_label": "harm to queries of its label",
@@ -58,6 +59,12 @@ class FlaggedLabels:
     def count(self) -> LabelCount | None:
         """Estimated number of wrong labels; None if nothing identifies it."""
         return read_label_count(self.facts)
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Sentences on the classifiers of `[mislabels] judges`: their weights, and warnings."""
+        lines = [f"Classifier {line}." for line in describe_classifiers(self.facts)]
+        return [*lines, *warn_classifiers(self.facts)]
 
     @property
     def audit_note(self) -> str | None:

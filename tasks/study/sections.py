@@ -128,6 +128,9 @@ class Mislabels(Section):
     fine-tuned classifier; no cross-fitting if omitted"""
     judge: Name | None = None
     """instead of folds: an independent classifier, not trained on these rows"""
+    judges: Names = ()
+    """columns of [train] with the labels, a score or the probabilities of other classifiers, such
+    as a language model or a rule; NAME stands for a column, or for one a label, NAME_LABEL"""
     budget: Annotated[int, Field(ge=1)] = 100
     """number of rows that will be reviewed"""
 

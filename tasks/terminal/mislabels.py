@@ -11,6 +11,7 @@ from rich.text import Text
 
 from fastif.mislabels.random_audit import MIN_AUDITED
 from storage.mislabel_schemas import LABEL_SCORES
+from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.label_count import is_count_audited, read_label_count
 from tasks.mislabels.results import MislabelResult
@@ -18,9 +19,8 @@ from tasks.mislabels.review_export import RANDOM_ROWS
 from tasks.results.group_names import ALL, format_group_value
 from tasks.terminal.mislabel_groups import make_group_panels
 
-SHOWN = 10
-MAX_NEIGHBOUR_CHARS = 160
-"""Number of characters of a neighbour's text that are shown."""
+SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
+"""Number of rows, and of characters of a neighbour's text, that are shown."""
 
 MIN_PSEUDO_R2 = 0.05
 """Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
@@ -80,6 +80,7 @@ def warn_mislabels(result: MislabelResult) -> Iterator[str]:
             f"{max(0.0, facts['skill']):.0%}), so the ranking means little. Set [mislabels] "
             "encoder to a better model."
         )
+    yield from warn_classifiers(facts)
     if facts["reviewed"]["conflicts"]:
         yield (
             f"Reviewers disagree on {facts['reviewed']['conflicts']} rows; their annotations are "
@@ -258,6 +259,7 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
     if facts["trusted"]:
         lines.append(f"trusted      {facts['trusted']:,} queries with trusted labels")
         lines += [f"trusted      {line}" for line in describe_trusted_leaks(facts)]
+    lines += [f"classifier   {line}" for line in describe_classifiers(facts)]
     lines += [f"reviewed     {line}" for line in _describe_reviewed(facts["reviewed"])]
     lines += [f"sample       {line}" for line in describe_random_audit(facts)]
     lines += [f"features     {note}" for note in facts.get("columns", [])]
