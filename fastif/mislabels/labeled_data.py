@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.errors import InputError
-from fastif.mislabels.random_audit import AuditedRows, RandomAudit
+from fastif.mislabels.audit_sample import AuditedRows
+from fastif.mislabels.random_audit import RandomAudit
 
 NOT_REVIEWED = -1
 """Value of `LabeledData.known` for a row that was not reviewed."""
@@ -33,7 +34,7 @@ class LabeledData:
             own; None without one.
         terms: Sparse tf-idf matrices of texts, [n, terms]: word n-grams, then character n-grams.
             One naive Bayes classifier is fitted to each.
-        audited: Random audit sample of these rows; None without one.
+        audited: Random audit samples of these rows; None without any.
 
     Raises:
         InputError: Features are not finite, or all labels are of one class.
@@ -100,7 +101,7 @@ class LabeledData:
         )
 
     def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:
-        """Return the random audit of these rows; None with fewer than 30 sampled rows.
+        """Return the random audit of these rows; None with fewer than 30 verdicts.
 
         Args:
             prior_error: Error probability of each given label before reviews, [n].
