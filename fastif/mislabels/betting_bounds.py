@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import expit, ndtri
-from scipy.stats import norm
+from scipy.special import expit, log_ndtr, ndtri
 
 from fastif.mislabels.audit_draws import AuditDraw
 from fastif.mislabels.recalibration import fit_recalibration
@@ -16,8 +15,9 @@ PLANNED_SHARE = 0.8
 """Share of the stake on the planned number of draws; the rest is for other numbers of draws."""
 FIRST_HORIZON, HORIZONS = 0.3, 6
 """Other numbers of draws: 0.3 times the planned one, then doubled five times."""
-PENALTY = (0.25, 4.0)
-"""L2 penalties of the recalibration that predicts the next verdict."""
+PRIOR_SLOPE, PENALTY = 0.5, (0.25, 0.5)
+"""Slope before any verdict, since detectors are overconfident, and L2 penalties of the
+recalibration that predicts the next verdict."""
 FIRST_STEPS, STEPS = 12, 2
 """Steps of Newton's method per draw."""
 COARSE, FINE = 128, 64
@@ -94,9 +94,10 @@ def estimate_total(draws: Sequence[AuditDraw]) -> float:
 
 def _predict_errors(draws: Sequence[AuditDraw]) -> list[tuple[float, float]]:
     """Recalibration by the verdicts before each draw."""
-    logits = np.array([draw.logits[draw.cell] for draw in draws])
+    logits = PRIOR_SLOPE * np.array([draw.logits[draw.cell] for draw in draws])
     wrong = np.array([draw.wrong for draw in draws])
-    return [fit_recalibration(logits[:t], wrong[:t], PENALTY) for t in range(len(draws))]
+    fits = [fit_recalibration(logits[:t], wrong[:t], PENALTY) for t in range(len(draws))]
+    return [(a, PRIOR_SLOPE * b) for a, b in fits]
 
 
 def _compute_evidence(
@@ -153,7 +154,7 @@ def _compute_returns(
     worst = np.stack([(factors * p).max(0) + mean, (factors * (1 - p)).max(0) - mean])
     touch = stakes[None, :, None] * wealth * ALPHA / 2  # the probability of a rejection
     barrier = -ndtri(np.clip(touch / 2, 1e-300, 0.49))
-    hazard = np.exp(norm.logpdf(barrier) - norm.logcdf(-barrier))
+    hazard = np.exp(-(barrier**2) / 2 - log_ndtr(-barrier)) / np.sqrt(2 * np.pi)
     deviation = np.sqrt(np.maximum(variance, 1e-12) * np.maximum(remaining, 1.0)[:, None])
     bet = np.where(remaining[:, None] > 0, hazard / deviation, 0.0)
     bet = np.minimum(bet, 1 / np.maximum(worst, 1e-12)[:, None])

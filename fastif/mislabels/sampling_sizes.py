@@ -13,7 +13,7 @@ keeps sampling where a detector is certain: errors that it misses are there."""
 
 
 def stratify_by_error(
-    prior_error: Float[Tensor, " n"],
+    prior_error: Float[Tensor, " n"], copies: Int[Tensor, " n"] | None = None
 ) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
     """Strata of the error probability with measures of size by Neyman allocation (Neyman, 1934).
 
@@ -26,6 +26,7 @@ def stratify_by_error(
 
     Args:
         prior_error: Error probability of each label, [n].
+        copies: Number of equal rows that each row stands for, [n]; None for 1 each.
 
     Returns:
         Stratum of each row, [n], and its size, proportional to its probability in the next draw.
@@ -38,12 +39,13 @@ def stratify_by_error(
     """
     p = prior_error.double().clamp(LEAST_ERROR, 1 - LEAST_ERROR)
     sizes = (p * (1 - p)).sqrt()
-    order = prior_error.argsort(stable=True)
-    cumulative = sizes[order].cumsum(0)
+    copies = torch.ones_like(p) if copies is None else copies.double()
+    order, masses = prior_error.argsort(stable=True), sizes * copies
+    cumulative = masses[order].cumsum(0)
     # The middle of each row's share, so that rounding never opens a stratum for one row.
-    share = (cumulative - sizes[order] / 2) / cumulative[-1] if len(p) else cumulative
+    share = (cumulative - masses[order] / 2) / masses.sum()
     stratum = torch.empty(len(p), dtype=torch.long)
     stratum[order] = (share * STRATA).long().clamp_max(STRATA - 1)
-    totals = torch.zeros(STRATA, dtype=torch.float64).index_add(0, stratum, sizes)
-    counts = stratum.bincount(minlength=STRATA)
+    totals = torch.zeros(STRATA, dtype=torch.float64).index_add(0, stratum, masses)
+    counts = torch.zeros_like(totals).index_add(0, stratum, copies)
     return stratum, (totals / counts.clamp_min(1))[stratum]
