@@ -20,6 +20,8 @@ PRIOR_SLOPE, PENALTY = 0.5, (0.25, 0.5)
 recalibration that predicts the next verdict."""
 FIRST_STEPS, STEPS = 12, 2
 """Steps of Newton's method per draw."""
+REFITTED, REFIT_EVERY = 20, 5
+"""Verdicts after each of which the recalibration is fitted again, and the interval later."""
 COARSE, FINE = 128, 64
 """Numbers of hypotheses in the search for the bounds, and in the refinement of each."""
 
@@ -96,8 +98,12 @@ def _predict_errors(draws: Sequence[AuditDraw]) -> list[tuple[float, float]]:
     """Recalibration by the verdicts before each draw."""
     logits = PRIOR_SLOPE * np.array([draw.logits[draw.cell] for draw in draws])
     wrong = np.array([draw.wrong for draw in draws])
-    fits = [fit_recalibration(logits[:t], wrong[:t], PENALTY) for t in range(len(draws))]
-    return [(a, PRIOR_SLOPE * b) for a, b in fits]
+    fits: list[tuple[float, float]] = []
+    for t in range(len(draws)):
+        if t < REFITTED or t % REFIT_EVERY == 0:
+            a, b = fit_recalibration(logits[:t], wrong[:t], PENALTY)
+        fits.append((a, PRIOR_SLOPE * b))
+    return fits
 
 
 def _compute_evidence(

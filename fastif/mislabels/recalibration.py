@@ -48,10 +48,11 @@ def fit_recalibration(
         if point[1] == 0 and gradient[1] >= 0:  # the bound is active
             move = np.array([gradient[0] / hessian[0, 0], 0.0])
         else:
-            move = np.linalg.solve(hessian, gradient)
+            (r, s), (_, u) = hessian
+            move = np.array([[u, -s], [-s, r]]) @ gradient / (r * u - s * s)
         following = point - np.clip(move, -MAX_MOVE, MAX_MOVE)
         following[1] = max(following[1], 0.0)
-        if np.abs(following - point).max() < 1e-9:
+        if np.abs(following - point).max() < 1e-8:
             break
         point = following
     return float(point[0]), float(point[1])
