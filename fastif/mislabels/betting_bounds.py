@@ -175,6 +175,6 @@ def _find_neighbours(
     if not len(accepted):  # between two numbers of the grid, or nowhere
         accepted = largest.argmin()[None]
     first, last = int(accepted[0]), int(accepted[-1])
-    below = grid[first - 1] if first else grid[first] - 1
-    above = grid[last + 1] if last + 1 < len(grid) else grid[last] + 1
+    below = grid[max(first - 1, 0)]
+    above = grid[min(last + 1, len(grid) - 1)]
     return (float(below), float(grid[first])), (float(grid[last]), float(above))

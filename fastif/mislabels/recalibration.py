@@ -4,9 +4,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import expit
 
-MAX_STEPS = 50
-MAX_MOVE = 2.0
-"""Largest change of a coefficient in a step of Newton's method, which otherwise may diverge."""
+MAX_STEPS, TOLERANCE, LEAST_SCALE = 50, 1e-7, 1e-6
+"""Limits of Newton's method: steps, last change of a coefficient, and shortening of a step."""
 
 
 def fit_recalibration(
@@ -18,7 +17,7 @@ def fit_recalibration(
     """Fit a logistic recalibration p = σ(a + b · logit), b ≥ 0 (Cox, 1958).
 
     a and b maximize the weighted likelihood, with an L2 penalty towards a = 0, b = 1, by Newton's
-    method.
+    method with step halving.
 
     Args:
         logits: Logit of the error probability of each reviewed row, [m].
@@ -37,22 +36,41 @@ def fit_recalibration(
     """
     weights = np.ones(len(logits)) if weights is None else weights
     strength, start = np.array(penalty), np.array([0.0, 1.0])
+
+    def loss(point: np.ndarray) -> float:
+        linear = point[0] + point[1] * logits
+        terms = weights @ (np.logaddexp(0.0, linear) - wrong * linear)
+        return float(terms + strength @ (point - start) ** 2 / 2)
+
     point = start.copy()
     for _ in range(MAX_STEPS):
-        p = expit(point[0] + point[1] * logits)
-        residuals, curvature = weights * (p - wrong), weights * p * (1 - p)
-        gradient = np.array([residuals.sum(), residuals @ logits]) + strength * (point - start)
-        cross = curvature @ logits
-        hessian = np.array([[curvature.sum(), cross], [cross, curvature @ logits**2]])
-        hessian += np.diag(strength)
-        if point[1] == 0 and gradient[1] >= 0:  # the bound is active
-            move = np.array([gradient[0] / hessian[0, 0], 0.0])
-        else:
-            (r, s), (_, u) = hessian
-            move = np.array([[u, -s], [-s, r]]) @ gradient / (r * u - s * s)
-        following = point - np.clip(move, -MAX_MOVE, MAX_MOVE)
-        following[1] = max(following[1], 0.0)
-        if np.abs(following - point).max() < 1e-8:
+        move = _compute_newton_step(point, logits, wrong, weights, strength, start)
+        before, scale = loss(point), 1.0
+        while True:  # shorter steps until the loss falls
+            following = np.array([point[0] - scale * move[0], max(point[1] - scale * move[1], 0.0)])
+            if loss(following) <= before or scale < LEAST_SCALE:
+                break
+            scale /= 2
+        change, point = np.abs(following - point).max(), following
+        if change < TOLERANCE:
             break
-        point = following
     return float(point[0]), float(point[1])
+
+
+def _compute_newton_step(
+    point: np.ndarray,
+    logits: np.ndarray,
+    wrong: np.ndarray,
+    weights: np.ndarray,
+    strength: np.ndarray,
+    start: np.ndarray,
+) -> np.ndarray:
+    p = expit(point[0] + point[1] * logits)
+    residuals, curvature = weights * (p - wrong), weights * p * (1 - p)
+    gradient = np.array([residuals.sum(), residuals @ logits]) + strength * (point - start)
+    diagonal = np.array([curvature.sum(), curvature @ logits**2]) + strength
+    if point[1] == 0 and gradient[1] >= 0:  # the bound of the slope is active
+        return np.array([gradient[0] / diagonal[0], 0.0])
+    cross = curvature @ logits
+    inverse = np.array([[diagonal[1], -cross], [-cross, diagonal[0]]])
+    return inverse @ gradient / (diagonal.prod() - cross * cross)
