@@ -60,14 +60,9 @@ def read_result(name: str) -> dict:
 
 def publish(name: str, result: dict, pages: Sequence[ResultPage]) -> None:
     """Write a result as JSON, its pages, and their rows of the index."""
-    write_result(name, result)
-    write_pages(PAGES, pages)
-
-
-def write_result(name: str, result: dict) -> None:
-    """Write a result as JSON."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    write_pages(PAGES, pages)
 
 
 def write_pages(folder: Path, pages: Sequence[ResultPage]) -> None:

@@ -18,13 +18,15 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, news
-from benchmarks.page import read_result, write_result
+from benchmarks.mislabels.coverage_page import build_page
+from benchmarks.page import publish, read_result
 from fastif.mislabels.audit_draws import AuditDraw, list_draws
 from fastif.mislabels.audit_sample import AuditedRows, AuditSample
 from fastif.mislabels.betting_bounds import bound_total, compute_evidence
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.sampling_sizes import stratify_by_error
 
+RESULT = "label-error-count"
 TRIALS, WIDTHS = 1000, 100
 """Number of simulated samples, and of those whose intervals are searched for their width."""
 VERDICTS = 100
@@ -148,13 +150,13 @@ def main() -> None:
     options = parser.parse_args()
     reader = Reader(Path(os.environ.get("FASTIF_DATA", "")), WORK)
     readers = {**dict(corpora(reader)), **dict(news(reader))}
-    sets = read_result("label-error-coverage").get("sets", {})
+    sets = read_result(RESULT).get("sets", {})
     for name in SETS:
         if options.only in name:
             sets[name] = measure(score(name, readers[name]))
             print(name, sets[name], flush=True)
             parts = {"sets": sets, "machine": describe()}
-            write_result("label-error-coverage", parts)
+            publish(RESULT, parts, [build_page(parts)])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def estimate_total(draws: Sequence[AuditDraw]) -> float:
         mean over t of (known_t + Σ p + r_t (wrong_t - p_t))
 
     Each term is a difference estimate (Särndal et al., 1992) with error probabilities p that depend
-    on earlier verdicts alone, so that the mean is unbiased whatever they are.
+    on earlier verdicts alone, so that the mean is unbiased whatever they are. In a part of the
+    table the number of draws is random; there the sum of all deviations has mean zero.
 
     Args:
         draws: Draws from the target, in order; at least one.

@@ -1,6 +1,5 @@
 """Summary of posteriors: error probabilities, suggested labels, audited counts."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

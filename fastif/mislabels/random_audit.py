@@ -121,9 +121,7 @@ class RandomAudit:
             return self.estimate_in(every, torch.ones_like(self.audited.label, dtype=torch.bool))
         return self.estimate_in(self.labels == label, self.audited.label == label)
 
-    def estimate_in(
-        self, rows: Bool[Tensor, " n"], missing: Bool[Tensor, " u"]
-    ) -> CountEstimate:
+    def estimate_in(self, rows: Bool[Tensor, " n"], missing: Bool[Tensor, " u"]) -> CountEstimate:
         """Estimate the number of wrong labels in a part of the table, such as a source.
 
         Sampled rows without a verdict count both ways, as right and as wrong. So do explanations of

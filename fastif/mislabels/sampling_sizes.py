@@ -1,5 +1,6 @@
 """Measures of size of a random audit sample: strata of the strength, with more draws where errors
-are expected."""
+are expected.
+"""
 
 import torch
 from jaxtyping import Float, Int

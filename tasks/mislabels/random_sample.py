@@ -172,4 +172,3 @@ def _locate_sample(sample: StoredSample, length: int, units: Mapping[bytes, int]
 
 def _to_tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float64))
-

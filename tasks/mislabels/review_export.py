@@ -236,11 +236,8 @@ def _select_unreviewed(result: MislabelResult, annotations: Annotations | None) 
     return table.filter(pl.col("reviewed").is_null() & is_unreviewed)
 
 
-def _add_review_columns(
-    rows: pl.DataFrame, names: Sequence[str], sampled: bool
-) -> pl.DataFrame:
+def _add_review_columns(rows: pl.DataFrame, names: Sequence[str], sampled: bool) -> pl.DataFrame:
     blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
     digest = pl.col("row").bin.encode("hex")
     columns = (*names, *list_group_columns(rows))
     return rows.select(*columns, digest.alias("row")).with_columns(**blank, drawn=pl.lit(sampled))
-

@@ -55,9 +55,7 @@ def make_error_panels(facts: dict[str, Any]) -> Iterator[RenderableType]:
             table.add_row(Text(format_group_value(row["value"])), *cells)
         more = len(values) - MAX_VALUES
         rest = [Text(f"and {more} more values", style="dim")] if more > 0 else []
-        yield Panel(
-            Group(table, *rest), title=Text(f"wrong labels by {name}"), title_align="left"
-        )
+        yield Panel(Group(table, *rest), title=Text(f"wrong labels by {name}"), title_align="left")
 
 
 def describe_random_audit(facts: dict[str, Any]) -> list[str]:
