@@ -1,4 +1,4 @@
-"""Random audit samples with their verdicts: populations, inclusion probabilities, order of draws."""
+"""Random audit samples with their verdicts: populations, sizes, and the order of the draws."""
 
 from dataclasses import dataclass
 

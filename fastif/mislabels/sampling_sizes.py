@@ -1,6 +1,4 @@
-"""Measures of size of a random audit sample: strata of the strength, with more draws where errors
-are expected.
-"""
+"""Strata and sizes of a random audit sample, with more draws where errors are expected."""
 
 import torch
 from jaxtyping import Float, Int

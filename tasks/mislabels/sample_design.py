@@ -29,8 +29,8 @@ class RandomReview:
 def sample_rows(unreviewed: pl.DataFrame, count: int) -> RandomReview:
     """Sample rows without replacement, by successive draws in proportion to size.
 
-    Each row u waits for -log(U_u) / (copies_u · size_u), U_u uniform, and the rows with the shortest
-    waiting times are the draws in order (Efraimidis and Spirakis, 2006), so that every prefix is a
+    Each row u waits for -log(U_u) / (copies_u · size_u), U_u uniform, and the rows with the
+    shortest waiting times are the draws in order (Efraimidis and Spirakis, 2006). Every prefix is a
     sample of the same design. U is a hash of the row and of the whole design: independent of the
     errors, the same until a row is reviewed or searched again, and then independent of the earlier
     sample. Equal rows are one, and are sampled as often as all of them.

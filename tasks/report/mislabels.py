@@ -80,7 +80,8 @@ class FlaggedLabels:
         )
         return (
             f"Estimated from a random sample of {audit['rows']:,} annotated rows, "
-            f"{audit['wrong']:,} of them wrong; the interval may be read after every annotation{later}"
+            f"{audit['wrong']:,} of them wrong; the interval may be read after every "
+            f"annotation{later}"
         )
 
 
