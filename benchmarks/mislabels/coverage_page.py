@@ -26,7 +26,7 @@ def build_page(result: dict) -> ResultPage:
             "as wide as Wilson's for a simple random sample, which may be read once only. The goal "
             f"of {WIDTH} is reached on {sum(ratio <= WIDTH for ratio in ratios)} of {len(sets)} "
             f"sets; on {sum(_least(entry) > WIDTH for entry in sets.values())} it is out of reach "
-            "for any method with this ranking."
+            "for any unbiased method with this ranking."
         ),
         headline=f"{first['verdicts']} verdicts: intervals hold in {shares}",
         tables=[_coverage_table(sets), _width_table(sets)],
