@@ -61,7 +61,8 @@ COUNT = (
     "Weighted: `fastif review export --random 100`. The same interval on a simple random sample "
     "without a detector, and Wilson's interval for a single look at 100 rows, are for comparison.",
     "Least: the width that the best allocation would have with the ranking, calibrated on the true "
-    "labels, for a normal interval and a single look. In large samples no unbiased method with this ranking is narrower.",
+    "labels, for a normal interval and a single look. "
+    "In large samples no unbiased method with this ranking is narrower.",
     "Ten strata, the bounds of their sizes, and the bets were chosen on mnist, noisy_ag_news and "
     "hausa; the other sets had no part in it.",
 )
