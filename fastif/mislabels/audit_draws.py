@@ -60,7 +60,7 @@ def list_draws(
 
     Given that a draw falls into the target, its probabilities are those of successive draws from
     the target alone. A unit that was drawn without a verdict counts as `unknown`, so that bounds
-    with 0 and with 1 hold whatever it is.
+    with 0 and with 1 hold in either case.
 
     Args:
         audited: Samples with verdicts.

@@ -37,7 +37,7 @@ def bound_total(draws: Sequence[AuditDraw], rows: float) -> tuple[float, float]:
     so the wealth Π (1 + λ_t (y_t - E)) is a nonnegative martingale for any λ_t that depends on the
     past alone, and W is rejected where it ever reaches 1/α (Ville, 1939). This is a confidence
     sequence by betting (Waudby-Smith and Ramdas, 2024; Shekhar et al., 2023): the interval holds
-    after every draw at once, whatever the predictions. λ replicates a one-touch option, whose value
+    after every draw at once, for any predictions. λ replicates a one-touch option, whose value
     is the probability that a Brownian motion crosses a barrier before the planned number of draws,
     so that the wealth is spent where it is needed; among all bets on one horizon it is optimal for
     normal outcomes.
@@ -81,7 +81,7 @@ def estimate_total(draws: Sequence[AuditDraw]) -> float:
         mean over t of (known_t + Σ p + r_t (wrong_t - p_t))
 
     Each term is a difference estimate (Särndal et al., 1992) with error probabilities p that depend
-    on earlier verdicts alone, so that the mean is unbiased whatever they are. In a part of the
+    on earlier verdicts alone, so that the mean is unbiased for any p. In a part of the
     table the number of draws is random; there the sum of all deviations has mean zero.
 
     Args:

@@ -72,7 +72,7 @@ def _count_errors(
 ) -> dict[str, Any]:
     """Estimated errors in all, by given label and by group; without a random sample there are none.
 
-    Trusted rows do not count errors: an estimate by classifiers, whatever they were trained on,
+    Trusted rows do not count errors: an estimate by classifiers of any training
     assumes that its errors are like those of the labels.
     """
     audit = data.make_audit(posterior.prior_error)
