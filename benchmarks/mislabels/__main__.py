@@ -26,16 +26,12 @@ from benchmarks.page import publish, read_result
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 from fastif.mislabels.features import compute_lsa, concat_views
-from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.linear_head import fit_linear_head
-from fastif.mislabels.random_audit import AuditedRows, RandomAudit
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
 DRAWS = 200
-"""Number of bootstrap samples, and of simulated random audits."""
-LOOKED = 100
-"""Rows of a random audit sample."""
+"""Number of bootstrap samples."""
 
 
 def main() -> None:
@@ -74,18 +70,15 @@ def measure_corpus(corpus: Corpus) -> dict:
         "reference": corpus.reference,
         "seconds": seconds,
         "procedure": measure_scores(posterior.probability, corpus.wrong)
-        | measure_calibration(posterior, corpus.wrong),
-        "drawn": simulate_audits(posterior, corpus),
+        | {"calibration_error": calibration_error(posterior.probability, corpus.wrong)},
         "signals": {n: measure_ranking(s, corpus.wrong) for n, s in posterior.label_scores.items()},
         "rivals": {n: measure_scores(s, corpus.wrong) for n, s in rivals(corpus).items()},
     }
     if corpus.trusted is not None:
         taught = detector(corpus.taught or corpus.rows, corpus.trusted)
-        out["trusted"] = measure_scores(taught.probability, corpus.wrong) | measure_calibration(
-            taught, corpus.wrong
-        )
+        out["trusted"] = measure_scores(taught.probability, corpus.wrong)
+        out["trusted"]["calibration_error"] = calibration_error(taught.probability, corpus.wrong)
         out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
-        out["drawn_trusted"] = simulate_audits(taught, corpus)
     return out
 
 
@@ -113,53 +106,11 @@ def measure_scores(score: Tensor, wrong: Tensor) -> dict:
     }
 
 
-def measure_calibration(posterior: LabelPosterior, wrong: Tensor) -> dict:
-    """Return the calibration error, and the expected number of errors with its interval."""
-    errors, p = posterior.estimate_modelled_errors(), posterior.probability
-    return {
-        "calibration_error": calibration_error(p, wrong),
-        "expected": errors.expected,
-        "errors_low": errors.low,
-        "errors_high": errors.high,
-    }
-
-
 def calibration_error(p: Tensor, wrong: Tensor) -> float:
     """Return the calibration error in ten groups of similar probability."""
     parts = p.argsort().chunk(10)
     gaps = [abs(float(p[part].mean() - wrong[part].float().mean())) for part in parts]
     return sum(len(part) / len(p) * gap for part, gap in zip(parts, gaps, strict=True))
-
-
-def simulate_audits(posterior: LabelPosterior, corpus: Corpus) -> dict:
-    """Return coverage, width and calibration of simulated random audits of a hundred rows."""
-    wrong, labels, n = corpus.wrong, corpus.rows.labels, len(corpus.wrong)
-    covered, width, error = [], [], []
-    for trial in range(DRAWS):
-        audit_ids = torch.randperm(n, generator=torch.Generator().manual_seed(1000 + trial))[
-            :LOOKED
-        ]
-        reviewed = torch.zeros(n, dtype=torch.bool).index_fill(0, audit_ids, True)
-        in_sample = torch.ones(n, dtype=torch.bool)
-        audited = AuditedRows(
-            audit_ids,
-            labels[audit_ids],
-            wrong[audit_ids],
-            posterior.prior_error[audit_ids],
-            in_sample,
-        )
-        sample = RandomAudit(audited, labels, posterior.prior_error, reviewed, reviewed & wrong)
-        errors = sample.estimate_errors()
-        covered.append(errors.low <= int(wrong.sum()) <= errors.high)
-        width.append(errors.high - errors.low)
-        error.append(calibration_error(sample.recalibrate()[~reviewed], wrong[~reviewed]))
-    return {
-        "rows": LOOKED,
-        "draws": DRAWS,
-        "inside": float(np.mean(covered)),
-        "width": float(np.mean(width)),
-        "calibration_error": float(np.mean(error)),
-    }
 
 
 def verified_digits(reader: Reader) -> dict:

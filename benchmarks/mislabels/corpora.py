@@ -200,6 +200,26 @@ def _stars(reader: Reader, name: str, share: float) -> Corpus:
     return replace(corpus, name=name)
 
 
+def news(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
+    """Return readers of AG News with flipped labels by name."""
+    for share, kind in ((0.1, "uniform"), (0.05, "confusable")):
+        name = f"ag_news, {kind} {share:.0%}".replace("%", " %")
+        yield name, lambda s=share, k=kind, n=name: _news(reader, n, s, k)
+
+
+def _news(reader: Reader, name: str, share: float, kind: str) -> Corpus:
+    frame = reader.frame("ag_news/train_subset", 5000)
+    labels = sorted(frame["label"].unique().to_list())
+    texts = frame["text"].to_list()
+    truth = _numbers(frame["label"], labels)
+    embedded = reader.encode("ag_news", texts)[:, 1]
+    y = inject_label_flips(truth, len(labels), share, kind, embedded)
+    corpus = _make_text_corpus(
+        reader, "ag_news", (texts,), len(labels), (y, truth, None), (None, None), None
+    )
+    return replace(corpus, name=name)
+
+
 def _make_text_corpus(
     reader: Reader,
     name: str,

@@ -1,4 +1,4 @@
-"""Pages docs/results/label-error*.md, written from the kept result."""
+"""Page docs/results/label-errors.md, written from the kept result."""
 
 from collections.abc import Callable
 from statistics import median
@@ -21,8 +21,8 @@ NOISY, CLEANLAB = "noisy_ag_news", "cleanlab, self confidence"
 
 
 def build_pages(result: dict) -> list[ResultPage]:
-    """Return the page on the ranking of label errors and that on their number."""
-    return [_ranking_page(result), _count_page(result)]
+    """Return the page on the ranking of label errors."""
+    return [_ranking_page(result)]
 
 
 def _ranking_page(result: dict) -> ResultPage:
@@ -32,6 +32,7 @@ def _ranking_page(result: dict) -> ResultPage:
     than = f", {cleanlab['ap']:.3f} with cleanlab" if cleanlab else ""
     over_rivals, over_columns = (_count_wins(sets, scores) for scores in (_rival_scores, _columns))
     parts = [_main_table(sets), _precision_table(sets), *_verified(result)]
+    parts += [_calibration_table(sets), texts.CALIBRATION]
     parts += _cleaning(result["cleaning"]) if "cleaning" in result else []
     return ResultPage(
         name="label-errors",
@@ -71,53 +72,6 @@ def _rival_scores(entry: dict) -> list[float]:
 
 def _columns(entry: dict) -> list[float]:
     return list(entry["signals"].values())
-
-
-def _count_page(result: dict) -> ResultPage:
-    sets = result["sets"]
-    audits = [entry["drawn"] for entry in sets.values() if "drawn" in entry]
-    covered = sum(
-        entry["procedure"]["errors_low"] <= entry["wrong"] <= entry["procedure"]["errors_high"]
-        for entry in sets.values()
-    )
-    answer = (
-        f"The number expected from the label posterior is not reliable: its 90 % interval contains "
-        f"the number of errors on {covered} of {len(sets)} sets."
-    )
-    headline = f"interval of the posterior right on {covered} of {len(sets)} sets"
-    if audits:
-        inside = [audit["inside"] for audit in audits]
-        shares = f"{100 * min(inside):.1f} to {100 * max(inside):.1f} %"
-        answer += (
-            f" With {audits[0]['rows']} randomly sampled, reviewed rows the interval contains it "
-            f"in {shares} of the samples."
-        )
-        headline = f"{audits[0]['rows']} reviewed rows: interval right in {shares}"
-    parts = [_counts(sets), *([_audits(sets), texts.AUDIT] if audits else [])]
-    return ResultPage(
-        name="label-error-count",
-        title="Number of label errors",
-        question="How many labels are wrong, by the label posterior and by a random audit sample?",
-        answer=answer,
-        headline=headline,
-        tables=[parts[0], bullets(*texts.COUNT), *parts[1:]],
-        measured=bullets(
-            "Command: `python -m benchmarks.mislabels`; sets, features and method as for the "
-            "[ranking](label-errors.md).",
-            f"Hardware, {describe_machine(result)}.",
-            "Calibration error: mean absolute gap between probability and share of errors in ten "
-            "groups of similar probability.",
-            *(
-                [
-                    f"Random audit: shares and means over {audits[0]['draws']} samples. Intervals "
-                    "should contain the number in 90 % of the samples, for any kind of errors."
-                ]
-                if audits
-                else []
-            ),
-        ),
-        tried=join_parts(texts.COUNT_TRIED, bullets(*texts.COUNT_ATTEMPTS)),
-    )
 
 
 def _ap(result: dict | None) -> str:
@@ -160,42 +114,13 @@ def _precision_table(sets: dict) -> str:
     return table([*head, "seconds"], rows)
 
 
-def _counts(sets: dict) -> str:
-    head = ["set", "errors", "expected, 90 %", "calibration error"]
-    head += ["with trusted rows: expected, 90 %", "calibration error"]
+def _calibration_table(sets: dict) -> str:
+    head = ["set", "calibration error", "with trusted rows"]
     rows = []
     for name, entry in sets.items():
-        cells = []
-        for result in (entry["procedure"], entry.get("trusted")):
-            if result is None:
-                cells += ["", ""]
-                continue
-            is_covered = result["errors_low"] <= entry["wrong"] <= result["errors_high"]
-            cells += [
-                f"{result['expected']:,.0f} ({result['errors_low']:,.0f} - "
-                f"{result['errors_high']:,.0f}){'' if is_covered else ' **outside**'}",
-                _calibration(result["calibration_error"]),
-            ]
-        rows.append([name, f"{entry['wrong']:,}", *cells])
-    return table(head, rows)
-
-
-def _audits(sets: dict) -> str:
-    """Return number and calibration after a random audit sample, with and without trusted rows."""
-    size = next(entry["drawn"]["rows"] for entry in sets.values() if "drawn" in entry)
-    head = [f"{size} randomly sampled, reviewed rows", "errors", "width of the interval"]
-    head += ["intervals with the number", "calibration error", "with trusted rows: width"]
-    head += ["intervals with the number", "calibration error"]
-    rows = []
-    for name, entry in sets.items():
-        cells = []
-        for audit in (entry.get("drawn"), entry.get("drawn_trusted")):
-            if audit is None:
-                cells += ["", "", ""]
-                continue
-            cells += [f"{audit['width']:,.0f}", f"{audit['inside']:.1%}"]
-            cells += [_calibration(audit["calibration_error"])]
-        rows.append([name, f"{entry['wrong']:,}", *cells])
+        results = (entry["procedure"], entry.get("trusted"))
+        cells = (_calibration(r["calibration_error"]) if r else "" for r in results)
+        rows.append([name, *cells])
     return table(head, rows)
 
 

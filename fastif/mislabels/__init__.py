@@ -3,10 +3,11 @@
 `MislabelDetector` computes a `LabelPosterior` for `LabeledData`: the probability that each given
 label is wrong, from cross-fitted classifiers on fixed features and a class-conditional noise model
 fitted by maximum likelihood. `RandomAudit` estimates how many labels are wrong, with a confidence
-interval, from a random audit sample. `measure_flip_recall` measures the recall on injected label
+sequence, from a random audit sample. `measure_flip_recall` measures the recall on injected label
 flips.
 """
 
+from fastif.mislabels.audit_sample import AuditedRows, AuditSample
 from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import FeatureViews
@@ -15,20 +16,14 @@ from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
 from fastif.mislabels.linear_head import LinearHead, fit_linear_head
-from fastif.mislabels.random_audit import (
-    REMOVED_ROW,
-    UNCLEAR,
-    AuditedRows,
-    CountEstimate,
-    RandomAudit,
-)
+from fastif.mislabels.random_audit import CountEstimate, RandomAudit
+from fastif.mislabels.sampling_sizes import stratify_by_error
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
 __all__ = [
     "NOT_REVIEWED",
     "NO_LABEL_FITS",
-    "REMOVED_ROW",
-    "UNCLEAR",
+    "AuditSample",
     "AuditedRows",
     "CountEstimate",
     "FeatureViews",
@@ -44,5 +39,6 @@ __all__ = [
     "inject_flips",
     "make_tabular_features",
     "measure_flip_recall",
+    "stratify_by_error",
     "tf_idf",
 ]

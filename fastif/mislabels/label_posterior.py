@@ -6,8 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.mislabels.external_classifier import ClassifierTrust
-from fastif.mislabels.noise_model import compute_shrinkage
-from fastif.mislabels.random_audit import Z90, CountEstimate
+from fastif.mislabels.random_audit import CountEstimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +24,6 @@ class LabelPosterior:
             given one, in [0, 1], [n].
         transition: Noise transition matrix, T[t, y] = p(given label y | true class t), [c, c].
         neighbour_ids: Positions of each row's k nearest neighbours, [n, k].
-        error_counts: Expected errors by given label, one row an estimate of the posterior, [w, c];
-            the last row is `probability` before the audit.
         pseudo_r2: Pseudo-R² of the given labels by out-of-fold logits, in [0, 1]; near 0 the
             features do not predict the labels, and the ranking means little.
         label_scores: Other detectors' scores by name, [n] each; a larger score is more suspicious.
@@ -44,7 +41,6 @@ class LabelPosterior:
     confidence: Float[Tensor, " n"]
     transition: Float[Tensor, "c c"]
     neighbour_ids: Int[Tensor, "n k"]
-    error_counts: Float[Tensor, "w c"]
     pseudo_r2: float
     label_scores: dict[str, Float[Tensor, " n"]]
     second_round: bool = False
@@ -53,38 +49,18 @@ class LabelPosterior:
     external: tuple[ClassifierTrust, ...] = ()
 
     def estimate_errors(self, label: int | None = None) -> CountEstimate | None:
-        """Estimate the number of wrong labels, with a 90 % confidence interval.
+        """Estimate the number of wrong labels from the random audit sample.
 
-        From the random audit sample if it is large enough (`RandomAudit.estimate_errors`), else
-        from classifiers fitted to trusted rows. Labels and features alone do not identify the
-        number: see `estimate_modelled_errors`.
-
-        Args:
-            label: Given label to count errors of, a class index; None counts all.
-
-        Returns:
-            The estimate; None without an audit sample and without trusted rows.
-        """
-        if self.audited_counts is not None:
-            return self.audited_counts[-1 if label is None else label]
-        return self.estimate_modelled_errors(label) if self.trusted else None
-
-    def estimate_modelled_errors(self, label: int | None = None) -> CountEstimate:
-        """Estimate the number of wrong labels under the noise model alone.
-
-        The interval covers the estimates in `error_counts`, each with ±1.645 √count. With a low
-        pseudo-R², label noise and uncertainty of the classifier are confounded, and the lower bound
-        shrinks towards 0. The estimate misses errors that the features predict, such as an
-        annotation rule that follows a keyword.
+        Labels, features and trusted rows do not identify the number: errors that the features
+        predict, such as those of an annotation rule that follows a keyword, look right to every
+        classifier. So there is no estimate without a sample; see `RandomAudit.estimate_errors`.
 
         Args:
             label: Given label to count errors of, a class index; None counts all.
 
         Returns:
-            The estimate; a model-based one, not a design-based count.
+            The estimate; None without an audit sample.
         """
-        estimates = self.error_counts.sum(1) if label is None else self.error_counts[:, label]
-        margin = Z90 * estimates.clamp_min(0).sqrt()
-        low, high = (estimates - margin).min().clamp_min(0), (estimates + margin).max()
-        low = low * compute_shrinkage(self.pseudo_r2)
-        return CountEstimate(float(estimates[-1]), float(low), float(high))
+        if self.audited_counts is None:
+            return None
+        return self.audited_counts[-1 if label is None else label]

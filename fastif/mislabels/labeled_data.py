@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.errors import InputError
+from fastif.mislabels.audit_sample import AuditedRows
 from fastif.mislabels.external_classifier import ExternalClassifier
-from fastif.mislabels.random_audit import AuditedRows, RandomAudit
+from fastif.mislabels.random_audit import RandomAudit
 
 NOT_REVIEWED = -1
 """Value of `LabeledData.known` for a row that was not reviewed."""
@@ -34,7 +35,7 @@ class LabeledData:
             own; None without one.
         terms: Sparse tf-idf matrices of texts, [n, terms]: word n-grams, then character n-grams.
             One naive Bayes classifier is fitted to each.
-        audited: Random audit sample of these rows; None without one.
+        audited: Random audit samples of these rows; None without any.
         external: Predictions of these rows by classifiers that are not fitted here, such as a
             language model; each is weighted by `fit_external_evidence`.
 
@@ -108,7 +109,7 @@ class LabeledData:
         )
 
     def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:
-        """Return the random audit of these rows; None with fewer than 30 sampled rows.
+        """Return the random audit of these rows; None with fewer than 30 verdicts.
 
         Args:
             prior_error: Error probability of each given label before reviews, [n].

@@ -1,9 +1,7 @@
-"""Summary of several posteriors: error probabilities, suggested labels, expected errors."""
+"""Summary of posteriors: error probabilities, suggested labels, audited counts."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
@@ -21,7 +19,7 @@ def make_label_posterior(
     label_scores: dict[str, Tensor],
     second_round: bool,
 ) -> LabelPosterior:
-    """Summarize posteriors: probabilities from the last one, expected errors from each.
+    """Summarize posteriors: probabilities and suggestions from the last one.
 
     Args:
         rows: Labelled data, with reviewed rows and the random audit sample.
@@ -40,13 +38,6 @@ def make_label_posterior(
     # By p(t | x) alone: T is less certain, and would pull suggestions to frequent confusions.
     feature_posterior = rows.clamp_to_known(p)
     best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
-    given_one_hot = one_hot(rows.labels, rows.classes).float()
-    error_counts = torch.stack(
-        [
-            _error_probability(rows, rows.clamp_to_known(variant)) @ given_one_hot
-            for variant in posteriors
-        ]
-    )
     confidence = best / _error_probability(rows, feature_posterior).clamp_min(1e-30)
     pseudo_r2 = calibrated_pseudo_r2(cross_fitted_logits, rows.labels)
     row_results = (class_posterior, error_probability, prior_error, suggested, confidence)
@@ -54,7 +45,6 @@ def make_label_posterior(
         *row_results,
         transition,
         neighbour_ids,
-        error_counts,
         pseudo_r2,
         label_scores,
         second_round,

@@ -100,9 +100,10 @@ def export(
 ) -> None:
     """Export the most suspicious labels for human review; near-duplicates are one row.
 
-    With --random 100 the file is a random audit sample. Its annotations estimate the number of
-    wrong labels, with a 90 % confidence interval, and calibrate the probabilities. At least 30
-    annotated rows are needed, 100 are better.
+    With --random 100 the file is a random audit sample, more of it where wrong labels are expected,
+    without suggestions. Its annotations estimate the number of wrong labels, in all, by label and
+    by group, with 90 % intervals that hold after every annotation. Annotate the rows in the order
+    of the file. At least 30 are needed, 100 are better.
 
     Fill in the column right_label: the given label if it is right, "none" if no label fits. Fill in
     reviewer if there are several. Do not change the column row. A .json file has tasks for Label

@@ -47,7 +47,8 @@ def read_annotations(
     if table is not None:
         frame = _fill_legacy_contents(frame, table, labels)
         rows = set(frame.select("content", "label").iter_rows())
-        rows |= {row for sample in samples for row in sample.population}
+        populations = (sample.population.select("content", "label") for sample in samples)
+        rows |= {row for population in populations for row in population.iter_rows()}
         old_labels = {label for _, record in imports for label in record.get("labels", [])}
         old_labels |= {label for label in frame["right_label"] if label is not None}
         new_names = _find_renamed_labels(

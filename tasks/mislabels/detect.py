@@ -112,10 +112,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         _read_known_labels(plan, ordered_digests, tables[0]),
         compute_classifier_logits(store, plan.inputs, tables[0], groups),
         terms[0],
-        sample
-        and sample.locate_rows(
-            ordered_digests, contents, study.labels, tables[0].labels, groups.tolist()
-        ),
+        sample and sample.locate_rows(ordered_digests, contents, study.labels),
         make_external_classifiers(plan.columns, order),
     )
     trusted = None
@@ -125,7 +122,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     posterior, recall = _compute_posterior(store, plan, data, trusted, neighbour_ids)
     harm = _read_harm(store, inputs)
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
-    facts = make_facts(plan, data, posterior, recall, frame, sample)
+    facts = make_facts(plan, data, posterior, recall, frame, sample, tables[0].groups)
     return frame, facts | {"procedure": plan.procedure, "mix": weights}
 
 

@@ -1,21 +1,23 @@
 """Summary of a mislabel detection, `facts.json` next to its table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
+import torch
 from torch import Tensor
 
+from fastif.mislabels.audit_sample import WRONG
 from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.injected_flips import FlipRecall
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.random_audit import CountEstimate
 from tasks.data.row_hashes import content_digests
 from tasks.mislabels.detection_plan import DetectionPlan
-from tasks.mislabels.label_count import SAMPLE, TRUSTED
+from tasks.mislabels.group_errors import count_group_errors, make_count
+from tasks.mislabels.label_count import SAMPLE
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.random_sample import RandomSample
 from tasks.runtime.versions import read_versions
@@ -28,6 +30,7 @@ def make_facts(
     recall: FlipRecall,
     frame: pl.DataFrame,
     sample: RandomSample | None,
+    groups: Mapping[str, Sequence[str | None]],
 ) -> dict[str, Any]:
     """Return counts, limitations and versions of a detection.
 
@@ -37,7 +40,8 @@ def make_facts(
         posterior: Label posterior of the rows.
         recall: Recall on injected label flips.
         frame: Table of the detection.
-        sample: Random audit sample that counts; None without one.
+        sample: Random audit samples that count; None without one.
+        groups: Values of each group column, by its name, in the order of `data`.
     """
     inputs, study = plan.inputs, plan.inputs.study
     return {
@@ -50,7 +54,7 @@ def make_facts(
         "encoder_saw_labels": plan.encoder_saw_labels,
         "trusted": len(inputs.queries) if plan.trusted else 0,
         **_count_leaked_rows(plan),
-        **_count_errors(plan, data, posterior, sample),
+        **_count_errors(plan, data, posterior, sample, groups),
         "noise": posterior.transition.tolist(),
         "skill": posterior.pseudo_r2,
         "recall": asdict(recall),
@@ -62,26 +66,39 @@ def make_facts(
 
 
 def _count_errors(
-    plan: DetectionPlan, data: LabeledData, posterior: LabelPosterior, sample: RandomSample | None
+    plan: DetectionPlan,
+    data: LabeledData,
+    posterior: LabelPosterior,
+    sample: RandomSample | None,
+    groups: Mapping[str, Sequence[str | None]],
 ) -> dict[str, Any]:
-    """Estimated errors in all and by given label, with the source of the estimate and its rows."""
-    is_counted, source = data.labels >= 0, None
-    if posterior.audited_counts is not None and data.audited is not None and data.known is not None:
-        is_reviewed = data.known != -1
-        is_counted, source = is_reviewed | data.audited.population, SAMPLE
-    elif plan.trusted:
-        source = TRUSTED
-    by_label = {}
-    for i, label in enumerate(plan.inputs.study.labels):
-        has_label = data.labels == i
-        count = _make_count(posterior.estimate_errors(i), is_counted & has_label)
-        by_label[label] = {"rows": int(has_label.sum()), **(count or {})}
-    return {
-        "counted_by": source,
-        "errors": _make_count(posterior.estimate_errors(), is_counted),
-        "drawn": _describe_sample(data, sample, is_counted),
-        "by_label": by_label,
+    """Estimated errors in all, by given label and by group; without a random sample there are none.
+
+    Trusted rows do not count errors: an estimate by classifiers of any training
+    assumes that its errors are like those of the labels.
+    """
+    audit = data.make_audit(posterior.prior_error)
+    labels = {
+        label: {"rows": int((data.labels == i).sum())}
+        for i, label in enumerate(plan.inputs.study.labels)
     }
+    facts = {"counted_by": None, "errors": None, "by_label": labels, "by_group": {}}
+    is_counted = torch.ones_like(data.labels, dtype=torch.bool)
+    total = posterior.estimate_errors()
+    if audit is not None and sample is not None and total is not None:
+        is_counted = ~audit.is_later
+        by_label = {
+            label: {**labels[label], **make_count(estimate, is_counted & (data.labels == i))}
+            for i, label in enumerate(labels)
+            if (estimate := posterior.estimate_errors(i)) is not None
+        }
+        facts = {
+            "counted_by": SAMPLE,
+            "errors": make_count(total, is_counted),
+            "by_label": by_label,
+            "by_group": count_group_errors(audit, sample, groups),
+        }
+    return facts | {"drawn": _describe_sample(data, sample, is_counted)}
 
 
 def _describe_classifiers(
@@ -110,15 +127,6 @@ def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:
     return {"trusted_in_train": leaked} if leaked else {}
 
 
-def _make_count(errors: CountEstimate | None, is_counted: Tensor) -> dict[str, float | int] | None:
-    if errors is None:
-        return None
-    rows = int(is_counted.sum())
-    # The interval of the noise model may exceed the number of rows.
-    bounds = {name: min(value, float(rows)) for name, value in asdict(errors).items()}
-    return {**bounds, "counted": rows}
-
-
 def _describe_sample(
     data: LabeledData, sample: RandomSample | None, is_counted: Tensor
 ) -> dict[str, int | bool] | None:
@@ -126,8 +134,8 @@ def _describe_sample(
     if audited is None or sample is None:
         return None
     return {
-        "rows": len(audited.position),
-        "wrong": int(audited.wrong.sum()),
+        "rows": len(audited.answered),
+        "wrong": int((audited.verdict[audited.answered] == WRONG).sum()),
         "enough": audited.has_enough,
         "population": len(sample.population),
         "gone": sample.gone,

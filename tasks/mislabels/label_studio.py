@@ -36,10 +36,11 @@ def make_labelling_tasks(frame: pl.DataFrame) -> list[dict]:
     for row in frame.drop("right_label", "reviewer").iter_rows(named=True):
         data = {name: "" if value is None else value for name, value in row.items()}
         task: dict = {"data": data}
-        error_probability = row["probability"] or 0.0
+        # A random audit sample has no probabilities.
+        error_probability = row.get("probability") or 0.0
         if (
             not row["drawn"]
-            and error_probability * (row["confidence"] or 0.0) > 1 - error_probability
+            and error_probability * (row.get("confidence") or 0.0) > 1 - error_probability
         ):
             choice = {"choices": [row["suggested"]]}
             result = {

@@ -86,6 +86,7 @@ class Annotations:
             [
                 sorted(row.hex() for row in sample.population_digests),
                 [row.hex() for row in sample.sampled_rows],
+                sample.design,
             ]
             for sample in self.samples
             if not self.audited.isdisjoint(sample.sampled_rows)

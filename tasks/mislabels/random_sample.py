@@ -1,83 +1,111 @@
 """Random audit samples with annotations: selection, population, and rows added or removed since."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from fastif.mislabels.random_audit import (
+from fastif.mislabels.audit_sample import (
     MIN_AUDITED,
-    REMOVED_ROW,
-    UNCLEAR,
+    NO_UNIT,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
     AuditedRows,
+    AuditSample,
 )
-from tasks.data.row_hashes import row_digest
+from tasks.mislabels.group_counts import PREFIX
 from tasks.mislabels.merged_annotations import Annotations
-from tasks.mislabels.stored_samples import SampledRow, StoredSample
+from tasks.mislabels.stored_samples import StoredSample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomSample:
-    """Random audit sample of rows with annotations, and its population.
+    """Random audit samples with annotations, and the population of the first one.
 
     Attributes:
-        rows: Sampled rows by row digest, including rows that were removed from the table.
-        wrong: Whether the label of each sampled row was wrong.
-        population: Digests of the rows that were sampled from.
-        skipped: Number of sampled rows without an annotation before the last one with one.
+        samples: Stored samples, the oldest first.
+        lengths: Number of rows of each sample up to the last one with an agreed annotation.
+        agreed: Right label by row digest, of rows on which all reviewers agree.
         gone: Number of population rows that were changed or removed without an annotation.
     """
 
-    rows: Mapping[bytes, SampledRow]
-    wrong: Mapping[bytes, bool]
-    population: frozenset[bytes]
-    skipped: int
+    samples: tuple[StoredSample, ...]
+    lengths: tuple[int, ...]
+    agreed: Mapping[bytes, str | None]
     gone: int
 
-    def locate_rows(
-        self,
-        digests: Sequence[bytes],
-        contents: Sequence[bytes],
-        labels: Sequence[str],
-        given: Sequence[int],
-        groups: Sequence[int],
-    ) -> AuditedRows:
-        """Return the sample by positions in the table.
+    @property
+    def population(self) -> Mapping[bytes, int]:
+        """Row digests that the first sample was taken from, with the position of each."""
+        return self.samples[0].population_digests
 
-        A wrong row whose text is still in the table was relabelled. If its text is missing too, the
-        row may have been removed because of its annotation, or with unreviewed rows; without any
-        missing unreviewed rows, because of its annotation.
+    @cached_property
+    def rows(self) -> tuple[bytes, ...]:
+        """Digests of sampled rows of the population with an agreed annotation."""
+        return tuple(row for row in self._drawn if row in self.agreed)
+
+    @property
+    def skipped(self) -> int:
+        """Number of sampled rows before the last annotated one without an agreed annotation."""
+        return len(self._drawn) - len(self.rows)
+
+    @cached_property
+    def _drawn(self) -> tuple[bytes, ...]:
+        drawn = (
+            row
+            for sample, length in zip(self.samples, self.lengths, strict=True)
+            for row in list(sample.sampled_rows)[:length]
+        )
+        return tuple(row for row in dict.fromkeys(drawn) if row in self.population)
+
+    def locate_rows(
+        self, digests: Sequence[bytes], contents: Sequence[bytes], labels: Sequence[str]
+    ) -> AuditedRows:
+        """Return the samples by positions in the table.
+
+        A row with an annotation whose text is still in the table was relabelled. If its text is
+        missing too, the row may have been removed because of its annotation, or together with rows
+        without one; if no such row is missing, because of its annotation.
 
         Args:
             digests: Digest of each row of the table.
             contents: Digest of the texts of each row.
             labels: Label names of the study.
-            given: Given label of each row, as a position in `labels`.
-            groups: Group of each row; near-duplicates with one label share an annotation.
         """
-        positions = {digest: i for i, digest in enumerate(digests)}
+        frame, units = self.samples[0].population, self.population
         class_ids = {label: i for i, label in enumerate(labels)}
-        present = set(contents)
-        sampled = [item for item in sorted(self.rows.items()) if item[1].label in class_ids]
-        located = [
-            positions[row] if row in positions else self._mark_missing(sampled_row, present)
-            for row, sampled_row in sampled
+        present, current = set(contents), set(digests)
+        given = frame["label"].to_list()
+        verdicts = [self._compare(row, label) for row, label in zip(units, given, strict=True)]
+        unclear = [
+            self.gone > 0 and row not in current and content not in present
+            for row, content in zip(units, frame["content"], strict=True)
         ]
-        decision_keys = list(zip(groups, given, strict=True))
-        copies = Counter(decision_keys)
         return AuditedRows(
-            torch.tensor(located, dtype=torch.long),
-            torch.tensor([class_ids[row.label] for _, row in sampled], dtype=torch.long),
-            torch.tensor([self.wrong[row] for row, _ in sampled], dtype=torch.bool),
-            torch.tensor([row.prior_error for _, row in sampled], dtype=torch.float32),
-            torch.tensor([digest in self.population for digest in digests], dtype=torch.bool),
-            torch.tensor([copies[decision_keys[i]] if i >= 0 else 1 for i in located]),
+            tuple(
+                _locate_sample(sample, length, units)
+                for sample, length in zip(self.samples, self.lengths, strict=True)
+            ),
+            torch.tensor([class_ids.get(label, -1) for label in given]),
+            torch.tensor(verdicts),
+            _to_tensor(frame["copies"].to_numpy()).long(),
+            torch.tensor([units.get(row, NO_UNIT) for row in digests]),
+            torch.tensor(unclear),
         )
 
-    def _mark_missing(self, row: SampledRow, present: Set[bytes]) -> int:
-        """Code of a sampled row that is not in the table with its text and label."""
-        return REMOVED_ROW if row.content in present or not self.gone else UNCLEAR
+    def list_group_values(self, name: str) -> list[str | None] | None:
+        """Return the value of a group column of each unit; None if it was not recorded."""
+        frame, column = self.samples[0].population, f"{PREFIX}{name}"
+        return frame[column].to_list() if column in frame.columns else None
+
+    def _compare(self, row: bytes, label: str) -> int:
+        if row not in self.agreed:
+            return UNKNOWN
+        return RIGHT if self.agreed[row] == label else WRONG
 
 
 def select_random_sample(annotations: Annotations, digests: Sequence[bytes]) -> RandomSample | None:
@@ -91,44 +119,56 @@ def select_random_sample(annotations: Annotations, digests: Sequence[bytes]) -> 
         annotations: Merged annotations of the store.
         digests: Digest of each row of the table.
     """
+    current = set(digests)
     samples = [
-        _pool_samples(annotations, start, digests) for start in range(len(annotations.samples))
+        _pool_samples(annotations, start, current) for start in range(len(annotations.samples))
     ]
     samples = [sample for sample in samples if sample.rows]
     if not samples:
         return None
-    current = set(digests)
     return max(
         samples,
         key=lambda sample: (
             len(sample.rows) >= MIN_AUDITED,
-            len(sample.population & current) if len(sample.rows) >= MIN_AUDITED else 0,
+            len(sample.population.keys() & current) if len(sample.rows) >= MIN_AUDITED else 0,
             len(sample.rows),
         ),
     )
 
 
-def _pool_samples(annotations: Annotations, start: int, digests: Sequence[bytes]) -> RandomSample:
-    samples: Sequence[StoredSample] = annotations.samples[start:]
-    population = samples[0].population_digests
-    rows: dict[bytes, SampledRow] = {}
-    skipped = 0
+def _pool_samples(annotations: Annotations, start: int, current: set[bytes]) -> RandomSample:
+    samples, lengths = annotations.samples[start:], []
     for sample in samples:
-        sample_digests = [row_digest(row.content, row.label) for row in sample.selected]
-        is_known = [
-            row in annotations.agreed and row in annotations.audited for row in sample_digests
+        answered = [
+            place
+            for place, row in enumerate(sample.sampled_rows, 1)
+            if row in annotations.agreed and row in annotations.audited
         ]
-        last = max(
-            (index for index, has_annotation in enumerate(is_known) if has_annotation), default=-1
-        )
-        skipped += is_known[: last + 1].count(False)
-        rows |= {
-            row: sampled_row
-            for row, sampled_row, has_annotation in zip(
-                sample_digests, sample.selected, is_known, strict=True
-            )
-            if has_annotation and row in population
-        }
-    wrong = {row: annotations.agreed[row] != sampled_row.label for row, sampled_row in rows.items()}
-    gone = population - set(digests) - annotations.agreed.keys() - annotations.conflicts.keys()
-    return RandomSample(rows, wrong, population, skipped, len(gone))
+        lengths.append(max(answered, default=0))
+    gone = samples[0].population_digests.keys() - current
+    gone -= annotations.agreed.keys() | annotations.conflicts.keys()
+    return RandomSample(tuple(samples), tuple(lengths), annotations.agreed, len(gone))
+
+
+def _locate_sample(sample: StoredSample, length: int, units: Mapping[bytes, int]) -> AuditSample:
+    frame = sample.population
+    places = [units.get(row, NO_UNIT) for row in sample.population_digests]
+    is_inside = torch.tensor([place != NO_UNIT for place in places], dtype=torch.bool)
+    columns = {
+        name: _to_tensor(frame[name].to_numpy())[is_inside]
+        for name in ("copies", "stratum", "size", "doubt")
+    }
+    drawn = [units[row] for row in list(sample.sampled_rows)[:length] if row in units]
+    return AuditSample(
+        torch.tensor(places)[is_inside],
+        columns["copies"].long(),
+        columns["stratum"].long(),
+        columns["size"],
+        columns["doubt"].float(),
+        torch.tensor(drawn, dtype=torch.long),
+        len(sample.sampled_rows),
+    )
+
+
+def _to_tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float64))

@@ -1,8 +1,7 @@
 """Export for human review: flagged labels, one row a cluster, or a random audit sample."""
 
-import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +20,14 @@ from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_current_result
+from tasks.mislabels.sample_design import RandomReview, sample_rows
 from tasks.mislabels.stored_samples import write_sample
 from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
 COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
+SAMPLE_COLUMNS = ("id", "label", "text", "text_pair")
+"""Columns of a random audit sample: nothing that would influence the reviewers."""
 
 
 @dataclass(frozen=True)
@@ -115,51 +117,31 @@ def make_review_frame(
     cluster_sizes = unreviewed.group_by("cluster").agg(alike=pl.len())
     first = unreviewed.unique("cluster", keep="first", maintain_order=True).head(budget)
     return _add_review_columns(
-        first.join(cluster_sizes, on="cluster", how="left", maintain_order="left"), False
+        first.join(cluster_sizes, on="cluster", how="left", maintain_order="left"), COLUMNS, False
     )
-
-
-@dataclass(frozen=True, eq=False)
-class RandomReview:
-    """Random audit sample that is about to be exported.
-
-    Attributes:
-        population: Rows that the sample was taken from.
-        rows: Rows of the sample, in random order.
-    """
-
-    population: pl.DataFrame
-    rows: pl.DataFrame
 
 
 def select_sample(
     result: MislabelResult, count: int, annotations: Annotations | None = None
 ) -> RandomReview:
-    """Return a simple random sample of the unreviewed rows.
+    """Return a random sample of the unreviewed rows; see `tasks.mislabels.sample_design`.
 
-    Rows are ordered by a hash: independent of their errors, and the same until the rows
-    are reviewed. The population belongs to it, since an estimate does not cover rows added later.
+    The population belongs to it, since an estimate does not cover rows added later.
 
     Args:
         result: Mislabel detection.
         count: Sample size; all unreviewed rows if there are fewer.
         annotations: Merged annotations of the store; annotated rows are left out.
     """
-    unreviewed = _select_unreviewed(result, annotations)
-    # Each exact duplicate has its own inclusion probability.
-    copy_number = pl.int_range(pl.len()).over("row")
-    numbers = unreviewed.select("row", again=copy_number).iter_rows()
-    sampling_keys = pl.Series(
-        "chance", [_compute_sampling_key(row, number) for row, number in numbers], pl.Binary
-    )
-    sample = unreviewed.with_columns(sampling_keys).sort("chance").head(count)
-    return RandomReview(unreviewed, sample)
+    return sample_rows(_select_unreviewed(result, annotations), count)
 
 
 def make_sample_frame(sample: RandomReview) -> pl.DataFrame:
-    """Return the rows of a random audit sample with columns to fill in."""
-    # One row each: near-duplicates were not sampled, though they share the annotation.
-    return _add_review_columns(sample.rows.with_columns(alike=pl.lit(1, pl.UInt32)), True)
+    """Return the rows of a random audit sample with columns to fill in.
+
+    Suggestions and probabilities are left out: reviewers who see them agree with them.
+    """
+    return _add_review_columns(sample.rows, SAMPLE_COLUMNS, True)
 
 
 def write_review(
@@ -254,12 +236,8 @@ def _select_unreviewed(result: MislabelResult, annotations: Annotations | None) 
     return table.filter(pl.col("reviewed").is_null() & is_unreviewed)
 
 
-def _add_review_columns(rows: pl.DataFrame, sampled: bool) -> pl.DataFrame:
+def _add_review_columns(rows: pl.DataFrame, names: Sequence[str], sampled: bool) -> pl.DataFrame:
     blank = {name: pl.lit(None, pl.String) for name in ("right_label", "reviewer")}
     digest = pl.col("row").bin.encode("hex")
-    columns = (*COLUMNS, *list_group_columns(rows))
+    columns = (*names, *list_group_columns(rows))
     return rows.select(*columns, digest.alias("row")).with_columns(**blank, drawn=pl.lit(sampled))
-
-
-def _compute_sampling_key(row: bytes, number: int) -> bytes:
-    return hashlib.sha256(b"drawn" + row + number.to_bytes(8, "big")).digest()

@@ -73,9 +73,12 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
                 "The number of wrong labels is unknown, since no random sample was annotated"
             )
         else:
+            number = (
+                "An unknown number" if count.expected is None else f"About {count.expected:,.0f}"
+            )
             clauses.append(
-                f"About {count.expected:,.0f} of {count.rows:,} labels are probably wrong (90 % "
-                f"interval {count.low:,.0f} to {count.high:,.0f})"
+                f"{number} of {count.rows:,} labels are wrong (90 % interval {count.low:,.0f} to "
+                f"{count.high:,.0f}, by a random sample)"
             )
         if flagged.has_previous:
             new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])

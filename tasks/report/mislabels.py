@@ -10,7 +10,7 @@ from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
-from tasks.mislabels.label_count import LabelCount, is_count_audited, read_label_count
+from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -67,9 +67,17 @@ class FlaggedLabels:
         return [*lines, *warn_classifiers(self.facts)]
 
     @property
+    def errors_by_group(self) -> list[tuple[str, list[tuple[dict[str, Any], LabelCount]]]]:
+        """Estimated wrong labels of the values of each group column; empty without a sample."""
+        return [
+            (name, [(row, make_label_count(row)) for row in values])
+            for name, values in self.facts.get("by_group", {}).items()
+        ]
+
+    @property
     def audit_note(self) -> str | None:
         """Sentence on the random audit sample behind the estimate; None without one."""
-        if not is_count_audited(self.facts):
+        if self.count is None:
             return None
         audit = self.facts["drawn"]
         later = (
@@ -79,7 +87,8 @@ class FlaggedLabels:
         )
         return (
             f"Estimated from a random sample of {audit['rows']:,} annotated rows, "
-            f"{audit['wrong']:,} of them wrong{later}"
+            f"{audit['wrong']:,} of them wrong; the interval may be read after every "
+            f"annotation{later}"
         )
 
 

@@ -9,14 +9,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fastif.mislabels.random_audit import MIN_AUDITED
 from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
-from tasks.mislabels.label_count import is_count_audited, read_label_count
+from tasks.mislabels.label_count import read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
-from tasks.results.group_names import ALL, format_group_value
+from tasks.terminal.label_counts import (
+    describe_random_audit,
+    format_count,
+    format_counts,
+    make_error_panels,
+)
 from tasks.terminal.mislabel_groups import make_group_panels
 
 SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
@@ -29,7 +33,7 @@ UNKNOWN_COUNT = (
     "The number of wrong labels is unknown: it cannot be estimated from labels and features alone, "
     "since errors that follow a pattern in the text (a keyword, a habit of the annotators) look "
     "correct to every classifier trained on them. Annotations of a random sample estimate it: "
-    "fastif review export --random 100. So do trusted rows: [queries] trusted = true."
+    "fastif review export --random 100."
 )
 
 
@@ -45,6 +49,7 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
         rest = f"No further row has a probability of {MIN_PROBABILITY:g} or more."
         body.append(Text(rest, style="dim"))
     body.append(_make_facts_panel(result))
+    body += make_error_panels(result.facts)
     body += make_group_panels(result)
     body += [
         Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
@@ -93,7 +98,7 @@ def render_mislabels_markdown(result: MislabelResult) -> str:
     facts = result.facts
     lines = [f"# Mislabels of {facts['study']}", "", "| label | rows | wrong | 90 % interval |"]
     lines.append("| --- | ---: | ---: | ---: |")
-    lines += [f"| {' | '.join(cells[:4])} |" for cells in _format_counts(facts)]
+    lines += [f"| {' | '.join(cells[:4])} |" for cells in format_counts(facts)]
     lines += [
         "",
         describe_flip_recall(facts),
@@ -148,57 +153,9 @@ def describe_trusted_leaks(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def describe_random_audit(facts: dict[str, Any]) -> list[str]:
-    """Describe the random audit sample and its limits; empty without one."""
-    audit = facts.get("drawn")
-    if audit is None:
-        return []
-    head = f"{audit['rows']:,} annotated rows, {audit['wrong']:,} of them wrong: "
-    is_counted = is_count_audited(facts)
-    if is_counted:
-        lines = [f"{head}estimate and probabilities are calibrated by them"]
-    else:
-        lines = [f"{head}too few for an estimate ({MIN_AUDITED} are needed)"]
-    if is_counted and audit["later"]:
-        lines.append(
-            f"{audit['later']:,} rows were added after sampling and are not in the estimate; their "
-            "probabilities assume that they are like the others. Sample again (fastif review "
-            "export --random 100)"
-        )
-    if is_counted and audit["gone"]:
-        lines.append(
-            f"{audit['gone']:,} of the {audit['population']:,} rows at the time of sampling were "
-            "removed or changed: the estimate is for the others"
-        )
-    if audit["skipped"]:
-        then = "the estimate assumes" if is_counted else "an estimate would assume"
-        lines.append(
-            f"{audit['skipped']:,} sampled rows have no agreed annotation: {then} that they are "
-            "like the others, which is wrong if reviewers chose which rows to annotate"
-        )
-    return lines
-
-
 def _describe_unknown_count(facts: dict[str, Any]) -> list[str]:
     """Sentence that the number of wrong labels is unknown; empty if it is identified."""
     return [] if read_label_count(facts) else [UNKNOWN_COUNT]
-
-
-def _format_counts(facts: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """Cells by label: rows, estimated wrong labels, interval and share; dashes if unknown."""
-    rows = []
-    for label in (*facts["by_label"], None):
-        size = facts["rows"] if label is None else facts["by_label"][label]["rows"]
-        count = read_label_count(facts, label)
-        cells = ("-", "-", "-")
-        if count is not None:
-            interval, size = f"{count.low:,.0f} - {count.high:,.0f}", count.rows
-            cells = (f"{count.expected:,.0f}", interval, f"{count.share:.1%}")
-        # Formatted like a group's value, since a label may be named "all".
-        rows.append((ALL if label is None else format_group_value(label), f"{size:,}", *cells))
-    if is_count_audited(facts) and facts["drawn"]["later"]:
-        rows.append(("(added after sampling)", f"{facts['drawn']['later']:,}", "-", "-", "-"))
-    return rows
 
 
 def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> RenderableType:
@@ -253,7 +210,7 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
     counts = Table(box=None, padding=(0, 1))
     for name in ("label", "rows", "wrong", "90 % interval", "share"):
         counts.add_column(name, justify="left" if name == "label" else "right")
-    for label, *cells in _format_counts(facts):
+    for label, *cells in format_counts(facts):
         counts.add_row(Text(label), *cells)
     lines = [f"\nlabel flips  {describe_flip_recall(facts)}"]
     if facts["trusted"]:
@@ -271,7 +228,7 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
     count = read_label_count(facts)
     title = "labels"
     if count is not None:
-        title = f"wrong labels, estimate: {count.expected:,.0f} of {count.rows:,} rows"
+        title = f"wrong labels, estimate: {format_count(count)[0]} of {count.rows:,} rows"
     return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
 
 

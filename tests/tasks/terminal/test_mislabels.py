@@ -1,6 +1,7 @@
 """A search for wrong labels on the terminal."""
 
-from tasks.terminal.mislabels import describe_random_audit, render_mislabels_markdown
+from tasks.terminal.label_counts import describe_random_audit
+from tasks.terminal.mislabels import render_mislabels_markdown
 
 
 def make_facts(labels: list[str], **drawn: int) -> dict:
