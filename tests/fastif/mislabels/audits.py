@@ -29,11 +29,11 @@ def sample_rows(labels, wrong, prior_error, m, seed, weighted=True):
     if weighted:
         stratum, size = stratify_by_error(prior_error)
     waiting = -torch.rand(n, generator=generator, dtype=torch.float64).log() / size
-    order, one = waiting.argsort()[:m], torch.ones(n, dtype=torch.long)
+    order, ones = waiting.argsort()[:m], torch.ones(n, dtype=torch.long)
     verdict = torch.full((n,), UNKNOWN).index_copy(0, order, wrong[order].long())
     rows = torch.arange(n)
-    sample = AuditSample(rows, one, stratum, size, prior_error, order, m)
-    return AuditedRows((sample,), labels, verdict, one, rows, torch.zeros(n, dtype=torch.bool))
+    sample = AuditSample(rows, ones, stratum, size, prior_error, order, m)
+    return AuditedRows((sample,), labels, verdict, ones, rows, torch.zeros(n, dtype=torch.bool))
 
 
 def make_audit(labels, wrong, prior_error, audited):
