@@ -104,11 +104,20 @@ def _list_sample_draws(
         if not is_left[name]:
             continue
         i, is_left[name] = place[name], False
-        cell, count = int(cell_of[i]), float(target[name])
+        cell, count, wrong = int(cell_of[i]), float(target[name]), float(outcome[name])
+        part = count / float(copies[i])
         yield AuditDraw(
-            rows.copy(), mass.copy(), size, logits, cell, count, count / copies[i], outcome[name],
-            known, earlier + planned,
-        )  # fmt: skip
-        known += count * outcome[name]
+            rows.copy(),
+            mass.copy(),
+            size,
+            logits,
+            cell,
+            count,
+            part,
+            wrong,
+            known,
+            earlier + planned,
+        )
+        known += count * wrong
         rows[cell] -= count
         mass[cell] = max(mass[cell] - copies[i] * size[cell], 0.0) if rows[cell] > 0 else 0.0

@@ -100,6 +100,7 @@ def _predict_errors(draws: Sequence[AuditDraw]) -> list[tuple[float, float]]:
     logits = PRIOR_SLOPE * np.array([draw.logits[draw.cell] for draw in draws])
     wrong = np.array([draw.wrong for draw in draws])
     fits: list[tuple[float, float]] = []
+    a, b = 0.0, 1.0
     for t in range(len(draws)):
         if t < REFITTED or t % REFIT_EVERY == 0:
             a, b = fit_recalibration(logits[:t], wrong[:t], PENALTY)
@@ -174,7 +175,7 @@ def _find_neighbours(
     """Last rejected and first accepted number, and last accepted and first rejected one."""
     accepted = np.flatnonzero(largest < 1)
     if not len(accepted):  # between two numbers of the grid, or nowhere
-        accepted = largest.argmin()[None]
+        accepted = np.array([largest.argmin()])
     first, last = int(accepted[0]), int(accepted[-1])
     below = grid[max(first - 1, 0)]
     above = grid[min(last + 1, len(grid) - 1)]

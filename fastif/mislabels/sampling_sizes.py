@@ -20,8 +20,8 @@ def stratify_by_error(
 
     Rows are sorted by `prior_error` and divided into ten strata of equal Σ s (the cumulative √f
     rule of Dalenius and Hodges, 1959). All rows of a stratum have its mean of s, so that each
-    stratum receives a tenth of the draws: strata of certain labels are large, and are sampled too.
-    Sizes differ by a factor of at most 2.3.
+    stratum receives a tenth of the draws: strata of hardly doubted labels are large and are
+    sampled too. Sizes differ by a factor of at most 2.3.
 
     Args:
         prior_error: Error probability of each label, [n].

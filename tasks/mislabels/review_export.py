@@ -73,7 +73,6 @@ def export_review(
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if random:
         sample = select_sample(result, random, annotations)
-        _check_unreviewed(sample.rows)
         frame = make_sample_frame(sample)
         rows = write_review(
             frame, path, lambda: write_sample(store, sample.population, sample.rows)
@@ -132,8 +131,13 @@ def select_sample(
         result: Mislabel detection.
         count: Sample size; all unreviewed rows if there are fewer.
         annotations: Merged annotations of the store; annotated rows are left out.
+
+    Raises:
+        InputError: Every row has an annotation.
     """
-    return sample_rows(_select_unreviewed(result, annotations), count)
+    unreviewed = _select_unreviewed(result, annotations)
+    _check_unreviewed(unreviewed)
+    return sample_rows(unreviewed, count)
 
 
 def make_sample_frame(sample: RandomReview) -> pl.DataFrame:

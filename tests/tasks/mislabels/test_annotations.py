@@ -5,8 +5,9 @@ import json
 import polars as pl
 import pytest
 
+from fastif.mislabels.audit_sample import WRONG
 from tasks.data.csv_escape import escape_formulas
-from tasks.data.row_hashes import content_digest, row_digest, row_digests
+from tasks.data.row_hashes import content_digest, content_digests, row_digest, row_digests
 from tasks.mislabels.annotations import RECORD, read_annotations
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import MislabelResult
@@ -53,7 +54,7 @@ def test_a_renamed_label_keeps_its_annotations_and_random_sample(world):
     assert world.read_settled(rows, labels) == {**EXPECTED, "dogs bark": "hound"}
     annotations = read_annotations(world.store, table(rows, labels), labels)
     assert annotations.renamed == {"dog": "hound"}
-    assert annotations.samples[0].population_digests == set(
+    assert set(annotations.samples[0].population_digests) == set(
         row_digests(table(rows, labels), labels)
     )
 
@@ -66,7 +67,9 @@ def test_a_row_with_a_removed_right_label_is_still_wrong(world):
     assert world.read_settled() == {"cats purr": "dog", "dogs bark": None, "=cats, all": "cat"}
     assert annotations.unusable == {"ant": 1}
     digests = row_digests(table(), LABELS)
-    assert select_random_sample(annotations, digests).wrong[digests[1]]
+    sample = select_random_sample(annotations, digests)
+    audited = sample.locate_rows(digests, content_digests(table()), LABELS)
+    assert audited.verdict[sample.population[digests[1]]] == WRONG
 
 
 GROWN = ("ant", *LABELS)
