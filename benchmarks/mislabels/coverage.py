@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from benchmarks.mislabels.corpora import WORK, Corpus, Reader, corpora, news
-from benchmarks.mislabels.coverage_page import build_page
+from benchmarks.mislabels.coverage_page import build_pages
 from benchmarks.page import publish, read_result
 from fastif.mislabels.audit_draws import AuditDraw, list_draws
 from fastif.mislabels.audit_sample import AuditedRows, AuditSample
@@ -156,7 +156,7 @@ def main() -> None:
             sets[name] = measure(score(name, readers[name]))
             print(name, sets[name], flush=True)
             parts = {"sets": sets, "machine": describe()}
-            publish(RESULT, parts, [build_page(parts)])
+            publish(RESULT, parts, build_pages(parts))
 
 
 if __name__ == "__main__":

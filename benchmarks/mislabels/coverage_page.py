@@ -7,7 +7,7 @@ COVERAGE, WIDTH = 0.88, 0.6
 """Goals: least share of samples whose intervals hold, and largest width relative to Wilson's."""
 
 
-def build_page(result: dict) -> ResultPage:
+def build_pages(result: dict) -> list[ResultPage]:
     """Return the page on the number of label errors."""
     sets = result["sets"]
     inside = [entry["inside"] for entry in sets.values()]
@@ -15,7 +15,7 @@ def build_page(result: dict) -> ResultPage:
     ratios = [entry["width"] / entry["wilson"] for entry in sets.values()]
     shares = f"{min(inside):.1%} to {max(inside):.1%}"
     first = next(iter(sets.values()))
-    return ResultPage(
+    page = ResultPage(
         name="label-error-count",
         title="Number of label errors",
         question="How many labels are wrong, by a random audit sample of a hundred rows?",
@@ -38,6 +38,7 @@ def build_page(result: dict) -> ResultPage:
         ),
         tried=join_parts(texts.COUNT_TRIED, bullets(*texts.COUNT_ATTEMPTS)),
     )
+    return [page]
 
 
 def _least(entry: dict) -> float:

@@ -96,9 +96,7 @@ def _list_sample_draws(
     rows = np.bincount(cell_of, target[unit] * left, len(size))
     mass = np.bincount(cell_of, copies * left, len(size)) * size
     planned = sample.planned * mass.sum() / (np.bincount(cell_of, copies) @ size)
-    prior = np.clip(sample.prior_error.numpy().astype(float), LEAST_ERROR, 1 - LEAST_ERROR)
-    weights = np.bincount(cell_of, left, len(size))
-    logits = np.bincount(cell_of, logit(prior) * left, len(size)) / np.maximum(weights, 1)
+    logits = _average_logits(sample, cell_of, left, len(size))
     place = {int(name): i for i, name in enumerate(unit)}
     for name in dict.fromkeys(sample.order.tolist()):
         if not is_left[name]:
@@ -121,3 +119,12 @@ def _list_sample_draws(
         known += count * wrong
         rows[cell] -= count
         mass[cell] = max(mass[cell] - copies[i] * size[cell], 0.0) if rows[cell] > 0 else 0.0
+
+
+def _average_logits(
+    sample: AuditSample, cell_of: np.ndarray, left: np.ndarray, cells: int
+) -> Float[np.ndarray, " h"]:
+    """Mean logit of the prior error probabilities of the remaining units of each cell."""
+    prior = np.clip(sample.prior_error.numpy().astype(float), LEAST_ERROR, 1 - LEAST_ERROR)
+    weights = np.bincount(cell_of, left, cells)
+    return np.bincount(cell_of, logit(prior) * left, cells) / np.maximum(weights, 1)

@@ -5,9 +5,7 @@ import math
 from dataclasses import dataclass
 
 import polars as pl
-import torch
 
-from fastif.mislabels.sampling_sizes import stratify_by_error
 from tasks.data.row_hashes import content_digest
 from tasks.mislabels.group_counts import list_group_columns
 from tasks.mislabels.stored_samples import DESIGN, UNKNOWN_ERROR
@@ -39,6 +37,10 @@ def sample_rows(unreviewed: pl.DataFrame, count: int) -> RandomReview:
         unreviewed: Unreviewed rows of a mislabel table with their digest `row`.
         count: Sample size; all rows if there are fewer.
     """
+    import torch  # slow, and not needed to read annotations
+
+    from fastif.mislabels.sampling_sizes import stratify_by_error
+
     texts = unreviewed.select("text", "text_pair").iter_rows()
     contents = pl.Series("content", [content_digest(*pair) for pair in texts], pl.Binary)
     doubt = pl.col("doubt").cast(pl.Float64).fill_null(UNKNOWN_ERROR)

@@ -21,6 +21,7 @@ MODULES = {
     "faults": "nightly.faults",
     "first-day": "first_day.report",
     "fidelity": "fidelity.report",
+    "label-error-count": "mislabels.coverage_page",
     "malformed": "malformed.report",
     "mislabels": "mislabels.report",
     "overhead": "nightly.overhead",

@@ -11,7 +11,7 @@ from flows.cli.app import app
 from flows.cli.common import out
 from flows.cli.next_step import print_next
 
-WITHOUT_STUDY = {"init", "down", "reproduce"}
+WITHOUT_STUDY = {"annotators", "init", "down", "reproduce"}
 
 
 def list_commands() -> dict[str, list[str]]:
