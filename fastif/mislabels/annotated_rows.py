@@ -26,13 +26,13 @@ class AnnotatedRows:
             [n, c]; None for the class shares.
 
     Raises:
-        InputError: No annotations, numbers outside their range, or two labels of a row by the same
-            annotator.
+        InputError: No annotations, numbers outside their range, two labels of a row by the same
+            annotator, or a prior that is none.
 
     Examples:
         >>> import torch
-        >>> one, two = torch.tensor([0, 0, 0]), torch.tensor([0, 0, 1])
-        >>> len(AnnotatedRows(one, two, torch.tensor([1, 1, 0]), 1, 2, 2).labels)
+        >>> rows, annotators = torch.tensor([0, 0, 0]), torch.tensor([0, 0, 1])
+        >>> len(AnnotatedRows(rows, annotators, torch.tensor([1, 1, 0]), 1, 2, 2).labels)
         2
     """
 
@@ -59,7 +59,22 @@ class AnnotatedRows:
                 got = f"{int(values.min())} to {int(values.max())}"
                 remedy = "Correct the numbers, or the limit."
                 raise InputError(f"annotations: {name}", f"0 to {limit - 1}", got, remedy)
+        self._check_prior()
         self._drop_repeated()
+
+    def _check_prior(self) -> None:
+        if self.prior is None:
+            return
+        expected, is_fitting = (self.row_count, self.classes), False
+        if tuple(self.prior.shape) == expected and bool(torch.isfinite(self.prior).all()):
+            is_fitting = bool((self.prior >= 0).all() and (self.prior.sum(1) > 0).all())
+        if not is_fitting:
+            raise InputError(
+                "annotations: prior",
+                f"probabilities of {expected[0]} rows and {expected[1]} classes",
+                f"shape {tuple(self.prior.shape)}, or negative, missing or all-zero rows",
+                "Give the class probabilities of each row.",
+            )
 
     def _drop_repeated(self) -> None:
         """Keep each annotation once, sorted by row and annotator; refuse contradicting ones."""

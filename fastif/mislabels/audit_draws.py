@@ -97,11 +97,12 @@ def _list_sample_draws(
     mass = np.bincount(cell_of, copies * left, len(size)) * size
     planned = sample.planned * mass.sum() / (np.bincount(cell_of, copies) @ size)
     logits = _average_logits(sample, cell_of, left, len(size))
-    place = {int(name): i for i, name in enumerate(unit)}
+    place = np.full(len(target), -1)
+    place[unit] = np.arange(len(unit))
     for name in dict.fromkeys(sample.order.tolist()):
         if not is_left[name]:
             continue
-        i, is_left[name] = place[name], False
+        i, is_left[name] = int(place[name]), False
         cell, count, wrong = int(cell_of[i]), float(target[name]), float(outcome[name])
         part = count / float(copies[i])
         yield AuditDraw(

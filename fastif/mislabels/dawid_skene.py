@@ -99,6 +99,7 @@ def fit_annotator_model(annotations: AnnotatedRows) -> AnnotatorModel:
     posterior = votes / votes.sum(1, keepdim=True)
     if annotations.prior is not None:
         posterior = annotations.prior.double()
+        posterior = posterior / posterior.sum(1, keepdim=True)
     everyone = torch.zeros_like(annotations.annotators)
     posterior, _, shared = _run_em(annotations, everyone, posterior, prior[None])
     priors = (ANNOTATOR_PRIOR * shared).expand(annotations.annotator_count, -1, -1)

@@ -58,13 +58,13 @@ class RandomAudit:
         >>> from fastif.mislabels import AuditedRows, AuditSample, RandomAudit
         >>> n, m = 1000, 100
         >>> rows = torch.arange(n)
-        >>> one = torch.ones(n, dtype=torch.long)
+        >>> ones = torch.ones(n, dtype=torch.long)
         >>> prior_error = torch.full((n,), 0.1)
         >>> is_wrong = rows % 10 == 0  # in the sample, of the first hundred rows, 10 of 100
-        >>> sample = AuditSample(rows, one, one, one.double(), prior_error, rows[:m], planned=m)
+        >>> sample = AuditSample(rows, ones, ones, ones.double(), prior_error, rows[:m], planned=m)
         >>> verdict = torch.where(rows < m, is_wrong.long(), -1)
         >>> labels = torch.zeros(n, dtype=torch.long)
-        >>> audited = AuditedRows((sample,), labels, verdict, one, rows, rows < 0)
+        >>> audited = AuditedRows((sample,), labels, verdict, ones, rows, rows < 0)
         >>> audit = RandomAudit(audited, labels, prior_error, rows < m, is_wrong & (rows < m))
         >>> estimate = audit.estimate_errors()
         >>> round(estimate.expected, -1), estimate.low <= 100 <= estimate.high

@@ -32,7 +32,8 @@ def _describe(each: dict[str, Any], rows: int) -> str:
     if each["label_slope"] is not None:
         kind = "right" if each["label_slope"] > 0 else "wrong"
         return (
-            f"{head} of the given label, higher for {kind} labels; in favour of the label in "
+            f"{each['name']}: {each['kind']} of the given label, {in_rows}, higher for {kind} "
+            f"labels; in favour of the label in "
             f"{each['agreement']:.1%}, explains {each['pseudo_r2']:.0%} of the entropy of right "
             f"and wrong; weight {each['weight']:.2f}"
         )

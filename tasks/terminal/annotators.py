@@ -44,7 +44,8 @@ def _make_annotator_panel(tables: AnnotatorTables) -> RenderableType:
 
 def _make_row_panel(tables: AnnotatorTables, shown: int) -> RenderableType:
     rows = tables.rows
-    wrong = float((1 - rows["probability"]).sum())
+    # A row without annotations has no consensus that could be wrong.
+    wrong = float((1 - rows.filter(rows["annotations"] > 0)["probability"]).sum())
     lines = [
         f"{len(rows):,} rows, {rows['annotations'].sum():,} annotations; about {wrong:,.0f} "
         "consensus labels are expected to be wrong, if errors of annotators are independent."

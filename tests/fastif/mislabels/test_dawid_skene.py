@@ -243,3 +243,21 @@ def test_repeated_annotations_count_once_and_contradictions_are_refused():
 def test_invalid_annotations_are_refused(entries, keys, words):
     with pytest.raises(InputError, match=words):
         make(entries, **keys)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [[[0.5, 0.5]], [[0.5, float("nan")], [0.5, 0.5]], [[-0.5, 1.5], [0.5, 0.5]],
+     [[0.0, 0.0], [0.5, 0.5]]],
+)  # fmt: skip
+def test_a_prior_that_is_none_is_refused(prior):
+    with pytest.raises(InputError, match="prior"):
+        make([(0, 0, 0), (1, 0, 1)], prior=torch.tensor(prior))
+
+
+def test_the_scale_of_the_prior_is_ignored():
+    prior = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)
+    scaled = prior * torch.tensor([[1.0], [20.0], [300.0]])
+    entries = [(0, 0, 0), (1, 0, 1), (2, 0, 1), (2, 1, 0)]
+    first, second = (fit_annotator_model(make(entries, prior=p)) for p in (prior, scaled))
+    torch.testing.assert_close(first.posterior, second.posterior, atol=1e-8, rtol=0)

@@ -152,3 +152,15 @@ def test_the_command_prints_annotators_and_writes_the_consensus(tmp_path):
     assert "a new file" in again.output
     assert run("annotators", path, "--column", "ann").exit_code == 2
     assert "no such file" in run("annotators", tmp_path / "none.csv", *options).output
+
+
+def test_rows_without_annotations_are_no_wrong_consensus(tmp_path):
+    """Three of three agree on two rows; a hundred other rows have no annotation."""
+    lines = ["id,ann,ben,cat", "r,x,x,x", "s,y,y,y", *(f"n{i},,," for i in range(100))]
+    (tmp_path / "wide.csv").write_text("\n".join(lines) + "\n")
+    columns = [word for name in ("ann", "ben", "cat") for word in ("--column", name)]
+    done = run("annotators", tmp_path / "wide.csv", "--row", "id", *columns)
+    words = " ".join(done.output.replace("│", "").split())
+    assert done.exit_code == 0
+    assert "about 0 consensus labels" in words
+    assert "100 rows have no annotation" in words
