@@ -93,9 +93,9 @@ def _list_sample_draws(
     _, first, cell_of = np.unique(sample.stratum.numpy(), return_index=True, return_inverse=True)
     size = sample.size.numpy().astype(float)[first]
     left = is_left[unit]
-    rows = np.bincount(cell_of, target[unit] * left, len(size))
-    mass = np.bincount(cell_of, copies * left, len(size)) * size
-    planned = sample.planned * mass.sum() / (np.bincount(cell_of, copies) @ size)
+    rows = np.bincount(cell_of, target[unit] * left)
+    mass = np.bincount(cell_of, copies * left) * size
+    planned = sample.planned * mass.sum() / (copies @ size[cell_of])
     logits = _average_logits(sample, cell_of, left, len(size))
     place = np.full(len(target), -1)
     place[unit] = np.arange(len(unit))
@@ -104,7 +104,6 @@ def _list_sample_draws(
             continue
         i, is_left[name] = int(place[name]), False
         cell, count, wrong = int(cell_of[i]), float(target[name]), float(outcome[name])
-        part = count / float(copies[i])
         yield AuditDraw(
             rows.copy(),
             mass.copy(),
@@ -112,7 +111,7 @@ def _list_sample_draws(
             logits,
             cell,
             count,
-            part,
+            count / float(copies[i]),
             wrong,
             known,
             earlier + planned,

@@ -15,6 +15,10 @@ from tasks.results.group_names import ALL, format_group_value
 MAX_VALUES = 12
 """Number of values of a group column that are shown."""
 TOO_FEW = "too few"
+INTERVALS = (
+    "The 90 % intervals may be read after every annotation. Each label and group is estimated by "
+    "itself, so that they need not add up to the total"
+)
 
 
 def format_count(count: LabelCount | None) -> tuple[str, str, str]:
@@ -66,10 +70,7 @@ def describe_random_audit(facts: dict[str, Any]) -> list[str]:
     head = f"{audit['rows']:,} annotated rows, {audit['wrong']:,} of them wrong: "
     is_counted = read_label_count(facts) is not None
     if is_counted:
-        lines = [
-            f"{head}estimate and probabilities are calibrated by them. The 90 % intervals may be "
-            "read after every annotation"
-        ]
+        lines = [f"{head}estimate and probabilities are calibrated by them. {INTERVALS}"]
     else:
         lines = [f"{head}too few for an estimate ({MIN_AUDITED} are needed)"]
     if is_counted and audit["later"]:

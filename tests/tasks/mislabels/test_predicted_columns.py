@@ -156,7 +156,7 @@ def test_each_classifier_has_a_line_and_a_copier_a_warning():
     assert lines[0].endswith("weight 0.97")
     assert lines[1].endswith("weight 0.02")
     assert lines[2] == "dice: labels, 90 of 100 rows; explains nothing of the labels, weight 0"
-    assert "a score, 90 of 100 rows of the given label, higher for wrong labels" in lines[3]
+    assert "a score of the given label, 90 of 100 rows, higher for wrong labels" in lines[3]
     (warning,) = warn_classifiers(facts)
     assert "own agrees with the given label on 99.8%" in warning
     assert describe_classifiers({}) == []
