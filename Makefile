@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 FAISS ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 STUDY ?= examples/nli/study.toml
 
+# Where this is set, each process would compile torch, transformers and prefect again: four seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu wheel clean
 
@@ -16,7 +19,7 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/fastif audit $(STUDY)
 
-test: $(VENV)/.test ## all tests that need no data set, about eight minutes on two cores
+test: $(VENV)/.test ## all tests that need no data set, about seven minutes on two cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-if os.environ.get("FASTIF_CHECK_SHAPES", "yes") == "yes":
+if os.environ.get("FASTIF_CHECK_SHAPES", "yes") in ("yes", "every"):
     from tests.shape_checks import install
 
     install("fastif")

@@ -74,8 +74,10 @@ def clean_environment():
     """The command line sets variables for Prefect; another test must not inherit them."""
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    # Only what has changed: other threads may read the environment while it is written.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
 
 
 def pytest_collection_finish():

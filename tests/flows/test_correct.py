@@ -63,6 +63,7 @@ def test_an_improvement_from_new_rows_is_written_with_its_record(world):
     assert not list(world.glob(".repaired*"))
 
 
+@pytest.mark.long
 def test_a_regression_is_no_improvement(world):
     """Steps on the most harmful rows: the model is written only with `--keep`."""
     more = ("--by", "harmful", "--steps", 8, "--learning-rate", "0.003")

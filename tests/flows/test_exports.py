@@ -39,6 +39,7 @@ def test_an_empty_table_of_totals_says_what_it_needs(finished, tmp_path):
     assert 'kind = "full"' in done.output
 
 
+@pytest.mark.long
 def test_mislabels_are_exported_with_the_groups_of_the_training_table(searched, tmp_path):
     rows = tiny.rows_of(searched / "train.csv")
     study = tiny.write_study(searched, train={**tiny.SECTIONS["train"], "groups": ["kind"]})

@@ -170,6 +170,7 @@ def test_the_template_becomes_a_study(tmp_path):
     assert not study.has_queries
 
 
+@pytest.mark.long
 def test_rows_added_after_sampling_are_reported_and_not_in_the_estimate(tmp_path):
     """60 of 120 rows with 10 % wrong labels are sampled; then 80 with half wrong are added."""
     random = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def test_scores_are_the_mean_of_the_dense_truths(audited):
     assert queries["prediction"].to_list() == predicted, "predictions are the first model's"
 
 
+@pytest.mark.long
 def test_shards_batches_and_cache_change_nothing(audited, world):
     _, store, run = audited
     study = write(
@@ -103,6 +104,7 @@ def test_shards_batches_and_cache_change_nothing(audited, world):
     assert_frame_equal(actual.drop("rank"), expected.drop("rank"), rel_tol=1e-3, abs_tol=1e-6)
 
 
+@pytest.mark.long
 def test_each_model_has_its_factor_and_one_alone_shares_its_own(world):
     study = write(world)
     store, run = tiny.run_directly(study)

@@ -42,6 +42,7 @@ def explain_directly(study, request):
     return attribute_query.fn(digests, request, plan.ref), plan
 
 
+@pytest.mark.long
 def test_the_mean_of_distributed_repeats_equals_a_single_solve(study):
     result, plan = explain_directly(study, QueryRequest(4, 3, 5))
     context = open_run(plan.ref)

@@ -4,6 +4,7 @@ import random
 import time
 
 import polars as pl
+import pytest
 from disturbed_stores import assert_whole, read_tables, reopen, resume_commits, start_child
 from polars.testing import assert_frame_equal
 from store_samples import RUN, SHARDS, STUDY, tables
@@ -13,6 +14,7 @@ from storage import Store
 FIRST = SHARDS[0]
 
 
+@pytest.mark.long
 def test_a_run_killed_at_random_and_resumed_equals_an_undisturbed_run(tmp_path, whole):
     root, chance = tmp_path / "killed", random.Random(7)
     interrupted = 0

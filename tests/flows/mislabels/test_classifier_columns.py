@@ -68,6 +68,7 @@ def test_a_column_of_each_class_has_probabilities(noisy):
         read_detection_plan(noisy)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_direction_of_a_score_is_calibrated_and_reported(noisy, sign):
     make = lambda i, row: {"score": sign * ((i % 2 == 0) * 3 + i % 7)}  # noqa: E731
@@ -91,6 +92,7 @@ def test_an_unknown_label_is_refused_with_its_rows(noisy):
         read_detection_plan(noisy)
 
 
+@pytest.mark.long
 def test_a_copy_of_the_labels_is_reported_and_changes_no_rank(noisy):
     ranks = run_search(noisy).table["rank"]
     add_columns(noisy, lambda i, row: {"copy": row["label"]}, judges=["copy"])

@@ -55,6 +55,7 @@ def test_a_random_sample_estimates_the_errors(searched, tmp_path):
     assert not set(pl.read_csv(third)["id"]) & exported_ids
 
 
+@pytest.mark.long
 def test_sampled_rows_count_after_their_correction(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "drawn.csv"
@@ -77,6 +78,7 @@ def test_sampled_rows_count_after_their_correction(searched, tmp_path):
     assert after["errors"]["low"] <= left <= after["errors"]["high"]
 
 
+@pytest.mark.long
 def test_near_duplicates_are_sampled_one_by_one(noisy, tmp_path):
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}

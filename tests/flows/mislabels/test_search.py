@@ -53,6 +53,7 @@ def test_a_repeated_detection_is_read_from_the_store(noisy):
     assert "in the store already" in run("mislabels", noisy, "--dry-run").output
 
 
+@pytest.mark.long
 def test_only_new_rows_are_encoded(searched, monkeypatch):
     run_search(searched)
     rows = tiny.rows_of(searched.parent / "train.csv")
@@ -107,6 +108,7 @@ def test_naive_bayes_is_fitted_to_single_texts_only(searched):
     assert run_search(searched).table["word_loss"].null_count() == 120
 
 
+@pytest.mark.long
 def test_harm_is_from_the_newest_audit(noisy):
     store, name = tiny.run_directly(noisy)
     ranking = run_search(noisy).table

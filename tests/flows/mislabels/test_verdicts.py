@@ -3,6 +3,7 @@
 import os
 
 import polars as pl
+import pytest
 import tiny
 from command_line import invoke as run
 from noisy_study import BASE, WRONG, fill_in, run_search, select_flipped
@@ -39,6 +40,7 @@ def test_annotations_train_the_next_detection(searched, tmp_path):
     assert not set(pl.read_csv(again)["id"]) & {row["id"] for row in rows}
 
 
+@pytest.mark.long
 def test_a_later_night_exports_nothing_where_nothing_is_left(searched, tmp_path):
     """First without suspicious rows, then without unreviewed ones; no file, sample or advice."""
     store = open_existing_store(load_study(searched))
@@ -146,6 +148,7 @@ def test_the_cache_key_depends_on_the_annotations(searched, tmp_path):
     assert read_detection_plan(searched).digest != before
 
 
+@pytest.mark.long
 def test_an_additional_class_keeps_annotations_and_detection(noisy, tmp_path):
     """A label is added in front; logits of the study's own training get a column."""
     judged = {"training": {**BASE, "epochs": 1}, "mislabels": {"budget": 20, "folds": 2}}

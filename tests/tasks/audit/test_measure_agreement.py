@@ -119,6 +119,7 @@ def test_a_measurement_above_its_share_is_left_out_and_said(world, monkeypatch):
     )
 
 
+@pytest.mark.long
 def test_a_reason_holds_for_its_run_alone(world, monkeypatch):
     slow = Rates(prefix=0.0, forward=0.1, gradient=10.0, product=0.0)
     monkeypatch.setattr(calibration, "calibrate", lambda context: slow)
@@ -132,6 +133,7 @@ def test_a_reason_holds_for_its_run_alone(world, monkeypatch):
     assert measured.measured is not None
 
 
+@pytest.mark.long
 def test_of_several_models_the_first_of_the_average_is_measured_and_named(world):
     tiny.make_other(world, "second", seed=3)
     auto = {"curvature": {"rows": ROWS, "damping": "auto"}, "top": {"models": ["second"]}}

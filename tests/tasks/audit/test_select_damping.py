@@ -73,6 +73,7 @@ def test_the_damping_is_selected_once_and_used(world, audited, monkeypatch):
     tiny.run_directly(study, "again")
 
 
+@pytest.mark.long
 def test_without_a_recipe_the_damping_comes_from_the_spectrum_until_there_is_one(world):
     """The next night has a recipe: another run, and a damping that was compared with retraining."""
     study = tiny.write_study(world, curvature=AUTO)
@@ -127,6 +128,7 @@ def test_scores_equal_those_of_the_same_damping_set_by_the_study(audited):
     assert (left["removal_effect"] - right["removal_effect"]).abs().max() < 1e-6
 
 
+@pytest.mark.long
 def test_every_checkpoint_gets_its_own_damping(world):
     """A checkpoint after half of the training; the same retrainings select both dampings."""
     recipe = {**TRAINING, "checkpoints": [0.5]}

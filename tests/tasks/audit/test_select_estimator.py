@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+from fastif import InputError
 from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.select_estimator import EstimatorSelection
 from storage import Store
@@ -152,6 +153,7 @@ def test_scores_are_the_mean_of_the_selected_checkpoints(copied):
     assert (other.level, "other weights" in str(other)) == ("order", True)
 
 
+@pytest.mark.long
 def test_a_selected_power_ranks_by_the_normalised_effects(copied):
     """Norms and ranking from the scores of all rows of a run whose ranking is the effect."""
     folder, store, _ = copied
@@ -183,6 +185,7 @@ def test_a_selected_power_ranks_by_the_normalised_effects(copied):
     assert "ranking_score" in evidence["estimator chosen"]
 
 
+@pytest.mark.long
 def test_the_next_night_keeps_the_selection_and_a_lost_one_is_made_again(copied, monkeypatch):
     folder, store, run = copied
     study = write_study(folder)
@@ -216,6 +219,7 @@ def test_a_lost_row_norm_is_no_ranking_without_norms(copied):
     assert context.row_scale is None
 
 
+@pytest.mark.long
 def test_missing_checkpoints_make_another_run_and_are_tried_no_more(copied):
     folder, store, run = copied
     for fraction in ("0.125", "0.25"):
@@ -250,9 +254,7 @@ def test_a_checkpoint_of_another_training_is_named_with_its_reason(copied):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"curvature": {"damping": 0.1}},
-        {"training": None},
-        {"carry": {"least": 0.9}},
+        *({"curvature": {"damping": 0.1}}, {"training": None}, {"carry": {"least": 0.9}}),
         {"candidates": {"kind": "sketch", "k": 6, "rescore": False, "dimensions": 20}},
         {"estimator": {"checkpoints": []}},
     ],
@@ -273,8 +275,6 @@ def test_where_nothing_selects_no_checkpoint_is_loaded(trained, changes):
     ],
 )
 def test_bad_settings_are_refused(trained, section, problem):
-    from fastif import InputError
-
     with pytest.raises((StudyError, InputError), match=problem):
         plan_run(write_study(trained, "bad.toml", estimator=section))
 

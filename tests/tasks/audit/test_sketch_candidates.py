@@ -52,6 +52,7 @@ def test_sketches_of_full_rank_find_the_rows_of_a_full_scan(world, full_scan):
     assert actual["distance"].null_count() == actual.height
 
 
+@pytest.mark.long
 def test_sketches_are_computed_once_for_each_damping(world):
     def parts():
         return len(list((world / "store" / "parts" / "index").iterdir()))
@@ -134,6 +135,7 @@ def _by_query(store, run) -> dict[int, set[int]]:
     return {q: set(rows) for q, rows in scores.group_by("query").agg("train").iter_rows()}
 
 
+@pytest.mark.long
 def test_a_union_scores_the_candidates_of_both_and_reports_the_recall_of_each(world):
     members = [_sketch(), KNN | {"quota": 0.5}]
     union = {"kind": "union", "of": members, "check": 6}

@@ -98,6 +98,7 @@ def read_effects(store, run):
     return effects.view(tiny.QUERIES, tiny.TRAIN)
 
 
+@pytest.mark.long
 def test_the_agreement_is_that_of_the_sweep(trained, first_audit, truth):
     """The stored trial against correlations of the sweep's sums with the same retrainings."""
     store, _ = first_audit
@@ -165,6 +166,7 @@ def test_selected_effects_are_those_of_one_sweep_in_any_shards(copied, truth):
     assert (comparability.level, "of another kind" in str(comparability)) == ("order", True)
 
 
+@pytest.mark.long
 def test_a_power_ranks_by_the_norms_of_these_effects(copied, truth, monkeypatch):
     """The measured selection is replaced: a small study may select another estimator."""
     folder, store, _ = copied
@@ -238,6 +240,7 @@ def test_bad_records_are_refused_before_any_retraining(copied, spoil):
     assert not (folder / "fresh").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("full", [{"rank": 2}, {"precision": "bfloat16"}, {}])
 def test_reports_and_rounded_scans_read_a_run_through_the_training(copied, tmp_path, truth, full):
     """No solution is rounded or truncated; there are no numbers of a solve."""
@@ -269,6 +272,7 @@ def test_another_loss_than_in_training_is_refused_before_any_retraining(copied, 
     assert not retrained
 
 
+@pytest.mark.long
 def test_sweeps_stay_within_the_memory_of_the_run(copied, truth):
     """The limit is below the adjoints of all queries, so several sweeps give the same effects."""
     folder, store, _ = copied

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 import torch
 
 from fastif.mislabels.detector import MislabelDetector
@@ -52,6 +53,7 @@ def test_an_interrupted_detection_reuses_its_heads(tmp_path, monkeypatch):
     assert not store.find_artifacts(KIND)
 
 
+@pytest.mark.long
 def test_heads_of_another_detection_are_not_removed(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     _, first, num_heads = detect(store, "one")

@@ -243,6 +243,7 @@ def test_differences_are_shown_wherever_an_audit_is_shown(world, monkeypatch):
     assert "not in the training set: minus the effect is the effect of adding it" in text
 
 
+@pytest.mark.long
 def test_a_second_run_with_other_rows_has_its_own_differences(world):
     study = write(world)
     store, first = tiny.run_directly(study)
@@ -253,6 +254,7 @@ def test_a_second_run_with_other_rows_has_its_own_differences(world):
     assert odd.to_list() == [7]
 
 
+@pytest.mark.long
 def test_differences_of_several_checkpoints_are_reported_once(world):
     study = write(world, training={"checkpoints": [0.5]})
     train_model.fn(str(study))

@@ -237,6 +237,7 @@ def long_texts(world: Path) -> int:
     return len(rows) * tiny.MAX_LENGTH * 12 * 4  # 12 float32 numbers each
 
 
+@pytest.mark.long
 def test_hidden_states_that_are_read_again_are_cached_on_disk(study_folder):
     size = long_texts(study_folder)
     assert size > 2 * sizes.MEGABYTE

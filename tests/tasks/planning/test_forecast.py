@@ -130,6 +130,7 @@ def _forecast_index(study: Path):
     )
 
 
+@pytest.mark.long
 def test_only_new_rows_are_forecast_to_be_sketched_after_a_run(world, sketched):
     study = tiny.write_study(world, candidates=SKETCH)
     first, seconds, bytes_ = _forecast_index(study)

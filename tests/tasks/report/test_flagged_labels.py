@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import polars as pl
+import pytest
 import tiny
 from audited_runs import audited
 
@@ -32,6 +33,7 @@ def test_flagged_labels_are_those_of_the_newest_search(searched):
     assert "injected label flips" in html
 
 
+@pytest.mark.long
 def test_rows_missed_by_another_procedure_are_not_new(audit, monkeypatch):
     now = DETECTOR_VERSION
     monkeypatch.setattr("tasks.mislabels.detection_plan.DETECTOR_VERSION", now - 1)

@@ -101,7 +101,7 @@ def mislabels(store, data, margins):
     table = [
         {"train": i, "rank": i, "id": row["id"], "text": row["text"], "text_pair": None,
          "label": row["label"], "suggested": "b", "reviewed": None, "trained_margin": margin,
-         "agreeing": None, "conflicting": None}
+         "agreeing": None, "conflicting": None, "cluster": i}
         for i, (row, margin) in enumerate(zip(data.train.to_dicts(), margins, strict=True))
     ]  # fmt: skip
     facts = {"created": "2026-01-01", "procedure": 1, "rows": len(table), "trusted": 0}

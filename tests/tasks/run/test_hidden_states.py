@@ -108,6 +108,7 @@ def test_hidden_states_of_another_table_are_removed(small):
     assert len(set(before) & set(after)) == 1, "the queries are unchanged"
 
 
+@pytest.mark.long
 def test_each_model_has_a_separate_file_within_one_budget(small):
     tiny.make_other(small, "other", 1)
     study = write_study(small, 0, 20, store="other-store", top={"models": ["other"]})
@@ -155,6 +156,7 @@ def test_a_truncated_file_is_rewritten(small):
     assert len(short) == 1, "the training file is rewritten, the other not read yet"
 
 
+@pytest.mark.long
 def test_the_forecast_counts_unwritten_and_recomputed_hidden_states(world, small):
     def load_and_forecast(memory: int, disk: int, folder=world):
         plan = plan_run(write_study(folder, memory, disk))

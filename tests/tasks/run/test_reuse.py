@@ -214,6 +214,7 @@ def test_other_settings_start_a_full_run(world, first, change):
     assert "carried" not in plan.record.parts
 
 
+@pytest.mark.long
 def test_exact_scores_of_old_queries_are_reused_if_training_rows_are_unchanged(
     world, tmp_path, monkeypatch
 ):

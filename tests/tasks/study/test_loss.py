@@ -147,6 +147,7 @@ def train_with_loss(world, **loss: object) -> dict[str, torch.Tensor]:
     return dict(context.objective.params)
 
 
+@pytest.mark.long
 def test_training_minimises_the_loss_that_the_section_describes(world):
     plain = train_with_loss(world)
     for loss in (
