@@ -9,8 +9,8 @@ from torch import Tensor
 INFLUENCE, COSINE, UNROLLED = "influence", "gradient cosine", "through the training"
 
 
-UNROLLED_COMPLEXITY = 3
-"""Rank of effects through the training: after means of two models."""
+UNROLLED_COMPLEXITY = 1_000
+"""Rank of effects through the training: after means of any number of models."""
 
 
 @dataclass(frozen=True)

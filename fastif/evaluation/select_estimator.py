@@ -42,8 +42,8 @@ of one jackknife standard error over the halves too gave 0.736, 0.841 and 0.938,
 and 0.889: six halves are too few for it.
 """
 
-MAX_MEAN = 2
-"""Largest number of models in a mean, which bounds the cost of an audit to twice that of one."""
+MEAN_SIZE = 2
+"""Number of models in a mean of some models; the mean of all is tried too."""
 
 WHERE = "estimator by retraining"
 
@@ -109,8 +109,8 @@ def list_estimators(
 ) -> list[Estimator]:
     """List the estimators to try, the simpler ones first.
 
-    These are the mean over the base models, single checkpoints and means of two, each with every
-    power, and the gradient cosine at the first model and at each checkpoint.
+    These are the mean over the base models, single checkpoints, means of two and the mean of all,
+    each with every power, and the gradient cosine at the first model and at each checkpoint.
 
     Args:
         dampings: Selected damping of each model; the checkpoints come last.
@@ -127,7 +127,8 @@ def list_estimators(
     count, base = len(dampings), tuple(base)
     earlier = range(count - checkpoints, count)
     candidates = (*base, *earlier) if len(base) == 1 else tuple(earlier)
-    subsets = [base, *((model,) for model in earlier), *combinations(candidates, MAX_MEAN)]
+    subsets = [base, *((model,) for model in earlier), *combinations(candidates, MEAN_SIZE)]
+    subsets += [candidates] if len(candidates) > MEAN_SIZE else []
     influence = [
         Estimator(subset, tuple(dampings[model] for model in subset), power)
         for subset in subsets

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from fastif.evaluation.select_estimator import MAX_MEAN
 from tasks.models.hidden_state_cache import count_bytes_per_token
 from tasks.run.context import RunContext
 
@@ -54,4 +53,4 @@ def _count_averaged(context: RunContext) -> int:
     """Return the number of models in the mean; the largest, before the estimator is selected."""
     if context.estimator_choice is not None or not context.study.estimator.folders:
         return len(context.averaged_members)
-    return min(MAX_MEAN, len(context.members))
+    return len(context.members)

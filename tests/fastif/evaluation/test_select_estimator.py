@@ -232,6 +232,16 @@ def test_the_interval_is_that_of_the_jackknife_over_halves():
     assert trial.low == pytest.approx(trial.agreement - t * error, abs=1e-6)
 
 
+def test_means_are_of_two_models_or_of_all():
+    estimators = list_estimators([0.1, 0.2, 0.3, 0.4], 3, powers=[0.0])
+    subsets = [e.models for e in estimators if e.kind != COSINE]
+    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    assert subsets == [(0,), (1,), (2,), (3,), *pairs, (0, 1, 2, 3)]
+    assert estimators[-1] == Estimator((0, 1, 2, 3), (0.1, 0.2, 0.3, 0.4))
+    others = list_estimators([0.1, 0.2, 0.3, 0.4, 0.5], 3, base=(0, 1), powers=[0.0])
+    assert (2, 3, 4) in {e.models for e in others}
+
+
 def test_users_models_are_the_simplest_estimator_and_no_mean_has_more_than_two_others():
     estimators = list_estimators([0.1, 0.2, 0.3, 0.4], 2, base=(0, 1))
     assert estimators[0] == Estimator((0, 1), (0.1, 0.2))
