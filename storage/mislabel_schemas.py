@@ -63,7 +63,8 @@ MISLABELS: Final = make_schema(
         make_field(
             "cluster",
             pa.uint32(),
-            "number of a group of similar rows with equal label and suggestion; reviewed together",
+            "number of a group of similar rows with equal label and suggestion, or of identical "
+            "rows with different labels; reviewed together",
         ),
         make_field(
             "agreeing",
@@ -74,7 +75,7 @@ MISLABELS: Final = make_schema(
         make_field(
             "conflicting",
             pa.uint32(),
-            "position of the nearest row with another label",
+            "position of an identical row with another label, else of the nearest one with another",
             nullable=True,
         ),
         make_field(

@@ -2,38 +2,32 @@
 
 from dataclasses import dataclass, fields, replace
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.calibration import calibrate_logits, stack_logits
+from fastif.mislabels.calibration import stack_logits
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.external_evidence import add_external_evidence
-from fastif.mislabels.group_folds import assign_group_folds
+from fastif.mislabels.identical_rows import compute_pooled_posterior
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
 from fastif.mislabels.linear_head import HeadFitter, fit_linear_head
 from fastif.mislabels.naive_bayes import NaiveBayes
 from fastif.mislabels.noise_model import (
-    compute_posterior,
     fit_joint_mle,
     fit_noise_model,
-    fit_transition_em,
-    make_initial_transition,
-    shrink_to_symmetric,
 )
 from fastif.mislabels.opinion_pool import pool_opinions
-from fastif.mislabels.posterior_summary import make_label_posterior
+from fastif.mislabels.posterior_summary import has_information, make_label_posterior
 from fastif.mislabels.scores import compute_label_scores
 from fastif.mislabels.second_round_check import second_round_improves
+from fastif.mislabels.trusted_comparison import compare_trusted
+from fastif.mislabels.trusted_fit import TrustedFitter
 
 NAIVE_BAYES_SCORES = ("word_loss", "letter_loss")
 """Score columns of naive Bayes: word n-grams, then character n-grams, in the order of the terms."""
-
-TRUSTED_TEMPER = 0.5
-"""Shrinkage weight of T towards symmetric noise with trusted rows, which fit p(t | x) without T."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,10 @@ class MislabelDetector:
     3. Step 1 is repeated with the posterior as soft targets, unless this lowers the likelihood of
        held-out labels, or the evidence of another classifier would count twice.
 
-    With trusted rows, the first heads are fitted to these alone. With a random audit sample, the
-    error probabilities are recalibrated on it, and it yields the number of errors (`RandomAudit`).
+    With trusted rows, p(t | x) is fitted to these instead (`TrustedFitter`), if they improve the
+    detection of simulated wrong labels among them (`compare_trusted`). With a random audit sample,
+    the error probabilities are recalibrated on it, and it yields the number of errors
+    (`RandomAudit`).
     The defaults are the same for every data set; no true labels are needed.
 
     Attributes:
@@ -109,7 +105,6 @@ class MislabelDetector:
         Raises:
             InputError: All rows are in one group, so that there is nothing to cross-fit on.
         """
-        second_round = False
         if neighbour_ids is None:
             neighbour_ids = find_neighbours(rows.features, self.neighbours)
         given_one_hot = one_hot(rows.labels, rows.classes).float()
@@ -125,21 +120,24 @@ class MislabelDetector:
         }
         for name, logits in term_logits.items():
             label_scores[name] = -logits.log_softmax(1).gather(1, rows.labels[:, None])[:, 0]
-        if trusted is None:
-            second_round = self._needs_second_round(rows, neighbour_ids)
-            p, posteriors, transition = self._fit_without_trusted(
-                rows, first_logits, [*term_logits.values()], neighbour_ids, second_round
-            )
-        else:
-            p, posteriors, transition = self._fit_with_trusted(rows, trusted)
-            given_probability = posteriors[0].gather(1, rows.labels[:, None])[:, 0]
-            label_scores["trusted_loss"] = -given_probability.clamp_min(1e-30).log()
-        p, posteriors, external, scores = add_external_evidence(rows, p, posteriors, transition)
+        second_round = self._needs_second_round(rows, neighbour_ids)
+        members = [first_logits, *term_logits.values()]
+        fit = self._fit_without_trusted(rows, members[0], members[1:], neighbour_ids, second_round)
+        comparison = None
+        if trusted is not None:
+            fitted = TrustedFitter(self.folds, self.seed, self.penalty, self.fit)(rows, trusted)
+            comparison = compare_trusted(rows, trusted, fit[1][-1], fitted, self._cross_fitter)
+            label_scores["trusted_loss"] = fitted.compute_loss(rows.labels)
+            if comparison.is_better:
+                fit, second_round = (fitted.p, fitted.posteriors, fitted.transition), False
+        p, posteriors, external, scores = add_external_evidence(rows, *fit)
         label_scores |= scores
         result = make_label_posterior(
-            rows, p, posteriors, transition, first_logits, neighbour_ids, label_scores, second_round
+            rows, p, posteriors, fit[2], first_logits, neighbour_ids, label_scores, second_round
         )
-        return replace(result, trusted=trusted is not None, external=external)
+        result = replace(result, comparison=comparison, external=external)
+        informed = result.trusted or has_information(rows, external, members)
+        return replace(result, informed=informed)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -204,96 +202,10 @@ class MislabelDetector:
         p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot)
         joint_fits = [fit_joint_mle(z, rows.labels, rows.known_one_hot) for z in (logits, smoothed)]
         posteriors = [
-            compute_posterior(q, rows.labels, matrix)
+            compute_pooled_posterior(q, rows, matrix)
             for q, matrix in (*joint_fits, (p, transition))
         ]
         return p, posteriors[-1], transition, posteriors
-
-    def _fit_with_trusted(
-        self, rows: LabeledData, trusted: TrustedData
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Fit p(t | x), posteriors (by p alone, with T, and their geometric mean), and T."""
-        trusted_one_hot = one_hot(trusted.labels, rows.classes).float()
-        trusted_logits = self._predict_from_trusted(rows, trusted, trusted_one_hot)
-        if rows.classifier_logits is not None:
-            trusted_logits = (
-                trusted_logits + calibrate_logits(rows.classifier_logits, rows.labels)
-            ) / 2
-        start, known_one_hot = make_initial_transition(rows.classes), rows.known_one_hot
-        transition = fit_transition_em(
-            trusted_logits.softmax(1), rows.labels, start, known_one_hot=known_one_hot
-        )
-        class_posterior = rows.clamp_to_known(
-            compute_posterior(trusted_logits.softmax(1), rows.labels, transition)
-        )
-        p = (
-            (
-                trusted_logits
-                + self._predict_from_both(rows, class_posterior, trusted, trusted_one_hot)
-            )
-            / 2
-        ).softmax(1)
-        transition = fit_transition_em(
-            p, rows.labels, start, known_one_hot=known_one_hot, temper=TRUSTED_TEMPER
-        )
-        transition = shrink_to_symmetric(transition, TRUSTED_TEMPER)
-        noise_posterior = compute_posterior(p, rows.labels, transition)
-        geometric_mean = (p * noise_posterior).sqrt()
-        mean_posterior = geometric_mean / geometric_mean.sum(1, keepdim=True)
-        return p, [p, noise_posterior, mean_posterior], transition
-
-    def _predict_from_trusted(
-        self, rows: LabeledData, trusted: TrustedData, trusted_one_hot: Tensor
-    ) -> Tensor:
-        """Logits of a head fitted to trusted rows alone, temperature-scaled out of fold."""
-        head = self.fit(trusted.features, trusted_one_hot, self.penalty)
-        trusted_folds = assign_group_folds(
-            torch.arange(len(trusted_one_hot)), self.folds, self.seed
-        )
-        held_out_logits = torch.empty_like(trusted_one_hot)
-        for fold in trusted_folds.unique():
-            held_out = trusted_folds == fold
-            held_out_logits[held_out] = self.fit(
-                trusted.features[~held_out], trusted_one_hot[~held_out], self.penalty
-            )(trusted.features[held_out])
-        return stack_logits([(head(rows.features), held_out_logits)], trusted.labels)
-
-    def _predict_from_both(
-        self,
-        rows: LabeledData,
-        class_posterior: Tensor,
-        trusted: TrustedData,
-        trusted_one_hot: Tensor,
-    ) -> Tensor:
-        """Out-of-fold logits of classifiers fitted to trusted rows and to the posterior."""
-        row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
-        trusted_folds = assign_group_folds(
-            torch.arange(len(trusted_one_hot)), self.folds, self.seed
-        )
-        logits, trusted_logits = (
-            torch.empty_like(class_posterior),
-            torch.zeros_like(trusted_one_hot),
-        )
-        for fold in row_folds.unique():
-            rows_held_out, trusted_held_out = row_folds == fold, trusted_folds == fold
-            head = self.fit(
-                torch.cat([rows.features[~rows_held_out], trusted.features[~trusted_held_out]]),
-                torch.cat([class_posterior[~rows_held_out], trusted_one_hot[~trusted_held_out]]),
-                self.penalty,
-                torch.cat(
-                    [rows.weights[~rows_held_out], torch.ones(int((~trusted_held_out).sum()))]
-                ),
-            )
-            logits[rows_held_out], trusted_logits[trusted_held_out] = (
-                head(rows.features[rows_held_out]),
-                head(trusted.features[trusted_held_out]),
-            )
-        naive_bayes = NaiveBayes(self.folds, 1, self.seed)
-        term_logits = [
-            naive_bayes.cross_fit_with_trusted(terms, rows, class_posterior, trusted)
-            for terms in zip(rows.terms, trusted.terms, strict=False)
-        ]
-        return stack_logits([(logits, trusted_logits), *term_logits], trusted.labels)
 
     @property
     def _cross_fitter(self) -> CrossFitter:

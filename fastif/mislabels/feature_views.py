@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.features import standardize_view
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.noise_model import calibrated_pseudo_r2
+from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2
 
 TEXT_WEIGHTS = ((1 / 3, 1 / 3, 1 / 3), (0.0, 1 / 2, 1 / 2), (0.0, 1 / 4, 3 / 4))
 """Candidate weights of an encoder's middle layer, its last layer, and LSA of words. Middle layers

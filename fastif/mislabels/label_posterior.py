@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.random_audit import CountEstimate
+from fastif.mislabels.trusted_comparison import TrustedComparison
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,11 @@ class LabelPosterior:
         second_round: Whether the heads were fitted to soft targets in a second round.
         audited_counts: Estimated errors of each given label and, last, of all, from the random
             audit sample; None with fewer than 30 sampled rows.
-        trusted: Whether trusted rows were given.
+        comparison: Detection of simulated wrong labels with and without the trusted rows, which
+            decides whether they are used; None if none were given.
         external: Estimated reliability of the external classifiers, in their order.
+        informed: Whether anything but chance is behind the ranking: features that predict
+            the labels better than the class shares, another classifier, or trusted rows.
     """
 
     posterior: Float[Tensor, "n c"]
@@ -45,8 +49,14 @@ class LabelPosterior:
     label_scores: dict[str, Float[Tensor, " n"]]
     second_round: bool = False
     audited_counts: tuple[CountEstimate, ...] | None = None
-    trusted: bool = False
+    comparison: TrustedComparison | None = None
     external: tuple[ClassifierTrust, ...] = ()
+    informed: bool = True
+
+    @property
+    def trusted(self) -> bool:
+        """Whether trusted rows were used."""
+        return self.comparison is not None and self.comparison.is_better
 
     def estimate_errors(self, label: int | None = None) -> CountEstimate | None:
         """Estimate the number of wrong labels from the random audit sample.

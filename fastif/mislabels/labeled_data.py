@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from fastif.errors import InputError
 from fastif.mislabels.audit_sample import AuditedRows
 from fastif.mislabels.external_classifier import ExternalClassifier
+from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.random_audit import RandomAudit
 
 NOT_REVIEWED = -1
@@ -38,6 +39,8 @@ class LabeledData:
         audited: Random audit samples of these rows; None without any.
         external: Predictions of these rows by classifiers that are not fitted here, such as a
             language model; each is weighted by `fit_external_evidence`.
+        contents: Content of each row, [n]; rows with equal numbers are identical and have one true
+            class, such as equal texts. None where features do not determine the class.
 
     Raises:
         InputError: Features are not finite, all labels are of one class, or external predictions
@@ -53,6 +56,7 @@ class LabeledData:
     terms: tuple[csr_matrix, ...] = ()
     audited: AuditedRows | None = None
     external: tuple[ExternalClassifier, ...] = ()
+    contents: Int[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         for classifier in self.external:
@@ -79,6 +83,11 @@ class LabeledData:
         return torch.arange(len(self.labels)) if self.groups is None else self.groups
 
     @property
+    def group_count(self) -> int:
+        """Number of groups: the number of independent rows."""
+        return len(self.group_ids.unique())
+
+    @property
     def known_one_hot(self) -> Float[Tensor, "n c"]:
         """One-hot right class of reviewed rows, zeros for the others, [n, c]."""
         if self.known is None:
@@ -92,8 +101,8 @@ class LabeledData:
 
     def select(self, mask: Bool[Tensor, " n"]) -> "LabeledData":
         """Return the rows of a mask with their groups, without the random audit sample."""
-        columns = (self.group_ids, self.known, self.classifier_logits)
-        groups, known, classifier_logits = (
+        columns = (self.group_ids, self.known, self.classifier_logits, self.contents)
+        groups, known, classifier_logits, contents = (
             None if column is None else column[mask] for column in columns
         )
         terms = tuple(csr_matrix(matrix[mask.numpy()]) for matrix in self.terms)
@@ -106,6 +115,7 @@ class LabeledData:
             classifier_logits,
             terms,
             external=tuple(each.select(mask) for each in self.external),
+            contents=contents,
         )
 
     def make_audit(self, prior_error: Float[Tensor, " n"]) -> RandomAudit | None:
@@ -138,15 +148,18 @@ class TrustedData:
         labels: Trusted label of each row, a class index, [m].
         classes: Number of classes c.
         terms: Sparse tf-idf matrices of these texts, with the columns of `LabeledData.terms`.
+        groups: Group of each row, [m]; rows of a group, such as duplicates, share a fold. If None,
+            each row is its own group.
 
     Raises:
-        InputError: A class has fewer than two rows.
+        InputError: A class has fewer than two rows, or all rows are in one group.
     """
 
     features: Float[Tensor, "m d"]
     labels: Int[Tensor, " m"]
     classes: int
     terms: tuple[csr_matrix, ...] = ()
+    groups: Int[Tensor, " m"] | None = None
 
     def __post_init__(self) -> None:
         counts = self.labels.bincount(minlength=self.classes)
@@ -157,3 +170,8 @@ class TrustedData:
                 f"{int(counts.min())} of class {int(counts.argmin())}",
                 "Add trusted rows of this class, or set trusted = false.",
             )
+
+    def assign_folds(self, fold_count: int, seed: int) -> Int[Tensor, " m"]:
+        """Assign the rows at random to folds, groups as a whole; see `assign_group_folds`."""
+        groups = torch.arange(len(self.labels)) if self.groups is None else self.groups
+        return assign_group_folds(groups, fold_count, seed)

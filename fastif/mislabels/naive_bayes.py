@@ -5,6 +5,7 @@ fits the given labels by any terms that an annotation rule followed. Naive Bayes
 errors differ where the label noise depends on the text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,14 +55,14 @@ class NaiveBayes:
         total = torch.zeros(weights.shape, dtype=torch.float64)
         for repeat in range(self.repeats):
             fold_ids = assign_group_folds(rows.group_ids, self.folds, self.seed + repeat)
-            total += _cross_fit(terms, weights, fold_ids)
+            total += _cross_fit(terms, [weights] * self.folds, fold_ids)
         return (total / self.repeats).log_softmax(1).float()
 
     def cross_fit_with_trusted(
         self,
         terms: tuple[csr_matrix, csr_matrix],
         rows: LabeledData,
-        targets: Float[Tensor, "n c"],
+        targets: Sequence[Float[Tensor, "n c"]],
         trusted: TrustedData,
     ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]:
         """Return out-of-fold log-probabilities of rows and trusted rows, each fitted to both.
@@ -69,7 +70,7 @@ class NaiveBayes:
         Args:
             terms: Sparse tf-idf weights of the rows and of the trusted rows, with the same columns.
             rows: Groups and weights of the rows.
-            targets: Target distribution over classes of each row, [n, c].
+            targets: Target distribution over classes of each row for each fold, [n, c] each.
             trusted: Trusted rows.
 
         Returns:
@@ -77,27 +78,26 @@ class NaiveBayes:
         """
         trusted_one_hot = one_hot(trusted.labels, trusted.classes)
         row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
-        trusted_folds = assign_group_folds(
-            torch.arange(len(trusted_one_hot)), self.folds, self.seed
-        )
+        trusted_folds = trusted.assign_folds(self.folds, self.seed)
         logits = _cross_fit(
             csr_matrix(vstack(terms)),
-            torch.cat([targets * rows.weights[:, None], trusted_one_hot]),
+            [torch.cat([each * rows.weights[:, None], trusted_one_hot]) for each in targets],
             torch.cat([row_folds, trusted_folds]),
         )
         row_logits, trusted_logits = (
-            logits.log_softmax(1).float().split([len(targets), len(trusted_one_hot)])
+            logits.log_softmax(1).float().split([len(rows.labels), len(trusted_one_hot)])
         )
         return row_logits, trusted_logits
 
 
 def _cross_fit(
-    terms: csr_matrix, weights: Float[Tensor, "n c"], fold_ids: Int[Tensor, " n"]
+    terms: csr_matrix, weights: Sequence[Float[Tensor, "n c"]], fold_ids: Int[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
-    """Logits of the rows of each fold from the term weights of the others."""
-    class_weights, logits = weights.double().numpy(), np.zeros(weights.shape)
-    for fold in fold_ids.unique():
+    """Logits of the rows of each fold from the term weights of the others, by its weights."""
+    logits = np.zeros(weights[0].shape)
+    for fold in fold_ids.unique().tolist():
         held_out = (fold_ids == fold).numpy()
+        class_weights = weights[fold].double().numpy()
         held_out_terms, training_weights = (
             terms[held_out],
             np.where(held_out[:, None], 0.0, class_weights),

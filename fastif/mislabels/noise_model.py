@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.mislabels.calibration import calibrate_logits
+from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2
 from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
@@ -176,26 +176,6 @@ def label_log_likelihood(
 def compute_shrinkage(r_squared: float) -> float:
     """Shrinkage weight min(1, R² / 0.3): 1 where the features predict the labels well enough."""
     return min(1.0, r_squared / SUFFICIENT_PSEUDO_R2)
-
-
-def calibrated_pseudo_r2(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    """Pseudo-R² of the labels by calibrated out-of-fold logits."""
-    return pseudo_r2(calibrate_logits(logits, labels).log_softmax(1), labels)
-
-
-def pseudo_r2(log_probs: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    """McFadden's pseudo-R² of the labels, max(0, 1 - cross-entropy / entropy of the class shares).
-
-    Args:
-        log_probs: Log-probabilities, used without calibration, [n, c].
-        labels: Given label of each row, [n].
-    """
-    label_log_probs = log_probs.gather(1, labels[:, None])
-    class_shares = labels.bincount().double() / len(labels)
-    label_entropy = float(
-        -(class_shares[class_shares > 0] * class_shares[class_shares > 0].log()).sum()
-    )
-    return max(0.0, 1 + float(label_log_probs.mean()) / label_entropy)
 
 
 def estimate_anchor_transition(

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.mislabels.calibration import calibrate_logits
-from fastif.mislabels.noise_model import pseudo_r2
+from fastif.mislabels.pseudo_r2 import pseudo_r2
 
 
 def pool_opinions(

@@ -1,11 +1,15 @@
 """Summary of posteriors: error probabilities, suggested labels, audited counts."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
+from fastif.mislabels.external_classifier import ClassifierTrust
+from fastif.mislabels.identical_rows import pool_identical_labels
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.noise_model import calibrated_pseudo_r2
+from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2, compute_entropy, exceeds_chance
 from fastif.mislabels.random_audit import CountEstimate
 
 
@@ -36,7 +40,7 @@ def make_label_posterior(
     class_posterior = rows.clamp_to_known(recalibrated)
     error_probability = _error_probability(rows, class_posterior)
     # By p(t | x) alone: T is less certain, and would pull suggestions to frequent confusions.
-    feature_posterior = rows.clamp_to_known(p)
+    feature_posterior = rows.clamp_to_known(pool_identical_labels(p, rows, transition))
     best, suggested = feature_posterior.scatter(1, rows.labels[:, None], -1).max(1)
     confidence = best / _error_probability(rows, feature_posterior).clamp_min(1e-30)
     pseudo_r2 = calibrated_pseudo_r2(cross_fitted_logits, rows.labels)
@@ -49,6 +53,31 @@ def make_label_posterior(
         label_scores,
         second_round,
         audited_counts,
+    )
+
+
+def has_information(
+    rows: LabeledData,
+    external: Sequence[ClassifierTrust],
+    member_logits: Sequence[Float[Tensor, "n c"]],
+) -> bool:
+    """Whether another classifier, or out-of-fold logits better than chance, are behind a ranking.
+
+    Args:
+        rows: Labelled data.
+        external: Estimated reliability of the external classifiers.
+        member_logits: Out-of-fold logits of each classifier of the detector, [n, c].
+    """
+    if rows.classifier_logits is not None:
+        return True
+    entropy, classes = compute_entropy(rows.labels), rows.classes
+    # A scale, and a bias for each class but one; or two parameters for each class.
+    return any(
+        exceeds_chance(calibrated_pseudo_r2(z, rows.labels), entropy, rows.group_count, classes)
+        for z in member_logits
+    ) or any(
+        each.weight > 0 and exceeds_chance(each.pseudo_r2, entropy, each.rows, 2 * classes)
+        for each in external
     )
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.mislabels.cross_fitting import CrossFitter
+from fastif.mislabels.identical_rows import compute_pooled_posterior
 from fastif.mislabels.knn import smooth_logits
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.noise_model import compute_posterior, fit_noise_model, label_log_likelihood
+from fastif.mislabels.noise_model import fit_noise_model, label_log_likelihood
 
 INNER_FOLDS = 3
 """Number of cross-fitting folds within the rows that are not held out."""
@@ -69,7 +70,7 @@ def second_round_improves(
                 training.labels,
                 training.known_one_hot,
             )
-            targets = training.clamp_to_known(compute_posterior(p, training.labels, transition))
+            targets = training.clamp_to_known(compute_pooled_posterior(p, training, transition))
     first, second = (label_log_likelihood(logits, rows.labels) for logits in round_logits)
     gain = second - first
     return (

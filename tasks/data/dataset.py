@@ -178,7 +178,7 @@ def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:
     if len(set(train.labels)) > 1:
         return []
     got = f"{format_value(labels[train.labels[0]])} in all {len(train)} rows"
-    change = "use the table that the model was trained on"
+    change = "use a table with rows of all labels, such as that of the model's training"
     return [Problem("[train] label", "2 or more different labels", got, change)]
 
 

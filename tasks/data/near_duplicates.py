@@ -48,6 +48,16 @@ def group_exact_duplicates(table: Table) -> Tensor:
     return torch.tensor(_number(table.texts) if not is_text else number_texts(_list_texts(table)))
 
 
+def number_contents(table: Table) -> Tensor | None:
+    """Number of each row's content where it determines the class: texts and images; else None, [n].
+
+    Equal measurements of a table may well be of different classes: the columns do not say all.
+    """
+    if table.measurements is not None and not table.measurements.image:
+        return None
+    return group_exact_duplicates(table)
+
+
 def number_texts(columns: TextColumns) -> list[int]:
     """Group number of each row, from 0: equal for rows with equal normalized texts.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import concat_views, make_tabular_features
+from fastif.mislabels.identical_rows import spread_reviews
 from fastif.mislabels.injected_flips import FlipRecall, measure_flip_recall
 from fastif.mislabels.knn import find_neighbours
 from fastif.mislabels.label_posterior import LabelPosterior
@@ -33,7 +34,11 @@ from storage.parquet import write_table
 from storage.queries import sum_harm_by_train
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
-from tasks.data.near_duplicates import group_exact_duplicates, group_near_duplicates
+from tasks.data.near_duplicates import (
+    group_exact_duplicates,
+    group_near_duplicates,
+    number_contents,
+)
 from tasks.data.row_hashes import content_digests, row_digests
 from tasks.mislabels.classifier_columns import make_external_classifiers
 from tasks.mislabels.cross_fitted_classifier import compute_classifier_logits
@@ -61,6 +66,8 @@ FLIP_REPEATS = 2
 """Number of sets of injected label flips, with one detection each."""
 MAX_HEADS = 2 * DETECTOR.folds * (DETECTOR.repeats + FLIP_REPEATS + INNER_FOLDS) + 1 + FLIP_REPEATS
 """Maximum number of linear heads of a detection: two rounds, their test, and injected flips."""
+TRUSTED_HEADS = DETECTOR.folds * (DETECTOR.repeats + 3) + 2
+"""Maximum number of further heads with trusted rows: their fit, and its comparison."""
 
 
 @task(
@@ -114,11 +121,18 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         terms[0],
         sample and sample.locate_rows(ordered_digests, contents, study.labels),
         make_external_classifiers(plan.columns, order),
+        number_contents(tables[0]),
     )
     trusted = None
     if others:
         trusted_labels = torch.tensor(inputs.queries.labels)
-        trusted = TrustedData(others[0], trusted_labels, len(study.labels), terms[1])
+        trusted = TrustedData(
+            others[0],
+            trusted_labels,
+            len(study.labels),
+            terms[1],
+            group_near_duplicates(inputs.queries, find_neighbours(others[0], DETECTOR.neighbours)),
+        )
     posterior, recall = _compute_posterior(store, plan, data, trusted, neighbour_ids)
     harm = _read_harm(store, inputs)
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
@@ -148,9 +162,10 @@ def _compute_posterior(
 ) -> tuple[LabelPosterior, FlipRecall]:
     """Return the label posterior, and the recall on injected label flips."""
     budget = min(plan.inputs.study.mislabels.budget, len(data.labels))
-    with progress_bar("labels: linear heads", MAX_HEADS, "heads", is_upper_bound=True) as advance:
-        heads = HeadCache(store, plan.digest, advance)
-        detector = replace(DETECTOR, fit=heads)
+    heads = count_heads(plan)
+    with progress_bar("labels: linear heads", heads, "heads", is_upper_bound=True) as advance:
+        cache = HeadCache(store, plan.digest, advance)
+        detector = replace(DETECTOR, fit=cache)
         posterior = detector(data, trusted, neighbour_ids)
         # A classifier that was trained on the labels would detect every flip of them.
         independent = tuple(
@@ -161,8 +176,13 @@ def _compute_posterior(
         recall = measure_flip_recall(
             detector, replace(data, external=independent), posterior, budget
         )
-    heads.clear()
+    cache.clear()
     return posterior, recall
+
+
+def count_heads(plan: DetectionPlan) -> int:
+    """Maximum number of linear heads of a detection."""
+    return MAX_HEADS + (TRUSTED_HEADS if plan.trusted else 0)
 
 
 def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> FeatureViews:
@@ -198,12 +218,15 @@ def _select_weights(
     rows, classes = sum(map(len, tables)), len(plan.inputs.study.labels)
     target = tables[-1] if plan.trusted else tables[0]
     ids = torch.arange(rows)[-len(target) :] if plan.trusted else torch.arange(len(target))
-    groups = None if plan.trusted else group_exact_duplicates(target)
+    groups = group_exact_duplicates(target)
     return views.select_weights(ids, torch.tensor(target.labels), classes, groups)
 
 
 def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Table) -> Tensor:
-    """Right class of reviewed rows, for a table with the rows in the order of `digests`."""
+    """Right class of reviewed rows, for a table with the rows in the order of `digests`.
+
+    An annotation also decides identical rows that were added since, with any label.
+    """
     labels = plan.inputs.study.labels
     class_ids: dict[str | None, int] = {label: i for i, label in enumerate(labels)} | {
         None: NO_LABEL_FITS
@@ -211,9 +234,14 @@ def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Tab
     names = (labels[label] for label in table.labels)
     rows = zip(digests, content_digests(table), names, strict=True)
     known = (plan.annotations.find_right_label(*row) for row in rows)
-    return torch.tensor(
+    reviewed = torch.tensor(
         [class_ids[right] if is_known else NOT_REVIEWED for is_known, right in known]
     )
+    numbers = number_contents(table)
+    if numbers is None:
+        return reviewed
+    is_disputed = torch.tensor([digest in plan.annotations.conflicts for digest in digests])
+    return torch.where(is_disputed, reviewed, spread_reviews(reviewed, numbers))
 
 
 def _read_harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:

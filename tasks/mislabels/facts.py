@@ -20,6 +20,7 @@ from tasks.mislabels.group_errors import count_group_errors, make_count
 from tasks.mislabels.label_count import SAMPLE
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.random_sample import RandomSample
+from tasks.mislabels.trusted_use import record_comparison
 from tasks.runtime.versions import read_versions
 
 
@@ -53,10 +54,12 @@ def make_facts(
         "encoder": str(plan.encoder.folder.name) if plan.encoder else None,
         "encoder_saw_labels": plan.encoder_saw_labels,
         "trusted": len(inputs.queries) if plan.trusted else 0,
+        **record_comparison(posterior.comparison),
         **_count_leaked_rows(plan),
         **_count_errors(plan, data, posterior, sample, groups),
         "noise": posterior.transition.tolist(),
         "skill": posterior.pseudo_r2,
+        "informed": posterior.informed,
         "recall": asdict(recall),
         **_describe_classifiers(plan, posterior.external),
         "reviewed": _count_reviewed(plan.annotations, frame),

@@ -12,7 +12,7 @@ from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.knn import MAX_EXACT_ROWS, find_neighbours
 from fastif.mislabels.linear_head import fit_linear_head
 from fastif.mislabels.tfidf import char_trigrams
-from tasks.mislabels.detect import MAX_HEADS
+from tasks.mislabels.detect import count_heads
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, find_store
 from tasks.mislabels.results import KIND
 from tasks.mislabels.text_features import (
@@ -98,10 +98,10 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
     return LabelForecast(
         rows,
         texts,
-        MAX_HEADS,
+        count_heads(plan),
         encode_seconds,
         _estimate_knn_seconds(rows, width),
-        (MAX_HEADS + _estimate_weight_heads(plan)) * _estimate_head_seconds(plan, width),
+        (count_heads(plan) + _estimate_weight_heads(plan)) * _estimate_head_seconds(plan, width),
         BASE_MEMORY_GB
         + rows * 4e-9 * (FEATURE_COPIES * width + CLASS_COLUMNS * classes)
         + 1e-9 * _estimate_term_bytes(plan),

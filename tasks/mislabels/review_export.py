@@ -14,8 +14,10 @@ from tasks.data.csv_escape import escape_formulas
 from tasks.data.inputs import read_inputs
 from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.contradictions import name_contradictions
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.group_counts import list_group_columns
+from tasks.mislabels.informed_ranking import is_informed, select_informed, suggest_features
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.merged_annotations import Annotations
@@ -25,7 +27,10 @@ from tasks.mislabels.stored_samples import write_sample
 from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
-COLUMNS = ("id", "label", "suggested", "probability", "confidence", "text", "text_pair", "alike")
+COLUMNS = (
+    *("id", "label", "suggested", "probability", "confidence", "text", "text_pair"),
+    *("alike", "contradicts"),
+)
 SAMPLE_COLUMNS = ("id", "label", "text", "text_pair")
 """Columns of a random audit sample: nothing that would influence the reviewers."""
 
@@ -80,6 +85,14 @@ def export_review(
         return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
     frame = make_review_frame(result, limit, annotations)
+    if frame.is_empty() and not is_informed(result.facts):
+        raise InputError(
+            "rows to review",
+            "features that predict the labels better than chance",
+            "an order by chance",
+            f"{suggest_features(result.facts)} `fastif review export --random {RANDOM_ROWS}` takes "
+            "a random sample instead.",
+        )
     _check_unreviewed(frame)
     doubtful = frame if budget else select_doubtful(frame)
     if doubtful.is_empty():
@@ -112,12 +125,12 @@ def make_review_frame(
         budget: Maximum number of rows.
         annotations: Merged annotations of the store; annotated rows are left out.
     """
-    unreviewed = _select_unreviewed(result, annotations).sort("rank")
+    unreviewed = select_informed(_select_unreviewed(result, annotations), result.facts)
+    unreviewed = unreviewed.sort("rank")
     cluster_sizes = unreviewed.group_by("cluster").agg(alike=pl.len())
     first = unreviewed.unique("cluster", keep="first", maintain_order=True).head(budget)
-    return _add_review_columns(
-        first.join(cluster_sizes, on="cluster", how="left", maintain_order="left"), COLUMNS, False
-    )
+    first = first.join(cluster_sizes, on="cluster", how="left", maintain_order="left")
+    return _add_review_columns(name_contradictions(first, unreviewed), COLUMNS, False)
 
 
 def select_sample(

@@ -1,6 +1,7 @@
 """Table of a mislabel detection: columns of a label posterior, and ranks of rows."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fastif.mislabels.detector import NAIVE_BAYES_SCORES
+from fastif.mislabels.identical_rows import mask_contradicted
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import (
     NO_LABEL_FITS,
@@ -26,8 +28,15 @@ NO_PROBABILITY = -1.0
 
 
 def _group_decisions(data: LabeledData, suggested: Tensor) -> Tensor:
-    """Cluster of each row: equal for near-duplicates with the same label and suggestion."""
+    """Cluster of each row: near-duplicates with the same label and suggestion, or contradictions.
+
+    Identical rows with different labels are one cluster, since a single annotation decides them.
+    """
     keys = torch.stack([data.group_ids, data.labels, suggested], 1)
+    if data.contents is not None:
+        blank = torch.full_like(data.contents, -1)
+        by_content = torch.stack([data.contents, blank, blank], 1)
+        keys = torch.where(mask_contradicted(data)[:, None], by_content, keys)
     return keys.unique(dim=0, return_inverse=True)[1]
 
 
@@ -155,4 +164,21 @@ def _find_nearest(
                 for position, has_any in zip(positions, exists, strict=True)
             ]
         )
+    for i, other in _find_contradicting(data).items():
+        nearest[1][i] = int(order[other])
     return nearest[0], nearest[1]
+
+
+def _find_contradicting(data: LabeledData) -> dict[int, int]:
+    """First identical row with another label, by contradicted row; many may be nearer than it."""
+    if data.contents is None:
+        return {}
+    positions = mask_contradicted(data).nonzero()[:, 0].tolist()
+    contents, labels = data.contents.tolist(), data.labels.tolist()
+    by_content: dict[int, dict[int, int]] = defaultdict(dict)
+    for i in positions:
+        by_content[contents[i]].setdefault(labels[i], i)
+    return {
+        i: next(other for label, other in by_content[contents[i]].items() if label != labels[i])
+        for i in positions
+    }

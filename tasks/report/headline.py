@@ -80,7 +80,7 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
                 f"{number} of {count.rows:,} labels are wrong (90 % interval {count.low:,.0f} to "
                 f"{count.high:,.0f}, by a random sample)"
             )
-        if flagged.has_previous:
+        if flagged.has_previous and flagged.rows:
             new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
             clauses[-1] += f", {new} of the first {min(FIRST_FLAGGED, len(flagged.rows))} are new"
         excesses = (line for counts in flagged.groups for line in describe_excesses(counts))

@@ -9,9 +9,12 @@ import polars as pl
 from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
+from tasks.mislabels.contradictions import merge_contradictions
 from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
+from tasks.mislabels.informed_ranking import explain_chance, is_informed, select_informed
 from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 
@@ -42,8 +45,9 @@ class FlaggedLabels:
         facts: Totals of the search, see `tasks.mislabels.detect`.
         rows: Most suspicious rows. Each has `bars`, pairs of a signal and the row's percentile in
             it, or None where it was not measured (a row added after training); `near_*`, the
-            nearest row of another label; `harms`, harmed queries with the harm in nats; `new`,
-            whether the previous search did not list the row.
+            nearest row of another label; `identical`, whether that row is identical; `harms`,
+            harmed queries with the harm in nats; `new`, whether the previous search did not list
+            the row. Identical rows with different labels are one row of the page.
         signals: Names of the bars.
         has_previous: Whether there is a previous search by the same procedure.
         groups: Suspicious labels by each group column with few values.
@@ -61,9 +65,15 @@ class FlaggedLabels:
         return read_label_count(self.facts)
 
     @property
+    def chance_note(self) -> str | None:
+        """Sentence where chance is behind the ranking; None otherwise."""
+        return None if is_informed(self.facts) else explain_chance(self.facts)
+
+    @property
     def classifiers(self) -> list[str]:
-        """Sentences on the classifiers of `[mislabels] judges`: their weights, and warnings."""
-        lines = [f"Classifier {line}." for line in describe_classifiers(self.facts)]
+        """Sentences on trusted rows and on classifiers of `[mislabels] judges`, and warnings."""
+        lines = [f"Trusted rows: {line}." for line in describe_trusted(self.facts)]
+        lines += [f"Classifier {line}." for line in describe_classifiers(self.facts)]
         return [*lines, *warn_classifiers(self.facts)]
 
     @property
@@ -111,11 +121,12 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         (pl.col(name).rank("average") / pl.col(name).count()).alias(f"bar_{name}")
         for name in signals
     ]
-    table = result.table.with_columns(ranks).filter(pl.col("reviewed").is_null()).sort("rank")
-    top = table.head(SHOWN)
+    unreviewed = result.table.with_columns(ranks).filter(pl.col("reviewed").is_null())
+    table = select_informed(unreviewed, result.facts).sort("rank")
+    top = merge_contradictions(table).head(SHOWN)
     neighbours = result.table.select(
         conflicting="train", near_id="id", near_text="text", near_pair="text_pair",
-        near_label="label",
+        near_label="label", near_cluster="cluster",
     )  # fmt: skip
     top = top.join(neighbours, on="conflicting", how="left", maintain_order="left")
     sources = data.train.select("train", source=data.source_column)
@@ -126,7 +137,8 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
     for row in top.iter_rows(named=True):
         bars = [(name, row[f"bar_{name}"]) for name in signals]
         new = previous_ids is not None and row["id"] not in previous_ids
-        rows.append(row | {"bars": bars, "harms": harms.get(row["train"], []), "new": new})
+        more = {"bars": bars, "harms": harms.get(row["train"], []), "new": new}
+        rows.append(row | more | {"identical": row["near_cluster"] == row["cluster"]})
     groups = tuple(counts for counts in _count_groups(data, result) if counts.values)
     return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups)
 
@@ -135,7 +147,7 @@ def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts
     columns = list_group_columns(data.train)
     values = data.train.select("train", *columns)
     table = result.table.join(values, on="train", how="left", maintain_order="left")
-    return count_by_group(table, result.facts["budget"])
+    return count_by_group(select_informed(table, result.facts), result.facts["budget"])
 
 
 def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:

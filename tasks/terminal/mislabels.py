@@ -11,10 +11,18 @@ from rich.text import Text
 
 from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
+from tasks.mislabels.contradictions import count_contradictions, is_contradiction
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
+from tasks.mislabels.informed_ranking import (
+    explain_chance,
+    is_informed,
+    select_informed,
+    suggest_features,
+)
 from tasks.mislabels.label_count import read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
+from tasks.mislabels.trusted_use import describe_trusted
 from tasks.terminal.label_counts import (
     describe_random_audit,
     format_count,
@@ -25,6 +33,8 @@ from tasks.terminal.mislabel_groups import make_group_panels
 
 SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
 """Number of rows, and of characters of a neighbour's text, that are shown."""
+
+IDENTICAL = "identical row, so that one of the two labels is wrong"
 
 MIN_PSEUDO_R2 = 0.05
 """Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
@@ -39,7 +49,8 @@ UNKNOWN_COUNT = (
 
 def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableType:
     """Render the most suspicious rows and the counts."""
-    table = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    unreviewed = result.table.filter(pl.col("reviewed").is_null())
+    table = select_informed(unreviewed, result.facts).sort("rank")
     clusters = table.unique("cluster", keep="first", maintain_order=True)
     first = select_doubtful(clusters).head(shown)
     body: list[RenderableType] = [
@@ -66,7 +77,7 @@ def suggest_step(result: MislabelResult) -> tuple[str, ...]:
     unreviewed = result.table.filter(pl.col("reviewed").is_null())
     if unreviewed.is_empty():
         return ("export", "mislabels", "--out", "mislabels.csv")
-    if select_doubtful(unreviewed).is_empty():
+    if select_doubtful(select_informed(unreviewed, result.facts)).is_empty():
         return ("review", "export", "--random", f"{RANDOM_ROWS}", "--out", "random.csv")
     return ("review", "export", "--out", "review.csv")
 
@@ -79,11 +90,13 @@ def warn_mislabels(result: MislabelResult) -> Iterator[str]:
             "The texts were embedded by the study's own model, which was fitted to their labels, "
             "wrong ones included. Set [mislabels] encoder to a model not trained on them."
         )
-    if facts["skill"] < MIN_PSEUDO_R2:
+    if not is_informed(facts):
+        yield explain_chance(facts)
+    elif facts["skill"] < MIN_PSEUDO_R2:
         yield (
             "The features hardly predict the labels (pseudo-R² "
-            f"{max(0.0, facts['skill']):.0%}), so the ranking means little. Set [mislabels] "
-            "encoder to a better model."
+            f"{max(0.0, facts['skill']):.0%}), so the ranking means little. "
+            f"{suggest_features(facts)}"
         )
     yield from warn_classifiers(facts)
     if facts["reviewed"]["conflicts"]:
@@ -112,7 +125,8 @@ def render_mislabels_markdown(result: MislabelResult) -> str:
 
 def make_flagged_table(result: MislabelResult, count: int = SHOWN) -> list[dict[str, str]]:
     """List the most suspicious rows for a Prefect table: ids and labels, no example text."""
-    first = result.table.filter(pl.col("reviewed").is_null()).sort("rank").head(count)
+    unreviewed = result.table.filter(pl.col("reviewed").is_null())
+    first = select_informed(unreviewed, result.facts).sort("rank").head(count)
     return [
         {
             "id": str(row["id"]),
@@ -153,6 +167,17 @@ def describe_trusted_leaks(facts: dict[str, Any]) -> list[str]:
     ]
 
 
+def _describe_contradictions(table: pl.DataFrame) -> Iterator[str]:
+    """Describe identical rows with different labels; empty without any."""
+    count = count_contradictions(table)
+    if count.contents:
+        contents = "1 content has" if count.contents == 1 else f"{count.contents:,} contents have"
+        yield (
+            f"{contents} rows of different labels ({count.rows:,} rows): at least {count.wrong:,} "
+            "wrong. An annotation of one row decides the others"
+        )
+
+
 def _describe_unknown_count(facts: dict[str, Any]) -> list[str]:
     """Sentence that the number of wrong labels is unknown; empty if it is identified."""
     return [] if read_label_count(facts) else [UNKNOWN_COUNT]
@@ -169,8 +194,8 @@ def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> Renderab
     head = Text.assemble(
         (f"{row['label']}", "bold red"), *suggestion, f"   {probability}\n", _format_text(row, None)
     )
-    duplicates = result.table.filter(pl.col("cluster") == row["cluster"]).height - 1
-    if duplicates:
+    cluster = result.table.filter(pl.col("cluster") == row["cluster"])
+    if duplicates := cluster.filter(label=row["label"]).height - 1:
         head.append(f"\nand {duplicates} near duplicates", style="italic")
     body: list[RenderableType] = [head]
     neighbours = {
@@ -180,10 +205,15 @@ def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> Renderab
     for name, words in neighbours.items():
         if row[name] is not None:
             other = result.table.row(row[name], named=True)
+            is_same = is_contradiction(row, other)
             line = Text.assemble(
-                f"\n{words}: ", (f"{other['label']}", "bold"), (f"  {other['id']}\n", "dim")
+                f"\n{IDENTICAL if is_same else words}: ",
+                (f"{other['label']}", "bold"),
+                (f"  {other['id']}", "dim"),
             )
-            body.append(line.append_text(_format_text(other, MAX_NEIGHBOUR_CHARS)))
+            if not is_same:
+                line.append("\n").append_text(_format_text(other, MAX_NEIGHBOUR_CHARS))
+            body.append(line)
     if row["harm"]:
         harm = f"\nharm to all queries {row['harm']:.4f} nats, to those of its own label "
         body.append(Text(f"{harm}{row['harm_same_label']:.4f}", style="red"))
@@ -213,12 +243,12 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
     for label, *cells in format_counts(facts):
         counts.add_row(Text(label), *cells)
     lines = [f"\nlabel flips  {describe_flip_recall(facts)}"]
-    if facts["trusted"]:
-        lines.append(f"trusted      {facts['trusted']:,} queries with trusted labels")
-        lines += [f"trusted      {line}" for line in describe_trusted_leaks(facts)]
+    lines += [f"trusted      {line}" for line in describe_trusted(facts)]
+    lines += [f"trusted      {line}" for line in describe_trusted_leaks(facts)]
     lines += [f"classifier   {line}" for line in describe_classifiers(facts)]
     lines += [f"reviewed     {line}" for line in _describe_reviewed(facts["reviewed"])]
     lines += [f"sample       {line}" for line in describe_random_audit(facts)]
+    lines += [f"identical    {line}" for line in _describe_contradictions(result.table)]
     lines += [f"features     {note}" for note in facts.get("columns", [])]
     signals = [
         name for name in LABEL_SCORES if result.table[name].null_count() < result.table.height

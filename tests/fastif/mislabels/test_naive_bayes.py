@@ -78,7 +78,7 @@ def test_naive_bayes_is_trained_on_trusted_rows_too():
     rows, _, trusted = split_trusted(*make_word_rows())
     given_labels = one_hot(rows.labels, 3).float()
     own, for_trusted = NaiveBayes().cross_fit_with_trusted(
-        (rows.terms[0], trusted.terms[0]), rows, given_labels, trusted
+        (rows.terms[0], trusted.terms[0]), rows, [given_labels] * 5, trusted
     )
     parts = assign_group_folds(rows.group_ids, 5, 0).numpy()
     within = assign_group_folds(torch.arange(60), 5, 0).numpy()

@@ -186,10 +186,11 @@ def test_the_detector_uses_the_audit_sample_and_keeps_its_ranking():
 
 
 def test_trusted_rows_give_no_count():
-    features = torch.tensor([[-1.0, 0.1], [1.0, -0.1]]).repeat(20, 1)
-    labels = torch.tensor([0, 1]).repeat(20)
-    trusted = TrustedData(features[:8], labels[:8], 2)
-    posterior = MislabelDetector()(LabeledData(features, labels, 2), trusted)
+    """Used ones: the labels follow another feature than the classes."""
+    features = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    classes, labels = (features > 0).long().T
+    trusted = TrustedData(features[200:], classes[200:], 2)
+    posterior = MislabelDetector()(LabeledData(features[:200], labels[:200], 2), trusted)
     assert posterior.trusted
     assert posterior.estimate_errors() is None
 
