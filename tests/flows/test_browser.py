@@ -85,7 +85,7 @@ def test_hostile_text_is_shown_and_not_run(page):
 
 
 def test_a_heading_sorts_its_table_up_and_down(page):
-    heading = page.locator(f"{SUSPECTS} th", has_text="wrong")
+    heading = page.locator(f"{SUSPECTS} th", has_text="probability")
     heading.get_by_role("button").click()
     up = [int(text.split("%")[0]) for text in read_visible_cells(page, 3)]
     assert up == sorted(up)
