@@ -83,6 +83,7 @@ bench-nightly: $(VENV)/.test ## measure an incremental run, what orchestration t
 bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and by whom, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.mislabels
 	$(BIN)/python -m benchmarks.mislabels.coverage
+	$(BIN)/python -m benchmarks.mislabels.noise_grid
 
 bench-first-day: $(VENV)/.test ## measure a new user's first day by the printed commands alone, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.first_day
