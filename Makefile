@@ -23,7 +23,7 @@ test: $(VENV)/.test ## all tests that need no data set, about nine minutes on tw
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA
-	$(BIN)/python -m pytest -m long
+	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long
 
 test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
 	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults

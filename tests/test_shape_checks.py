@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from tests.shape_checks import install
+from tests.shape_checks import CHECKED_CALLS, install
 
 SOURCE = """
 from collections.abc import Iterator
@@ -36,6 +36,13 @@ def rows(left: Float[Tensor, "n d"], right: Float[Tensor, "n d"]) -> Iterator[Fl
 
 def count(number: int) -> int:
     return number + 1
+
+
+def double(number: object) -> object:
+    def inner(whole: int) -> int:
+        return 2 * whole
+
+    return inner(number)
 
 
 @dataclass(frozen=True)
@@ -106,3 +113,14 @@ def test_what_does_not_fit_is_refused(checked, call):
 def test_a_package_that_is_imported_already_is_refused():
     with pytest.raises(RuntimeError, match="imported already"):
         install("torch")
+
+
+def test_the_first_calls_of_a_function_are_checked(checked):
+    """Also of a function inside another one, which is a new function at each call of that."""
+    refused = 0
+    for _ in range(CHECKED_CALLS + 5):
+        try:
+            checked.double(1.5)
+        except Exception:
+            refused += 1
+    assert refused == CHECKED_CALLS

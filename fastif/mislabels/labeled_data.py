@@ -170,8 +170,19 @@ class TrustedData:
                 f"{int(counts.min())} of class {int(counts.argmin())}",
                 "Add trusted rows of this class, or set trusted = false.",
             )
+        if len(self.group_ids.unique()) < 2:
+            raise InputError(
+                "trusted rows",
+                "two or more distinct rows",
+                f"duplicates of one row, {len(self.labels)} times",
+                "Add other trusted rows, or set trusted = false.",
+            )
+
+    @property
+    def group_ids(self) -> Int[Tensor, " m"]:
+        """Group of each row; row positions if no groups are given, [m]."""
+        return torch.arange(len(self.labels)) if self.groups is None else self.groups
 
     def assign_folds(self, fold_count: int, seed: int) -> Int[Tensor, " m"]:
         """Assign the rows at random to folds, groups as a whole; see `assign_group_folds`."""
-        groups = torch.arange(len(self.labels)) if self.groups is None else self.groups
-        return assign_group_folds(groups, fold_count, seed)
+        return assign_group_folds(self.group_ids, fold_count, seed)

@@ -108,8 +108,7 @@ def _compare_domains(rows: LabeledData, trusted: TrustedData, cross_fitter: Cros
     sample = order[:count].sort().values
     features = torch.cat([rows.features[sample], trusted.features])
     is_trusted = (torch.arange(len(features)) >= count).long()
-    trusted_groups = torch.arange(len(trusted.labels)) if trusted.groups is None else trusted.groups
-    groups = torch.cat([rows.group_ids[sample], rows.group_ids.max() + 1 + trusted_groups])
+    groups = torch.cat([rows.group_ids[sample], rows.group_ids.max() + 1 + trusted.group_ids])
     both = LabeledData(features, is_trusted, 2, groups)
     logits = replace(cross_fitter, repeats=1)(both, one_hot(is_trusted, 2).float())
     ranks = rankdata((logits[:, 1] - logits[:, 0]).numpy())[is_trusted.bool().numpy()]

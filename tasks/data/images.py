@@ -14,12 +14,16 @@ from tasks.study.errors import Problem, StudyError
 
 MAX_SIDE = 32
 """Side length in pixels to which images are resized if their sizes differ or are large."""
+WHOLE_MODES = {"1", "L", "RGB"}
+"""Modes of Pillow that are read without loss: no palette, transparency or more than 8 bits."""
 MAGIC_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 """First bytes of image files: PNG, JPEG, GIF, BMP, WebP, TIFF."""
 
 
-def read_pixels(column: pl.Series, place: str, folder: Path | None = None) -> np.ndarray:
-    """Decode images to pixel values from 0 to 1, [n, d].
+def read_pixels(
+    column: pl.Series, place: str, folder: Path | None = None
+) -> tuple[np.ndarray, bool]:
+    """Decode images to pixel values from 0 to 1, [n, d]; also return whether they were reduced.
 
     Args:
         column: Column of bytes, of `{bytes, path}` structs (the `datasets` library), of paths of
@@ -59,7 +63,7 @@ def read_pixels(column: pl.Series, place: str, folder: Path | None = None) -> np
         got = f"{sizes[0]} in row 1, {sizes[odd]} in row {odd + 1}"
         change = "save images of equal size, or encoded image files such as PNG"
         raise _make_error(place, where, "the same number of pixels in every row", got, change)
-    return np.stack(rows).astype(np.float32) / 255
+    return np.stack(rows).astype(np.float32) / 255, False
 
 
 def _select_bytes_or_paths(column: pl.Series) -> pl.Series:
@@ -77,18 +81,23 @@ def _parse_pixels(row: Any, number: int, place: str, where: str) -> np.ndarray:
     return pixels.ravel().astype(np.uint8)
 
 
-def _decode_images(files: Iterable[bytes], place: str, where: str) -> np.ndarray:
-    """Decode image files; resize them if their sizes differ or are large."""
+def _decode_images(files: Iterable[bytes], place: str, where: str) -> tuple[np.ndarray, bool]:
+    """Decode image files; resize them if their sizes differ or are large.
+
+    Returns:
+        Pixels, and whether different images may have equal ones: resized, or of other modes.
+    """
     try:
         from PIL import Image
     except ImportError:
         change = "pip install 'fastif[images]', or save one byte per pixel"
         got = "it is not installed"
         raise _make_error(place, where, "the library Pillow", got, change) from None
-    images = []
+    images, modes = [], set()
     for number, file in enumerate(files, 1):
         try:
             image = Image.open(io.BytesIO(file))
+            modes.add(image.mode)
             images.append(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         except Exception as error:  # Pillow can raise any exception on a corrupt file
             got = f"row {number}: {type(error).__name__}"
@@ -100,7 +109,8 @@ def _decode_images(files: Iterable[bytes], place: str, where: str) -> np.ndarray
     is_small = len(sizes) == 1 and max(itertools.chain(*sizes)) <= 2 * MAX_SIDE
     shape = next(iter(sizes)) if is_small else (MAX_SIDE, MAX_SIDE)
     resized = (image.convert("L" if is_grey else "RGB").resize(shape) for image in images)
-    return np.stack([np.asarray(image, np.float32).ravel() for image in resized]) / 255
+    pixels = np.stack([np.asarray(image, np.float32).ravel() for image in resized]) / 255
+    return pixels, not is_small or not modes <= WHOLE_MODES
 
 
 def _make_error(place: str, where: str, expected: str, got: str, change: str) -> StudyError:

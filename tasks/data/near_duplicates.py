@@ -51,11 +51,19 @@ def group_exact_duplicates(table: Table) -> Tensor:
 def number_contents(table: Table) -> Tensor | None:
     """Number of each row's content where it determines the class: texts and images; else None, [n].
 
-    Equal measurements of a table may well be of different classes: the columns do not say all.
+    Only the spaces around a text do not count: a case, a sign or an emoji may make the class. Equal
+    measurements of a table may well be of different classes, since the columns do not say all; so
+    may different images that are equal once they are reduced.
+
+    >>> rows = ["a", "b", "c"], ["C++ jobs", " C++ jobs", "C# jobs"], None, [0, 1, 1]
+    >>> number_contents(Table(*rows, {}, "", "here")).tolist()
+    [1, 1, 0]
     """
-    if table.measurements is not None and not table.measurements.image:
-        return None
-    return group_exact_duplicates(table)
+    if table.measurements is not None:
+        whole = table.measurements.image and not table.measurements.reduced
+        return torch.tensor(_number(table.texts)) if whole else None
+    columns = ([text.strip() for text in column] for column in _list_texts(table))
+    return torch.tensor(_number(list(zip(*columns, strict=True))))
 
 
 def number_texts(columns: TextColumns) -> list[int]:

@@ -40,6 +40,7 @@ class Measurements:
         image: Whether the numbers are pixels of images.
         kinds: Kind of each feature, such as numbers or categories.
         notes: Sentences on columns that may have been read in an unexpected way.
+        reduced: Whether images were resized or converted, so that different ones may be equal.
     """
 
     numbers: np.ndarray
@@ -47,6 +48,7 @@ class Measurements:
     image: bool
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    reduced: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -75,9 +77,9 @@ def read_measurements(
     """
     if source.image is not None:
         column = opened.frame[source.image]
-        pixels = read_pixels(column, opened.place, opened.folder)
+        pixels, reduced = read_pixels(column, opened.place, opened.folder)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
-        return Measurements(pixels, [], image=True), words
+        return Measurements(pixels, [], image=True, reduced=reduced), words
     numbers, categories, kinds, words, notes, problems = [], [], [], [], [], []
     for name in source.features:
         try:

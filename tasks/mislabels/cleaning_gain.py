@@ -21,6 +21,7 @@ from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.mislabels.detect import make_views
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, read_detection_plan
+from tasks.mislabels.informed_ranking import check_informed, select_informed
 from tasks.mislabels.results import MislabelResult
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
@@ -97,6 +98,7 @@ def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> Cleaning
 
     Raises:
         StudyError: The study has no queries to measure accuracy on.
+        InputError: The ranking is one by chance.
     """
     plan = read_detection_plan(path)
     inputs = plan.inputs
@@ -104,7 +106,9 @@ def compare_cleaning(path: Path, result: MislabelResult, seeds: int) -> Cleaning
         expected = "a section with correctly labelled rows, in the columns of [train]"
         change = "add it: accuracy is measured on these rows"
         raise StudyError(path, [Problem("[queries]", expected, "none", change)])
-    flagged = result.table.filter(pl.col("reviewed").is_null()).sort("rank")
+    unreviewed = result.table.filter(pl.col("reviewed").is_null())
+    flagged = select_informed(unreviewed, result.facts).sort("rank")
+    check_informed(flagged, result.facts)
     flagged = flagged.head(min(result.facts["budget"], len(inputs.train) // 2))
     has_training = inputs.study.training is not None
     predict = (

@@ -110,18 +110,18 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     ordered_digests = [digests[i] for i in order.tolist()]
     sample = select_random_sample(plan.annotations, ordered_digests)
     contents = content_digests(tables[0])
-    groups = group_near_duplicates(tables[0], neighbour_ids)
+    groups, same = group_near_duplicates(tables[0], neighbour_ids), number_contents(tables[0])
     data = LabeledData(
         features,
         torch.tensor(tables[0].labels),
         len(study.labels),
         groups,
-        _read_known_labels(plan, ordered_digests, tables[0]),
+        _read_known_labels(plan, ordered_digests, tables[0], same),
         compute_classifier_logits(store, plan.inputs, tables[0], groups),
         terms[0],
         sample and sample.locate_rows(ordered_digests, contents, study.labels),
         make_external_classifiers(plan.columns, order),
-        number_contents(tables[0]),
+        same,
     )
     trusted = None
     if others:
@@ -222,10 +222,12 @@ def _select_weights(
     return views.select_weights(ids, torch.tensor(target.labels), classes, groups)
 
 
-def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Table) -> Tensor:
+def _read_known_labels(
+    plan: DetectionPlan, digests: Sequence[bytes], table: Table, same: Tensor | None
+) -> Tensor:
     """Right class of reviewed rows, for a table with the rows in the order of `digests`.
 
-    An annotation also decides identical rows that were added since, with any label.
+    An annotation also decides identical rows (`same`) that were added since, with any label.
     """
     labels = plan.inputs.study.labels
     class_ids: dict[str | None, int] = {label: i for i, label in enumerate(labels)} | {
@@ -237,11 +239,10 @@ def _read_known_labels(plan: DetectionPlan, digests: Sequence[bytes], table: Tab
     reviewed = torch.tensor(
         [class_ids[right] if is_known else NOT_REVIEWED for is_known, right in known]
     )
-    numbers = number_contents(table)
-    if numbers is None:
+    if same is None:
         return reviewed
     is_disputed = torch.tensor([digest in plan.annotations.conflicts for digest in digests])
-    return torch.where(is_disputed, reviewed, spread_reviews(reviewed, numbers))
+    return torch.where(is_disputed, reviewed, spread_reviews(reviewed, same))
 
 
 def _read_harm(store: Store, inputs: Inputs) -> pl.DataFrame | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from fastif import InputError
 from tasks.mislabels.contradictions import select_contradictions
 
 
@@ -24,6 +25,22 @@ def select_informed(rows: pl.DataFrame, facts: dict[str, Any]) -> pl.DataFrame:
         facts: Summary of the detection.
     """
     return rows if is_informed(facts) else select_contradictions(rows)
+
+
+def check_informed(rows: pl.DataFrame, facts: dict[str, Any]) -> None:
+    """Refuse to go on where no row is selected, since the order of all is chance.
+
+    Raises:
+        InputError: There is no row, and the ranking is one by chance.
+    """
+    if rows.is_empty() and not is_informed(facts):
+        raise InputError(
+            "rows to review",
+            "features that predict the labels better than chance",
+            "an order by chance",
+            f"{suggest_features(facts)} `fastif review export --random 100` takes a random sample "
+            "instead.",
+        )
 
 
 def explain_chance(facts: dict[str, Any]) -> str:

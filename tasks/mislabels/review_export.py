@@ -17,7 +17,7 @@ from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.contradictions import name_contradictions
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
 from tasks.mislabels.group_counts import list_group_columns
-from tasks.mislabels.informed_ranking import is_informed, select_informed, suggest_features
+from tasks.mislabels.informed_ranking import check_informed, select_informed
 from tasks.mislabels.label_studio import make_labelling_tasks
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.merged_annotations import Annotations
@@ -85,14 +85,7 @@ def export_review(
         return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
     frame = make_review_frame(result, limit, annotations)
-    if frame.is_empty() and not is_informed(result.facts):
-        raise InputError(
-            "rows to review",
-            "features that predict the labels better than chance",
-            "an order by chance",
-            f"{suggest_features(result.facts)} `fastif review export --random {RANDOM_ROWS}` takes "
-            "a random sample instead.",
-        )
+    check_informed(frame, result.facts)
     _check_unreviewed(frame)
     doubtful = frame if budget else select_doubtful(frame)
     if doubtful.is_empty():

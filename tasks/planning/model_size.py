@@ -53,4 +53,6 @@ def _count_averaged(context: RunContext) -> int:
     """Return the number of models in the mean; the largest, before the estimator is selected."""
     if context.estimator_choice is not None or not context.study.estimator.folders:
         return len(context.averaged_members)
-    return len(context.members)
+    checkpoints = len(context.study.estimator.folders)
+    trainings = len(context.members) - checkpoints
+    return len(context.members) if trainings == 1 else max(trainings, checkpoints)

@@ -34,7 +34,7 @@ from tasks.terminal.mislabel_groups import make_group_panels
 SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
 """Number of rows, and of characters of a neighbour's text, that are shown."""
 
-IDENTICAL = "identical row, so that one of the two labels is wrong"
+IDENTICAL = "identical row of another label"
 
 MIN_PSEUDO_R2 = 0.05
 """Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
@@ -174,7 +174,7 @@ def _describe_contradictions(table: pl.DataFrame) -> Iterator[str]:
         contents = "1 content has" if count.contents == 1 else f"{count.contents:,} contents have"
         yield (
             f"{contents} rows of different labels ({count.rows:,} rows): at least {count.wrong:,} "
-            "wrong. An annotation of one row decides the others"
+            "wrong if it determines the class. An annotation of one row decides the others"
         )
 
 

@@ -7,6 +7,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch.nn.functional import one_hot
 
+from fastif import InputError
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.features import concat_views
@@ -115,3 +116,9 @@ def test_without_simulated_errors_nothing_is_measured():
     assert not TrustedComparison(0.5, None, None, 0.9, 0.9).is_better
     assert TrustedComparison(0.5, 0.3, 0.4, 0.9, 0.9).is_better
     assert not TrustedComparison(0.5, 0.3, 0.32, 0.9, 0.9).is_better
+
+
+def test_duplicates_of_one_trusted_row_are_refused():
+    features, labels = torch.zeros(4, 2), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(InputError, match="duplicates of one row, 4 times"):
+        TrustedData(features, labels, 2, groups=torch.zeros(4, dtype=torch.long))

@@ -48,6 +48,12 @@ def test_rows_in_an_order_by_chance_are_neither_shown_nor_exported(chance, tmp_p
         assert "better than chance" in message
         assert "--random" in message
         assert not out.exists()
+    queries = '\n[queries]\ntable = "rows.csv"\nid = "id"\nfeatures = ["a", "b"]\nlabel = "label"\n'
+    with_queries = chance.parent / "with-queries.toml"
+    with_queries.write_text(chance.read_text() + queries)
+    refused = run("mislabels", with_queries, "--validate", 1)
+    assert refused.exit_code != 0
+    assert "an order by chance" in " ".join(refused.output.split())
     sample = run("review", "export", "--study", chance, "--out", tmp_path / "s.csv", "--random", 30)
     assert sample.exit_code == 0, sample.output
 

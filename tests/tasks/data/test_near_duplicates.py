@@ -3,7 +3,7 @@
 import torch
 
 from tasks.data.dataset import Table
-from tasks.data.near_duplicates import group_near_duplicates
+from tasks.data.near_duplicates import group_near_duplicates, number_contents
 
 STORY = "the central bank raised its main interest rate by a quarter on tuesday to slow prices"
 
@@ -59,3 +59,19 @@ def test_only_neighbours_are_compared():
         table(STORY, STORY.replace("tuesday", "monday"), "c"), torch.tensor([[2]] * 3)
     )
     assert len(set(numbers.tolist())) == 3
+
+
+def test_contents_are_equal_letter_by_letter():
+    """Signs, case, spaces within and emoji may make the class; spaces around a text do not."""
+    texts = ["C++ jobs", "C# jobs", "c++ jobs", " C++ jobs\n", "love it 😀", "love it 😡", "no one",
+             "noone", "you come", "you come?"]  # fmt: skip
+    contents = number_contents(table(*texts)).tolist()
+    assert contents[0] == contents[3]
+    assert len(set(contents)) == len(texts) - 1
+
+
+def test_contents_of_pairs_are_both_texts_in_order():
+    rows = table("a", "a", "b", "a ", pairs=["b", "c", "a", " b"])
+    contents = number_contents(rows).tolist()
+    assert contents[0] == contents[3]
+    assert len(set(contents)) == 3

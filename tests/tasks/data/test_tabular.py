@@ -11,6 +11,7 @@ from PIL import Image
 
 from tasks.data.images import MAX_SIDE
 from tasks.data.inputs import read_inputs
+from tasks.data.near_duplicates import number_contents
 from tasks.data.row_hashes import row_digests
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
@@ -142,6 +143,29 @@ def test_images_of_unequal_or_large_size_are_made_alike(tmp_path):
     files = [encode_image(random_pixels(1, side, side)[0]) for side in (20, 30, 40, 300)]
     rows = read_rows(write_study(tmp_path, pl.DataFrame({"i": files, "y": LABELS}), image="i"))
     assert rows.measurements.numbers.shape == (4, MAX_SIDE * MAX_SIDE)
+    assert rows.measurements.reduced
+
+
+def test_reduced_images_are_no_identical_contents(tmp_path):
+    """Two large images that differ in one pixel are equal when they are resized."""
+    image = random_pixels(1, 640, 640)[0]
+    spot = image.copy()
+    spot[0, 0] ^= 1
+    large = [encode_image(each) for each in (image, spot, image, spot)]
+    small = [encode_image(each[:20, :20]) for each in (image, spot, image, spot)]
+    contents = {}
+    for name, files in (("large", large), ("small", small)):
+        (tmp_path / name).mkdir()
+        frame = pl.DataFrame({"i": files, "y": LABELS})
+        rows = read_rows(write_study(tmp_path / name, frame, image="i"))
+        contents[name] = number_contents(rows), len(set(rows.texts))
+    assert contents["large"] == (None, 1)
+    assert contents["small"][0].tolist() in ([0, 1, 0, 1], [1, 0, 1, 0])
+
+
+def test_rows_of_columns_have_no_contents(tmp_path):
+    frame = pl.DataFrame({"a": [1.0, 1.0, 2.0, 3.0], "y": LABELS})
+    assert number_contents(read_rows(write_study(tmp_path, frame, features=["a"]))) is None
 
 
 @pytest.mark.parametrize(
