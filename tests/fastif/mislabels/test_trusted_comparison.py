@@ -67,13 +67,21 @@ def test_rows_that_reveal_a_rule_of_the_annotators_are_used():
 
 
 def test_held_out_probabilities_do_not_know_the_labels():
-    """Random trusted labels are predicted by chance: nothing of them leaks through the table."""
+    """Random trusted labels are predicted by chance: nothing of them leaks through the table.
+
+    Pseudo-labels of the table by a head of all trusted rows would give 0.79 in the mean here. The
+    weights of the stacking are fitted to the trusted labels, so that it is somewhat above 0.5.
+    """
+    accuracies = []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        features = torch.randn(460, 150, generator=generator)
+        labels = torch.randint(2, (60,), generator=generator)
+        rows = LabeledData(features[:400], (features[:400, 0] > 0).long(), 2)
+        held_out = FITTER(rows, TrustedData(features[400:], labels, 2)).held_out
+        accuracies.append(float((held_out.argmax(1) == labels).float().mean()))
+    assert sum(accuracies) / len(accuracies) < 0.68
     rows, trusted = make_tables(m=100)
-    generator = torch.Generator().manual_seed(1)
-    dice = replace(trusted, labels=torch.randint(2, (100,), generator=generator))
-    held_out = FITTER(rows, dice).held_out
-    accuracy = float((held_out.argmax(1) == dice.labels).float().mean())
-    assert abs(accuracy - 0.5) < 0.2
     assert float((FITTER(rows, trusted).held_out.argmax(1) == trusted.labels).float().mean()) > 0.9
 
 
