@@ -9,7 +9,12 @@ from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.identical_rows import pool_identical_labels
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData
-from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2, compute_entropy, exceeds_chance
+from fastif.mislabels.pseudo_r2 import (
+    calibrated_pseudo_r2,
+    compute_entropy,
+    exceeds_chance,
+    measure_skill,
+)
 from fastif.mislabels.random_audit import CountEstimate
 
 
@@ -70,13 +75,15 @@ def has_information(
     """
     if rows.classifier_logits is not None:
         return True
-    entropy, classes = compute_entropy(rows.labels), rows.classes
-    # A scale, and a bias for each class but one; or two parameters for each class.
+    entropy, tests = compute_entropy(rows.labels), len(member_logits) + len(external)
+    # One calibration of each partition and one of their mean: a scale and c - 1 biases each. In
+    # simulations without information the 99 % quantile is at or below that of 2 c parameters.
+    parameters = 2 * rows.classes
     return any(
-        exceeds_chance(calibrated_pseudo_r2(z, rows.labels), entropy, rows.group_count, classes)
+        exceeds_chance(measure_skill(z, rows.labels), entropy, rows.group_count, parameters, tests)
         for z in member_logits
     ) or any(
-        each.weight > 0 and exceeds_chance(each.pseudo_r2, entropy, each.rows, 2 * classes)
+        each.weight > 0 and exceeds_chance(each.pseudo_r2, entropy, each.rows, parameters, tests)
         for each in external
     )
 

@@ -5,11 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
+from torch.nn.functional import one_hot
 
+from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.external_classifier import ExternalClassifier
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
-from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2, compute_entropy, exceeds_chance
+from fastif.mislabels.naive_bayes import NaiveBayes
+from fastif.mislabels.posterior_summary import has_information
+from fastif.mislabels.pseudo_r2 import (
+    calibrated_pseudo_r2,
+    compute_entropy,
+    exceeds_chance,
+    measure_skill,
+)
 from tests.fastif.mislabels.noisy_clouds import make_rows
 
 
@@ -49,6 +59,32 @@ def test_duplicates_count_once():
     assert not any(exceeds(*pair, rows=40) for pair in copies)
 
 
+@pytest.mark.parametrize(
+    ("n", "columns", "classes"), [(60, 20, 2), pytest.param(120, 40, 4, marks=pytest.mark.long)]
+)
+def test_cross_fitted_heads_rarely_exceed_chance(n, columns, classes):
+    """Sixty tables of random labels, of the detector's own classifiers: naive Bayes too."""
+    informed = 0
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        features = torch.randn(n, columns, generator=generator)
+        labels = torch.randint(classes, (n,), generator=generator)
+        words = csr_matrix(torch.rand(n, 15, generator=generator).gt(0.6).double().numpy())
+        rows = LabeledData(features, labels, classes, terms=(words,))
+        targets = one_hot(labels, classes).float()
+        members = [CrossFitter(5, 2, 1e-3, 0)(rows, targets), NaiveBayes()(words, rows, targets)]
+        informed += has_information(rows, (), members)
+    assert informed <= 3  # more than 3 have a probability of 0.003 at a rate of 1 %
+
+
+def test_reversed_logits_have_no_skill():
+    labels = torch.arange(60) % 2
+    right = 2 * one_hot(labels, 2).float()
+    assert measure_skill(right, labels) > 0.5
+    assert measure_skill(-right, labels) == 0
+    assert calibrated_pseudo_r2(-right, labels) > 0.5  # the calibration alone would reverse them
+
+
 def make_chance_rows():
     generator = torch.Generator().manual_seed(11)
     labels = torch.arange(150) % 2
@@ -63,7 +99,7 @@ def test_a_ranking_by_chance_is_reported():
 
 def test_another_classifier_or_trusted_rows_inform_a_ranking():
     detector, rows = MislabelDetector(repeats=1), make_chance_rows()
-    right = torch.nn.functional.one_hot(rows.labels, 2).float() * 2
+    right = one_hot(rows.labels, 2).float() * 2
     right[::7] = right[::7].flip(1)
     assert detector(replace(rows, external=(ExternalClassifier("llm", outputs=right),))).informed
     assert not detector(

@@ -1,5 +1,6 @@
 """Flagged labels of the newest search, and searches that a report ignores."""
 
+import random
 from dataclasses import replace
 
 import polars as pl
@@ -92,3 +93,22 @@ def _search_with_turned_source(folder):
     rank = pl.col("train").rank("ordinal").cast(pl.UInt32) - 1
     led = result.table.with_columns(rank=rank, probability=0.9 - 0.01 * rank)
     return replace(data, mislabel_results=(replace(result, table=led),))
+
+
+def test_a_ranking_by_chance_has_a_sentence_and_no_table(audit):
+    """Labels at random: no row, no table, and no advice to export rows."""
+    rows = tiny.rows_of(audit / "train.csv")
+    chance = random.Random(5)
+    tiny.write_rows(
+        audit / "train.csv", [row | {"label": chance.choice(tiny.LABELS)} for row in rows]
+    )
+    store, run = tiny.run_directly(audit / "study.toml", "by-chance")
+    detect_mislabels.fn(str(audit / "study.toml"))
+    data = read_run_data(store, run, audit / "study.toml")
+    flagged = read_flagged_labels(data)
+    assert flagged.rows == []
+    assert "no better than chance" in flagged.chance_note
+    section = render_page(build_page(data)).split('<h2 id="suspects">')[1].split("<h2")[0]
+    assert "no better than chance" in section
+    assert "<table" not in section
+    assert "suspicious rows" not in section
