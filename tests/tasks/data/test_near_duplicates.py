@@ -63,8 +63,8 @@ def test_only_neighbours_are_compared():
 
 def test_contents_are_equal_letter_by_letter():
     """Signs, case, spaces within and emoji may make the class; spaces around a text do not."""
-    texts = ["C++ jobs", "C# jobs", "c++ jobs", " C++ jobs\n", "love it 😀", "love it 😡", "now here",
-             "nowhere", "you come", "you come?"]  # fmt: skip
+    texts = ["C++ jobs", "C# jobs", "c++ jobs", " C++ jobs\n", "love it 😀", "love it 😡"]
+    texts += ["now here", "nowhere", "you come", "you come?"]
     contents = number_contents(table(*texts)).tolist()
     assert contents[0] == contents[3]
     assert len(set(contents)) == len(texts) - 1
