@@ -59,8 +59,7 @@ def dist(tmp_path_factory) -> Path:
             shutil.copy(file, checkout)
     shutil.copy(ROOT / "LICENSE", checkout)
     sources = _build("build_sdist", checkout, dist)
-    with tarfile.open(sources) as archive:
-        archive.extractall(unpacked, filter="data")
+    shutil.unpack_archive(sources, unpacked)
     _build("build_wheel", unpacked / sources.name.removesuffix(".tar.gz"), dist)
     return dist
 

@@ -7,6 +7,7 @@ format, 4a7b723^, in whose tree the same command was run.
 """
 
 import io
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -22,8 +23,7 @@ STEPS = (Step(AUDIT, NIGHTLY), Step(AUDIT, FULL))
 
 def unpack(number: int, folder: Path) -> Path:
     """The store of a format, in a folder."""
-    with tarfile.open(DATA / f"store-{number}.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(DATA / f"store-{number}.tar.gz", folder)
     return folder / "store"
 
 
