@@ -58,6 +58,30 @@ def fit_calibration(
     return scale.detach(), shift.detach()
 
 
+def fit_matrix_scaling(
+    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
+) -> Float[Tensor, "n c"]:
+    """Calibrate logits by matrix scaling (Guo et al., 2017): logits A + b, by L-BFGS.
+
+    Args:
+        logits: Out-of-fold logits, [n, c].
+        labels: Given label of each example, [n].
+
+    Returns:
+        Calibrated logits, [n, c].
+    """
+    classes = logits.shape[1]
+    matrix, shift = torch.eye(classes).requires_grad_(), torch.zeros(classes).requires_grad_()
+
+    def loss() -> Tensor:
+        log_probs = (logits @ matrix + shift).log_softmax(1).gather(1, labels[:, None])
+        distance = (matrix - torch.eye(classes)).square().sum() + shift.square().sum()
+        return -log_probs.mean() + BIAS_PENALTY * distance
+
+    minimize_lbfgs(loss, [matrix, shift], max_iter=STEPS)
+    return logits @ matrix.detach() + shift.detach()
+
+
 def stack_logits(
     logit_pairs: Sequence[tuple[Float[Tensor, "n c"], Float[Tensor, "m c"]]],
     labels: Int[Tensor, " m"],

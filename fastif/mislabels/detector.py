@@ -15,10 +15,7 @@ from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
 from fastif.mislabels.linear_head import HeadFitter, fit_linear_head
 from fastif.mislabels.naive_bayes import NaiveBayes
-from fastif.mislabels.noise_model import (
-    fit_joint_mle,
-    fit_noise_model,
-)
+from fastif.mislabels.noise_model import fit_noise_model
 from fastif.mislabels.opinion_pool import pool_opinions
 from fastif.mislabels.posterior_summary import has_information, make_label_posterior
 from fastif.mislabels.scores import compute_label_scores
@@ -168,44 +165,38 @@ class MislabelDetector:
         neighbour_ids: Int[Tensor, "n k"],
         second_round: bool,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Fit p(t | x), label posteriors before reviews, and T to the given labels alone."""
+        """Fit p(t | x), the label posterior before reviews, and T to the given labels alone."""
         head_logits = first_logits
         if rows.classifier_logits is not None:
             head_logits = stack_logits(
                 [(first_logits, first_logits), (rows.classifier_logits, rows.classifier_logits)],
                 rows.labels,
             )
-        p, class_posterior, transition, posteriors = self._pool_and_fit_noise(
+        p, class_posterior, transition = self._pool_and_fit_noise(
             rows, [head_logits, *term_logits], neighbour_ids
         )
         if second_round:
             second_logits = self._cross_fitter(rows, rows.clamp_to_known(class_posterior))
-            p, class_posterior, transition, second_posteriors = self._pool_and_fit_noise(
+            p, class_posterior, transition = self._pool_and_fit_noise(
                 rows, [second_logits, *term_logits], neighbour_ids
             )
-            posteriors += second_posteriors
-        return p, [*posteriors, class_posterior], transition
+        return p, [class_posterior], transition
 
     def _pool_and_fit_noise(
         self,
         rows: LabeledData,
         member_logits: list[Float[Tensor, "n c"]],
         neighbour_ids: Int[Tensor, "n k"],
-    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Pool classifiers, fit the noise model: p(t | x), posterior, T, posteriors to count by."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pool classifiers and fit the noise model: p(t | x), posterior and T."""
         logits = (
             member_logits[0]
             if len(member_logits) == 1
             else pool_opinions(member_logits, rows.labels)
         )
         smoothed = smooth_logits(logits, logits, neighbour_ids)
-        p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot)
-        joint_fits = [fit_joint_mle(z, rows.labels, rows.known_one_hot) for z in (logits, smoothed)]
-        posteriors = [
-            compute_pooled_posterior(q, rows, matrix)
-            for q, matrix in (*joint_fits, (p, transition))
-        ]
-        return p, posteriors[-1], transition, posteriors
+        p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot, logits)
+        return p, compute_pooled_posterior(p, rows, transition), transition
 
     @property
     def _cross_fitter(self) -> CrossFitter:

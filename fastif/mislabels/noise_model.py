@@ -1,4 +1,4 @@
-"""Class-conditional label noise: transition matrix T by maximum likelihood, EM and anchor points.
+"""Class-conditional label noise: transition matrix T by maximum likelihood and EM.
 
 T[t, y] = p(given label y | true class t). If the given label depends on the features through the
 true class alone, then p(t | x, y) ∝ p(t | x) · T[t, y].
@@ -9,13 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2
+from fastif.mislabels.sparse_transition import (
+    MAX_LOG_SCALE,
+    PENALTY,
+    select_sparse_transition,
+)
 from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
 """Diagonal of the initial transition matrix: fraction of right labels."""
-
-MAX_LOG_SCALE = 10.0
-"""Bound on |log a|, where a is the scale of the logits."""
 
 DIAGONAL_PRIOR, UNIFORM_PRIOR = 2.0, 0.1
 """Dirichlet prior of a row of T, in pseudo-counts: additional ones on the diagonal; all cells."""
@@ -23,17 +25,17 @@ DIAGONAL_PRIOR, UNIFORM_PRIOR = 2.0, 0.1
 STEPS = 30
 """Number of EM iterations."""
 
+SPARSE_PRIOR = 100.0
+"""Pseudo-counts of the sparse matrix in each row of the free one: a hundred labels of the class."""
+
 ANCHOR_SHARES, MIN_ANCHOR_ROWS = (0.02, 0.05, 0.1, 0.25), 20
 """Anchor points: candidate fractions of the rows predicted as a class, and their minimum number."""
 
-ANCHOR_PRIOR = 5.0
-"""Pseudo-counts of symmetric noise that are added to the anchor points of each class."""
+MAX_ERROR_RATE = 0.95
+"""Largest mean error rate of T."""
 
 SUFFICIENT_PSEUDO_R2 = 0.3
-"""Pseudo-R² from which the classes' noise rates are not shrunk towards symmetric noise."""
-
-PENALTY = 1e-4
-"""L2 penalty on log a and b of the calibration, which keeps b finite for a class without rows."""
+"""Pseudo-R² from which the free noise rates are not shrunk towards the sparse ones."""
 
 
 def make_initial_transition(classes: int) -> Float[Tensor, "c c"]:
@@ -105,18 +107,28 @@ def fit_transition_em(
 
 
 def shrink_to_symmetric(transition: Float[Tensor, "c c"], weight: float) -> Float[Tensor, "c c"]:
-    """Shrink T towards symmetric noise, by a geometric mean of the off-diagonal cells.
+    """Shrink T towards symmetric noise with the same mean, as `shrink_transition` does."""
+    classes = len(transition)
+    rate = transition.clone().fill_diagonal_(0).sum() / (classes * (classes - 1))
+    return shrink_transition(transition, rate.expand(classes, classes), weight)
+
+
+def shrink_transition(
+    transition: Float[Tensor, "c c"], target: Float[Tensor, "c c"], weight: float
+) -> Float[Tensor, "c c"]:
+    """Shrink T towards another matrix, by a geometric mean of the off-diagonal cells.
 
     Args:
-        transition: Noise transition matrix, [c, c].
-        weight: Weight of T, from 0 (symmetric noise) to 1 (T itself).
+        transition: Noise transition matrix T, [c, c].
+        target: Matrix of which the off-diagonal cells are used, [c, c].
+        weight: Weight of T, from 0 (the target) to 1 (T itself).
     """
     if weight == 1:
         return transition
-    classes = len(transition)
-    off_diagonal = transition.clone().fill_diagonal_(0)
-    symmetric = off_diagonal.sum() / (classes * (classes - 1))
-    shrunk = off_diagonal.clamp_min(1e-6) ** weight * symmetric.clamp_min(1e-6) ** (1 - weight)
+    cells, others = (
+        matrix.clone().fill_diagonal_(0).clamp_min(1e-6) for matrix in (transition, target)
+    )
+    shrunk = cells**weight * others ** (1 - weight)
     shrunk.fill_diagonal_(0)
     return shrunk + torch.diag(1 - shrunk.sum(1))
 
@@ -125,6 +137,7 @@ def fit_noise_model(
     logits: Float[Tensor, "n c"],
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
+    unsmoothed: Float[Tensor, "n c"] | None = None,
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
     """Fit the calibration of p(t | x) and the noise transition matrix T together.
 
@@ -132,27 +145,34 @@ def fit_noise_model(
         likelihood of a given label y = Σ_t p(t | x) · T[t, y]
 
     Heads that were fitted to noisy labels predict these; the likelihood accounts for the noise
-    once. Where all rows are equally confident, little noise with unconfident logits fits as well as
-    much noise with confident ones. So each row of T is the noisier one of the joint maximum
-    likelihood fit and the anchor-point estimate (`estimate_anchor_transition`). T is then shrunk
-    towards symmetric noise with the squared weight of `compute_shrinkage`, since a low pseudo-R²
-    does not identify the noise of single classes.
+    once. First a sparse T is selected (`select_sparse_transition`): symmetric noise, under which
+    the rows are ranked as by the loss, and single cells that the data support. Only if a
+    likelihood-ratio test rejects it, a free T is fitted, with pseudo-counts of the sparse one, and
+    shrunk towards the sparse one with the squared weight of `compute_shrinkage`: a low pseudo-R²
+    does not identify the noise of single cells.
+
+    Where all rows are equally confident, little noise with unconfident logits fits as well as much
+    noise with confident ones. So T is scaled to the error rate of the anchor points, times the same
+    weight, where that is larger. This changes how likely errors are rather than their order.
 
     Args:
         logits: Out-of-fold logits, [n, c].
         labels: Given label of each row, [n].
         known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
+        unsmoothed: The same logits before they were smoothed; None for `logits`.
 
     Returns:
         Class probabilities p(t | x) [n, c], and T [c, c].
     """
-    joint_transition = fit_joint_mle(logits, labels, known_one_hot)[1]
-    anchor_transition = estimate_anchor_transition(logits, labels)
-    has_more_noise = anchor_transition.diagonal() < joint_transition.diagonal()
-    transition = torch.where(has_more_noise[:, None], anchor_transition, joint_transition)
-    transition = shrink_to_symmetric(
-        transition, compute_shrinkage(calibrated_pseudo_r2(logits, labels)) ** 2
-    )
+    raw = logits if unsmoothed is None else unsmoothed
+    selected = select_sparse_transition(logits, labels, known_one_hot, raw)
+    transition = selected.transition
+    weight = compute_shrinkage(calibrated_pseudo_r2(raw, labels)) ** 2
+    if not selected.is_sufficient:
+        prior = SPARSE_PRIOR * transition
+        free = _fit_likelihood(logits, labels, None, known_one_hot, prior)[1]
+        transition = shrink_transition(free, transition, weight)
+    transition = scale_noise(transition, weight * estimate_anchor_error_rate(logits, labels))
     return _fit_likelihood(logits, labels, transition, known_one_hot)[0], transition
 
 
@@ -161,7 +181,7 @@ def fit_joint_mle(
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
-    """Fit calibration and T by maximum likelihood alone, without anchor points or shrinkage."""
+    """Fit calibration and T by maximum likelihood alone, without a sparse T or shrinkage."""
     return _fit_likelihood(logits, labels, None, known_one_hot)
 
 
@@ -178,51 +198,66 @@ def compute_shrinkage(r_squared: float) -> float:
     return min(1.0, r_squared / SUFFICIENT_PSEUDO_R2)
 
 
-def estimate_anchor_transition(
-    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
-) -> Float[Tensor, "c c"]:
-    """Estimate T from anchor points (Liu and Tao, 2016; Patrini et al., 2017).
+def scale_noise(transition: Float[Tensor, "c c"], least: float) -> Float[Tensor, "c c"]:
+    """Scale the off-diagonal cells of T so that the mean error rate is at least `least`.
 
-    The anchor points of class t are the most confident rows among those predicted as t; their given
-    labels estimate T[t, :]. Of several candidate fractions, the one with the fewest other labels is
-    used: the additional errors of a larger one are uncertainty of the classifier, not label noise.
+    Examples:
+        >>> scale_noise(torch.tensor([[0.9, 0.1], [0.0, 1.0]]), 0.1)
+        tensor([[0.8000, 0.2000],
+                [0.0000, 1.0000]])
+    """
+    rates = 1 - transition.diagonal()
+    factor = max(1.0, min(least, MAX_ERROR_RATE) / max(float(rates.mean()), 1e-6))
+    # A row is not scaled beyond the largest rate, where its labels would be none of its class.
+    factors = torch.minimum(torch.tensor(factor), MAX_ERROR_RATE / rates.clamp_min(1e-6))
+    scaled = transition * factors.clamp_min(1.0)[:, None]
+    scaled.fill_diagonal_(0)
+    return scaled + torch.diag(1 - scaled.sum(1))
+
+
+def estimate_anchor_error_rate(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
+    """Estimate the error rate from anchor points (Liu and Tao, 2016; Patrini et al., 2017).
+
+    The anchor points of class t are the most confident rows among those predicted as t; the share
+    of other labels among them estimates the noise. Of several candidate fractions, the one with the
+    fewest other labels is used: the additional errors of a larger one are uncertainty of the
+    classifier.
 
     Args:
         logits: Out-of-fold logits, [n, c].
         labels: Given label of each row, [n].
 
     Returns:
-        Noise transition matrix, [c, c].
+        Error rate over the anchor points of all classes.
     """
     log_probs = logits.log_softmax(1)
     predicted, classes = log_probs.argmax(1), logits.shape[1]
-    counts = torch.zeros(classes, classes)
+    other_labels = total = 0
     for t in range(classes):
         row_ids = (predicted == t).nonzero()[:, 0]
-        sorted_labels = labels[row_ids[log_probs[row_ids, t].argsort(descending=True, stable=True)]]
+        order = log_probs[row_ids, t].argsort(descending=True, stable=True)
+        is_other = labels[row_ids[order]] != t
         sizes = {
             max(min(len(row_ids), MIN_ANCHOR_ROWS), round(share * len(row_ids)))
             for share in ANCHOR_SHARES
         }
-        anchor_counts = [
-            sorted_labels[:size].bincount(minlength=classes).float() for size in sorted(sizes)
-        ]
-        counts[t] = min(
-            anchor_counts,
-            key=lambda label_counts: float(
-                (label_counts.sum() - label_counts[t] + 1) / (label_counts.sum() + 2)
-            ),
-        )
-    error_rate = (counts.sum() - counts.trace() + 1) / (counts.sum() + 2)
-    symmetric = torch.full((classes, classes), float(error_rate) / (classes - 1))
-    counts += ANCHOR_PRIOR * symmetric.fill_diagonal_(1 - float(error_rate))
-    return counts / counts.sum(1, keepdim=True)
+        counts = [(int(is_other[:size].sum()), size) for size in sorted(sizes)]
+        others, size = min(counts, key=lambda count: (count[0] + 1) / (count[1] + 2))
+        other_labels, total = other_labels + others, total + size
+    return (other_labels + 1) / (total + 2)
 
 
 def _fit_likelihood(
-    logits: Tensor, labels: Tensor, transition: Tensor | None, known_one_hot: Tensor | None
+    logits: Tensor,
+    labels: Tensor,
+    transition: Tensor | None,
+    known_one_hot: Tensor | None,
+    prior: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fit p(t | x), and T unless it is given, by penalized maximum likelihood with L-BFGS."""
+    """Fit p(t | x), and T unless it is given, by penalized maximum likelihood with L-BFGS.
+
+    `prior` are further pseudo-counts of a free T, [c, c].
+    """
     classes = logits.shape[1]
     scale, shift = torch.zeros(1).requires_grad_(), torch.zeros(classes).requires_grad_()
     log_transition = (
@@ -232,6 +267,8 @@ def _fit_likelihood(
     )
     params = [scale, shift, *([log_transition] if transition is None else [])]
     prior_counts = DIAGONAL_PRIOR * torch.eye(classes) + UNIFORM_PRIOR
+    if prior is not None:
+        prior_counts = prior_counts + prior
     is_known = None if known_one_hot is None else known_one_hot.sum(1) > 0
 
     def compute_scale() -> Tensor:

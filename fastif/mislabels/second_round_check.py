@@ -8,7 +8,7 @@ first round, and the likelihood of its labels is compared after each.
 from dataclasses import replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -65,14 +65,19 @@ def second_round_improves(
             round_logits[round_number, held_out] = smooth_logits(
                 held_out_logits, training_logits, inner_neighbours[held_out]
             )
-            p, transition = fit_noise_model(
-                smooth_logits(training_logits, training_logits, inner_neighbours[~held_out]),
-                training.labels,
-                training.known_one_hot,
-            )
-            targets = training.clamp_to_known(compute_pooled_posterior(p, training, transition))
+            if round_number == 0:
+                targets = _fit_soft_targets(training, training_logits, inner_neighbours[~held_out])
     first, second = (label_log_likelihood(logits, rows.labels) for logits in round_logits)
     gain = second - first
     return (
         float(gain.mean()) > -MAX_STANDARD_ERRORS * float(gain.std(correction=0)) / len(gain) ** 0.5
     )
+
+
+def _fit_soft_targets(
+    rows: LabeledData, logits: Float[Tensor, "n c"], neighbour_ids: Int[Tensor, "n k"]
+) -> Float[Tensor, "n c"]:
+    """Posterior of the classes after the first round, with reviewed rows as they are known."""
+    smoothed = smooth_logits(logits, logits, neighbour_ids)
+    p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot, logits)
+    return rows.clamp_to_known(compute_pooled_posterior(p, rows, transition))

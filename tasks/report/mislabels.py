@@ -14,6 +14,7 @@ from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group
 from tasks.mislabels.informed_ranking import explain_chance, is_informed, select_informed
 from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -63,6 +64,20 @@ class FlaggedLabels:
     def count(self) -> LabelCount | None:
         """Estimated number of wrong labels; None if nothing identifies it."""
         return read_label_count(self.facts)
+
+    @property
+    def score_name(self) -> str:
+        """Name of the score of the rows: a probability only if annotations calibrate it."""
+        return name_score(self.facts)
+
+    @property
+    def score_note(self) -> str | None:
+        """Sentence on a score that is no probability; None for a probability."""
+        return None if is_calibrated(self.facts) else f"{EXPLANATION}."
+
+    def format_score(self, score: float, digits: int = 0) -> str:
+        """Format a probability as a percentage, and a strength as a plain number."""
+        return f"{score:.{digits}%}" if is_calibrated(self.facts) else f"{score:.{digits + 2}f}"
 
     @property
     def chance_note(self) -> str | None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from tasks.mislabels.group_counts import MAX_VALUES, count_by_group
 from tasks.mislabels.informed_ranking import select_informed
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.strength import name_score
 from tasks.results.group_names import format_group_value
 from tasks.results.suspicious_groups import describe_excesses
 
@@ -20,6 +21,7 @@ MAX_GROUPS = 8
 def make_group_panels(result: MislabelResult) -> Iterator[RenderableType]:
     """Render the suspicious labels by each group column; nothing without groups."""
     table = select_informed(result.table, result.facts)
+    mean_score = f"mean {name_score(result.facts)}"
     for counts in count_by_group(table, result.facts["budget"]):
         title = Text(f"suspicious labels by {counts.name}")
         if not counts.values:
@@ -28,7 +30,7 @@ def make_group_panels(result: MislabelResult) -> Iterator[RenderableType]:
             continue
         shown = Table(box=None, padding=(0, 1))
         shown.add_column(Text(counts.name))
-        heads = ("rows", f"of the first {counts.window:,}", "by size", "mean probability")
+        heads = ("rows", f"of the first {counts.window:,}", "by size", mean_score)
         for name in heads:
             shown.add_column(name, justify="right")
         for count in counts.values[:MAX_GROUPS]:

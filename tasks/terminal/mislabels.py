@@ -22,6 +22,7 @@ from tasks.mislabels.informed_ranking import (
 from tasks.mislabels.label_count import read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
+from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.terminal.label_counts import (
     describe_random_audit,
@@ -57,8 +58,11 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
         _make_flagged_panel(result, row) for row in first.iter_rows(named=True)
     ]
     if len(first) < min(shown, len(clusters)):
-        rest = f"No further row has a probability of {MIN_PROBABILITY:g} or more."
+        rest = f"No further row has a {name_score(result.facts)} of {MIN_PROBABILITY:g} or more."
         body.append(Text(rest, style="dim"))
+    if body and not is_calibrated(result.facts):
+        command = f"fastif review export --random {RANDOM_ROWS}"
+        body.append(Text(f"{EXPLANATION} ({command}).", style="dim"))
     body.append(_make_facts_panel(result))
     body += make_error_panels(result.facts)
     body += make_group_panels(result)
@@ -132,7 +136,7 @@ def make_flagged_table(result: MislabelResult, count: int = SHOWN) -> list[dict[
             "id": str(row["id"]),
             "label": str(row["label"]),
             "suggested": str(row["suggested"]),
-            "probability": _format_probability(row),
+            name_score(result.facts): _format_probability(row),
         }
         for row in first.iter_rows(named=True)
     ]
@@ -186,13 +190,11 @@ def _describe_unknown_count(facts: dict[str, Any]) -> list[str]:
 def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> RenderableType:
     is_judged = row["probability"] is not None
     suggestion = (", suggested ", (f"{row['suggested']}", "bold green")) if is_judged else ()
-    probability = (
-        f"wrong with probability {_format_probability(row)}"
-        if is_judged
-        else f"probability {_format_probability(row)}"
-    )
+    score = f"{name_score(result.facts)} {_format_probability(row)}"
+    if is_judged and is_calibrated(result.facts):
+        score = f"wrong with {score}"
     head = Text.assemble(
-        (f"{row['label']}", "bold red"), *suggestion, f"   {probability}\n", _format_text(row, None)
+        (f"{row['label']}", "bold red"), *suggestion, f"   {score}\n", _format_text(row, None)
     )
     cluster = result.table.filter(pl.col("cluster") == row["cluster"])
     if duplicates := cluster.filter(label=row["label"]).height - 1:

@@ -91,10 +91,12 @@
     return `"${safe.replaceAll('"', '""')}"`;
   };
 
-  const csv = rows => {
+  // The score is a probability only if annotations calibrate it; the page names it.
+  const csv = (rows, score) => {
     const names = ["id", "label", "suggested", "probability", "text", "text_pair", "right_label", "reviewer"];
     const lines = rows.map(row => names.map(name => cell(String(row[name] ?? ""))).join(","));
-    return [names.join(","), ...lines].join("\r\n") + "\r\n";
+    const heads = names.map(name => name === "probability" ? score : name);
+    return [heads.join(","), ...lines].join("\r\n") + "\r\n";
   };
 
   const studio = rows => JSON.stringify(rows.map(row => ({
@@ -122,7 +124,7 @@
       button.type = "button";
       button.textContent = `Export ${title}`;
       button.title = "Exports the selected rows, or all rows shown if none is selected";
-      button.addEventListener("click", () => save(name, type, write(chosen(table))));
+      button.addEventListener("click", () => save(name, type, write(chosen(table), table.dataset.score)));
       tools.append(button);
     }
   };

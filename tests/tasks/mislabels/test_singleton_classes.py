@@ -48,4 +48,4 @@ def test_rows_without_a_probability_have_the_last_ranks():
 def test_masked_rows_have_no_probability_in_the_table():
     row = {"id": "a", "label": "x", "suggested": "y", "rank": 0, "reviewed": None}
     (suspect,) = make_flagged_table(MislabelResult(pl.DataFrame([row | {"probability": None}]), {}))
-    assert suspect["probability"] == "unknown: the only row of its class"
+    assert suspect["strength"] == "unknown: the only row of its class"
