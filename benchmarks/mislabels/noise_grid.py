@@ -39,7 +39,7 @@ def measure(table: CleanTable, kind: str) -> dict:
     start = time.perf_counter()
     result = MislabelDetector()(data)
     seconds = time.perf_counter() - start
-    scores = {"fused": result.probability, "adjusted_margin": _adjust_margin(data)}
+    scores = {"fused": result.probability, "adjusted_margin": adjust_margin(data)}
     scores |= {name: result.label_scores[name] for name in COLUMNS}
     return {
         "rows": len(wrong), "wrong": int(wrong.sum()), "classes": table.classes,
@@ -48,7 +48,7 @@ def measure(table: CleanTable, kind: str) -> dict:
     }  # fmt: skip
 
 
-def _adjust_margin(data: LabeledData) -> Tensor:
+def adjust_margin(data: LabeledData) -> Tensor:
     """Margin of the given labels by out-of-fold probabilities that are adjusted for each class.
 
     The mean self-confidence of the class is subtracted (Northcutt et al., 2021).

@@ -1,8 +1,9 @@
 """Commands of mislabel detection: `fastif mislabels`, `fastif review ...`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -16,6 +17,9 @@ from flows.cli.common import (
 )
 from flows.cli.next_step import name_new_file, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+
+if TYPE_CHECKING:
+    from tasks.mislabels.review_export import ReviewExport
 
 app = typer.Typer()
 review = typer.Typer(
@@ -97,8 +101,21 @@ def export(
         int | None,
         typer.Option(min=1, help="Size of a random audit sample, instead of the top-ranked rows."),
     ] = None,
+    order: Annotated[
+        Literal["probability", "gain"] | None,
+        typer.Option(
+            help="Order of the rows: by the probability that the label is wrong (default), or by "
+            "the expected gain in accuracy of a classifier that is trained on the reviewed labels.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Export the most suspicious labels for human review; near-duplicates are one row.
+
+    With --order gain, the first rows are those whose annotation is expected to lower the loss of a
+    linear classifier most: a probable error that the classifier learns from, and not only a
+    probable error. The loss is measured on [queries], which should be labelled correctly; without
+    queries of every label, on the training rows with their probable labels.
 
     With --random 100 the file is a random audit sample, more of it where wrong labels are expected,
     without suggestions. Its annotations estimate the number of wrong labels, in all, by label and
@@ -111,28 +128,35 @@ def export(
     """
     with report_errors():
         from fastif import InputError
-        from tasks.mislabels.label_studio import make_label_config
         from tasks.mislabels.review_export import export_review
 
-        if random and budget:
-            what = "--budget or --random", "one of them", "both"
-            raise InputError(*what, "Export two files: suspicious rows, and a random sample.")
+        if random and (budget or order):
+            what = "--budget or --random" if budget else "--order or --random"
+            change = "Export two files: suspicious rows, and a random sample."
+            raise InputError(what, "one of them", "both", change)
         loaded, store = open_study(study)
-        exported = export_review(study, store, to, budget, random)
-        note = f"Rows to review: {exported.rows}, in {to}."
-        if exported.left_out:
-            note += (
-                f" Left out: {exported.left_out} rows whose labels are almost certainly right "
-                f"(--budget {exported.rows + exported.left_out} writes them too)."
-            )
-        out.print(note, highlight=False, markup=False, soft_wrap=True)
-        words = "fill in the column right_label"
-        if to.suffix == ".json":
-            to = Path(name_new_file(f"{to.with_stem(f'{to.stem}-annotated')}"))
-            words = f"annotate in Label Studio and save its export as {to}"
-            config = make_label_config(loaded.labels)
-            out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)
-        print_next("review", "import", values=[to], study=study, before=words)
+        exported = export_review(study, store, to, budget, random, order or "probability")
+        _print_export(exported, to, study, loaded.labels)
+
+
+def _print_export(exported: "ReviewExport", to: Path, study: Path, labels: Sequence[str]) -> None:
+    """Print what was exported, and how to go on."""
+    from tasks.mislabels.label_studio import make_label_config
+
+    note = f"Rows to review: {exported.rows}, in {to}, {exported.order}."
+    if exported.left_out:
+        note += (
+            f" Left out: {exported.left_out} rows whose labels are almost certainly right "
+            f"(--budget {exported.rows + exported.left_out} writes them too)."
+        )
+    out.print(note, highlight=False, markup=False, soft_wrap=True)
+    words = "fill in the column right_label"
+    if to.suffix == ".json":
+        to = Path(name_new_file(f"{to.with_stem(f'{to.stem}-annotated')}"))
+        words = f"annotate in Label Studio and save its export as {to}"
+        config = make_label_config(labels)
+        out.print(f"Label Studio labelling interface: {config}", markup=False, soft_wrap=True)
+    print_next("review", "import", values=[to], study=study, before=words)
 
 
 @review.command("import")

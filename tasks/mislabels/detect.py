@@ -100,9 +100,8 @@ def detect_mislabels(path: str) -> str:
 
 def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict[str, Any]]:
     inputs, study = plan.inputs, plan.inputs.study
-    # Rows sorted by digest, so that results do not depend on the order of the table.
     digests = row_digests(inputs.train, study.labels)
-    order = torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
+    order = sort_by_digest(digests)
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if plan.trusted else []
     weights, (features, *others), terms = _make_features(store, plan, tables)
@@ -116,7 +115,7 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         torch.tensor(tables[0].labels),
         len(study.labels),
         groups,
-        _read_known_labels(plan, ordered_digests, tables[0], same),
+        read_known_labels(plan, ordered_digests, tables[0], same),
         compute_classifier_logits(store, plan.inputs, tables[0], groups),
         terms[0],
         sample and sample.locate_rows(ordered_digests, contents, study.labels),
@@ -138,6 +137,11 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
     facts = make_facts(plan, data, posterior, recall, frame, sample, tables[0].groups)
     return frame, facts | {"procedure": plan.procedure, "mix": weights}
+
+
+def sort_by_digest(digests: Sequence[bytes]) -> Tensor:
+    """Positions of rows sorted by digest, so that results do not depend on the table's order."""
+    return torch.tensor(sorted(range(len(digests)), key=lambda i: (digests[i], i)))
 
 
 def _make_features(
@@ -222,7 +226,7 @@ def _select_weights(
     return views.select_weights(ids, torch.tensor(target.labels), classes, groups)
 
 
-def _read_known_labels(
+def read_known_labels(
     plan: DetectionPlan, digests: Sequence[bytes], table: Table, same: Tensor | None
 ) -> Tensor:
     """Right class of reviewed rows, for a table with the rows in the order of `digests`.

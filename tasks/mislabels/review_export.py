@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.contradictions import name_contradictions
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
+from tasks.mislabels.gain_order import ReviewOrder, sort_by_gain
 from tasks.mislabels.group_counts import list_group_columns
 from tasks.mislabels.informed_ranking import check_informed, select_informed
 from tasks.mislabels.label_studio import make_labelling_tasks
@@ -43,10 +44,12 @@ class ReviewExport:
         rows: Number of rows written.
         left_out: Number of rows within the budget that were left out, since their labels are
             almost certainly right.
+        order: Order of the rows, in words.
     """
 
     rows: int
     left_out: int = 0
+    order: str = "in random order"
 
 
 RANDOM_ROWS = 100
@@ -54,7 +57,12 @@ RANDOM_ROWS = 100
 
 
 def export_review(
-    study: Path, store: Store, path: Path, budget: int | None = None, random: int | None = None
+    study: Path,
+    store: Store,
+    path: Path,
+    budget: int | None = None,
+    random: int | None = None,
+    order: ReviewOrder = "probability",
 ) -> ReviewExport:
     """Export rows for human review as a new file.
 
@@ -65,10 +73,11 @@ def export_review(
         budget: Number of rows without `random`; None exports up to `[mislabels] budget` rows that
             have a probability of `MIN_PROBABILITY` or more.
         random: Size of a random audit sample; None exports the most suspicious rows.
+        order: Order of the most suspicious rows.
 
     Raises:
         InputError: The file exists, has an unknown suffix, or is in the store; every row is
-            annotated; or no row is doubtful.
+            annotated; no row is doubtful; or a gain is requested where the ranking is chance.
         StoreError: The store has no detection of the current training rows.
     """
     inputs = read_inputs(study)
@@ -84,10 +93,15 @@ def export_review(
         )
         return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
-    frame = make_review_frame(result, limit, annotations)
+    gain, words = None, "ordered by the probability of a wrong label"
+    if order == "gain":
+        gain, words = _compute_gain(study, store, result, annotations)
+    # By gain, certain rows may come before doubtful ones; they do not use up the budget.
+    most = limit if gain is None or budget else len(result.table)
+    frame = make_review_frame(result, most, annotations, gain)
     check_informed(frame, result.facts)
     _check_unreviewed(frame)
-    doubtful = frame if budget else select_doubtful(frame)
+    doubtful = frame if budget else select_doubtful(frame).head(limit)
     if doubtful.is_empty():
         raise InputError(
             "rows to review",
@@ -95,7 +109,21 @@ def export_review(
             "none",
             f"Nothing needs a review. `fastif review export --random {RANDOM_ROWS}` checks this.",
         )
-    return ReviewExport(write_review(doubtful, path), len(frame) - len(doubtful))
+    left_out = min(limit, len(frame)) - len(doubtful)
+    return ReviewExport(write_review(doubtful, path), left_out, words)
+
+
+def _compute_gain(
+    study: Path, store: Store, result: MislabelResult, annotations: Annotations
+) -> tuple[pl.Series, str]:
+    """Column `gain` of the table, and the order by it in words; no work for a refused export."""
+    # Features without information have no gain, even where identical rows contradict each other.
+    check_informed(result.table.clear(), result.facts)
+    _check_unreviewed(_select_unreviewed(result, annotations))
+    from tasks.mislabels.review_order import compute_gain_column  # imports torch
+
+    gain, place = compute_gain_column(study, store, result)
+    return gain, f"ordered by the expected gain of a classifier that is trained again, on {place}"
 
 
 def _check_unreviewed(rows: pl.DataFrame) -> None:
@@ -109,7 +137,10 @@ def _check_unreviewed(rows: pl.DataFrame) -> None:
 
 
 def make_review_frame(
-    result: MislabelResult, budget: int, annotations: Annotations | None = None
+    result: MislabelResult,
+    budget: int,
+    annotations: Annotations | None = None,
+    gain: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Return the most suspicious unreviewed rows, one a cluster, with columns to fill in.
 
@@ -117,11 +148,17 @@ def make_review_frame(
         result: Mislabel detection.
         budget: Maximum number of rows.
         annotations: Merged annotations of the store; annotated rows are left out.
+        gain: Expected gain of a review of each row of the detection, null where unknown. Rows are
+            sorted by it; a row counts with all unreviewed rows of its cluster, since its annotation
+            decides them. None sorts by rank.
     """
+    if gain is not None:
+        result = replace(result, table=result.table.with_columns(gain.alias("gain")))
     unreviewed = select_informed(_select_unreviewed(result, annotations), result.facts)
     unreviewed = unreviewed.sort("rank")
     cluster_sizes = unreviewed.group_by("cluster").agg(alike=pl.len())
-    first = unreviewed.unique("cluster", keep="first", maintain_order=True).head(budget)
+    first = unreviewed.unique("cluster", keep="first", maintain_order=True)
+    first = (first if gain is None else sort_by_gain(first, unreviewed)).head(budget)
     first = first.join(cluster_sizes, on="cluster", how="left", maintain_order="left")
     return _add_review_columns(name_contradictions(first, unreviewed), COLUMNS, False)
 

@@ -28,6 +28,7 @@ MODULES = {
     "overhead": "nightly.overhead",
     "pages": "pages",
     "reproductions": "reproductions",
+    "review-order": "mislabels.review_order_page",
     "second-night": "nightly.second",
     "speed": "report",
 }

@@ -40,9 +40,9 @@ def test_rows_in_an_order_by_chance_are_neither_shown_nor_exported(chance, tmp_p
     assert "encoder" not in shown
     assert "suggested" not in shown
     assert "--random" in shown.split("Next:")[1]
-    for budget in ((), ("--budget", 20)):
+    for options in ((), ("--budget", 20), ("--order", "gain")):
         out = tmp_path / "review.csv"
-        refused = run("review", "export", "--study", chance, "--out", out, *budget)
+        refused = run("review", "export", "--study", chance, "--out", out, *options)
         assert refused.exit_code != 0
         message = " ".join(refused.output.split())
         assert "better than chance" in message
