@@ -159,7 +159,7 @@ def fit_noise_model(
         logits: Out-of-fold logits, [n, c].
         labels: Given label of each row, [n].
         known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
-        unsmoothed: The same logits before they were smoothed; None for `logits`.
+        unsmoothed: Out-of-fold logits before smoothing, [n, c]; None for `logits`.
 
     Returns:
         Class probabilities p(t | x) [n, c], and T [c, c].

@@ -99,7 +99,8 @@ def select_sparse_transition(
         logits: Out-of-fold logits, [n, c].
         labels: Given label of each row, [n].
         known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
-        unsmoothed: Logits by which g is measured, and a free T is tested; None for `logits`.
+        unsmoothed: Logits before smoothing, [n, c], by which g and a free T are measured; None for
+            `logits`.
 
     Returns:
         T, and whether it is sufficient.

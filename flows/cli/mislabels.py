@@ -102,9 +102,9 @@ def export(
         typer.Option(min=1, help="Size of a random audit sample, instead of the top-ranked rows."),
     ] = None,
     order: Annotated[
-        Literal["probability", "gain"] | None,
+        Literal["doubt", "gain"] | None,
         typer.Option(
-            help="Order of the rows: by the probability that the label is wrong (default), or by "
+            help="Order of the rows: by how doubtful the label is (default), or by "
             "the expected gain in accuracy of a classifier that is trained on the reviewed labels.",
             show_default=False,
         ),
@@ -135,7 +135,7 @@ def export(
             change = "Export two files: suspicious rows, and a random sample."
             raise InputError(what, "one of them", "both", change)
         loaded, store = open_study(study)
-        exported = export_review(study, store, to, budget, random, order or "probability")
+        exported = export_review(study, store, to, budget, random, order or "doubt")
         _print_export(exported, to, study, loaded.labels)
 
 

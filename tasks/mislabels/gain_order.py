@@ -4,8 +4,8 @@ from typing import Literal
 
 import polars as pl
 
-ReviewOrder = Literal["probability", "gain"]
-"""Order of rows for review: error probability, or expected gain of a head trained again."""
+ReviewOrder = Literal["doubt", "gain"]
+"""Order of rows for review: by doubt, or by the expected gain of a head that is trained again."""
 
 
 def sort_by_gain(first: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from tasks.mislabels.review_records import (
     RowCells,
     format_cell,
 )
+from tasks.mislabels.strength import PROBABILITY, STRENGTH
 from tasks.study.errors import Problem, format_value
 
 CHOICE_NAME = "right_label"
@@ -36,8 +37,8 @@ def make_labelling_tasks(frame: pl.DataFrame) -> list[dict]:
     for row in frame.drop("right_label", "reviewer").iter_rows(named=True):
         data = {name: "" if value is None else value for name, value in row.items()}
         task: dict = {"data": data}
-        # A random audit sample has no probabilities.
-        error_probability = row.get("probability") or 0.0
+        # A random audit sample has no scores.
+        error_probability = row.get(PROBABILITY) or row.get(STRENGTH) or 0.0
         if (
             not row["drawn"]
             and error_probability * (row.get("confidence") or 0.0) > 1 - error_probability

@@ -25,6 +25,7 @@ from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_current_result
 from tasks.mislabels.sample_design import RandomReview, sample_rows
 from tasks.mislabels.stored_samples import write_sample
+from tasks.mislabels.strength import name_score
 from tasks.runtime.writable_path import check_outside
 
 FORMATS = ("csv", "parquet", "json")
@@ -62,7 +63,7 @@ def export_review(
     path: Path,
     budget: int | None = None,
     random: int | None = None,
-    order: ReviewOrder = "probability",
+    order: ReviewOrder = "doubt",
 ) -> ReviewExport:
     """Export rows for human review as a new file.
 
@@ -93,7 +94,7 @@ def export_review(
         )
         return ReviewExport(rows)
     limit = budget or inputs.study.mislabels.budget
-    gain, words = None, "ordered by the probability of a wrong label"
+    gain, words = None, f"ordered by the {name_score(result.facts)} of the doubt"
     if order == "gain":
         gain, words = _compute_gain(study, store, result, annotations)
     # By gain, certain rows may come before doubtful ones; they do not use up the budget.
@@ -110,7 +111,8 @@ def export_review(
             f"Nothing needs a review. `fastif review export --random {RANDOM_ROWS}` checks this.",
         )
     left_out = min(limit, len(frame)) - len(doubtful)
-    return ReviewExport(write_review(doubtful, path), left_out, words)
+    named = doubtful.rename({"probability": name_score(result.facts)})
+    return ReviewExport(write_review(named, path), left_out, words)
 
 
 def _compute_gain(

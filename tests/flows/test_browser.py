@@ -85,13 +85,13 @@ def test_hostile_text_is_shown_and_not_run(page):
 
 
 def test_a_heading_sorts_its_table_up_and_down(page):
-    heading = page.locator(f"{SUSPECTS} th", has_text="probability")
+    heading = page.locator(f"{SUSPECTS} th", has_text="strength")
     heading.get_by_role("button").click()
-    up = [int(text.split("%")[0]) for text in read_visible_cells(page, 3)]
+    up = [float(text) for text in read_visible_cells(page, 3)]
     assert up == sorted(up)
     assert heading.get_attribute("aria-sort") == "ascending"
     heading.get_by_role("button").click()
-    down = [int(text.split("%")[0]) for text in read_visible_cells(page, 3)]
+    down = [float(text) for text in read_visible_cells(page, 3)]
     assert down == sorted(down, reverse=True)
     assert up != down
 

@@ -99,11 +99,11 @@
     return [heads.join(","), ...lines].join("\r\n") + "\r\n";
   };
 
-  const studio = rows => JSON.stringify(rows.map(row => ({
-    data: row,
+  const studio = (rows, score) => JSON.stringify(rows.map(({probability, ...row}) => ({
+    data: {...row, [score]: probability},
     // Preselected only where the suggested label is more probable than the given one.
-    predictions: row.probability * row.confidence > 1 - row.probability ? [{
-      score: row.probability, result: [{from_name: "right_label", to_name: "text",
+    predictions: probability * row.confidence > 1 - probability ? [{
+      score: probability, result: [{from_name: "right_label", to_name: "text",
         type: "choices", value: {choices: [row.suggested]}}]}] : [],
   })), null, 1);
 

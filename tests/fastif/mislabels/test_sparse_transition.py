@@ -79,7 +79,7 @@ def test_the_cells_of_many_classes_are_added_together():
 
 
 def test_a_classifier_that_confuses_classes_is_not_label_noise():
-    """Ordinal scores with unequal steps: right labels, and logits that no temperature mends."""
+    """Ordinal scores with unequal steps: right labels, and logits that no temperature corrects."""
     logits, truth, _ = make_logits(5, 5000, spread=2.0)
     mixing = torch.eye(5) + 0.6 * torch.eye(5).roll(1, 1) * torch.tensor([1.0, 0, 1, 0, 0])
     confused = logits @ mixing

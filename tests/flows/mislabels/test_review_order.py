@@ -36,7 +36,7 @@ def write_queries(study, labels, count=3):
 def test_rows_are_exported_by_gain_and_the_order_is_named(searched, tmp_path):
     write_queries(searched, tiny.LABELS)
     plain, words = export(searched, tmp_path / "plain.csv")
-    assert "ordered by the probability of a wrong label." in words
+    assert "ordered by the strength of the doubt." in words
     rows, words = export(searched, tmp_path / "gain.csv", "--order", "gain")
     assert "ordered by the expected gain" in words
     assert "on 6 labelled queries." in words
@@ -45,10 +45,10 @@ def test_rows_are_exported_by_gain_and_the_order_is_named(searched, tmp_path):
     flipped = {f"row-{i}" for i in range(WRONG)}
     assert len(flipped & set(rows["id"].head(WRONG).to_list())) > WRONG / 2
     assert len(rows) == min(20, len(plain))
-    assert all(float(p) >= MIN_PROBABILITY for p in rows["probability"])
+    assert all(float(p) >= MIN_PROBABILITY for p in rows["strength"])
     again, _ = export(searched, tmp_path / "again.csv", "--order", "gain")
     assert again.equals(rows)
-    same, _ = export(searched, tmp_path / "same.csv", "--order", "probability")
+    same, _ = export(searched, tmp_path / "same.csv", "--order", "doubt")
     assert same.equals(plain)
 
 
@@ -62,7 +62,7 @@ def test_queries_that_lack_a_label_are_not_used(searched, tmp_path, labels, coun
 
 def test_an_order_of_a_random_sample_is_refused(searched, tmp_path):
     out = tmp_path / "x.csv"
-    for order in ("gain", "probability"):
+    for order in ("gain", "doubt"):
         done = run(
             "review", "export", "--study", searched, "--out", out, "--random", 5, "--order", order
         )
