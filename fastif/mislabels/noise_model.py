@@ -228,11 +228,11 @@ def estimate_anchor_error_rate(logits: Float[Tensor, "n c"], labels: Int[Tensor,
         labels: Given label of each row, [n].
 
     Returns:
-        Error rate over the anchor points of all classes.
+        Mean over the classes of the share of other labels, with a pseudo-count of one error.
     """
     log_probs = logits.log_softmax(1)
     predicted, classes = log_probs.argmax(1), logits.shape[1]
-    other_labels = total = 0
+    shares, total = [], 0
     for t in range(classes):
         row_ids = (predicted == t).nonzero()[:, 0]
         order = log_probs[row_ids, t].argsort(descending=True, stable=True)
@@ -243,8 +243,9 @@ def estimate_anchor_error_rate(logits: Float[Tensor, "n c"], labels: Int[Tensor,
         }
         counts = [(int(is_other[:size].sum()), size) for size in sorted(sizes)]
         others, size = min(counts, key=lambda count: (count[0] + 1) / (count[1] + 2))
-        other_labels, total = other_labels + others, total + size
-    return (other_labels + 1) / (total + 2)
+        shares.append(others / max(1, size))
+        total += size
+    return sum(shares) / classes + 1 / (total + 2)
 
 
 def _fit_likelihood(
