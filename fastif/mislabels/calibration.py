@@ -59,24 +59,25 @@ def fit_calibration(
 
 
 def fit_matrix_scaling(
-    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]
+    logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"], weights: Float[Tensor, " n"]
 ) -> Float[Tensor, "n c"]:
     """Calibrate logits by matrix scaling (Guo et al., 2017): logits A + b, by L-BFGS.
 
     Args:
         logits: Out-of-fold logits, [n, c].
         labels: Given label of each example, [n].
+        weights: Weight of each example, [n].
 
     Returns:
         Calibrated logits, [n, c].
     """
-    classes = logits.shape[1]
+    classes, shares = logits.shape[1], weights / weights.sum()
     matrix, shift = torch.eye(classes).requires_grad_(), torch.zeros(classes).requires_grad_()
 
     def loss() -> Tensor:
-        log_probs = (logits @ matrix + shift).log_softmax(1).gather(1, labels[:, None])
+        log_probs = (logits @ matrix + shift).log_softmax(1).gather(1, labels[:, None])[:, 0]
         distance = (matrix - torch.eye(classes)).square().sum() + shift.square().sum()
-        return -log_probs.mean() + BIAS_PENALTY * distance
+        return -(shares * log_probs).sum() + BIAS_PENALTY * distance
 
     minimize_lbfgs(loss, [matrix, shift], max_iter=STEPS)
     return logits @ matrix.detach() + shift.detach()

@@ -195,7 +195,9 @@ class MislabelDetector:
             else pool_opinions(member_logits, rows.labels)
         )
         smoothed = smooth_logits(logits, logits, neighbour_ids)
-        p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot, logits)
+        p, transition = fit_noise_model(
+            smoothed, rows.labels, rows.known_one_hot, logits, rows.evidence_weights
+        )
         return p, compute_pooled_posterior(p, rows, transition), transition
 
     @property

@@ -138,6 +138,12 @@ class LabeledData:
             return torch.ones(len(self.labels))
         return (self.known != NO_LABEL_FITS).float()
 
+    @property
+    def evidence_weights(self) -> Float[Tensor, " n"]:
+        """Weight of each row as independent evidence: those of a group add up to at most 1, [n]."""
+        _, group, sizes = self.group_ids.unique(return_inverse=True, return_counts=True)
+        return self.weights / sizes[group]
+
 
 @dataclass(frozen=True, eq=False)
 class TrustedData:

@@ -8,12 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.mislabels.noise_fit import MAX_LOG_SCALE, PENALTY
 from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2
-from fastif.mislabels.sparse_transition import (
-    MAX_LOG_SCALE,
-    PENALTY,
-    select_sparse_transition,
-)
+from fastif.mislabels.sparse_transition import select_sparse_transition
 from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
@@ -138,6 +135,7 @@ def fit_noise_model(
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
     unsmoothed: Float[Tensor, "n c"] | None = None,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
     """Fit the calibration of p(t | x) and the noise transition matrix T together.
 
@@ -160,12 +158,14 @@ def fit_noise_model(
         labels: Given label of each row, [n].
         known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
         unsmoothed: Out-of-fold logits before smoothing, [n, c]; None for `logits`.
+        weights: Weight of each row as evidence for the form of T, [n]; duplicates share one. None
+            weighs all rows equally.
 
     Returns:
         Class probabilities p(t | x) [n, c], and T [c, c].
     """
     raw = logits if unsmoothed is None else unsmoothed
-    selected = select_sparse_transition(logits, labels, known_one_hot, raw)
+    selected = select_sparse_transition(logits, labels, known_one_hot, raw, weights)
     transition = selected.transition
     weight = compute_shrinkage(calibrated_pseudo_r2(raw, labels)) ** 2
     if not selected.is_sufficient:

@@ -79,5 +79,7 @@ def _fit_soft_targets(
 ) -> Float[Tensor, "n c"]:
     """Posterior of the classes after the first round, with reviewed rows as they are known."""
     smoothed = smooth_logits(logits, logits, neighbour_ids)
-    p, transition = fit_noise_model(smoothed, rows.labels, rows.known_one_hot, logits)
+    p, transition = fit_noise_model(
+        smoothed, rows.labels, rows.known_one_hot, logits, rows.evidence_weights
+    )
     return rows.clamp_to_known(compute_pooled_posterior(p, rows, transition))

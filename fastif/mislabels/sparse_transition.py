@@ -6,7 +6,7 @@ rate of its own only if the likelihood of the given labels rises by more than it
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,22 +14,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from fastif.mislabels.calibration import fit_matrix_scaling
-from fastif.numerics.optimize import minimize_lbfgs
-
-MAX_LOG_SCALE = 10.0
-"""Bound on |log a|, where a is the scale of the logits."""
-
-PENALTY = 1e-4
-"""L2 penalty on log a and b of the calibration, which keeps b finite for a class without rows."""
-
-INITIAL_ERRORS = (0.3, 0.05)
-"""Fractions of wrong labels at which the fit of symmetric noise starts; the better fit is kept."""
-
-INITIAL_LOG_RATE = -2.0
-"""Log of a new cell's weight, relative to the diagonal, at which its fit starts."""
-
-STEPS, FURTHER_STEPS = 60, 20
-"""Maximum number of L-BFGS iterations of the first fit, and of one that starts from another."""
+from fastif.mislabels.noise_fit import STEPS, NoiseFit, WeightedLabels, fit_cells, fit_from
 
 TRIAL_RATES = (0.03, 0.1, 0.3, 0.6)
 """Rates of a new cell at which its gain is estimated."""
@@ -44,27 +29,7 @@ TEST_LEVEL = 0.01
 """Level of the test of a free T against the sparse one."""
 
 MAX_ROWS = 20_000
-"""Maximum number of rows by which cells are selected, evenly spaced."""
-
-
-@dataclass(frozen=True, eq=False)
-class NoiseFit:
-    """Maximum likelihood fit of calibration and sparse T.
-
-    Attributes:
-        cells: Cells (true class, given label) with a rate of their own.
-        params: log a, b, log-weight of the other cells, and log-weights of `cells`; those of the
-            diagonal are 0.
-        log_likelihood: Log-likelihood of the given labels, nats.
-        p: Class probabilities p(t | x), [n, c].
-        transition: T, [c, c].
-    """
-
-    cells: tuple[tuple[int, int], ...]
-    params: tuple[Tensor, Tensor, Tensor, Tensor]
-    log_likelihood: float
-    p: Float[Tensor, "n c"]
-    transition: Float[Tensor, "c c"]
+"""Maximum number of rows by which cells are selected, a random sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +50,7 @@ def select_sparse_transition(
     labels: Int[Tensor, " n"],
     known_one_hot: Float[Tensor, "n c"] | None = None,
     unsmoothed: Float[Tensor, "n c"] | None = None,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> SparseTransition:
     """Select T by forward selection with the extended BIC (Chen and Chen, 2008).
 
@@ -101,6 +67,8 @@ def select_sparse_transition(
         known_one_hot: One-hot right class of reviewed rows, zeros for the others, [n, c].
         unsmoothed: Logits before smoothing, [n, c], by which g and a free T are measured; None for
             `logits`.
+        weights: Weight of each row in the likelihood, [n]; n is their sum. Duplicates share one:
+            they are no further evidence. None weighs all rows equally.
 
     Returns:
         T, and whether it is sufficient.
@@ -116,67 +84,80 @@ def select_sparse_transition(
                 [ 0, 10,  0],
                 [ 0,  0, 10]])
     """
-    ids = torch.arange(0, len(labels), math.ceil(len(labels) / MAX_ROWS))
-    z, y, classes = logits[ids].log_softmax(1), labels[ids], logits.shape[1]
-    known = None if known_one_hot is None else known_one_hot[ids]
-    fit = best = _fit_cells(z, y, known, (), None)
-    raw = z if unsmoothed is None else unsmoothed[ids].log_softmax(1)
-    price = measure_misfit(raw, y)
-    cells = classes * (classes - 1)
+    rows = _sample_rows(logits, labels, known_one_hot, weights)
+    unsmoothed_rows = rows
+    if unsmoothed is not None:
+        unsmoothed_rows = _sample_rows(unsmoothed, labels, known_one_hot, weights)
+    price = measure_misfit(unsmoothed_rows)
+    cells = rows.classes * (rows.classes - 1)
+    cost = price * (math.log(rows.count) / 2 + math.log(cells))
 
     def score(candidate: NoiseFit) -> float:
         k = len(candidate.cells)
-        cost = k * math.log(len(y)) / 2 + _log_binomial(cells, k)
-        return candidate.log_likelihood - price * cost
+        return candidate.log_likelihood - price * (
+            k * math.log(rows.count) / 2 + _log_binomial(cells, k)
+        )
 
+    fit = best = fit_cells(rows, (), None)
     misses = 0
-    while misses < min(classes, PATIENCE) and len(fit.cells) < cells:
-        added = _choose_cells(fit, y, known, price * (math.log(len(y)) / 2 + math.log(cells)))
+    while misses < min(rows.classes, PATIENCE) and len(fit.cells) < cells:
+        added = _choose_cells(fit, rows, cost)
         if not added:
             break
-        wider = _fit_cells(z, y, known, (*fit.cells, *added), fit.params)
+        wider = fit_cells(rows, (*fit.cells, *added), fit.params)
         if wider.log_likelihood - fit.log_likelihood < MIN_GAIN:
             break
         fit = wider
         misses += 1
         if score(fit) > score(best):
             best, misses = fit, 0
-    return SparseTransition(best.transition, not _improves_freely(raw, y, known, best.cells))
+    return SparseTransition(best.transition, not _improves_freely(unsmoothed_rows, best.cells))
 
 
-def _improves_freely(
-    log_probs: Tensor,
-    labels: Tensor,
-    known_one_hot: Tensor | None,
-    cells: tuple[tuple[int, int], ...],
-) -> bool:
+def _sample_rows(
+    logits: Tensor, labels: Tensor, known_one_hot: Tensor | None, weights: Tensor | None
+) -> WeightedLabels:
+    """Random sample of at most `MAX_ROWS` rows; every k-th row might be of one class."""
+    count = len(labels)
+    ids = torch.arange(count)
+    if count > MAX_ROWS:
+        ids = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:MAX_ROWS]
+    known = torch.zeros(len(ids), logits.shape[1])
+    if known_one_hot is not None:
+        known = known_one_hot[ids].float()
+    row_weights = torch.ones(len(ids)) if weights is None else weights[ids].float()
+    return WeightedLabels(logits[ids].float().log_softmax(1), labels[ids], known, row_weights)
+
+
+def _improves_freely(rows: WeightedLabels, cells: tuple[tuple[int, int], ...]) -> bool:
     """Whether a free T is better than one of these cells: likelihood-ratio test (Wilks, 1938)."""
-    classes = log_probs.shape[1]
+    classes = rows.classes
     every = tuple((t, y) for t in range(classes) for y in range(classes) if t != y)
     further = len(every) - 1 - len(cells)
     if further <= 0:
         return False
-    sparse = _fit_cells(log_probs, labels, known_one_hot, cells, None)
+    sparse = fit_cells(rows, cells, None)
     scale, shift, rate, rates = sparse.params
-    weights = {cell: float(weight) for cell, weight in zip(cells, rates, strict=True)}
-    start = torch.tensor([weights.get(cell, float(rate)) for cell in every[1:]])
-    params = (scale, shift, rate, start)
-    free = _maximize(log_probs, labels, known_one_hot, every[1:], params, STEPS)
+    fitted = {cell: float(weight) for cell, weight in zip(cells, rates, strict=True)}
+    start = torch.tensor([fitted.get(cell, float(rate)) for cell in every[1:]])
+    free = fit_from(rows, every[1:], (scale, shift, rate, start), STEPS)
     gain = free.log_likelihood - sparse.log_likelihood
     return 2 * gain > float(chi2.isf(TEST_LEVEL, further))
 
 
-def measure_misfit(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
+def measure_misfit(rows: WeightedLabels) -> float:
     """Gain of matrix scaling over symmetric noise, nats per parameter, at least 1.
 
-    1 for two classes, where temperature scaling with biases is as general.
+    1 for two classes, where temperature scaling with biases is as general. Reviews are not used.
     """
-    classes = logits.shape[1]
+    classes = rows.classes
     if classes == 2:
         return 1.0
-    symmetric = _fit_cells(logits.log_softmax(1), labels, None, (), None)
-    scaled = fit_matrix_scaling(logits.log_softmax(1), labels).log_softmax(1)
-    matrix = float(scaled.gather(1, labels[:, None]).sum())
+    unreviewed = replace(rows, known_one_hot=torch.zeros_like(rows.known_one_hot))
+    symmetric = fit_cells(unreviewed, (), None)
+    scaled = fit_matrix_scaling(rows.log_probs, rows.labels, rows.weights).log_softmax(1)
+    label_log_probs = scaled.gather(1, rows.labels[:, None])[:, 0]
+    matrix = float((rows.weights * label_log_probs).sum())
     return max(1.0, (matrix - symmetric.log_likelihood) / (classes * (classes - 1)))
 
 
@@ -184,108 +165,32 @@ def _log_binomial(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def _choose_cells(
-    fit: NoiseFit, labels: Tensor, known_one_hot: Tensor | None, cost: float
-) -> list[tuple[int, int]]:
+def _choose_cells(fit: NoiseFit, rows: WeightedLabels, cost: float) -> list[tuple[int, int]]:
     """Cells to try next: the best of each class that pays twice its cost, else the best of all."""
-    gains = _estimate_gains(fit, labels, known_one_hot)
+    gains = _estimate_gains(fit, rows)
     for cell in fit.cells:
         gains[cell] = -1.0
     best = gains.amax(1)
-    rows = (best > 2 * cost).nonzero()[:, 0].tolist()
-    if not rows and float(best.max()) > 0:
-        rows = [int(best.argmax())]
-    return [(t, int(gains[t].argmax())) for t in rows]
+    classes = (best > 2 * cost).nonzero()[:, 0].tolist()
+    if not classes and float(best.max()) > 0:
+        classes = [int(best.argmax())]
+    return [(t, int(gains[t].argmax())) for t in classes]
 
 
-def _estimate_gains(
-    fit: NoiseFit, labels: Tensor, known_one_hot: Tensor | None
-) -> Float[Tensor, "c c"]:
+def _estimate_gains(fit: NoiseFit, rows: WeightedLabels) -> Float[Tensor, "c c"]:
     """Gain of each cell, nats, [c, c], if its rate rises at the cost of the diagonal; p stays."""
-    classes = fit.p.shape[1]
+    classes, labels = rows.classes, rows.labels
     joint = fit.p * fit.transition[:, labels].T
     slopes = fit.p / joint.sum(1, keepdim=True)
-    if known_one_hot is not None:
-        is_known = known_one_hot.sum(1, keepdim=True) > 0
-        own_rate = fit.transition[:, labels].T.clamp_min(1e-12)
-        slopes = torch.where(is_known, known_one_hot / own_rate, slopes)
+    own_rate = fit.transition[:, labels].T.clamp_min(1e-12)
+    slopes = torch.where(rows.is_known[:, None], rows.known_one_hot / own_rate, slopes)
     gains = torch.full((classes, classes), -torch.inf)
     for rate in TRIAL_RATES:
         falls = torch.minimum(torch.tensor(rate), fit.transition.diagonal() - 1e-3)
-        raised = torch.log1p(slopes * rate)
+        raised = rows.weights[:, None] * torch.log1p(slopes * rate)
         own = slopes.gather(1, labels[:, None])[:, 0] * falls[labels]
-        lowered = torch.log1p(-own.clamp_max(1 - 1e-6))
+        lowered = rows.weights * torch.log1p(-own.clamp_max(1 - 1e-6))
         by_cell = torch.zeros(classes, classes).index_add_(0, labels, raised).T
         by_class = torch.zeros(classes).index_add_(0, labels, lowered)
         gains = torch.maximum(gains, by_cell + by_class[:, None])
     return gains.fill_diagonal_(-1.0)
-
-
-def _fit_cells(
-    log_probs: Tensor,
-    labels: Tensor,
-    known_one_hot: Tensor | None,
-    cells: tuple[tuple[int, int], ...],
-    start: tuple[Tensor, Tensor, Tensor, Tensor] | None,
-) -> NoiseFit:
-    """Fit calibration and rates by penalized maximum likelihood, from `start` if there is one."""
-    classes = log_probs.shape[1]
-    if start is None:
-        starts = [
-            (
-                torch.zeros(1),
-                torch.zeros(classes),
-                torch.tensor([math.log(error / (classes - 1))]),
-                torch.full((len(cells),), INITIAL_LOG_RATE),
-            )
-            for error in INITIAL_ERRORS
-        ]
-    else:
-        new = torch.full((len(cells) - len(start[3]),), INITIAL_LOG_RATE)
-        starts = [(*start[:3], torch.cat([start[3], new]))]
-    steps = STEPS if start is None else FURTHER_STEPS
-    fits = [_maximize(log_probs, labels, known_one_hot, cells, params, steps) for params in starts]
-    return max(fits, key=lambda fit: fit.log_likelihood)
-
-
-def _maximize(
-    log_probs: Tensor,
-    labels: Tensor,
-    known_one_hot: Tensor | None,
-    cells: tuple[tuple[int, int], ...],
-    start: tuple[Tensor, Tensor, Tensor, Tensor],
-    steps: int,
-) -> NoiseFit:
-    scale, shift, rate, cell_rates = params = tuple(
-        param.clone().requires_grad_() for param in start
-    )
-    classes = log_probs.shape[1]
-    is_diagonal = torch.eye(classes, dtype=torch.bool)
-    positions = torch.tensor(cells, dtype=torch.long).reshape(-1, 2).unbind(1)
-
-    def compute_parts() -> tuple[Tensor, Tensor, Tensor]:
-        weights = torch.where(is_diagonal, torch.zeros(()), rate)
-        log_rates = weights.index_put(positions, cell_rates).log_softmax(1)
-        factor = scale.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp()
-        log_classes = (factor * log_probs + shift).log_softmax(1)
-        joint = log_classes + log_rates[:, labels].T
-        log_likelihoods = joint.logsumexp(1)
-        if known_one_hot is not None:
-            is_known = known_one_hot.sum(1) > 0
-            log_likelihoods = torch.where(is_known, (known_one_hot * joint).sum(1), log_likelihoods)
-        return log_likelihoods, log_classes, log_rates
-
-    def loss() -> Tensor:
-        log_likelihoods, _, log_rates = compute_parts()
-        # One row of pseudo-counts for the rates together: two right labels, one over all cells.
-        prior = 2 * log_rates.diagonal().mean() + 0.1 * classes * log_rates.mean()
-        penalty = PENALTY * (shift.square().sum() + scale.square().sum())
-        return -log_likelihoods.mean() + penalty - prior / len(labels)
-
-    free = [param for param in params if param.numel()]
-    minimize_lbfgs(loss, free, max_iter=steps, history_size=10, tolerance_grad=1e-6)
-    with torch.no_grad():
-        log_likelihoods, log_classes, log_rates = compute_parts()
-    total = float(log_likelihoods.double().sum())
-    fitted = (scale.detach(), shift.detach(), rate.detach(), cell_rates.detach())
-    return NoiseFit(cells, fitted, total, log_classes.exp(), log_rates.exp())

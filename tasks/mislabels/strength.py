@@ -17,7 +17,7 @@ def is_calibrated(facts: dict[str, Any]) -> bool:
         facts: Summary of a detection.
     """
     sample = facts.get("drawn")
-    return bool(sample and sample["enough"])
+    return bool(sample and sample.get("enough"))
 
 
 def name_score(facts: dict[str, Any]) -> str:

@@ -24,14 +24,14 @@ def test_em_recovers_the_transition_matrix():
 
 
 def test_transition_matrix_and_temperature_are_recovered_together():
-    """Calibrated logits divided by two: T and the factor are recovered; anchor points add noise."""
+    """Calibrated logits divided by two: both T and the factor are recovered."""
     generator = torch.Generator().manual_seed(0)
     true_T = torch.tensor([[0.9, 0.1, 0.0], [0.0, 0.7, 0.3], [0.1, 0.1, 0.8]])
     truth = torch.randint(0, 3, (9000,), generator=generator)
     calibrated = calibrated_posteriors(truth, generator)
     labels = torch.multinomial(true_T[truth], 1, generator=generator)[:, 0]
     p, transition = fit_noise_model(calibrated.log() / 2, labels)
-    assert (transition - true_T).abs().max() < 0.07
+    assert (transition - true_T).abs().max() < 0.05
     assert (p - calibrated).abs().mean() < 0.02
 
 

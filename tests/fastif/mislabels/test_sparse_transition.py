@@ -6,6 +6,7 @@ import torch
 from fastif.mislabels.noise_model import fit_noise_model
 from fastif.mislabels.sparse_transition import (
     MAX_ROWS,
+    _sample_rows,
     measure_misfit,
     select_sparse_transition,
 )
@@ -83,7 +84,8 @@ def test_a_classifier_that_confuses_classes_is_not_label_noise():
     logits, truth, _ = make_logits(5, 5000, spread=2.0)
     mixing = torch.eye(5) + 0.6 * torch.eye(5).roll(1, 1) * torch.tensor([1.0, 0, 1, 0, 0])
     confused = logits @ mixing
-    assert measure_misfit(confused.log_softmax(1), truth) > 3
+    rows = _sample_rows(confused, truth, None, None)
+    assert measure_misfit(rows) > 3
     assert list_cells(select(confused, truth)) == set()
 
 
@@ -139,3 +141,34 @@ def test_the_sparse_matrix_is_rejected_no_more_often_than_the_level_of_the_test(
         labels = flip(truth, make_uniform(3, 0.1), generator)
         rejected += not select_sparse_transition(logits, labels).is_sufficient
     assert rejected < 3
+
+
+def test_duplicates_are_no_further_evidence():
+    """Each row ten times: with weights of a tenth the selection is that of the rows themselves."""
+    logits, truth, generator = make_logits(4, 150, spread=2.0)
+    labels = flip(truth, make_uniform(4, 0.2), generator)
+    once = select_sparse_transition(logits, labels)
+    copies = (logits.repeat(10, 1), labels.repeat(10))
+    shared = select_sparse_transition(*copies, weights=torch.full((1500,), 0.1))
+    assert shared.is_sufficient == once.is_sufficient
+    torch.testing.assert_close(shared.transition, once.transition, rtol=1e-3, atol=1e-4)
+
+
+def test_a_large_table_of_alternating_classes_is_sampled_from_both():
+    """Every second row of forty thousand would be of one class."""
+    truth = torch.arange(2 * MAX_ROWS) % 2
+    generator = torch.Generator().manual_seed(0)
+    logits = 4.0 * torch.nn.functional.one_hot(truth, 2)
+    logits = logits + torch.randn(len(truth), 2, generator=generator)
+    labels = torch.where(
+        (truth == 0) & (torch.rand(len(truth), generator=generator) < 0.3), 1, truth
+    )
+    expected = torch.tensor([[0.7, 0.3], [0.0, 1.0]])
+    assert (select(logits, labels) - expected).abs().max() < 0.05
+
+
+def test_double_precision_has_the_same_selection():
+    logits, truth, generator = make_logits(4, 1000)
+    labels = flip(truth, make_uniform(4, 0.1), generator)
+    double = select(logits.double(), labels)
+    torch.testing.assert_close(double, select(logits, labels), rtol=1e-3, atol=1e-4)

@@ -22,16 +22,16 @@ def test_a_random_sample_estimates_the_errors(searched, tmp_path):
     """Twelve flips, and thirty wrong labels that the features predict: rows of `good` texts."""
     run_search(searched)
     out = tmp_path / "drawn.csv"
-    done = run("review", "export", "--study", searched, "--out", out, "--random", 60)
+    done = run("review", "export", "--study", searched, "--out", out, "--random", 100)
     assert done.exit_code == 0, done.output
     again = tmp_path / "again.csv"
-    run("review", "export", "--study", searched, "--out", again, "--random", 60)
+    run("review", "export", "--study", searched, "--out", again, "--random", 100)
     assert again.read_bytes() == out.read_bytes()
     wrong = {f"row-{i}" for i in range(WRONG)} | {f"row-{i}" for i in range(60, 120, 2)}
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))
     rows = fill_in(out, lambda row: other[row["label"]] if row["id"] in wrong else row["label"])
     exported_ids = {row["id"] for row in rows}
-    assert len(exported_ids) == 60
+    assert len(exported_ids) == 100
     assert {row["drawn"] for row in rows} == {"true"}
     before = run_search(searched)
     assert before.facts["drawn"] is None
@@ -39,16 +39,17 @@ def test_a_random_sample_estimates_the_errors(searched, tmp_path):
     assert run("review", "import", out, "--study", searched).exit_code == 0
     result = run_search(searched)
     errors = result.facts["errors"]
-    assert read_audit_sample(result) == (60, len(wrong & exported_ids), True)
+    assert read_audit_sample(result) == (100, len(wrong & exported_ids), True)
     assert result.facts["drawn"]["population"] == 119  # two rows are exact duplicates
     assert result.facts["drawn"]["later"] == 0
     assert errors["low"] <= len(wrong) <= errors["high"]
     assert errors["low"] >= len(wrong & exported_ids)
-    assert errors["low"] <= result.table["probability"].sum() <= errors["high"]
+    assert result.table["probability"].sum() == pytest.approx(errors["expected"], rel=0.1)
+    assert result.table["probability"].sum() == pytest.approx(len(wrong), rel=0.1)
     unseen = result.table.filter(pl.col("reviewed").is_null())
     assert (unseen.sort("rank")["doubt"].diff().drop_nulls() <= 1e-6).all()
     shown = run("mislabels", searched).output
-    assert "60 annotated rows" in shown
+    assert "100 annotated rows" in shown
     assert "is unknown" not in shown
     third = tmp_path / "third.csv"
     run("review", "export", "--study", searched, "--out", third, "--random", 30)
