@@ -123,14 +123,14 @@ class MislabelDetector:
         comparison = None
         if trusted is not None:
             fitted = TrustedFitter(self.folds, self.seed, self.penalty, self.fit)(rows, trusted)
-            comparison = compare_trusted(rows, trusted, fit[1][-1], fitted, self._cross_fitter)
+            comparison = compare_trusted(rows, trusted, fit[1], fitted, self._cross_fitter)
             label_scores["trusted_loss"] = fitted.compute_loss(rows.labels)
             if comparison.is_better:
-                fit, second_round = (fitted.p, fitted.posteriors, fitted.transition), False
-        p, posteriors, external, scores = add_external_evidence(rows, *fit)
+                fit, second_round = (fitted.p, fitted.posterior, fitted.transition), False
+        p, posterior, external, scores = add_external_evidence(rows, *fit)
         label_scores |= scores
         result = make_label_posterior(
-            rows, p, posteriors, fit[2], first_logits, neighbour_ids, label_scores, second_round
+            rows, p, posterior, fit[2], first_logits, neighbour_ids, label_scores, second_round
         )
         result = replace(result, comparison=comparison, external=external)
         informed = result.trusted or has_information(rows, external, members)
@@ -164,7 +164,7 @@ class MislabelDetector:
         term_logits: list[Float[Tensor, "n c"]],
         neighbour_ids: Int[Tensor, "n k"],
         second_round: bool,
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Fit p(t | x), the label posterior before reviews, and T to the given labels alone."""
         head_logits = first_logits
         if rows.classifier_logits is not None:
@@ -180,7 +180,7 @@ class MislabelDetector:
             p, class_posterior, transition = self._pool_and_fit_noise(
                 rows, [second_logits, *term_logits], neighbour_ids
             )
-        return p, [class_posterior], transition
+        return p, class_posterior, transition
 
     def _pool_and_fit_noise(
         self,

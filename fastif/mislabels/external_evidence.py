@@ -121,31 +121,30 @@ def fit_external_evidence(
 def add_external_evidence(
     rows: LabeledData,
     p: Float[Tensor, "n c"],
-    posteriors: list[Float[Tensor, "n c"]],
+    class_posterior: Float[Tensor, "n c"],
     transition: Float[Tensor, "c c"],
-) -> tuple[Tensor, list[Tensor], tuple[ClassifierTrust, ...], dict[str, Tensor]]:
+) -> tuple[Tensor, Tensor, tuple[ClassifierTrust, ...], dict[str, Tensor]]:
     """Update a detector's probabilities by the external classifiers; unchanged without any.
 
     Args:
         rows: Labelled data.
         p: Class probabilities p(t | x), [n, c].
-        posteriors: Label posteriors, of which the last is the detector's result, [n, c] each.
+        class_posterior: Posterior of the classes without these classifiers, [n, c].
         transition: Noise transition matrix T, [c, c].
 
     Returns:
-        The updated p and posteriors, the reliability of each classifier, and the score column
+        The updated p and posterior, the reliability of each classifier, and the score column
         `judged_loss`, also of `LabeledData.classifier_logits`.
     """
     if not rows.external:
         if rows.classifier_logits is None:
-            return p, posteriors, (), {}
+            return p, class_posterior, (), {}
         log_probs = rows.classifier_logits.log_softmax(1)
         loss = -log_probs.gather(1, rows.labels[:, None])[:, 0]
-        return p, posteriors, (), {"judged_loss": loss}
-    evidence = fit_external_evidence(rows, p, posteriors[-1], transition)
-    updated = [evidence.update(posterior) for posterior in posteriors]
+        return p, class_posterior, (), {"judged_loss": loss}
+    evidence = fit_external_evidence(rows, p, class_posterior, transition)
     scores = {"judged_loss": evidence.compute_loss(rows)}
-    return evidence.update(p), updated, evidence.trust, scores
+    return evidence.update(p), evidence.update(class_posterior), evidence.trust, scores
 
 
 def _fit_weights(

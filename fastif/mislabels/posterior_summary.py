@@ -21,27 +21,27 @@ from fastif.mislabels.random_audit import CountEstimate
 def make_label_posterior(
     rows: LabeledData,
     p: Tensor,
-    posteriors: list[Tensor],
+    before_reviews: Tensor,
     transition: Tensor,
     cross_fitted_logits: Tensor,
     neighbour_ids: Tensor,
     label_scores: dict[str, Tensor],
     second_round: bool,
 ) -> LabelPosterior:
-    """Summarize posteriors: probabilities and suggestions from the last one.
+    """Summarize a posterior: error probabilities, suggested labels, audited counts.
 
     Args:
         rows: Labelled data, with reviewed rows and the random audit sample.
         p: Class probabilities p(t | x), [n, c].
-        posteriors: Label posteriors before reviews, [n, c] each.
+        before_reviews: Label posterior before reviews, [n, c].
         transition: Noise transition matrix, [c, c].
         cross_fitted_logits: Out-of-fold logits of the heads, for the pseudo-R², [n, c].
         neighbour_ids: Positions of each row's nearest neighbours, [n, k].
         label_scores: Scores of other detectors by name.
         second_round: Whether a second round was fitted.
     """
-    prior_error = _error_probability(rows, posteriors[-1])
-    recalibrated, audited_counts = _recalibrate_by_audit(rows, posteriors[-1], prior_error)
+    prior_error = _error_probability(rows, before_reviews)
+    recalibrated, audited_counts = _recalibrate_by_audit(rows, before_reviews, prior_error)
     class_posterior = rows.clamp_to_known(recalibrated)
     error_probability = _error_probability(rows, class_posterior)
     # By p(t | x) alone: T is less certain, and would pull suggestions to frequent confusions.

@@ -29,15 +29,15 @@ class TrustedFit:
 
     Attributes:
         p: Class probabilities p(t | x) of the rows, [n, c].
-        posteriors: Label posteriors of the rows: by p alone, with T, and their geometric mean,
-            [n, c] each.
+        posterior: Label posterior of the rows: geometric mean of p and of the one by p and T,
+            [n, c].
         transition: Noise transition matrix T, [c, c].
         held_out: Class probabilities of the trusted rows by classifiers that were fitted without
             them, [m, c].
     """
 
     p: Float[Tensor, "n c"]
-    posteriors: list[Float[Tensor, "n c"]]
+    posterior: Float[Tensor, "n c"]
     transition: Float[Tensor, "c c"]
     held_out: Float[Tensor, "m c"]
 
@@ -81,7 +81,7 @@ class TrustedFitter:
         geometric_mean = (p * noise_posterior).sqrt()
         mean_posterior = geometric_mean / geometric_mean.sum(1, keepdim=True)
         held_out = ((alone_held_out + both_held_out) / 2).softmax(1)
-        return TrustedFit(p, [p, noise_posterior, mean_posterior], transition, held_out)
+        return TrustedFit(p, mean_posterior, transition, held_out)
 
     def _predict_from_trusted(
         self, rows: LabeledData, trusted: TrustedData, folds: Tensor
