@@ -45,7 +45,7 @@ def mislabels(
         typer.Option("--dry-run", help="Validate the input and forecast the cost; write nothing."),
     ] = False,
 ) -> None:
-    """Rank the training rows by the probability that their label is wrong, with evidence.
+    """Rank the training rows by how doubtful their labels are, with evidence.
 
     The probability is from cross-fitted classifiers and a noise transition matrix; no true labels
     are needed. Trusted rows ([queries] trusted = true) improve the ranking, and a random audit
@@ -94,7 +94,7 @@ def export(
         typer.Option(
             min=1,
             help="Number of rows, certain ones included; by default up to [mislabels] budget rows "
-            "with a probability of 0.01 or more.",
+            "with a score of 0.01 or more.",
         ),
     ] = None,
     random: Annotated[

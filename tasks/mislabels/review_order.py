@@ -60,7 +60,7 @@ def compute_gain_column(path: Path, store: Store, result: MislabelResult) -> tup
         validation = ValidationRows.from_labels(others[0], labels, classes)
         place = f"{len(labels):,} labelled queries"
     posterior = _read_posterior(result.table, rows.labels, order, plan)
-    with progress_bar("order by gain", 1, "heads") as advance:
+    with progress_bar("order by gain", 1, "head") as advance:
         gain = compute_review_gain(rows, posterior, DETECTOR.penalty, validation)
         advance(1)
     column = pl.Series("gain", gain[order.argsort()].double().tolist(), pl.Float64)
