@@ -85,6 +85,7 @@ bench-mislabels: $(VENV)/.test ## measure how many wrong labels are found, and b
 	$(BIN)/python -m benchmarks.mislabels.coverage
 	$(BIN)/python -m benchmarks.mislabels.noise_grid
 	$(BIN)/python -m benchmarks.mislabels.review_order
+	$(BIN)/python -m benchmarks.mislabels.scale
 
 bench-first-day: $(VENV)/.test ## measure a new user's first day by the printed commands alone, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.first_day

@@ -123,6 +123,16 @@ class CandidateIndex(Index):
             self._index.add(_to_numpy(rows))
         self._searched = None
 
+    def set_probes(self, count: int) -> None:
+        """Set the number of cells of an inverted file (IVF) that a search visits; FAISS visits 1.
+
+        Raises:
+            InputError: The index has no cells.
+        """
+        with translate_faiss_errors(type(self._index).__name__, self._index.d, self.count):
+            load_faiss().extract_index_ivf(self._index).nprobe = count
+        self._searched = None
+
     @staticmethod
     def check(
         factory: str, width: int, count: int | None = None, *, products: bool = False

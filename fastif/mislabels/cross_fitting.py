@@ -64,9 +64,9 @@ class CrossFitter:
             distinct_folds = fold_ids.unique()
             for fold in distinct_folds:
                 held_out = fold_ids == fold
-                training = rows.features[~held_out], targets[~held_out]
-                head = self.fit(*training, self.penalty, rows.weights[~held_out])
-                logits[held_out] = head(rows.features[held_out])
+                # By weights of 0 and not by a copy of the other rows, which may not fit in memory.
+                head = self.fit(rows.features, targets, self.penalty, rows.weights * ~held_out)
+                logits[held_out] = head.predict(rows.features, held_out.nonzero()[:, 0])
                 other_mean += head(other_features) / len(distinct_folds)
             scale, shift = fit_calibration(logits, targets.argmax(1))
             total += scale * logits + shift

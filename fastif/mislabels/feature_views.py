@@ -48,6 +48,8 @@ class FeatureViews:
         views: Sequence[Float[Tensor, "n _"]],
         weight_options: Sequence[Sequence[float]],
         terms: tuple[csr_matrix, ...] = (),
+        *,
+        in_place: bool = False,
     ) -> "FeatureViews":
         """Standardize feature matrices and return them as views.
 
@@ -55,8 +57,9 @@ class FeatureViews:
             views: Feature matrices, one row an example, [n, d_v].
             weight_options: Candidate weights, one number a view.
             terms: Sparse tf-idf matrices of the same rows.
+            in_place: Whether the matrices are overwritten, which halves the memory.
         """
-        standardized = tuple(standardize_view(view) for view in views)
+        standardized = tuple(standardize_view(view, view if in_place else None) for view in views)
         return cls(standardized, tuple(tuple(weights) for weights in weight_options), terms)
 
     def concat_weighted(
@@ -82,7 +85,14 @@ class FeatureViews:
             (torch.Size([2, 1]), tensor([1., 1.]))
         """
         pairs = zip(self.views, weights, strict=True)
-        return torch.cat([view[rows] * weight**0.5 for view, weight in pairs if weight], 1)
+        parts = [(view[rows], weight**0.5) for view, weight in pairs if weight]
+        if len(parts) == 1 and parts[0][1] == 1:
+            return parts[0][0]
+        joined = parts[0][0].new_empty(len(parts[0][0]), sum(part.shape[1] for part, _ in parts))
+        columns = joined.split([part.shape[1] for part, _ in parts], 1)
+        for column, (part, factor) in zip(columns, parts, strict=True):
+            torch.mul(part, factor, out=column)
+        return joined
 
     def select_weights(
         self,

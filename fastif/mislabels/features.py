@@ -19,6 +19,8 @@ WINSOR_LIMIT = 15.0
 standard deviations of a normal distribution."""
 ROUNDING = 1e-13
 """Relative distance from a column's median below which a number equals it up to rounding."""
+TILE_ROWS = 16_384
+"""Number of rows that are standardized at a time."""
 MAX_CATEGORIES, KNOTS, FOURIER_FEATURES, FREQUENCY = 100, 8, 300, 2.0
 """Settings of `make_tabular_features`: maximum number of one-hot columns of a column, knots of a
 spline, and number and frequency of random Fourier features."""
@@ -27,22 +29,44 @@ spline, and number and frequency of random Fourier features."""
 def concat_views(views: Sequence[Float[Tensor, "n _"]]) -> Float[Tensor, "n d"]:
     """Concatenate feature views, each standardized and of the same weight.
 
-    A row's expected squared norm is 1 for any widths, so that one L2 penalty fits all.
+    A row's expected squared norm is 1 for any widths, so that one L2 penalty fits all. Memory
+    beyond the views is that of the result and of a tile.
 
     Examples:
         >>> concat_views([torch.tensor([[0.0], [2.0]])])
         tensor([[-1.],
                 [ 1.]])
     """
-    return torch.cat([standardize_view(view) / len(views) ** 0.5 for view in views], 1)
+    width = sum(view.shape[1] for view in views)
+    joined = views[0].new_empty(len(views[0]), width)
+    for view, part in zip(views, joined.split([view.shape[1] for view in views], 1), strict=True):
+        _standardize_into(part, view)
+        part /= len(views) ** 0.5
+    return joined
 
 
-def standardize_view(view: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Z-score every column, and divide by √d, so that a row's expected squared norm is 1."""
-    spread = view.std(0, correction=0)
+def standardize_view(
+    view: Float[Tensor, "n d"], out: Float[Tensor, "n d"] | None = None
+) -> Float[Tensor, "n d"]:
+    """Z-score every column, and divide by √d, so that a row's expected squared norm is 1.
+
+    Args:
+        view: Features, [n, d].
+        out: Tensor for the result, which may be `view` itself; None for a new one.
+    """
+    standardized = torch.empty_like(view) if out is None else out
+    _standardize_into(standardized, view)
+    return standardized
+
+
+def _standardize_into(target: Float[Tensor, "n d"], view: Float[Tensor, "n d"]) -> None:
+    """Write `standardize_view` of a view to a tensor, by tiles of rows."""
+    mean, spread = view.mean(0), view.std(0, correction=0)
     varying = spread > 1e-6 * spread.max().clamp_min(1e-30)
-    columns = torch.where(varying, (view - view.mean(0)) / spread.where(varying, 1.0), 0.0)
-    return columns / max(1, view.shape[1]) ** 0.5
+    scale = spread.where(varying, 1.0)
+    for tile, part in zip(view.split(TILE_ROWS), target.split(TILE_ROWS), strict=True):
+        columns = torch.where(varying, (tile - mean) / scale, 0.0)
+        part.copy_(columns / max(1, view.shape[1]) ** 0.5)
 
 
 def compute_lsa(terms: csr_matrix, dimensions: int = 300) -> Float[Tensor, "n d"]:
@@ -193,13 +217,18 @@ def _encode_one_hot(column: Sequence[str | None]) -> Float[Tensor, "n k"]:
 
 def _make_splines(numbers: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
     """Piecewise-linear spline basis (hat functions) of each column, with knots at its quantiles."""
-    splines = []
-    for column in numbers.T:
-        knots = np.unique(np.quantile(column.numpy(), np.linspace(0, 1, KNOTS)))
-        if len(knots) > 2:  # with two there is one piece: a straight line, which is there already
-            basis = np.eye(len(knots))
-            splines += [torch.from_numpy(np.interp(column.numpy(), knots, hat)) for hat in basis]
-    return torch.stack(splines, 1).float() if splines else numbers[:, :0]
+    knots = [
+        np.unique(np.quantile(column.numpy(), np.linspace(0, 1, KNOTS))) for column in numbers.T
+    ]
+    # With two knots there is one piece: a straight line, which is there already.
+    bent = {column: places for column, places in enumerate(knots) if len(places) > 2}
+    splines = numbers.new_empty(len(numbers), sum(map(len, bent.values())))
+    targets = iter(splines.T)
+    for column, places in bent.items():
+        values = numbers[:, column].numpy()
+        for hat in np.eye(len(places)):
+            next(targets).copy_(torch.from_numpy(np.interp(values, places, hat)))
+    return splines
 
 
 def _make_random_fourier(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:

@@ -16,6 +16,8 @@ from fastif.mislabels.random_audit import RandomAudit
 
 NOT_REVIEWED = -1
 """Value of `LabeledData.known` for a row that was not reviewed."""
+TILE_ROWS = 16_384
+"""Number of rows whose features are checked at a time."""
 NO_LABEL_FITS = -2
 """Value of `LabeledData.known` for a reviewed row that no label fits."""
 
@@ -61,12 +63,12 @@ class LabeledData:
     def __post_init__(self) -> None:
         for classifier in self.external:
             classifier.check_rows(len(self.labels), self.classes)
-        if not bool(torch.isfinite(self.features).all()):
-            bad = (~torch.isfinite(self.features).all(1)).nonzero()[0].item()
+        first_bad = _find_infinite_row(self.features)
+        if first_bad is not None:
             raise InputError(
                 "mislabels",
                 "finite features",
-                f"NaN or infinity in row {bad}",
+                f"NaN or infinity in row {first_bad}",
                 "Correct the row, or use another encoder.",
             )
         if len(self.labels.unique()) < 2:
@@ -143,6 +145,15 @@ class LabeledData:
         """Weight of each row as independent evidence: those of a group add up to at most 1, [n]."""
         _, group, sizes = self.group_ids.unique(return_inverse=True, return_counts=True)
         return self.weights / sizes[group]
+
+
+def _find_infinite_row(features: Float[Tensor, "n d"]) -> int | None:
+    """Position of the first row with NaN or infinity, by tiles of rows; None without one."""
+    for number, tile in enumerate(features.split(TILE_ROWS)):
+        is_finite = torch.isfinite(tile).all(1)
+        if not bool(is_finite.all()):
+            return number * TILE_ROWS + int((~is_finite).nonzero()[0])
+    return None
 
 
 @dataclass(frozen=True, eq=False)

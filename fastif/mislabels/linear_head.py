@@ -1,19 +1,26 @@
 """Multinomial logistic regression on fixed features, with soft targets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.numerics.optimize import minimize_lbfgs
+from fastif.numerics.optimize import minimize_lbfgs_by_gradient
 
 STEPS = 60
 """Maximum number of L-BFGS iterations; the L2 penalty keeps the problem well-conditioned."""
 
 BIAS_PENALTY = 1e-4
 """L2 penalty on the biases, which keeps them finite for a class without rows."""
+
+TILE_ROWS = 8_192
+"""Number of rows whose logits are computed at a time."""
+
+MAX_COPIED_NUMBERS = 2**25
+"""Largest number of features of the rows with a weight that are copied: 128 MB in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,14 @@ class LinearHead:
         """Return the logits of features [m, d], as [m, c]."""
         return features @ self.weight + self.bias
 
+    def predict(
+        self, features: Float[Tensor, "n d"], ids: Int[Tensor, " m"]
+    ) -> Float[Tensor, "m c"]:
+        """Return the logits of some rows, [m, c]; a tile of their features is copied at a time."""
+        if not len(ids):
+            return self(features[ids])
+        return torch.cat([self(features[tile]) for tile in ids.split(TILE_ROWS)])
+
 
 @runtime_checkable
 class HeadFitter(Protocol):
@@ -42,6 +57,62 @@ class HeadFitter(Protocol):
     ) -> LinearHead:
         """Fit a head; arguments as in `fit_linear_head`."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class HeadLoss:
+    """Penalized cross-entropy of a linear head with soft targets, and its gradient, by tiles.
+
+    Layouts are transposed, with one column a row: products of a narrow matrix are several times as
+    fast as the other way round.
+
+    Attributes:
+        features: Features of the rows, [n, d].
+        targets: Target distribution over classes of each row, [n, c].
+        shares: Weight of each row, of sum 1, [n].
+        tiles: Positions of the rows with a weight, by tile.
+        penalty: L2 penalty λ on the weights.
+    """
+
+    features: Float[Tensor, "n d"]
+    targets: Float[Tensor, "n c"]
+    shares: Float[Tensor, " n"]
+    tiles: Sequence[slice | Int[Tensor, " m"]]
+    penalty: float
+
+    @classmethod
+    def from_weights(
+        cls, features: Tensor, targets: Tensor, penalty: float, weights: Tensor
+    ) -> "HeadLoss":
+        """Return the loss of the rows with a weight; a part of few rows is copied once."""
+        shares = (weights / weights.sum()).to(features)
+        ids = shares.nonzero()[:, 0]
+        if len(ids) < len(features) and len(ids) * features.shape[1] <= MAX_COPIED_NUMBERS:
+            features, targets, shares = features[ids], targets[ids], shares[ids]
+            ids = torch.arange(len(ids))
+        if len(ids) == len(features):
+            starts = range(0, len(features), TILE_ROWS)
+            return cls(
+                features, targets, shares, [slice(i, i + TILE_ROWS) for i in starts], penalty
+            )
+        return cls(features, targets, shares, ids.split(TILE_ROWS), penalty)
+
+    def compute_gradient(self, W: Float[Tensor, "c w"]) -> tuple[Float[Tensor, ""], Tensor]:
+        """Return the loss and its gradient at weights with the bias in the last column, [c, d+1].
+
+        gradient = Σ_i s_i (softmax(W x_i) Σ_t targets[i, t] - targets[i]) x_iᵀ + λ W
+        """
+        penalties = W.new_full(W.shape, self.penalty)
+        penalties[:, -1] = BIAS_PENALTY
+        value, gradient = (penalties * W.square()).sum() / 2, penalties * W
+        for tile in self.tiles:
+            x, targets, shares = self.features[tile], self.targets[tile].T, self.shares[tile]
+            log_probs = torch.addmm(W[:, -1:], W[:, :-1], x.T).log_softmax(0)
+            value -= ((targets * log_probs).sum(0) * shares).sum()
+            error = (log_probs.exp() * targets.sum(0) - targets) * shares
+            gradient[:, :-1].addmm_(error, x)
+            gradient[:, -1] += error.sum(1)
+        return value, gradient
 
 
 def fit_linear_head(
@@ -60,7 +131,8 @@ def fit_linear_head(
         features: Features of the rows, [n, d].
         targets: Target distribution over classes of each row, [n, c]; one-hot for a given label.
         penalty: L2 penalty λ on the weights.
-        weights: Weight w_i of each row, [n]; None weights all rows equally.
+        weights: Weight w_i of each row, [n]; rows of weight 0 cost nothing. None weights all rows
+            equally.
 
     Returns:
         The fitted head.
@@ -73,15 +145,15 @@ def fit_linear_head(
         >>> fit_linear_head(x, y, 1e-2)(x).argmax(1)
         tensor([0, 0, 1, 1])
     """
-    row_weights = torch.ones(len(features)) if weights is None else weights
-    row_weights = (row_weights / row_weights.sum()).to(features)
-    W = features.new_zeros(features.shape[1] + 1, targets.shape[1]).requires_grad_()
+    row_weights = features.new_ones(len(features)) if weights is None else weights
+    loss = HeadLoss.from_weights(features, targets.to(features), penalty, row_weights)
+    W = features.new_zeros(targets.shape[1], features.shape[1] + 1)
 
-    def loss() -> Tensor:
-        logits = features @ W[:-1] + W[-1]
-        fit = -(row_weights * (targets * logits.log_softmax(1)).sum(1)).sum()
-        return fit + penalty / 2 * W[:-1].square().sum() + BIAS_PENALTY / 2 * W[-1].square().sum()
+    def compute_gradients() -> tuple[Tensor, list[Tensor]]:
+        value, gradient = loss.compute_gradient(W)
+        return value, [gradient]
 
-    minimize_lbfgs(loss, [W], max_iter=STEPS, history_size=10, tolerance_grad=1e-6)
-    fitted = W.detach()
-    return LinearHead(fitted[:-1], fitted[-1])
+    minimize_lbfgs_by_gradient(
+        compute_gradients, [W], max_iter=STEPS, history_size=10, tolerance_grad=1e-6
+    )
+    return LinearHead(W[:, :-1].T.contiguous(), W[:, -1].clone())

@@ -66,22 +66,23 @@ def has_information(
     external: Sequence[ClassifierTrust],
     member_logits: Sequence[Float[Tensor, "n c"]],
 ) -> bool:
-    """Whether another classifier, or out-of-fold logits better than chance, are behind a ranking.
+    """Whether predictions that are better than chance are behind a ranking.
 
     Args:
         rows: Labelled data.
         external: Estimated reliability of the external classifiers.
         member_logits: Out-of-fold logits of each classifier of the detector, [n, c].
     """
+    members = [*member_logits]
     if rows.classifier_logits is not None:
-        return True
-    entropy, tests = compute_entropy(rows.labels), len(member_logits) + len(external)
+        members.append(rows.classifier_logits)
+    entropy, tests = compute_entropy(rows.labels), len(members) + len(external)
     # One calibration of each partition and one of their mean: a scale and c - 1 biases each. In
     # simulations without information the 99 % quantile is at or below that of 2 c parameters.
     parameters = 2 * rows.classes
     return any(
         exceeds_chance(measure_skill(z, rows.labels), entropy, rows.group_count, parameters, tests)
-        for z in member_logits
+        for z in members
     ) or any(
         each.weight > 0 and exceeds_chance(each.pseudo_r2, entropy, each.rows, parameters, tests)
         for each in external

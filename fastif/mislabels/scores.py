@@ -1,11 +1,13 @@
 """Label error scores of known detectors, one number a row; a larger score is more suspicious."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from fastif.mislabels.linear_head import LinearHead
+from fastif.mislabels.linear_head import TILE_ROWS, LinearHead
 from fastif.numerics.correlation import margins
 
 EPOCHS, LEARNING_RATE, MOMENTUM = 50, 0.5, 0.9
@@ -53,10 +55,8 @@ def compute_label_scores(
         / neighbour_ids.shape[1]
     )
     logits = in_sample(features)
-    # One Hessian, that of the fitted head, for in-sample and for out-of-fold residuals.
-    in_sample_influence, cross_fitted_influence = (
-        compute_head_self_influence(features, labels, z, logits, penalty)
-        for z in (logits, cross_fitted)
+    in_sample_influence, cross_fitted_influence = compute_head_self_influence(
+        features, labels, (logits, cross_fitted), logits, penalty
     )
     return {
         "loss": -cross_fitted.log_softmax(1).gather(1, label_column)[:, 0],
@@ -73,55 +73,69 @@ def compute_label_scores(
 def compute_head_self_influence(
     features: Float[Tensor, "n d"],
     labels: Int[Tensor, " n"],
-    logits: Float[Tensor, "n c"],
+    logits: Sequence[Float[Tensor, "n c"]],
     fitted_logits: Float[Tensor, "n c"],
     penalty: float,
-) -> Float[Tensor, " n"]:
+) -> list[Float[Tensor, " n"]]:
     """Compute the self-influence of each row on a linear head: rise of its loss without it.
 
         (1/n) Σ_k r_k² xᵀ(H_k + λ I)⁻¹ x,   r = softmax(logits) - onehot(y)
 
     x has an additional 1 for the bias. H_k is the diagonal block of class k of the head's mean
-    Hessian.
+    Hessian. Memory beyond the arguments is a tile of rows.
 
     Args:
         features: Features of the rows, [n, d].
         labels: Given label of each row, [n].
-        logits: Logits of the residuals r, in-sample or out-of-fold, [n, c].
+        logits: Logits of the residuals r, such as in-sample and out-of-fold, [n, c] each.
         fitted_logits: Logits of the fitted head, for the Hessian, [n, c].
         penalty: L2 penalty λ of the head.
 
     Returns:
-        Predicted rise of each row's loss if it is removed, nats, [n].
+        Predicted rise of each row's loss if it is removed, nats, [n] for each of `logits`.
     """
-    n, classes = logits.shape
-    x = torch.cat([features, torch.ones(n, 1)], 1)
-    residual = logits.softmax(1) - one_hot(labels, classes)
+    n, classes = fitted_logits.shape
+    tiles = [slice(start, start + TILE_ROWS) for start in range(0, n, TILE_ROWS)]
     q = fitted_logits.softmax(1)
-    total = torch.zeros(n)
+    squared_residuals = [(z.softmax(1) - one_hot(labels, classes)).square() for z in logits]
+    totals = [torch.zeros(n) for _ in logits]
     for k in range(classes):
-        block = (x * (q[:, k] * (1 - q[:, k]))[:, None]).T @ x / n
-        block.diagonal().add_(penalty)
+        curvature = q[:, k] * (1 - q[:, k]) / n
+        block = penalty * torch.eye(features.shape[1] + 1).to(features)
+        for tile in tiles:
+            x = _append_one(features[tile])
+            block.addmm_((x * curvature[tile, None]).T, x)
         factor = torch.linalg.cholesky(block)
-        leverage = torch.linalg.solve_triangular(factor, x.T, upper=False).square().sum(0)
-        total += residual[:, k].square() * leverage / n
-    return total
+        for tile in tiles:
+            x = _append_one(features[tile])
+            whitened = torch.linalg.solve_triangular(factor.T, x, upper=True, left=False)
+            leverage = whitened.square().sum(1)
+            for total, squares in zip(totals, squared_residuals, strict=True):
+                total[tile] += squares[tile, k] * leverage / n
+    return totals
+
+
+def _append_one(features: Float[Tensor, "m d"]) -> Float[Tensor, "m w"]:
+    return torch.cat([features, features.new_ones(len(features), 1)], 1)
 
 
 def _training_margin(
     features: Tensor, labels: Tensor, classes: int, penalty: float
 ) -> Float[Tensor, " n"]:
     """Area under the margin: mean over training of the label's logit minus the next largest one."""
-    targets = one_hot(labels, classes).float()
-    W = torch.zeros(features.shape[1] + 1, classes)
-    velocity, total = torch.zeros_like(W), torch.zeros(len(labels))
+    W = features.new_zeros(classes, features.shape[1])
+    bias = features.new_zeros(classes, 1)
+    velocity, bias_velocity = torch.zeros_like(W), torch.zeros_like(bias)
+    total, columns = features.new_zeros(len(labels)), torch.arange(len(labels))
     for _ in range(EPOCHS):
-        logits = features @ W[:-1] + W[-1]
-        error = (logits.softmax(1) - targets) / len(labels)
-        gradient = torch.cat([features.T @ error + penalty * W[:-1], error.sum(0, keepdim=True)])
-        velocity = MOMENTUM * velocity - LEARNING_RATE * gradient
-        W = W + velocity
-        logits = features @ W[:-1] + W[-1]
-        runner_up = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-        total += logits.gather(1, labels[:, None])[:, 0] - runner_up
+        error = torch.addmm(bias, W, features.T).softmax(0)
+        error[labels, columns] -= 1
+        error /= len(labels)
+        velocity = MOMENTUM * velocity - LEARNING_RATE * (error @ features + penalty * W)
+        bias_velocity = MOMENTUM * bias_velocity - LEARNING_RATE * error.sum(1, keepdim=True)
+        W, bias = W + velocity, bias + bias_velocity
+        logits = torch.addmm(bias, W, features.T)
+        own = logits[labels, columns]
+        logits[labels, columns] = -torch.inf
+        total += own - logits.amax(0)
     return total / EPOCHS

@@ -14,12 +14,15 @@ from torch.nn.functional import one_hot
 
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.identical_rows import compute_pooled_posterior
-from fastif.mislabels.knn import smooth_logits
+from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.noise_model import fit_noise_model, label_log_likelihood
 
 INNER_FOLDS = 3
 """Number of cross-fitting folds within the rows that are not held out."""
+
+MAX_ROWS = 20_000
+"""Maximum number of rows of the test."""
 
 MAX_STANDARD_ERRORS = 1.645
 """One-sided 95 % quantile: loss of likelihood, in standard errors, beyond which there is no second
@@ -33,7 +36,7 @@ def second_round_improves(
 
     Where classes overlap and few labels are wrong, uncertainty of the classifier is confounded with
     label noise, and heads fitted to the posterior get worse. With many wrong labels they get
-    better.
+    better. Of more than 20,000 rows, a random sample is tested.
 
     Args:
         rows: Labelled data.
@@ -44,6 +47,9 @@ def second_round_improves(
         False if the mean log-likelihood falls by more than 1.645 standard errors, or if a fold
         leaves a single class or group.
     """
+    if len(rows.labels) > MAX_ROWS:
+        rows = _sample_rows(rows)
+        neighbour_ids = find_neighbours(rows.features, neighbour_ids.shape[1])
     inner = replace(cross_fitter, folds=INNER_FOLDS, repeats=1)
     fold_ids = replace(cross_fitter, seed=cross_fitter.seed + cross_fitter.repeats).assign_folds(
         rows
@@ -72,6 +78,12 @@ def second_round_improves(
     return (
         float(gain.mean()) > -MAX_STANDARD_ERRORS * float(gain.std(correction=0)) / len(gain) ** 0.5
     )
+
+
+def _sample_rows(rows: LabeledData) -> LabeledData:
+    """Random sample of `MAX_ROWS` rows, in the order of the rows."""
+    order = torch.randperm(len(rows.labels), generator=torch.Generator().manual_seed(0))
+    return rows.select(torch.zeros(len(order)).index_fill(0, order[:MAX_ROWS], 1).bool())
 
 
 def _fit_soft_targets(

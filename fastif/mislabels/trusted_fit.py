@@ -136,17 +136,13 @@ class TrustedFitter:
         labels = one_hot(trusted.labels, rows.classes).float()
         row_folds = assign_group_folds(rows.group_ids, self.folds, self.seed)
         logits, trusted_logits = torch.zeros_like(targets[0]), torch.zeros_like(labels)
+        features = torch.cat([rows.features, trusted.features])
         for fold, of_fold in enumerate(targets):
             rows_held_out, trusted_held_out = row_folds == fold, folds == fold
-            head = self.fit(
-                torch.cat([rows.features[~rows_held_out], trusted.features[~trusted_held_out]]),
-                torch.cat([of_fold[~rows_held_out], labels[~trusted_held_out]]),
-                self.penalty,
-                torch.cat(
-                    [rows.weights[~rows_held_out], torch.ones(int((~trusted_held_out).sum()))]
-                ),
-            )
-            logits[rows_held_out] = head(rows.features[rows_held_out])
+            weights = torch.cat([rows.weights * ~rows_held_out, (~trusted_held_out).float()])
+            head = self.fit(features, torch.cat([of_fold, labels]), self.penalty, weights)
+            row_ids = rows_held_out.nonzero()[:, 0]
+            logits[rows_held_out] = head.predict(rows.features, row_ids)
             trusted_logits[trusted_held_out] = head(trusted.features[trusted_held_out])
         naive_bayes = NaiveBayes(self.folds, 1, self.seed)
         term_logits = [

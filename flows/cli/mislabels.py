@@ -72,8 +72,9 @@ def mislabels(
             out.print(notice if expected is None else f"{expected}", highlight=False)
             print_next("mislabels", study=study)
             return
-        # The plain function of the task: a single local step needs no Prefect server.
-        digest = detect_mislabels.fn(str(study.resolve()))
+        # The plain function of the task: a single local step needs no Prefect server. By the same
+        # path, or the table would be read and held twice.
+        digest = detect_mislabels.fn(str(study))
         result = read_result(open_existing_store(load_study(study)), digest)
         out.print(render_mislabels(with_groups(result, plan.inputs), shown))
         if validate:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from tasks.data.vector_column import VectorColumn
+
 MANY_GROUPS = 50
 """Number of values above which a group column is noted."""
 MIN_ROWS = 20
@@ -32,9 +34,11 @@ def describe_giveaway(name: str, values: pl.Series, labels: pl.Series) -> Iterat
         yield f"{name} corresponds to the label in all rows: it gives the label away"
 
 
-def describe_unique(name: str, column: np.ndarray | Sequence[str | None]) -> Iterator[str]:
+def describe_unique(
+    name: str, column: np.ndarray | Sequence[str | None] | VectorColumn
+) -> Iterator[str]:
     """Yield a note on features that differ in every row, as ids and row numbers do."""
-    if len(column) < MIN_ROWS:
+    if isinstance(column, VectorColumn) or len(column) < MIN_ROWS:
         return
     if not isinstance(column, np.ndarray):
         if len(set(column)) == len(column):

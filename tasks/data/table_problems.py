@@ -41,13 +41,14 @@ def find_label_problems(
     frame: pl.DataFrame, name: str, labels: Sequence[str], opened: RawTable
 ) -> Iterator[Problem]:
     """Yield problems: null labels, and labels that are not in the study."""
-    missing = frame.filter(pl.col(name).is_null())
+    given = frame[[ROW, name]]  # select would copy all columns, embeddings too, into one chunk
+    missing = given.filter(pl.col(name).is_null())
     if len(missing):
         change = "label these rows, or remove them from the table"
         yield Problem(
             f"column {name}", "a label in every row", f"null in {_format_rows(missing)}", change
         )
-    unknown = frame.filter(~pl.col(name).is_in(list(labels)))
+    unknown = given.filter(~pl.col(name).is_in(list(labels)))
     if unknown.is_empty():
         return
     are_numbers = opened.frame[name].dtype.is_numeric() and name not in opened.class_names
@@ -64,12 +65,13 @@ def find_label_problems(
 
 def find_id_problems(frame: pl.DataFrame, name: str) -> Iterator[Problem]:
     """Yield problems: null, empty and duplicate ids."""
-    missing = frame.filter(pl.col(name).is_null() | _is_blank(name))
+    ids = frame[[ROW, name]]
+    missing = ids.filter(pl.col(name).is_null() | _is_blank(name))
     if len(missing):
         change = "fill these rows, or remove the key id to use row numbers"
         got = f"null or empty in {_format_rows(missing)}"
         yield Problem(f"column {name}", "an id in every row", got, change)
-    repeated = frame.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
+    repeated = ids.filter(pl.col(name).is_not_null() & ~pl.col(name).is_first_distinct())
     if len(repeated):
         change = "make the ids unique, or remove the key id to use row numbers"
         got = f"duplicates in {_format_rows(repeated, name)}"

@@ -15,6 +15,7 @@ from tasks.data.feature_notes import describe_categories, describe_parsed
 from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
 from tasks.data.raw_table import RawTable
+from tasks.data.vector_column import MIN_WIDTH, VectorColumn
 from tasks.study.errors import (
     Problem,
     StudyError,
@@ -26,6 +27,8 @@ MAX_SHOWN = 5
 EXPECTED = "numbers, lists of numbers of equal length, or text for categories"
 MAX_EXACT_INTEGER = 2**53
 """Largest whole number below which all whole numbers are exact in double precision."""
+MAX_CELLS = 2**27
+"""Maximum number of cells of features that are no lists."""
 MIN_DISTINCT_ROWS = 30
 """Number of distinct rows below which out-of-fold probabilities are unreliable."""
 
@@ -36,6 +39,7 @@ class Measurements:
 
     Attributes:
         numbers: Numeric columns, [n, d]; NaN for missing values.
+        vectors: Columns of long lists of numbers, such as embeddings.
         categories: Categorical columns; None for missing values.
         image: Whether the numbers are pixels of images.
         kinds: Kind of each feature, such as numbers or categories.
@@ -49,6 +53,7 @@ class Measurements:
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     reduced: bool = False
+    vectors: tuple[VectorColumn, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -57,7 +62,9 @@ class Measurements:
     def take(self, rows: Sequence[int]) -> "Measurements":
         """Select rows by position, in this order."""
         categories = [[column[i] for i in rows] for column in self.categories]
-        return dataclasses.replace(self, numbers=self.numbers[list(rows)], categories=categories)
+        numbers = self.numbers[list(rows)]
+        vectors = tuple(column.take(rows) for column in self.vectors)
+        return dataclasses.replace(self, numbers=numbers, categories=categories, vectors=vectors)
 
 
 def read_measurements(
@@ -80,7 +87,8 @@ def read_measurements(
         pixels, reduced = read_pixels(column, opened.place, opened.folder)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
         return Measurements(pixels, [], image=True, reduced=reduced), words
-    numbers, categories, kinds, words, notes, problems = [], [], [], [], [], []
+    _refuse_many_columns(source, opened)
+    numbers, categories, vectors, kinds, words, notes, problems = [], [], [], [], [], [], []
     for name in source.features:
         try:
             column = _parse_column(opened, name)
@@ -88,10 +96,8 @@ def read_measurements(
             change = "correct these rows, or remove the column from features"
             problems.append(Problem(f"column {name}", EXPECTED, error.args[0], change))
             continue
-        if isinstance(column, np.ndarray):
-            numbers.append(column)
-        else:
-            categories.append(column)
+        kept = numbers if isinstance(column, np.ndarray) else categories
+        (vectors if isinstance(column, VectorColumn) else kept).append(column)
         kinds.append(_name_kind(column))
         words.append(_describe_values(name, opened.frame[name], column))
         notes += [
@@ -105,23 +111,45 @@ def read_measurements(
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
     rows = [", ".join(row) for row in zip(*words, strict=True)]
     notes += _warn_few_distinct(rows)
-    return Measurements(table, categories, False, (*kinds,), (*notes,)), rows
+    return Measurements(table, categories, False, (*kinds,), (*notes,), vectors=(*vectors,)), rows
 
 
-def _name_kind(column: np.ndarray | list[str | None]) -> str:
-    if not isinstance(column, np.ndarray):
+def _refuse_many_columns(source: TableSource, opened: RawTable) -> None:
+    """Refuse more cells of single columns than memory holds as descriptions and splines."""
+    types = [opened.frame.schema[name] for name in source.features]
+    columns = sum(not isinstance(kind, pl.List | pl.Array) for kind in types)
+    if (cells := columns * opened.frame.height) > MAX_CELLS:
+        got = f"{cells:,} ({columns:,} columns of {opened.frame.height:,} rows)"
+        change = (
+            "save them as one column with a list of numbers in each row, as embeddings are; it "
+            "takes a tenth of the memory"
+        )
+        where = f"columns {source.features[0]} to {source.features[-1]}"
+        raise StudyError(
+            opened.place, [Problem(where, f"at most {MAX_CELLS:,} cells", got, change)]
+        )
+
+
+ParsedColumn = np.ndarray | list[str | None] | VectorColumn
+"""Numbers [n, w], categories, or vectors."""
+
+
+def _name_kind(column: ParsedColumn) -> str:
+    if isinstance(column, list):
         return "categories"
     return "numbers" if column.shape[1] == 1 else f"lists of {column.shape[1]} numbers"
 
 
-def _describe_column(
-    name: str, column: np.ndarray | list[str | None], opened: RawTable
-) -> Iterator[str]:
+def _describe_column(name: str, column: ParsedColumn, opened: RawTable) -> Iterator[str]:
     """Yield notes on a constant column, and on text that may have been meant otherwise."""
-    if not isinstance(column, np.ndarray):
+    constant = f"{name} is constant and carries no information"
+    if isinstance(column, VectorColumn):
+        if column.is_constant():
+            yield constant
+    elif isinstance(column, list):
         yield from describe_categories(name, column, opened)
     elif not ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any():
-        yield f"{name} is constant and carries no information"
+        yield constant
     else:
         yield from describe_parsed(name, opened)
 
@@ -141,11 +169,16 @@ class _UnreadableError(ValueError):
     """Error for an unsupported value; its message is the part `got` of a problem."""
 
 
-def _parse_column(opened: RawTable, name: str) -> np.ndarray | list[str | None]:
-    """Parse a column to numbers [n, w] or categories; CSV text is numeric if all of it parses."""
+def _parse_column(opened: RawTable, name: str) -> ParsedColumn:
+    """Parse a column; text of a CSV file is numeric if all of it can be read as numbers."""
     frame, column = opened.frame, opened.frame[name]
     if isinstance(column.dtype, pl.List | pl.Array):
-        return _require_finite(frame, _parse_lists(frame, column))
+        lists = _parse_lists(frame, column)
+        if lists.shape[1] < MIN_WIDTH:
+            return _require_finite(frame, lists)
+        vectors = VectorColumn(lists)
+        _refuse_infinite(frame, vectors.find_infinite())
+        return vectors
     if column.dtype.is_integer():
         _check_whole(frame, column)
     if column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
@@ -171,36 +204,41 @@ def _parse_lists(frame: pl.DataFrame, column: pl.Series) -> np.ndarray:
     lists = column.cast(pl.List(column.dtype.inner))  # type: ignore[attr-defined]
     lengths = lists.list.len()
     usual = lengths.mode().sort()[0] if len(lengths) else 0
-    odd = frame.filter(lengths.is_null() | (lengths != usual))
-    if len(odd) or usual is None or not lists.dtype.inner.is_numeric():  # type: ignore[attr-defined]
+    odd = frame[[ROW]].filter(lengths.is_null() | (lengths != usual))
+    if len(odd) or not usual or not lists.dtype.inner.is_numeric():  # type: ignore[attr-defined]
         got = (
             f"{lists.dtype}"
             if odd.is_empty()
             else f"a length other than {usual} in {_format_rows(odd)}"
         )
         raise _UnreadableError(got)
-    return lists.explode().cast(pl.Float64).to_numpy().reshape(len(column), usual)
+    numbers = lists.explode()
+    if numbers.dtype != pl.Float32:
+        numbers = numbers.cast(pl.Float64)
+    return numbers.to_numpy().reshape(len(column), usual)
 
 
 def _require_finite(frame: pl.DataFrame, values: np.ndarray) -> np.ndarray:
     values = values.astype(np.float64)
-    odd = np.flatnonzero(np.isinf(values).any(1)).tolist()
-    if odd:
-        raise _UnreadableError(f"infinity in {_format_rows(frame[odd])}")
+    _refuse_infinite(frame, np.flatnonzero(np.isinf(values).any(1)).tolist())
     return values
+
+
+def _refuse_infinite(frame: pl.DataFrame, positions: list[int]) -> None:
+    if positions:
+        raise _UnreadableError(f"infinity in {_format_rows(frame[positions])}")
 
 
 def _format_rows(bad: pl.DataFrame) -> str:
     return f"row {join_some(map(str, bad[ROW].to_list()), MAX_SHOWN)}"
 
 
-def _describe_values(
-    name: str, column: pl.Series, values: np.ndarray | list[str | None]
-) -> list[str]:
+def _describe_values(name: str, column: pl.Series, values: ParsedColumn) -> list[str]:
     """Describe values as `age=39`, lists by length and digest, since the text is hashed."""
+    if isinstance(values, VectorColumn):
+        return [f"{name}={words}" for words in values.describe()]
     if isinstance(values, np.ndarray) and values.shape[1] != 1:
-        digests = (hashlib.sha256(row.tobytes()).hexdigest()[:12] for row in values)
-        return [f"{name}=[{values.shape[1]} numbers, {digest}]" for digest in digests]
+        return [f"{name}={words}" for words in VectorColumn(values).describe()]
     words = column.cast(pl.String).fill_null("?") if not isinstance(values, list) else values
     return [f"{name}={'?' if value is None else _quote_category(value)}" for value in words]
 

@@ -4,6 +4,8 @@ The study's own is trained once a fold, on hidden states of frozen layers that a
 logits are stored fold by fold, so that an interrupted detection loses one training at most.
 """
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from fastif.mislabels.group_folds import assign_group_folds
 from storage import Store, compute_fingerprint
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
+from tasks.mislabels.cross_fitting_plan import plan_cross_fitting
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder, find_classifier_folder
@@ -32,16 +35,17 @@ def classifier_key(inputs: Inputs) -> str | None:
     study = inputs.study
     if study.mislabels.judge is not None:
         return compute_model_digest(find_classifier_folder(study))
-    if study.mislabels.folds is None or study.training is None:
+    planned = plan_cross_fitting(study)
+    if planned is None or planned.training is None:
         return None
-    training = study.training.weight_settings
+    training = planned.training.weight_settings
     return compute_fingerprint(
         {
             "mathematics": INFLUENCE_VERSION,
-            "folds": study.mislabels.folds,
-            "training": {**training, "weight_decay": study.weight_decay},
-            "base": compute_model_digest(find_base_folder(study)),
-            **study.loss_settings,
+            "folds": planned.mislabels.folds,
+            "training": {**training, "weight_decay": planned.weight_decay},
+            "base": compute_model_digest(find_base_folder(planned)),
+            **planned.loss_settings,
         }
     )
 
@@ -62,28 +66,61 @@ def compute_classifier_logits(
         return None
     if study.mislabels.judge is not None:
         return _predict_with_judge(study, table)
-    fold_ids = assign_group_folds(
-        groups, study.mislabels.folds or 0, study.training.seed if study.training else 0
-    )
+    planned = plan_cross_fitting(study)
+    assert planned is not None, "it has a key"
+    fold_ids, digests = _assign_folds(planned, key, table, groups)
     logits = torch.zeros(len(table), len(study.labels))
-    # With the label names: an additional class without rows does not change the table's digest.
-    key_fields = {"judge": key, "rows": table.digest, "labels": list(study.labels)}
-    digests = {
-        int(fold): compute_fingerprint({**key_fields, "fold": int(fold)})
-        for fold in fold_ids.unique()
-    }
     missing = {
         fold: digest
         for fold, digest in digests.items()
         if store.find_artifact(KIND, digest) is None
     }
     if missing:
-        _train_folds(store, study, table, fold_ids, missing)
+        _train_folds(store, planned, table, fold_ids, missing)
     for fold, digest in digests.items():
         folder = store.find_artifact(KIND, digest)
         assert folder is not None, "all missing folds were trained above"
         logits[fold_ids == fold] = load_file(folder / FILE)["logits"]
     return logits
+
+
+def _assign_folds(
+    planned: Study, key: str, table: Table, groups: Tensor
+) -> tuple[Tensor, dict[int, str]]:
+    """Return the fold of each row, and the cache key of each fold."""
+    seed = planned.training.seed if planned.training else 0
+    fold_ids = assign_group_folds(groups, planned.mislabels.folds or 0, seed)
+    # With the label names: an additional class without rows does not change the table's digest.
+    key_fields = {"judge": key, "rows": table.digest, "labels": list(planned.labels)}
+    digests = {
+        int(fold): compute_fingerprint({**key_fields, "fold": int(fold)})
+        for fold in fold_ids.unique()
+    }
+    return fold_ids, digests
+
+
+def forecast_cross_fitting(study: Study, table: Table) -> float:
+    """Forecast the time of cross-fitting, seconds; 0 without it.
+
+    One step of the training is timed on rows of the table, the second of two. Folds that are
+    trained already count too.
+    """
+    planned = plan_cross_fitting(study)
+    if planned is None or planned.training is None or study.mislabels.judge is not None:
+        return 0.0
+    training, folds = planned.training, planned.mislabels.folds or 0
+    size = min(len(table), training.batch_size)
+    sample = table.take(range(0, len(table), max(1, len(table) // size))[:size])
+    base, device = find_base_folder(planned), resolve_devices(study.run.devices)[0].torch
+    objective = make_objective(planned, base, sample, training.seed, device)
+    tokenizer = fastif.load_tokenizer(base, objective.full_model)
+    texts = _tokenize(planned, tokenizer, sample, device)
+    config = replace(make_training_config(planned, training.seed), epochs=2)
+    times = [time.perf_counter()]
+    fastif.fit(objective, texts, config, lambda *_: times.append(time.perf_counter()))
+    rows = len(table) - len(table) // folds
+    steps = folds * make_training_config(planned, training.seed).count_steps(rows)
+    return steps * (times[-1] - times[-2])
 
 
 def _train_folds(

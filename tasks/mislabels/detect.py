@@ -4,11 +4,10 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from prefect import task
@@ -17,7 +16,6 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from fastif.mislabels.feature_views import FeatureViews
-from fastif.mislabels.features import concat_views, make_tabular_features
 from fastif.mislabels.identical_rows import spread_reviews
 from fastif.mislabels.injected_flips import FlipRecall, measure_flip_recall
 from fastif.mislabels.knn import find_neighbours
@@ -57,6 +55,7 @@ from tasks.mislabels.results import (
     record_request,
 )
 from tasks.mislabels.table import make_mislabel_frame
+from tasks.mislabels.tabular_views import make_features
 from tasks.mislabels.text_features import make_text_views
 from tasks.run.spec import resolve_store_path
 from tasks.runtime.progress import progress_bar
@@ -105,7 +104,8 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if plan.trusted else []
     weights, (features, *others), terms = _make_features(store, plan, tables)
-    neighbour_ids = find_neighbours(features, DETECTOR.neighbours)
+    with progress_bar("labels: nearest rows", len(features), "rows") as advance:
+        neighbour_ids = find_neighbours(features, DETECTOR.neighbours, advance)
     ordered_digests = [digests[i] for i in order.tolist()]
     sample = select_random_sample(plan.annotations, ordered_digests)
     contents = content_digests(tables[0])
@@ -194,16 +194,7 @@ def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> Fe
     if plan.encoder is not None:
         return make_text_views(store, plan.encoder, plan.inputs.study, tables)
     measurements = [table.measurements for table in tables if table.measurements is not None]
-    # In double precision: large numbers, such as Unix times, may differ by little.
-    numbers = torch.from_numpy(
-        np.concatenate([measurement.numbers for measurement in measurements])
-    )
-    if measurements[0].image:
-        features = concat_views([numbers.float()])
-    else:
-        columns = zip(*(measurement.categories for measurement in measurements), strict=True)
-        features = make_tabular_features(numbers, [list(chain(*column)) for column in columns])
-    return FeatureViews((features,), ((1.0,),))
+    return FeatureViews((make_features(measurements),), ((1.0,),))
 
 
 def _split_terms(views: FeatureViews, tables: Sequence[Table]) -> list[tuple[csr_matrix, ...]]:

@@ -9,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from fastif.mislabels import knn
 from fastif.mislabels.audit_sample import WRONG
 from fastif.mislabels.external_classifier import ClassifierTrust
 from fastif.mislabels.injected_flips import FlipRecall
@@ -61,6 +62,7 @@ def make_facts(
         "skill": posterior.pseudo_r2,
         "informed": posterior.informed,
         "recall": asdict(recall),
+        **_measure_search(data, posterior),
         **_describe_classifiers(plan, posterior.external),
         "reviewed": _count_reviewed(plan.annotations, frame),
         "harm": frame["harm"].null_count() == 0,
@@ -119,6 +121,15 @@ def _describe_classifiers(
         for column, each in zip(plan.columns, trust, strict=True)
     ]
     return {"classifiers": classifiers} if classifiers else {}
+
+
+def _measure_search(data: LabeledData, posterior: LabelPosterior) -> dict[str, float]:
+    """Recall of the approximate search for nearest rows; empty if it is exact."""
+    if len(data.labels) <= knn.MAX_EXACT_ROWS:
+        return {}
+    return {
+        "neighbour_recall": knn.measure_neighbour_recall(data.features, posterior.neighbour_ids)
+    }
 
 
 def _count_leaked_rows(plan: DetectionPlan) -> dict[str, int]:

@@ -2,19 +2,34 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.feature_views import CROSS_FITTER, MAX_SELECTION_ROWS, TEXT_WEIGHTS
-from fastif.mislabels.features import make_tabular_features
-from fastif.mislabels.knn import MAX_EXACT_ROWS, find_neighbours
+from fastif.mislabels.knn import (
+    MAX_EXACT_ROWS,
+    PROBES,
+    TRAINING_ROWS_PER_CELL,
+    find_neighbours,
+)
 from fastif.mislabels.linear_head import fit_linear_head
+from fastif.mislabels.noise_model import fit_joint_mle
+from fastif.mislabels.scores import compute_head_self_influence
+from fastif.mislabels.second_round_check import INNER_FOLDS
+from fastif.mislabels.second_round_check import MAX_ROWS as MAX_TEST_ROWS
+from fastif.mislabels.sparse_transition import MAX_ROWS as MAX_SPARSE_ROWS
+from fastif.mislabels.sparse_transition import select_sparse_transition
 from fastif.mislabels.tfidf import char_trigrams
+from tasks.mislabels.cross_fitted_classifier import forecast_cross_fitting
 from tasks.mislabels.detect import count_heads
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, find_store
 from tasks.mislabels.results import KIND
+from tasks.mislabels.tabular_views import count_features
 from tasks.mislabels.text_features import (
     compute_embedding_width,
     count_unencoded,
@@ -25,13 +40,25 @@ from tasks.models.locate import find_classifier_folder
 LSA_WIDTH = 300
 MAX_HEAD_ROWS, MAX_KNN_ROWS = 20_000, 4_000
 """Maximum number of rows on which a linear head, and a search for neighbours, are timed."""
-FEATURE_COPIES = 4.5
-"""Peak copies of the feature matrix while heads are fitted and neighbours are searched."""
-CLASS_COLUMNS = 12
+MAX_NOISE_ROWS = 2_000
+"""Maximum number of rows on which a fit of the noise model and a calibration are timed."""
+MAX_REPEATED_SECONDS = 1.0
+"""Time of a call above which it is not timed a second time."""
+MARGIN_HEADS = 2.0
+"""Time of the training margin, in linear heads."""
+NOISE_FITS, INNER_NOISE_FITS, CALIBRATIONS = 6, 5, 25
+"""Number of noise models of all rows and of those of the test of a second round; number of
+calibrations of all rows."""
+TEXT_COPIES, COLUMN_COPIES, VECTOR_COPIES = 3.0, 3.0, 1.2
+"""Peak copies of the feature matrix by kind of rows; the index of nearest rows and the numbers of
+vectors are counted besides."""
+CLASS_COLUMNS = 16
 """Peak number of arrays with one number a row and class."""
+ROW_BYTES = 800
+"""Memory of ids, descriptions, digests and scores of a row, bytes."""
 TERM_BYTES, TERMS_PER_WORD = 15, 2
 """Memory of n-gram terms: bytes of a weight, with its copies in folds; terms a word."""
-BASE_MEMORY_GB = 0.7
+BASE_MEMORY_GB = 0.6
 """Memory of the process before the detection, GB."""
 
 
@@ -46,6 +73,8 @@ class LabelForecast:
         encode_seconds: Time to encode texts, seconds.
         knn_seconds: Time to search nearest neighbours, seconds.
         fit_seconds: Time to fit heads, seconds.
+        noise_seconds: Time of label noise, calibrations and scores, seconds.
+        train_seconds: Time of cross-fitting a classifier, seconds; 0 without one.
         memory: Peak memory, GB.
     """
 
@@ -55,19 +84,26 @@ class LabelForecast:
     encode_seconds: float
     knn_seconds: float
     fit_seconds: float
+    noise_seconds: float
+    train_seconds: float
     memory: float
 
     @property
     def seconds(self) -> float:
         """Total time, seconds."""
-        return self.encode_seconds + self.knn_seconds + self.fit_seconds
+        stages = (self.encode_seconds, self.knn_seconds, self.fit_seconds, self.noise_seconds)
+        return sum(stages) + self.train_seconds
 
     def __str__(self) -> str:
+        training = ""
+        if self.train_seconds:
+            training = f"cross-fitting the classifier: {self.train_seconds:,.0f} s; "
         return (
             f"{self.rows:,} training rows. Encoding {self.texts:,} texts: "
-            f"{self.encode_seconds:,.0f} s; "
+            f"{self.encode_seconds:,.0f} s; {training}"
             f"nearest neighbours: {self.knn_seconds:,.0f} s; fitting {self.heads} linear heads: "
-            f"{self.fit_seconds:,.0f} s. In all about {self.seconds:,.0f} s and "
+            f"{self.fit_seconds:,.0f} s; label noise and scores: {self.noise_seconds:,.0f} s. "
+            f"In all about {self.seconds:,.0f} s and "
             f"{self.memory:,.1f} GB of memory."
         )
 
@@ -101,11 +137,23 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
         count_heads(plan),
         encode_seconds,
         _estimate_knn_seconds(rows, width),
-        (count_heads(plan) + _estimate_weight_heads(plan)) * _estimate_head_seconds(plan, width),
-        BASE_MEMORY_GB
-        + rows * 4e-9 * (FEATURE_COPIES * width + CLASS_COLUMNS * classes)
-        + 1e-9 * _estimate_term_bytes(plan),
+        _count_whole_heads(plan) * _estimate_head_seconds(plan, width),
+        _estimate_noise_seconds(rows, classes) + _estimate_score_seconds(rows, width, classes),
+        forecast_cross_fitting(inputs.study, inputs.train),
+        _estimate_memory(plan, width, classes),
     )
+
+
+def _estimate_memory(plan: DetectionPlan, width: int, classes: int) -> float:
+    """Peak memory, GB: features, numbers of vectors, index of nearest rows, rows and n-grams."""
+    measurements, rows = plan.inputs.train.measurements, len(plan.inputs.train)
+    vectors = () if measurements is None else measurements.vectors
+    copies = TEXT_COPIES if measurements is None else VECTOR_COPIES if vectors else COLUMN_COPIES
+    number_bytes = sum(each.values.nbytes for each in vectors)
+    index_bytes = rows * width * (4 if rows <= MAX_EXACT_ROWS else 1)
+    row_bytes = rows * (4 * (copies * width + CLASS_COLUMNS * classes) + ROW_BYTES)
+    every = number_bytes + index_bytes + row_bytes + _estimate_term_bytes(plan)
+    return BASE_MEMORY_GB + 1e-9 * every
 
 
 def _estimate_term_bytes(plan: DetectionPlan) -> float:
@@ -132,6 +180,61 @@ def _estimate_weight_heads(plan: DetectionPlan) -> float:
     return len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share if plan.encoder is not None else 0.0
 
 
+def _count_whole_heads(plan: DetectionPlan) -> float:
+    """Time of all heads and of the training margin, in heads that are fitted to all rows."""
+    rows = len(plan.inputs.train)
+    inner = 2 * DETECTOR.folds * INNER_FOLDS
+    # A fold of the test holds out rows twice.
+    inner_share = min(1.0, MAX_TEST_ROWS / rows) * (1 - 1 / INNER_FOLDS) * (1 - 1 / DETECTOR.folds)
+    others = (count_heads(plan) - inner) * (1 - 1 / DETECTOR.folds)
+    return others + inner * inner_share + _estimate_weight_heads(plan) + MARGIN_HEADS
+
+
+def _estimate_noise_seconds(rows: int, classes: int) -> float:
+    """Time of all noise models and calibrations, measured on random logits.
+
+    Cells of T are selected on a sample, whose part of the time has a bound.
+    """
+    count = min(rows, MAX_NOISE_ROWS)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(count) % classes
+    logits = 3 * one_hot(labels, classes) + torch.randn(count, classes, generator=generator)
+    select_seconds = _time(lambda: select_sparse_transition(logits, labels))
+    fit_seconds = _time(lambda: fit_joint_mle(logits, labels))
+    calibrate_seconds = _time(lambda: calibrate_logits(logits, labels))
+    sampled = min(rows, MAX_SPARSE_ROWS) / count
+    tested = min(rows, MAX_TEST_ROWS) / count
+    whole = rows / count
+    return (
+        (NOISE_FITS * sampled + INNER_NOISE_FITS * tested) * select_seconds
+        + (NOISE_FITS * whole + INNER_NOISE_FITS * tested) * fit_seconds
+        + CALIBRATIONS * whole * calibrate_seconds
+    )
+
+
+def _estimate_score_seconds(rows: int, width: int, classes: int) -> float:
+    """Time of the self-influence of all rows, measured with two classes on random features."""
+    count = min(rows, MAX_KNN_ROWS)
+    features = _sample_features(count, width)
+    logits, labels = torch.zeros(count, 2), torch.arange(count) % 2
+    seconds = _time(
+        lambda: compute_head_self_influence(features, labels, (logits,), logits, DETECTOR.penalty)
+    )
+    return seconds * rows / count * classes / 2
+
+
+def _time(call: Callable[[], object]) -> float:
+    """Wall time of a call, seconds; of a second one if it is short: the first has more to do."""
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        call()
+        seconds = time.perf_counter() - start
+        if seconds > MAX_REPEATED_SECONDS:
+            break
+    return seconds
+
+
 def _compute_feature_width(plan: DetectionPlan) -> int:
     """Number of feature columns."""
     table = plan.inputs.train
@@ -139,26 +242,21 @@ def _compute_feature_width(plan: DetectionPlan) -> int:
         factor = 1 if table.text_pairs is None else 4
         return LSA_WIDTH + factor * compute_embedding_width(plan.encoder)
     assert table.measurements is not None
-    if table.measurements.image:
-        return table.measurements.numbers.shape[1]
-    sample = table.measurements.take(range(min(len(table), MAX_KNN_ROWS)))
-    return make_tabular_features(torch.from_numpy(sample.numbers), sample.categories).shape[1]
+    return count_features(table.measurements.take(range(min(len(table), MAX_KNN_ROWS))))
 
 
 def _estimate_knn_seconds(rows: int, width: int) -> float:
     """Time of the kNN search: exact up to `MAX_EXACT_ROWS`, beyond with an inverted file index."""
     num_timed = min(rows, MAX_KNN_ROWS)
     features = _sample_features(num_timed, width)
-    start = time.perf_counter()
-    find_neighbours(features, DETECTOR.neighbours)
-    seconds_per_pair = (time.perf_counter() - start) / num_timed**2
+    seconds = _time(lambda: find_neighbours(features, DETECTOR.neighbours))
+    seconds_per_pair = seconds / num_timed**2
     if rows <= MAX_EXACT_ROWS:
         return seconds_per_pair * rows**2
     cells = int(4 * math.sqrt(rows))
-    training_pairs = (
-        25 * min(rows, 256 * cells) * cells
-    )  # FAISS' k-means: 25 rounds, 256 rows a cell
-    return seconds_per_pair * (training_pairs + 2 * rows * cells + rows * rows / cells)
+    # Products of vectors: 10 rounds of k-means, each row's cell twice, rows of the visited cells.
+    trained = 10 * TRAINING_ROWS_PER_CELL * cells * cells
+    return seconds_per_pair * (trained + 2 * rows * cells + PROBES * rows * rows / cells)
 
 
 def _estimate_head_seconds(plan: DetectionPlan, width: int) -> float:
@@ -168,11 +266,10 @@ def _estimate_head_seconds(plan: DetectionPlan, width: int) -> float:
     labels = torch.tensor(table.labels[:rows])
     features, targets = (
         _sample_features(rows, width),
-        torch.nn.functional.one_hot(labels, classes).float(),
+        one_hot(labels, classes).float(),
     )
-    start = time.perf_counter()
-    fit_linear_head(features, targets, DETECTOR.penalty)
-    return (time.perf_counter() - start) * len(table) / rows
+    seconds = _time(lambda: fit_linear_head(features, targets, DETECTOR.penalty))
+    return seconds * len(table) / rows
 
 
 def _sample_features(rows: int, width: int) -> Tensor:

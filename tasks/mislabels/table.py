@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -62,28 +63,31 @@ def make_mislabel_frame(
     names = {NOT_REVIEWED: None, NO_LABEL_FITS: choose_none_word(labels)} | dict(enumerate(labels))
     nearest = _find_nearest(data, posterior.neighbour_ids, order)
     probability = posterior.probability.float()
-    is_singleton = mask_singleton_classes(data, inputs.queries.labels if posterior.trusted else ())
+    # The classes of an independent classifier may include this one; cross-fitting saw these rows.
+    fitted = data if inputs.study.mislabels.judge else replace(data, classifier_logits=None)
+    trusted = inputs.queries.labels if posterior.trusted else ()
+    is_singleton = mask_singleton_classes(fitted, trusted)
     columns: dict[str, Any] = {
         "train": range(len(table)),
         "rank": _rank_rows(probability.where(~is_singleton, NO_PROBABILITY), known)[
             inverse_order
-        ].tolist(),
+        ].numpy(),
         "id": table.ids,
         "text": table.texts,
         "text_pair": table.text_pairs or [None] * len(table),
         "label": [labels[i] for i in table.labels],
-        "probability": _mask_to_nan(probability, is_singleton)[inverse_order].tolist(),
-        "doubt": _mask_to_nan(posterior.prior_error, is_singleton)[inverse_order].tolist(),
+        "probability": _mask_to_nan(probability, is_singleton)[inverse_order].numpy(),
+        "doubt": _mask_to_nan(posterior.prior_error, is_singleton)[inverse_order].numpy(),
         "suggested": [labels[i] for i in posterior.suggested[inverse_order].tolist()],
-        "confidence": posterior.confidence[inverse_order].clamp(0, 1).tolist(),
-        "cluster": _group_decisions(data, posterior.suggested)[inverse_order].tolist(),
+        "confidence": posterior.confidence[inverse_order].clamp(0, 1).numpy(),
+        "cluster": _group_decisions(data, posterior.suggested)[inverse_order].numpy(),
         "agreeing": [nearest[0][i] for i in inverse_order.tolist()],
         "conflicting": [nearest[1][i] for i in inverse_order.tolist()],
         "reviewed": [names[i] for i in known[inverse_order].tolist()],
         "trained_margin": [
             None if margin is None else -margin for margin in read_dynamics(inputs.study, table)
         ],
-        **{name: signal[inverse_order].tolist() for name, signal in posterior.label_scores.items()},
+        **{name: signal[inverse_order].numpy() for name, signal in posterior.label_scores.items()},
     }
     for name in (*NAIVE_BAYES_SCORES, "judged_loss", "trusted_loss"):
         columns.setdefault(name, [None] * len(table))
@@ -92,13 +96,16 @@ def make_mislabel_frame(
 
 
 def _blank_unpredicted(
-    losses: list[float | None], data: LabeledData, inverse_order: Tensor
-) -> list[float | None]:
+    losses: Sequence[float | None], data: LabeledData, inverse_order: Tensor
+) -> Sequence[float | None]:
     """Losses by other classifiers, None in rows that no classifier predicts."""
     if not data.external or data.classifier_logits is not None:
         return losses
     has_any = torch.stack([each.has_prediction for each in data.external]).any(0)[inverse_order]
-    return [loss if has else None for loss, has in zip(losses, has_any.tolist(), strict=True)]
+    return [
+        None if loss is None or not has else float(loss)
+        for loss, has in zip(losses, has_any.tolist(), strict=True)
+    ]
 
 
 def _build_frame(columns: dict[str, Any], harm: pl.DataFrame | None) -> pl.DataFrame:

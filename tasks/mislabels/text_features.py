@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import torch
 from transformers import PreTrainedModel
 
 import fastif
 from fastif.mislabels.feature_views import TEXT_WEIGHTS, FeatureViews
 from fastif.mislabels.features import compute_lsa
-from fastif.mislabels.text_embeddings import make_pair_features, mean_pool
+from fastif.mislabels.text_embeddings import make_pair_features
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 from fastif.models.pretrained import load_encoder, read_encoder_max_length, read_encoder_width
 from storage import Store
+from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
+from tasks.mislabels.text_windows import TextWindows, split_windows
 from tasks.models.locate import compute_model_digest
 from tasks.run.row_chunks import find_missing_rows, gather_rows, write_chunk
 from tasks.runtime.devices import resolve_devices
@@ -39,7 +40,7 @@ class TextEncoder:
     Attributes:
         folder: Folder of the model files.
         digest: Digest of the model files.
-        max_tokens: Maximum number of tokens of a text; longer texts are truncated.
+        max_tokens: Maximum number of tokens of a window; longer texts have several.
     """
 
     folder: Path
@@ -64,21 +65,24 @@ def make_text_views(
     """Return feature views of the rows of several tables, concatenated in order.
 
     The views are mean-pooled hidden states of the middle layer, those of the last layer, and LSA of
-    words. A text pair has the features of `make_pair_features`.
+    words. A text pair has the features of `make_pair_features`. A text that is longer than the
+    encoder is embedded in windows.
     """
     columns = [[text for table in tables for text in table.texts]]
     if tables[0].text_pairs is not None:
         columns.append([text for table in tables for text in table.text_pairs or []])
-    column_digests = [[_hash_text(text) for text in column] for column in columns]
-    model, tokens = None, []
-    for column, digests in zip(columns, column_digests, strict=True):
+    model, tokens, column_digests = None, [], []
+    for column in columns:
+        windows = _split_texts(encoder, study, column)
+        announce_notes(windows.describe(encoder.max_tokens))
+        digests = [_hash_text(text, windows.is_long(i)) for i, text in enumerate(column)]
         missing = find_missing_rows(store, encoder.artifact_kind, digests)
         if len(missing) and model is None:
             model = load_encoder(encoder.folder)
-        examples = _tokenize_texts(encoder, study, column)
-        tokens.append(examples.tokens)
+        tokens.append(windows.tokens)
+        column_digests.append(digests)
         if model is not None and len(missing):
-            _write_embeddings(store, encoder.artifact_kind, model, examples, missing)
+            _write_embeddings(store, encoder.artifact_kind, model, windows, missing)
     embeddings = [
         gather_rows(store, encoder.artifact_kind, digests, FILE) for digests in column_digests
     ]
@@ -89,7 +93,8 @@ def make_text_views(
     word_terms = tf_idf(tokens)
     # Words of a pair predict its label by annotation artifacts, not by how its texts relate.
     terms = (word_terms, char_trigrams(columns[0])) if len(columns) == 1 else ()
-    return FeatureViews.from_features([*features, compute_lsa(word_terms)], TEXT_WEIGHTS, terms)
+    views = [*features, compute_lsa(word_terms)]
+    return FeatureViews.from_features(views, TEXT_WEIGHTS, terms, in_place=True)
 
 
 def compute_embedding_width(encoder: TextEncoder) -> int:
@@ -99,12 +104,12 @@ def compute_embedding_width(encoder: TextEncoder) -> int:
 
 def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> int:
     """Return the number of distinct texts of a table without a cached embedding."""
-    digests = [_hash_text(text) for text in (*table.texts, *(table.text_pairs or ()))]
-    return (
-        len(set(digests))
-        if store is None
-        else len(find_missing_rows(store, encoder.artifact_kind, digests))
-    )
+    texts = {*table.texts, *(table.text_pairs or ())}
+    if store is None:
+        return len(texts)
+    # Only the tokenizer knows which are in windows, so that each is counted in both forms.
+    digests = [_hash_text(text, is_long) for is_long in (False, True) for text in texts]
+    return len(find_missing_rows(store, encoder.artifact_kind, digests)) - len(texts)
 
 
 def measure_seconds_per_text(
@@ -113,37 +118,35 @@ def measure_seconds_per_text(
     """Measure the encoding time on a few texts of the table, seconds a text."""
     model = load_encoder(encoder.folder)
     texts = table.texts[:: max(1, len(table) // sample)][:sample]
-    examples = _tokenize_texts(encoder, study, texts)
+    windows = _split_texts(encoder, study, texts)
     start = time.perf_counter()
-    mean_pool(model, examples, fastif.all_ids(examples), study.run.batch_size)
+    windows.embed(model, windows.windows, range(len(texts)))
     return (time.perf_counter() - start) / len(texts)
 
 
-def _tokenize_texts(
-    encoder: TextEncoder, study: Study, texts: Sequence[str]
-) -> fastif.TextExamples:
+def _split_texts(encoder: TextEncoder, study: Study, texts: Sequence[str]) -> TextWindows:
     device = resolve_devices(study.run.devices)[0].torch
-    tokenizer = fastif.load_tokenizer(encoder.folder)
-    return fastif.encode(
-        tokenizer, texts, None, [0] * len(texts), encoder.max_tokens, device, study.run.batch_tokens
+    tokenizer, size = fastif.load_tokenizer(encoder.folder), encoder.max_tokens
+    examples = fastif.encode(
+        tokenizer, texts, None, [0] * len(texts), size, device, study.run.batch_tokens
     )
+    return split_windows(tokenizer, examples, texts, size)
 
 
 def _write_embeddings(
-    store: Store,
-    kind: str,
-    model: PreTrainedModel,
-    examples: fastif.TextExamples,
-    missing: pl.DataFrame,
+    store: Store, kind: str, model: PreTrainedModel, windows: TextWindows, missing: pl.DataFrame
 ) -> None:
-    model.to(examples.device)  # type: ignore[arg-type]
-    with progress_stage("texts: encoder", len(missing), "texts") as track:
-        tracked = track(examples)
+    model.to(windows.windows.device)  # type: ignore[arg-type]
+    texts = missing["id"].to_list()
+    count = sum(windows.counts[text] for text in texts)
+    with progress_stage("texts: encoder", count, "texts") as track:
+        tracked = track(windows.windows)
         for chunk in missing.iter_slices(CHUNK_ROWS):
-            ids = torch.tensor(chunk["id"].to_list())
-            embeddings = mean_pool(model, tracked, ids)
+            embeddings = windows.embed(model, tracked, chunk["id"].to_list())
             write_chunk(store, kind, embeddings, chunk, FILE)
 
 
-def _hash_text(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:16]
+def _hash_text(text: str, is_long: bool) -> bytes:
+    """Digest of a text; of one in windows it differs from that of the truncated text."""
+    content = text.encode() + (b"\0windows" if is_long else b"")
+    return hashlib.sha256(content).digest()[:16]

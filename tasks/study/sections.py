@@ -126,6 +126,9 @@ class Mislabels(Section):
     folds: Annotated[int, Field(ge=2)] | None = None
     """number of folds for cross-fitting [training], which adds out-of-fold predictions of the
     fine-tuned classifier; no cross-fitting if omitted"""
+    finetune: bool = False
+    """whether a classifier is fine-tuned by cross-fitting: by [training], or without it the
+    encoder as a whole; folds is 5 if omitted"""
     judge: Name | None = None
     """instead of folds: an independent classifier, not trained on these rows"""
     judges: Names = ()
@@ -136,11 +139,12 @@ class Mislabels(Section):
 
     @model_validator(mode="after")
     def _check_classifier(self) -> Self:
-        if self.folds is not None and self.judge is not None:
-            got = f"{self.folds}"
-            raise make_validation_error(
-                Problem("folds", "no such key together with judge", got, "remove one of the two")
-            )
+        for key, value in (("folds", self.folds), ("finetune", self.finetune or None)):
+            if value is not None and self.judge is not None:
+                got = str(value).lower()
+                raise make_validation_error(
+                    Problem(key, "no such key together with judge", got, "remove one of the two")
+                )
         return self
 
 

@@ -87,7 +87,7 @@ def suggest_step(result: MislabelResult) -> tuple[str, ...]:
 
 
 def warn_mislabels(result: MislabelResult) -> Iterator[str]:
-    """Yield warnings about the encoder, the features and conflicting annotations."""
+    """Yield warnings about the encoder, the features, the search and conflicting annotations."""
     facts = result.facts
     if facts["encoder_saw_labels"]:
         yield (
@@ -103,6 +103,11 @@ def warn_mislabels(result: MislabelResult) -> Iterator[str]:
             f"{suggest_features(facts)}"
         )
     yield from warn_classifiers(facts)
+    if facts.get("neighbour_recall") is not None:
+        yield (
+            f"The nearest rows of {facts['rows']:,} were searched approximately: by a random "
+            f"sample, {facts['neighbour_recall']:.0%} of the nearest ones are among those used."
+        )
     if facts["reviewed"]["conflicts"]:
         yield (
             f"Reviewers disagree on {facts['reviewed']['conflicts']} rows; their annotations are "

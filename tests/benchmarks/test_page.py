@@ -22,6 +22,7 @@ MODULES = {
     "first-day": "first_day.report",
     "fidelity": "fidelity.report",
     "label-error-count": "mislabels.coverage_page",
+    "label-error-scale": "mislabels.scale_page",
     "label-noise-grid": "mislabels.noise_grid_page",
     "malformed": "malformed.report",
     "mislabels": "mislabels.report",

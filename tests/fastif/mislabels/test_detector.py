@@ -8,11 +8,13 @@ from sklearn.metrics import average_precision_score
 from torch.nn.functional import one_hot
 
 from fastif import InputError
+from fastif.mislabels import labeled_data, second_round_check
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.features import concat_views
 from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
+from fastif.mislabels.linear_head import fit_linear_head
 from fastif.mislabels.second_round_check import second_round_improves
 from tests.fastif.mislabels.noisy_clouds import flip_labels, make_clouds, make_rows
 
@@ -150,6 +152,15 @@ def test_too_few_trusted_rows_are_refused():
         TrustedData(torch.randn(3, 2), torch.tensor([0, 0, 1]), 2)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_first_row_that_is_not_finite_is_named(monkeypatch, value):
+    monkeypatch.setattr(labeled_data, "TILE_ROWS", 4)
+    features = torch.randn(11, 3)
+    features[9, 2] = features[10, 0] = value
+    with pytest.raises(InputError, match="row 9"):
+        LabeledData(features, torch.arange(11) % 2, 2)
+
+
 def test_reviewed_labels_clamp_the_posterior_and_train_the_heads():
     rows, truth = make_rows(0.3, apart=1.5)
     known = torch.full_like(truth, NOT_REVIEWED)
@@ -191,6 +202,21 @@ def test_a_second_round_is_fitted_only_if_held_out_labels_get_likelier(of, pays)
         for posterior in (once[1], twice[1])
     )
     assert (second >= first) is pays
+
+
+@pytest.mark.parametrize(("share", "pays"), [(0.02, False), (0.4, True)])
+def test_a_second_round_of_many_rows_is_decided_on_a_random_sample(monkeypatch, share, pays):
+    rows, _ = make_overlapping(0.02) if share < 0.1 else make_rows(share, 2000)
+    monkeypatch.setattr(second_round_check, "MAX_ROWS", 700)
+    sizes = []
+
+    def fit(features, targets, penalty, weights=None):
+        sizes.append(len(features))
+        return fit_linear_head(features, targets, penalty, weights)
+
+    near = find_neighbours(rows.features, 20)
+    assert second_round_improves(rows, near, MislabelDetector(fit=fit)._cross_fitter) is pays
+    assert max(sizes) < 700
 
 
 def test_classifier_logits_improve_the_ranking_and_count_once():

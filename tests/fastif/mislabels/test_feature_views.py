@@ -44,3 +44,19 @@ def test_weighted_views_have_their_share_of_the_norm(mix):
     assert torch.equal(
         views.concat_weighted(mix, torch.tensor([3])), views.concat_weighted(mix)[3:4]
     )
+
+
+def test_a_single_view_is_not_copied():
+    view = torch.randn(5, 2)
+    assert FeatureViews((view,), ((1.0,),)).concat_weighted((1.0,)).data_ptr() == view.data_ptr()
+
+
+def test_views_that_are_overwritten_are_the_same_numbers():
+    layers = torch.randn(40, 2, 6) + 3
+    kept = FeatureViews.from_features([layers[:, 0], layers[:, 1]], ((0.5, 0.5),))
+    assert not torch.equal(kept.views[0], layers[:, 0])
+    overwritten = FeatureViews.from_features(
+        [layers[:, 0], layers[:, 1]], ((0.5, 0.5),), in_place=True
+    )
+    assert overwritten.views[1].data_ptr() == layers[:, 1].data_ptr()
+    assert all(torch.equal(*pair) for pair in zip(kept.views, overwritten.views, strict=True))

@@ -1,19 +1,54 @@
 """k nearest neighbours by cosine similarity, and kNN smoothing."""
 
+import pytest
 import torch
 
-from fastif.mislabels.knn import find_neighbours, smooth_logits
+from fastif.mislabels import knn
+from fastif.mislabels.knn import find_neighbours, measure_neighbour_recall, smooth_logits
+
+
+def find_dense(features, k):
+    """The k nearest rows by a dense matrix of cosines in double precision."""
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    dense = unit @ unit.T
+    dense.fill_diagonal_(-2)
+    return dense, dense.topk(k, 1)
 
 
 def test_neighbours_are_the_nearest_by_cosine_and_never_the_row_itself():
     features = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     features[10:13] = features[9]
     neighbour_ids = find_neighbours(features, 4)
-    unit = torch.nn.functional.normalize(features.double(), dim=1)
-    dense = unit @ unit.T
-    dense.fill_diagonal_(-2)
+    dense, nearest = find_dense(features, 4)
     assert not (neighbour_ids == torch.arange(50)[:, None]).any()
-    assert torch.allclose(dense.gather(1, neighbour_ids), dense.topk(4, 1).values, atol=1e-5)
+    assert torch.allclose(dense.gather(1, neighbour_ids), nearest.values, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50])
+def test_neighbours_do_not_depend_on_the_tile(monkeypatch, rows):
+    features = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    whole = find_neighbours(features, 4)
+    monkeypatch.setattr(knn, "TILE_ROWS", rows)
+    assert torch.equal(find_neighbours(features, 4), whole)
+    assert measure_neighbour_recall(features, whole) == 1
+
+
+def test_recall_of_an_approximate_search_is_that_of_the_dense_truth(monkeypatch):
+    features = torch.randn(2_000, 12, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(knn, "MAX_EXACT_ROWS", 1_000)
+    monkeypatch.setattr(knn, "PROBES", 12)
+    monkeypatch.setattr(knn, "RECALL_ROWS", 2_000)
+    neighbour_ids = find_neighbours(features, 10)
+    assert not (neighbour_ids == torch.arange(2_000)[:, None]).any()
+    nearest = find_dense(features, 10)[1].indices
+    truth = (neighbour_ids[:, :, None] == nearest[:, None]).any(2).double().mean()
+    assert 0.4 < truth < 0.99
+    assert measure_neighbour_recall(features, neighbour_ids) == pytest.approx(
+        float(truth), abs=2e-3
+    )
+    monkeypatch.setattr(knn, "PROBES", 1)
+    fewer = measure_neighbour_recall(features, find_neighbours(features, 10))
+    assert fewer < truth - 0.1
 
 
 def test_held_out_neighbours_have_no_weight():
