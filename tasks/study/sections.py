@@ -137,6 +137,11 @@ class Mislabels(Section):
     budget: Annotated[int, Field(ge=1)] = 100
     """number of rows that will be reviewed"""
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether a text classifier is cross-fitted or given."""
+        return self.finetune or self.folds is not None or self.judge is not None
+
     @model_validator(mode="after")
     def _check_classifier(self) -> Self:
         for key, value in (("folds", self.folds), ("finetune", self.finetune or None)):
