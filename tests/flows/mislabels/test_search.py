@@ -60,7 +60,7 @@ def test_only_new_rows_are_encoded(searched, monkeypatch):
     more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
     tiny.write_rows(searched.parent / "train.csv", [*rows, more])
     read = []
-    from tasks.mislabels import text_features as encoded
+    from tasks.mislabels import text_windows as encoded
 
     real = encoded.mean_pool
     monkeypatch.setattr(
