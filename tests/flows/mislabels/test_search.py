@@ -57,7 +57,7 @@ def test_a_repeated_detection_is_read_from_the_store(noisy):
 def test_only_new_rows_are_encoded(searched, monkeypatch):
     run_search(searched)
     rows = tiny.rows_of(searched.parent / "train.csv")
-    more = {**rows[0], "id": "new", "text": "the very slow and dull plot was not a film"}
+    more = {**rows[0], "id": "new", "text": "the slow plot was not a film"}
     tiny.write_rows(searched.parent / "train.csv", [*rows, more])
     read = []
     from tasks.mislabels import text_windows as encoded
