@@ -18,6 +18,9 @@ PROBES, TRAINING_ROWS_PER_CELL = 32, 40
 TILE_ROWS = 16_384
 """Number of rows that are normalized and searched at a time."""
 
+EXACT_ROWS = 512
+"""Number of rows for which an exact search is made at a time."""
+
 RECALL_ROWS = 200
 """Size of the random sample of rows on which the recall of an approximate search is measured."""
 
@@ -51,10 +54,13 @@ def find_neighbours(
     for start in range(0, n, TILE_ROWS):
         unit = normalize_rows(features[start : start + TILE_ROWS])
         nearest = index.search(unit, k + 1).ids
+        # The visited cells of a row far from all others may have too few rows.
+        is_short = (nearest < 0).any(1)
+        nearest[is_short] = _search_exactly(features, start + is_short.nonzero()[:, 0], k + 1)[1]
         is_self = nearest == torch.arange(start, start + len(unit))[:, None]
         # Among duplicates the row itself may be missing from the nearest ones: drop the last one.
         is_self[~is_self.any(1), -1] = True
-        neighbour_ids[start : start + len(unit)] = nearest[~is_self].view(-1, k).clamp_min(0)
+        neighbour_ids[start : start + len(unit)] = nearest[~is_self].view(-1, k)
         if advance is not None:
             advance(len(unit))
     return neighbour_ids
@@ -73,11 +79,8 @@ def measure_neighbour_recall(
     """
     n, k = neighbour_ids.shape
     sample = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:RECALL_ROWS]
+    best, _ = _search_exactly(features, sample, k + 1)
     unit = normalize_rows(features[sample])
-    best = torch.full((len(sample), k + 1), -torch.inf)
-    for start in range(0, n, TILE_ROWS):
-        cosines = unit @ normalize_rows(features[start : start + TILE_ROWS]).T
-        best = torch.cat([best, cosines], 1).topk(k + 1, 1).values
     neighbours = normalize_rows(features[neighbour_ids[sample].flatten()]).view(len(sample), k, -1)
     cosines = torch.einsum("md,mkd->mk", unit, neighbours)
     # The row itself is the first of its nearest rows.
@@ -87,6 +90,27 @@ def measure_neighbour_recall(
 def normalize_rows(features: Float[Tensor, "m d"]) -> Float[Tensor, "m d"]:
     """Scale each row to norm 1; a row of zeros stays as it is."""
     return features / features.norm(dim=1, keepdim=True).clamp_min(1e-9)
+
+
+def _search_exactly(
+    features: Tensor, ids: Int[Tensor, " m"], k: int
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """Cosines and positions of the k nearest rows of some rows, the row itself included."""
+    parts = []
+    for part in ids.split(EXACT_ROWS):
+        unit = normalize_rows(features[part])
+        best = torch.full((len(part), k), -torch.inf, dtype=unit.dtype)
+        positions = torch.zeros(len(part), k, dtype=torch.long)
+        for start in range(0, len(features), TILE_ROWS):
+            cosines = unit @ normalize_rows(features[start : start + TILE_ROWS]).T
+            columns = torch.arange(start, start + cosines.shape[1]).expand(cosines.shape)
+            best, order = torch.cat([best, cosines], 1).topk(k, 1)
+            positions = torch.cat([positions, columns], 1).gather(1, order)
+        parts.append((best, positions))
+    if not parts:
+        return features.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long)
+    cosines, nearest = (torch.cat(column) for column in zip(*parts, strict=True))
+    return cosines, nearest
 
 
 def _index_rows(features: Tensor) -> CandidateIndex:

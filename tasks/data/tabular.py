@@ -146,6 +146,11 @@ def _describe_column(name: str, column: ParsedColumn, opened: RawTable) -> Itera
     if isinstance(column, VectorColumn):
         if column.is_constant():
             yield constant
+        if count := column.count_missing():
+            yield (
+                f"{name} lacks numbers in {count:,} rows: they count as the median of the others, "
+                "and that they are missing is not a feature"
+            )
     elif isinstance(column, list):
         yield from describe_categories(name, column, opened)
     elif not ((column != column[:1]) & ~(np.isnan(column) & np.isnan(column[:1]))).any():

@@ -58,6 +58,10 @@ class VectorColumn:
             for row in np.flatnonzero(np.isinf(tile).any(1))
         ]
 
+    def count_missing(self) -> int:
+        """Number of vectors with a missing number."""
+        return sum(int(np.isnan(tile).any(1).sum()) for tile in self._iterate_tiles())
+
     def _iterate_tiles(self) -> Iterator[np.ndarray]:
         starts = range(0, len(self.values), TILE_ROWS)
         return (self.values[start : start + TILE_ROWS] for start in starts)

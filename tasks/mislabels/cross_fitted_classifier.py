@@ -11,11 +11,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 import fastif
 from fastif.mislabels.group_folds import assign_group_folds
+from fastif.models.max_positions import check_length, find_max_length
 from storage import Store, compute_fingerprint
+from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.mislabels.cross_fitting_plan import plan_cross_fitting
@@ -112,9 +114,8 @@ def forecast_cross_fitting(study: Study, table: Table) -> float:
     size = min(len(table), training.batch_size)
     sample = table.take(range(0, len(table), max(1, len(table) // size))[:size])
     base, device = find_base_folder(planned), resolve_devices(study.run.devices)[0].torch
-    objective = make_objective(planned, base, sample, training.seed, device)
-    tokenizer = fastif.load_tokenizer(base, objective.full_model)
-    texts = _tokenize(planned, tokenizer, sample, device)
+    objective = make_objective(planned, base, table, training.seed, device)
+    texts = _tokenize(planned, objective.full_model, base, sample, device)
     config = replace(make_training_config(planned, training.seed), epochs=2)
     times = [time.perf_counter()]
     fastif.fit(objective, texts, config, lambda *_: times.append(time.perf_counter()))
@@ -137,8 +138,8 @@ def _train_folds(
         for fold, digest in missing.items():
             objective = make_objective(study, base, table, seed, device)
             if examples is None:  # the frozen layers are the same for all
-                tokenizer = fastif.load_tokenizer(base, objective.full_model)
-                texts = _tokenize(study, tokenizer, table, device)
+                texts = _tokenize(study, objective.full_model, base, table, device)
+                _announce_truncated(texts)
                 objective.verify_shortcuts(texts)
                 examples = cache_hidden_states(objective, texts, study)
             is_held_out = fold_ids == fold
@@ -161,8 +162,8 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     model = fastif.load_model(folder, study.labels)
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(model, "last:1", fastif.CrossEntropy())
-    tokenizer = fastif.load_tokenizer(folder, model)
-    texts = _tokenize(study, tokenizer, table, device)
+    texts = _tokenize(study, model, folder, table, device)
+    _announce_truncated(texts)
     objective.verify_shortcuts(texts)
     with progress_stage("rows: logits of another classifier", len(table)) as track:
         outputs, _ = fastif.predict(objective, track(texts))
@@ -170,14 +171,22 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
 
 
 def _tokenize(
-    study: Study, tokenizer: PreTrainedTokenizerBase, table: Table, device: torch.device
+    study: Study, model: PreTrainedModel, folder: Path, table: Table, device: torch.device
 ) -> fastif.TextExamples:
-    return fastif.encode(
-        tokenizer,
-        table.texts,
-        table.text_pairs,
-        table.labels,
-        study.model.max_length,
-        device,
-        study.run.batch_tokens,
-    )
+    """Tokenize the rows for a classifier, truncated to `[model] max_length` or its positions."""
+    length = study.model.max_length
+    if study.has_audit:
+        check_length(model, length)
+    else:  # without a section [model] the length is a default
+        length = min(length, find_max_length(model) or length)
+    columns = table.texts, table.text_pairs, table.labels
+    tokenizer, batch_tokens = fastif.load_tokenizer(folder, model), study.run.batch_tokens
+    return fastif.encode(tokenizer, *columns, length, device, batch_tokens)
+
+
+def _announce_truncated(texts: fastif.TextExamples) -> None:
+    """State how many texts the classifier reads in part."""
+    if count := int(texts.truncated.sum()):
+        length, total = int(texts.lengths.max()), len(texts)
+        note = f"{count:,} of {total:,} texts are truncated to {length} tokens for the classifier"
+        announce_notes([note])

@@ -51,6 +51,27 @@ def test_recall_of_an_approximate_search_is_that_of_the_dense_truth(monkeypatch)
     assert fewer < truth - 0.1
 
 
+@pytest.mark.parametrize("together", [3, 512])
+def test_rows_far_from_many_duplicates_have_their_nearest_rows(monkeypatch, together):
+    """Their cells hold fewer rows than k, and the cells of duplicates are mostly empty."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.arange(1.0, 17.0).repeat(6_000, 1)
+    features[:30] = 5 * torch.randn(30, 16, generator=generator)
+    monkeypatch.setattr(knn, "MAX_EXACT_ROWS", 1_000)
+    monkeypatch.setattr(knn, "EXACT_ROWS", together)
+    ids = knn._index_rows(features).search(knn.normalize_rows(features[:30]), 21).ids
+    is_short = (ids < 0).any(1)
+    assert is_short.any()
+    neighbour_ids = find_neighbours(features, 20)
+    assert int(neighbour_ids.min()) >= 0
+    assert not (neighbour_ids == torch.arange(6_000)[:, None]).any()
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    cosines = unit[:30] @ unit.T
+    cosines[torch.arange(30), torch.arange(30)] = -2
+    actual = cosines.gather(1, neighbour_ids[:30])[is_short]
+    assert torch.allclose(actual, cosines.topk(20, 1).values[is_short], atol=1e-5)
+
+
 def test_held_out_neighbours_have_no_weight():
     own = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     near = torch.tensor([[1, -1], [-1, -1]])

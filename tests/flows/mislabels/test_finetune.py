@@ -9,6 +9,7 @@ from command_line import invoke as run
 from noisy_study import run_search
 from sklearn.metrics import average_precision_score
 
+from fastif.models.pretrained import read_encoder_max_length
 from tasks.mislabels import cross_fitted_classifier
 
 STUDY = """name = "alone"
@@ -146,3 +147,21 @@ def test_the_only_row_of_a_class_has_no_probability(noisy):
     alone = table.filter(pl.col("label") == "rare")
     assert alone["probability"].to_list() == [None]
     assert table["probability"].null_count() == 1
+
+
+def test_texts_beyond_the_encoder_are_truncated_with_a_note(noisy):
+    """The encoder of this study has fewer positions than the 128 tokens of `[model]`."""
+    frame = pl.read_csv(noisy.parent / "train.csv")
+    longest = read_encoder_max_length(noisy.parent / "base")
+    assert longest is not None
+    assert longest < 128
+    tail = " ".join(["film"] * longest)
+    frame.with_columns(
+        text=pl.when(pl.int_range(pl.len()) < 40)
+        .then(pl.col("text") + f" {tail}")
+        .otherwise("text")
+    ).write_csv(noisy.parent / "train.csv")
+    for options in (("--dry-run",), ()):
+        done = run("mislabels", write_study(noisy), *options)
+        assert done.exit_code == 0, done.output
+    assert f"40 of 120 texts are truncated to {longest} tokens" in " ".join(done.output.split())

@@ -67,6 +67,19 @@ def test_infinite_and_constant_vectors_are_noticed_in_every_tile(tmp_path, monke
     assert not VectorColumn(constant).is_constant()
 
 
+def test_missing_numbers_of_vectors_are_stated(tmp_path):
+    values = make_values().astype(object)
+    values[1, 4] = None
+    values[6, :3] = float("nan")
+    table = read_rows(write_study(tmp_path, make_table(values, pl.Float32), features=["v"]))
+    (note,) = [note for note in table.notes if "lacks numbers" in note]
+    assert "v lacks numbers in 2 rows" in note
+    complete = read_rows(
+        write_study(tmp_path, make_table(make_values(), pl.Float32), features=["v"])
+    )
+    assert not any("lacks numbers" in note for note in complete.notes)
+
+
 def test_empty_lists_are_refused(tmp_path):
     frame = pl.DataFrame(
         {"v": pl.Series([[]] * 4, dtype=pl.List(pl.Float32)), "y": ["no", "yes"] * 2}
