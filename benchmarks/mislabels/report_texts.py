@@ -28,9 +28,10 @@ CHOICES = (
     "worse on 5, and better by 0.014 on average. IMDB, uniform 20 %: 0.548 to 0.605; uniform 5 %: "
     "0.303 to 0.427. The worst: the human-annotated rows of AG News with their right labels, of "
     "which 5 % were flipped, 0.662 to 0.636.",
-    "The sparse noise transition matrix was chosen for the [kinds of noise]"
-    "(label-noise-grid.md), on noisy_ag_news and on hausa. Before it hausa had 0.695, noisy_ag_news "
-    "0.762, mnist 0.965, amazon_reviews5 0.524 (uniform 20 %) and 0.252 (uniform 5 %).",
+    "The sparse noise transition matrix was chosen for the [kinds of "
+    "noise](label-noise-grid.md), on noisy_ag_news and on hausa. Before it hausa had 0.695, "
+    "noisy_ag_news 0.762, mnist 0.965, amazon_reviews5 0.524 (uniform 20 %) and 0.252 (uniform "
+    "5 %).",
     "The two sets with a fine-tuned classifier were measured with earlier code (2026-11-27).",
 )
 HAUSA = (
