@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 INFLUENCE, COSINE, UNROLLED = "influence", "gradient cosine", "through the training"
+EKFAC = "influence by EK-FAC"
 
 
 UNROLLED_COMPLEXITY = 1_000
@@ -24,13 +25,14 @@ class Estimator:
     with a wrong label, moves down, as in RelatIF (Barshan et al., 2020). The gradient cosine
     ∇L(z)ᵀ ∇L(i) / (‖∇L(z)‖ ‖∇L(i)‖) of one model (Hanawa et al., 2021) uses no curvature; it is a
     ranking score in addition to the effects of that model. An effect through the training is the
-    derivative of the whole recorded training (Hara et al., 2019) that ended in the model.
+    derivative of the whole recorded training (Hara et al., 2019) that ended in the model. By EK-FAC
+    the curvature G is replaced by that approximation (Grosse et al., 2023).
 
     Attributes:
         models: Positions of the models in the mean, checkpoints of one training among them.
         dampings: Damping of each model in the mean, the argument of `with_damping`.
         power: Power α of the norm of a row's effects; without meaning for gradient cosines.
-        kind: "influence", "gradient cosine" or "through the training".
+        kind: "influence", "influence by EK-FAC", "gradient cosine" or "through the training".
     """
 
     models: tuple[int, ...]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.data.examples import Examples, all_ids
-from fastif.evaluation.estimator import UNROLLED, Estimator
+from fastif.evaluation.estimator import EKFAC, UNROLLED, Estimator
 from fastif.gradients.per_example import Gradients
 from fastif.numerics.blocked_dot import row_norms
 
@@ -27,11 +27,13 @@ class RowEffects:
             query without.
         cosines: Cosines of the gradients of query and row; 0 for such a row.
         unrolled: Removal effects through the model's training, in nats; None if not computed.
+        ekfac: Removal effects by EK-FAC, in nats; None if not computed.
     """
 
     effects: Float[Tensor, "e n"]
     cosines: Float[Tensor, "e n"]
     unrolled: Float[Tensor, "e n"] | None = None
+    ekfac: Float[Tensor, "e n"] | None = None
 
 
 def compute_row_effects(
@@ -72,14 +74,15 @@ def combine_row_effects(estimator: Estimator, models: Sequence[RowEffects]) -> F
     """Return the removal effects of an estimator on the control queries, in nats.
 
     Raises:
-        ValueError: They are through the training, and were not computed.
+        ValueError: They are through the training or by EK-FAC, and were not computed.
     """
-    if estimator.kind != UNROLLED:
+    if estimator.kind not in (UNROLLED, EKFAC):
         return mean_row_effects(models, estimator.models)
-    unrolled = models[estimator.models[0]].unrolled
-    if unrolled is None:
-        raise ValueError("effects through the training were not computed for this model")
-    return unrolled
+    first = models[estimator.models[0]]
+    effects = first.unrolled if estimator.kind == UNROLLED else first.ekfac
+    if effects is None:
+        raise ValueError(f"effects of the kind {estimator.kind!r} were not computed")
+    return effects
 
 
 def measure_norms(effects: Float[Tensor, "e n"]) -> Float[Tensor, " n"]:

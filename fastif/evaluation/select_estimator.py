@@ -19,6 +19,7 @@ from torch import Tensor
 from fastif.errors import InputError
 from fastif.evaluation.estimator import (
     COSINE,
+    EKFAC,
     UNROLLED,
     Estimator,
     normalize_effects,
@@ -106,6 +107,7 @@ def list_estimators(
     powers: Sequence[float] = POWERS,
     *,
     unrolled: bool = False,
+    ekfac: float | None = None,
 ) -> list[Estimator]:
     """List the estimators to try, the simpler ones first.
 
@@ -118,6 +120,7 @@ def list_estimators(
         base: Positions of the models whose mean is the simplest estimator.
         powers: Powers of the norm to try.
         unrolled: Whether to try effects through the training of the first model.
+        ekfac: Selected damping of the first model's EK-FAC, to try effects by it; None not to.
 
     Examples:
         >>> estimators = list_estimators([0.1, 0.2], 1, powers=[0.0, 1.0])
@@ -136,7 +139,8 @@ def list_estimators(
     ]
     cosine = [Estimator((model,), (dampings[model],), 1.0, COSINE) for model in (0, *earlier)]
     through = [Estimator((0,), (dampings[0],), power, UNROLLED) for power in powers if unrolled]
-    every = [*influence, *(cosine if any(powers) else []), *through]
+    approximate = [] if ekfac is None else [Estimator((0,), (ekfac,), p, EKFAC) for p in powers]
+    every = [*influence, *approximate, *(cosine if any(powers) else []), *through]
     return sorted(every, key=lambda estimator: estimator.rate_complexity(base))
 
 

@@ -118,7 +118,8 @@ def _make_answer_columns(store: Store, run: str) -> dict[str, object]:
 
 def _make_damping_record(context: RunContext) -> dict[str, object]:
     """Return each model's selected damping, and the models excluded from the average."""
-    choices = [member.damping_choice for member in context.members if member.damping_choice]
+    every = [member.ekfac_choice or member.damping_choice for member in context.members]
+    choices = [choice for choice in every if choice]
     if not choices:
         return {}
     first, *others = map(DAMPING.make_record, choices)

@@ -20,11 +20,16 @@ from fastif.evaluation.select_estimator import (
     predict_outcomes,
     select_estimator,
 )
-from fastif.solvers import Factor
+from fastif.solvers import Factor, Spectral
 from fastif.unrolled.training_record import TrainingRecord
 from tasks.audit.prepare import compute_factor, store_factor
 from tasks.planning.workload import make_solver_problem
-from tasks.run.artifact_keys import damping_digest, estimator_digest, factor_digest
+from tasks.run.artifact_keys import (
+    damping_digest,
+    ekfac_digest,
+    estimator_digest,
+    factor_digest,
+)
 from tasks.run.artifacts import read_factor
 from tasks.run.choices import resolve_choices
 from tasks.run.context import RunContext
@@ -73,10 +78,14 @@ def select_by_retraining(
         DAMPING.write(context.store, damping_digest(member), choice)
     if is_open:
         models = [trial.effects for trial in trials if trial.effects is not None]
+        ekfac = None
+        if context.tries_ekfac:
+            ekfac, effects = _try_ekfac(context, query_ids, halves, outcomes)
+            models[0] = replace(models[0], ekfac=effects)
         if record is not None:
             unrolled = _compute_unrolled_effects(context, query_ids, record)
             models[0] = replace(models[0], unrolled=unrolled)
-        selection = _select_estimator(context, choices, models, halves, outcomes)
+        selection = _select_estimator(context, choices, ekfac, models, halves, outcomes)
         digest = estimator_digest(context)
         if selection.estimator.is_normalized:
             effects = combine_row_effects(selection.estimator, models)
@@ -102,13 +111,29 @@ def find_dual_factor(member: RunContext) -> Factor | None:
 def _keep_factors(context: RunContext, factors: Sequence[Factor | None]) -> None:
     """Store the factors of the selected models, which the shards need; the others are dropped."""
     latest = resolve_choices(context)
-    if latest.is_unrolled:
+    if latest.is_unrolled or latest.ekfac_choice is not None:
         return
     used = [place for place in range(len(factors)) if place not in latest.excluded_members]
     for place in used:
         member, factor = latest.members[place], factors[place]
         if factor and context.store.find_artifact("factor", factor_digest(member)) is None:
             store_factor(context.store, member, factor)
+
+
+def _try_ekfac(
+    context: RunContext, query_ids: Tensor, halves: Sequence[HalfSubset], outcomes: Tensor
+) -> tuple[DampingSelection, Tensor]:
+    """Select and store the damping of EK-FAC, and return it with its effects, [e n]."""
+    trial = try_model(
+        make_gauss_newton(context, get_train_examples(context)),
+        context.query_texts.subset(query_ids),
+        halves,
+        outcomes,
+        approximate=Spectral(),
+    )
+    assert trial.effects is not None
+    DAMPING.write(context.store, ekfac_digest(context), trial.damping)
+    return trial.damping, trial.effects.effects
 
 
 def _compute_unrolled_effects(
@@ -126,6 +151,7 @@ def _compute_unrolled_effects(
 def _select_estimator(
     context: RunContext,
     choices: Sequence[DampingSelection],
+    ekfac: DampingSelection | None,
     models: Sequence[RowEffects],
     halves: Sequence[HalfSubset],
     outcomes: Tensor,
@@ -142,6 +168,7 @@ def _select_estimator(
         base,
         sorted({0.0, *powers}),
         unrolled=section.through_training,
+        ekfac=None if ekfac is None else ekfac.damping,
     )
     if section.power != "auto":
         estimators = [e for e in estimators if e.power == section.power and e.kind != COSINE]

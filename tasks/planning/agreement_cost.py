@@ -29,7 +29,7 @@ def is_measurable(context: RunContext) -> bool:
     study, train = context.study, len(context.train_texts)
     is_sampled = (study.curvature.sample_size or train) < train
     is_exact = isinstance(study.solver, DualSettings) and study.solver.rank is None
-    is_exact = is_exact and not context.has_sketch_scores
+    is_exact = is_exact and context.ekfac_choice is None and not context.has_sketch_scores
     return is_sampled and is_exact and context.plan.lineage is None and len(context.query_texts) > 0
 
 

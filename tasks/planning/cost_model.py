@@ -8,6 +8,7 @@ from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS
 from fastif.evaluation.row_effects import MAX_CONTROL_QUERIES
 from fastif.evaluation.select_damping import HALVES
 from fastif.evaluation.spectral_damping import PRODUCTS, count_sampled_examples
+from fastif.solvers.preconditioner import EKFAC_SWEEPS
 from tasks.planning.calibration import Rates
 from tasks.planning.workload import Workload
 from tasks.run.selections import MIN_QUERIES
@@ -110,11 +111,12 @@ def estimate_sweep_work(workload: Workload, sweeps: int, queries: int) -> WorkIt
 
 
 def _count_selection_gradients(workload: Workload) -> int:
-    """Gradients of the checkpoints among which the estimator is selected."""
+    """Gradients of the checkpoints, and of EK-FAC, among which the estimator is selected."""
     factor_rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)
     passes = FACTOR_PASSES - KERNEL_PASSES * _shares_factor(workload)
     gradients = SCANS * workload.train.rows + passes * factor_rows
-    return workload.model.checkpoints * gradients
+    ekfac = SCANS * workload.train.rows + EKFAC_SWEEPS * workload.problem.rows
+    return workload.model.checkpoints * gradients + workload.model.tries_ekfac * ekfac
 
 
 def _estimate_index_work(workload: Workload) -> WorkItems:

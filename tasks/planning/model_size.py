@@ -21,6 +21,7 @@ class ModelSize:
         loaded: Number of models in memory; None for `count`.
         ranks_by_cosine: Whether rows are ranked by gradient cosine, or may be: while a study of one
             model has not selected its estimator.
+        tries_ekfac: Whether the selection of the estimator tries effects by EK-FAC.
     """
 
     count: int
@@ -31,6 +32,7 @@ class ModelSize:
     checkpoints: int = 0
     loaded: int | None = None
     ranks_by_cosine: bool = False
+    tries_ekfac: bool = False
 
     @property
     def tried(self) -> int:
@@ -50,6 +52,7 @@ def measure_models(context: RunContext) -> ModelSize:
         checkpoints=len(context.study.estimator.folders),
         loaded=len(context.members),
         ranks_by_cosine=context.ranks_by_cosine or _may_rank_by_cosine(context),
+        tries_ekfac=context.tries_ekfac,
     )
 
 

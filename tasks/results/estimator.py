@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from fastif.evaluation.estimator import COSINE, UNROLLED, Estimator
+from fastif.evaluation.estimator import COSINE, EKFAC, INFLUENCE, UNROLLED, Estimator
 from fastif.evaluation.select_estimator import EstimatorSelection
 
 
@@ -140,12 +140,13 @@ def name_estimator(estimator: Estimator, models: Sequence[str], *, short: bool =
     where = f" at {names[0]}" if len(names) == 1 else f", mean of {_join(names)}"
     if estimator.kind == COSINE:
         return f"gradient cosine{where} (ranking_score)"
-    if short and not estimator.power:
+    if short and not estimator.power and estimator.kind == INFLUENCE:
         return f"removal_effect{where}"
     if estimator.kind == UNROLLED:
         where = " through the training"
+    name = "influence by EK-FAC" if estimator.kind == EKFAC else "influence"
     power = f", divided by the row's norm to the power {estimator.power:g} (ranking_score)"
-    return f"influence{where}{power if estimator.power else ''}"
+    return f"{name}{where}{power if estimator.power else ''}"
 
 
 def _name_model(place: int, models: Sequence[str]) -> str:

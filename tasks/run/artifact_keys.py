@@ -1,5 +1,7 @@
 """Cache keys of the artifacts of a study: digests of all inputs that an artifact depends on."""
 
+from fastif.solvers import Solver, Spectral
+from fastif.solvers.build import build_solver
 from storage import compute_fingerprint
 from tasks.run.context import RunContext
 from tasks.study.candidate_section import IndexSection
@@ -32,27 +34,33 @@ def factor_digest(context: RunContext) -> str:
         **loss,
         "attributed": list(context.objective.space.names),
         "curvature": curvature,
-        "solver": _solver_fields(context),
+        "solver": _solver_fields(context.solver),
         "batch_size": context.study.run.batch_size,
     }
     return compute_fingerprint(inputs)
 
 
 def damping_digest(context: RunContext) -> str:
-    """Return the cache key of the selection of the damping."""
+    """Return the cache key of the selection of the damping, with the solver of the study."""
     study, parts = context.study, context.plan.root.parts
+    solver = build_solver(study.solver)
     inputs = {
         **_common_inputs(context),
         **study.loss_settings,
         "attributed": list(context.objective.space.names),
         "curvature": _curvature_settings(context),
-        "approximate": None if context.solver.ekfac_solver is None else _solver_fields(context),
+        "approximate": None if solver.ekfac_solver is None else _solver_fields(solver),
     }
     if study.training is None:  # a share of an eigenvalue is kept as long as the model is the same
         del inputs["train"]
         return compute_fingerprint(inputs)
     retraining = {name: parts[name] for name in ("train", "queries", "recipe")}
     return compute_fingerprint(inputs | retraining)
+
+
+def ekfac_digest(context: RunContext) -> str:
+    """Return the cache key of the selection of the damping of EK-FAC, tried with the estimator."""
+    return compute_fingerprint({"ekfac": damping_digest(context), **_solver_fields(Spectral())})
 
 
 def estimator_digest(context: RunContext) -> str:
@@ -114,9 +122,8 @@ def _curvature_settings(context: RunContext) -> dict[str, object]:
     return {name: value for name, value in settings.items() if name != "leverage"}
 
 
-def _solver_fields(context: RunContext) -> dict[str, object]:
+def _solver_fields(solver: Solver) -> dict[str, object]:
     """Return the fields of the solver that its factor depends on."""
-    solver = context.solver
     return {name: getattr(solver, name) for name in ("kind", *solver.factor_fields)}
 
 

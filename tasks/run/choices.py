@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+from fastif.evaluation.estimator import EKFAC
 from fastif.evaluation.select_k import KSelection
 from storage import Store
-from tasks.run.artifact_keys import damping_digest, estimator_digest, k_digest
+from tasks.run.artifact_keys import damping_digest, ekfac_digest, estimator_digest, k_digest
 from tasks.run.context import RunContext
 from tasks.run.row_norms import read_row_norms
 from tasks.run.selections import DAMPING, ESTIMATOR, K
@@ -29,7 +30,7 @@ def _resolve_damping(member: RunContext, store: Store | None) -> RunContext:
     choice = None
     if store is not None and member.study.fixed_damping is None:
         choice = DAMPING.read(store, damping_digest(member))
-    return replace(member, existing_store=store, damping_choice=choice)
+    return replace(member, existing_store=store, damping_choice=choice, ekfac_choice=None)
 
 
 def _resolve_estimator(latest: RunContext, before: RunContext) -> RunContext:
@@ -39,6 +40,9 @@ def _resolve_estimator(latest: RunContext, before: RunContext) -> RunContext:
         return replace(latest, estimator_choice=None, row_norms=None)
     digest = estimator_digest(latest)
     choice = ESTIMATOR.read(store, digest)
+    if choice is not None and choice.estimator.kind == EKFAC:
+        latest = replace(latest, ekfac_choice=DAMPING.read(store, ekfac_digest(latest)))
+        choice = None if latest.ekfac_choice is None else choice
     if choice is None or not choice.estimator.is_normalized:
         return replace(latest, estimator_choice=choice, row_norms=None)
     is_known = before.estimator_choice == choice and before.row_norms is not None

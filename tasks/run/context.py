@@ -11,7 +11,7 @@ from fastif.evaluation.estimator import COSINE, UNROLLED, row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
-from fastif.solvers import Solver
+from fastif.solvers import Solver, Spectral
 from fastif.solvers.build import build_solver
 from storage import Store
 from tasks.run.selections import apply_k_selection
@@ -51,6 +51,7 @@ class RunContext:
         others: Contexts of the study's further models.
         existing_store: Store of the study; None if it did not exist when the run was opened.
         damping_choice: Selected damping; None if the study sets it, or before it is selected.
+        ekfac_choice: Selected damping of EK-FAC; None unless the selected effects are by EK-FAC.
         estimator_choice: Selected estimator; None if no retraining selects it, or before.
         row_norms: Norms of the training rows' effects on the control queries, [n]; None if the
             ranking does not depend on them.
@@ -67,6 +68,7 @@ class RunContext:
     others: "tuple[RunContext, ...]" = ()
     existing_store: Store | None = None
     damping_choice: DampingSelection | None = None
+    ekfac_choice: DampingSelection | None = None
     estimator_choice: EstimatorSelection | None = None
     row_norms: Tensor | None = None
     k_selection: KSelection | None = None
@@ -84,8 +86,8 @@ class RunContext:
 
     @property
     def solver(self) -> Solver:
-        """Solver of the linear systems."""
-        return build_solver(self.study.solver)
+        """Solver of the linear systems: of the study, unless effects by EK-FAC are selected."""
+        return build_solver(self.study.solver) if self.ekfac_choice is None else Spectral()
 
     @property
     def store(self) -> Store:
@@ -105,7 +107,7 @@ class RunContext:
     @property
     def known_damping(self) -> float | None:
         """Effective damping λ; None if it is not selected yet."""
-        choice = self.damping_choice
+        choice = self.ekfac_choice or self.damping_choice
         return self.study.fixed_damping if choice is None else choice.effective_damping
 
     @property
@@ -134,6 +136,16 @@ class RunContext:
         """Whether retraining has to select the estimator, and has not yet."""
         is_selected = self.study.fixed_damping is None and self.study.training is not None
         return is_selected and self.study.estimator.is_open and self.estimator_choice is None
+
+    @property
+    def tries_ekfac(self) -> bool:
+        """Whether the selection of the estimator tries effects by EK-FAC."""
+        section, study = self.study.estimator, self.study
+        exact = build_solver(study.solver)
+        is_possible = exact.ekfac_solver is None and study.curvature.kind == "gauss-newton"
+        is_possible = is_possible and study.curvature.leverage != "on" and exact.kind != "lissa"
+        is_wanted = section.ekfac is True or (section.ekfac == "auto" and not self.others)
+        return section.is_open and is_possible and is_wanted
 
     @property
     def is_unrolled(self) -> bool:

@@ -9,6 +9,7 @@ from tasks.study.cross_fitting_check import check_cross_fitting
 from tasks.study.errors import Problem, format_value, join_some
 from tasks.study.estimator_section import (
     EstimatorSection,
+    check_ekfac,
     check_estimator,
     check_through_training,
 )
@@ -129,6 +130,7 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
         )
     is_selected = study.fixed_damping is None and study.training is not None
     yield from check_estimator(study.estimator, study.model.path, is_selected)
+    yield from check_ekfac(study.estimator, study.curvature, study.solver.kind)
     yield from check_through_training(
         study.estimator, study.models, study.candidates.kind, study.solver.kind
     )

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from tasks.study.errors import Problem, format_value
 from tasks.study.fields import DistinctNames, Section
+from tasks.study.sections import Curvature
 
 
 class EstimatorSection(Section):
@@ -18,6 +19,9 @@ class EstimatorSection(Section):
     power: Annotated[float, Field(ge=0, le=2)] | Literal["auto"] = "auto"
     """power of the norm of a row's effects, by which they are divided for the ranking; 0: ranked by
     removal_effect; auto: chosen by retraining"""
+    ekfac: bool | Literal["auto"] = "auto"
+    """whether effects by EK-FAC are tried too; auto: with a single model, no checkpoints and an
+    exact solver. With checkpoints, EK-FAC predicted retraining no better where it was measured"""
     through_training: bool = False
     """whether effects through the whole training are tried too (unrolled differentiation); needs
     the record that `fastif train` writes, and candidates of kind "full"; costs about five
@@ -32,12 +36,13 @@ class EstimatorSection(Section):
     def settings(self) -> dict[str, object]:
         """Settings for a fingerprint; the checkpoints are among the models. Empty if none apply."""
         through = {"through_training": True} if self.through_training else {}
-        return {"estimator": {"power": self.power, **through}} if self.is_open else {}
+        ekfac = {} if self.ekfac == "auto" else {"ekfac": self.ekfac}
+        return {"estimator": {"power": self.power, **ekfac, **through}} if self.is_open else {}
 
     @property
     def is_open(self) -> bool:
         """Whether there is more than one estimator to choose from."""
-        return self.power != 0 or bool(self.folders) or self.through_training
+        return self.power != 0 or bool(self.folders) or self.through_training or self.ekfac is True
 
 
 def check_estimator(section: EstimatorSection, model: str, is_selected: bool) -> Iterator[Problem]:
@@ -53,12 +58,34 @@ def check_estimator(section: EstimatorSection, model: str, is_selected: bool) ->
         yield Problem("[estimator] checkpoints", expected, format_value(model), "remove it")
     if is_selected:
         return
-    values = {name: getattr(section, name) for name in ("power", "through_training")}
+    values = {name: getattr(section, name) for name in ("power", "ekfac", "through_training")}
     for key, value in {"checkpoints": section.folders, **values}.items():
         if value and value != "auto":
             expected = 'no such key without damping = "auto" and [training]'
             remedy = "remove it; nothing is selected"
             yield Problem(f"[estimator] {key}", expected, format_value(value), remedy)
+
+
+def check_ekfac(section: EstimatorSection, curvature: Curvature, solver: str) -> Iterator[Problem]:
+    """Check that effects by EK-FAC can be tried in addition to those of the solver.
+
+    Args:
+        section: Section of the study.
+        curvature: Section of the curvature.
+        solver: Kind of the study's solver.
+    """
+    if section.ekfac is not True:
+        return
+    where, change = "[estimator] ekfac", "remove this key, or change that one"
+    if solver in ("spectral", "lissa"):
+        expected = "a solver of the exact curvature"
+        yield Problem(where, expected, format_value(solver), change)
+    if curvature.kind != "gauss-newton":
+        expected = 'a curvature of kind "gauss-newton", which EK-FAC approximates'
+        yield Problem(where, expected, format_value(curvature.kind), change)
+    if curvature.leverage == "on":
+        expected = 'leverage "auto" or "off": effects by EK-FAC are of first order'
+        yield Problem(where, expected, format_value(curvature.leverage), change)
 
 
 def check_through_training(
