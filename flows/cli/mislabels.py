@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.apply import apply
 from flows.cli.common import (
     err,
     open_study,
@@ -27,6 +28,7 @@ review = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(review, name="review")
+review.command()(apply)
 
 
 @app.command()
