@@ -11,7 +11,6 @@ from flows.cli.next_step import name_main_command, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
-    from tasks.mislabels.apply_annotations import Correction
     from tasks.mislabels.corrected_table import CorrectedRows
     from tasks.study.sections import TableSource
 
@@ -69,7 +68,7 @@ def _apply(study: Path, to: Path | None, drops: list[str], dry_run: bool) -> Non
         check_corrected_table(loaded, path)
     store = find_store(loaded)
     corrected = correct_rows(study, store, "--drop-duplicates" in drops, "--drop-leaks" in drops)
-    _print_changes(corrected.correction)
+    _print_changes(corrected)
     if not corrected.correction.changes:
         print_line("No row changes, so no table was written.")
         print_next(name_main_command(loaded), study=study)
@@ -80,12 +79,13 @@ def _apply(study: Path, to: Path | None, drops: list[str], dry_run: bool) -> Non
         _print_written(corrected, write_corrected(corrected, path), path, study)
 
 
-def _print_changes(correction: "Correction") -> None:
+def _print_changes(corrected: "CorrectedRows") -> None:
     from tasks.terminal.corrections import describe_unchanged, render_changes
 
+    correction = corrected.correction
     if correction.changes:
         out.print(render_changes(correction))
-    for line in describe_unchanged(correction):
+    for line in describe_unchanged(correction, corrected.inputs.train.ids):
         print_line(line)
 
 

@@ -28,7 +28,6 @@ review = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(review, name="review")
-review.command()(apply)
 
 
 @app.command()
@@ -211,3 +210,6 @@ def conflicts(study: Path = DEFAULT_STUDY) -> None:
             table.add_row(*map(Text, row))
         out.print(table if table.row_count else "Reviewers agree on every row.")
         print_next("mislabels", study=study)
+
+
+review.command()(apply)

@@ -23,7 +23,18 @@ from tasks.study.errors import join_some
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".parquet", ".csv", ".tsv", *LINES, ".json", *ARROW_SUFFIXES)
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zstd", ".zip")
+
+
+def is_writable(name: str) -> bool:
+    """Whether a file with this name, or only its endings, can be written.
+
+    >>> is_writable("rows.csv.gz"), is_writable(".jsonl"), is_writable("rows.xlsx")
+    (True, True, False)
+    """
+    inner, compression = split_suffix(f"rows{name}")
+    is_known = compression.lower() in ("", *COMPRESSIONS)
+    return is_known and Path(inner).suffix.lower() in SUFFIXES
 
 
 def get_format(path: Path) -> tuple[str, str]:
@@ -34,7 +45,7 @@ def get_format(path: Path) -> tuple[str, str]:
     """
     name, compression = split_suffix(path.name)
     suffix = Path(name).suffix.lower()
-    if suffix in SUFFIXES and compression.lower() in ("", *COMPRESSIONS):
+    if is_writable(path.name):
         return suffix, compression.lower()
     raise InputError(
         f"--out {path}",
@@ -138,7 +149,7 @@ def _compress(data: bytes, name: str, compression: str) -> bytes:
         return bz2.compress(data)
     if compression == ".xz":
         return lzma.compress(data)
-    if compression == ".zst":
+    if compression in (".zst", ".zstd"):
         return pa.Codec("zstd").compress(data, asbytes=True)
     if compression == ".zip":
         buffer = io.BytesIO()

@@ -1,6 +1,6 @@
 """Annotations applied to training rows: corrected labels, dropped rows, and the change log."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -91,13 +91,15 @@ class Correction:
         labels: Corrected label of each row; of dropped rows the given one.
         dropped: Positions of the dropped rows.
         changes: Changes in the order of the rows.
-        unchanged: Numbers of unchanged rows with annotations, by reason.
+        unchanged: Positions of unchanged rows with annotations, by reason.
+        gone: Number of annotated rows that are no longer in the table.
     """
 
     labels: list[str]
     dropped: frozenset[int]
     changes: tuple[Change, ...]
-    unchanged: Mapping[str, int]
+    unchanged: Mapping[str, Sequence[int]]
+    gone: int
 
     def count_reasons(self) -> dict[tuple[str, str, str], int]:
         """Number of changes by reason, label before and label after; empty for dropped rows."""
@@ -109,7 +111,7 @@ APPLIED = "already corrected"
 DISPUTED = "reviewers disagree"
 FOREIGN = "right label is no label of the study"
 EDITED = "label edited since the review"
-GONE = "no longer in the table, or with another text"
+"""Reasons why rows with annotations do not change."""
 
 
 def apply_annotations(
@@ -128,7 +130,7 @@ def apply_annotations(
     """
     decisions = Decisions(annotations, labels)
     twins = _find_twins(rows, decisions)
-    corrected, changes, unchanged = list(rows.labels), [], Counter()
+    corrected, changes, unchanged = list(rows.labels), [], defaultdict(list)
     first_ids: dict[tuple[bytes, str], str] = {}
     for position, label in enumerate(rows.labels):
         change = _correct_row(position, rows, decisions, twins)
@@ -137,12 +139,11 @@ def apply_annotations(
             changes.append(change)
             corrected[position] = label if change.after is None else change.after
         elif change.reason:
-            unchanged[change.reason] += 1
+            unchanged[change.reason].append(position)
     present = set(rows.contents)
     gone = sum(group[0].content not in present for group in annotations.latest.values())
-    unchanged += Counter({GONE: gone})
     dropped = frozenset(change.position for change in changes if change.after is None)
-    return Correction(corrected, dropped, tuple(changes), dict(unchanged))
+    return Correction(corrected, dropped, tuple(changes), dict(unchanged), gone)
 
 
 def _find_twins(rows: LabelledRows, decisions: Decisions) -> dict[bytes, str]:
@@ -206,22 +207,25 @@ def _drop_row(
     return change
 
 
-def make_change_log(changes: Sequence[Change], ids: Sequence[str]) -> pl.DataFrame:
-    """Return the change log: one line a changed row, positions counted from 1.
+def make_change_log(
+    changes: Sequence[Change], ids: Sequence[str], numbers: Sequence[int]
+) -> pl.DataFrame:
+    """Return the change log: one line a changed row.
 
     Args:
         changes: Changes of a correction.
         ids: Ids of all rows before.
+        numbers: Numbers of all rows before, from 1; blank lines of text tables are counted.
     """
     lines = [
         {
-            "position": change.position + 1,
+            "position": numbers[change.position],
             "id": ids[change.position],
             "change": DROPPED if change.after is None else RELABELLED,
             "before": change.before,
             "after": change.after,
-            "by": ", ".join(sorted({a.reviewer for a in change.annotations if a.reviewer})),
-            "when": max((a.when for a in change.annotations), default=""),
+            "by": ", ".join(sorted({a.reviewer for a in change.annotations if a.reviewer})) or None,
+            "when": max((a.when for a in change.annotations), default="") or None,
             "why": change.why,
         }
         for change in changes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fastif import InputError
 from tasks.data.file_content import split_suffix
-from tasks.data.table_writers import get_format
+from tasks.data.table_writers import get_format, is_writable
 from tasks.run.existing_store import resolve_store_path
 from tasks.runtime.writable_path import check_outside
 from tasks.study.sections import TableSource
@@ -28,13 +28,11 @@ def name_log(path: Path) -> Path:
 def name_corrected_table(study: Study) -> Path:
     """Name a new file next to the training table, in the same format where that can be written.
 
-    A data set is written as Parquet, next to the study.
+    Data sets, next to the study, and workbooks are written as Parquet.
     """
-    if study.train.table is None:
-        path = study.folder / "train.parquet"
-    else:
-        path = study.resolve(study.train.table)
+    path = study.folder / "train" if study.train.table is None else study.resolve(study.train.table)
     stem, suffix = _split(path)
+    suffix = suffix if is_writable(suffix) else ".parquet"
     stem = _MARK.sub("", stem)
     names = (path.with_name(f"{stem}-clean{'' if n == 1 else f'-{n}'}{suffix}") for n in count(1))
     return next(name for name in names if not (_exists(name) or _exists(name_log(name))))

@@ -142,7 +142,7 @@ def write_corrected(corrected: CorrectedRows, path: Path) -> TableSource:
     _check_image_paths(before, study, path)
     edits = _make_edits(original, corrected, names)
     source = _make_source(study.train, original, path)
-    log = make_change_log(correction.changes, inputs.train.ids)
+    log = make_change_log(correction.changes, inputs.train.ids, original.numbers)
 
     def write(folder: Path) -> None:
         file = folder.absolute() / path.name
@@ -241,9 +241,10 @@ def describe_study_change(study: Study, source: TableSource) -> list[str]:
         source: Section `[train]` for the corrected table.
     """
     path = os.path.relpath(Path(str(source.table)).absolute(), study.folder.absolute())
-    lines = [f"In [train] of {study.path}, write: table = {format_value(path, 4096)}"]
-    old = {key: getattr(study.train, key) for key in FORM_KEYS}
-    removed = [key for key, value in old.items() if value is not None and not getattr(source, key)]
-    if removed:
-        lines.append(f"Remove from [train]: {', '.join(removed)}.")
-    return lines
+    key = "dataset" if study.train.table is None else "table"
+    old = format_value(getattr(study.train, key), 4096)
+    where = f"In [train] of {study.path}, replace: {key} = {old}"
+    lines = [where, f"by: table = {format_value(path, 4096)}"]
+    given = [name for name in FORM_KEYS if name != key and getattr(study.train, name) is not None]
+    removed = [name for name in given if getattr(source, name) is None]
+    return [*lines, f"Remove from [train]: {', '.join(removed)}."] if removed else lines

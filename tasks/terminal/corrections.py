@@ -1,18 +1,16 @@
 """Terminal output of applied annotations: changes by reason and label, and unchanged rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from tasks.mislabels.apply_annotations import DISPUTED, EDITED, GONE, Correction
+from tasks.mislabels.apply_annotations import DISPUTED, EDITED, FOREIGN, Correction
+from tasks.study.errors import format_value, join_some
 
-HINTS = {
-    DISPUTED: "`fastif review conflicts` lists them",
-    EDITED: "export and review them again",
-    GONE: "their annotations have no use",
-}
-"""Hints on rows with annotations that change nothing."""
+LISTED = (DISPUTED, FOREIGN, EDITED)
+"""Reasons whose rows need a decision."""
+MAX_SHOWN = 5
 
 
 def render_changes(correction: Correction) -> Table:
@@ -24,8 +22,16 @@ def render_changes(correction: Correction) -> Table:
     return table
 
 
-def describe_unchanged(correction: Correction) -> Iterator[str]:
-    """Describe annotated rows that do not change, one line a reason."""
-    for reason, rows in correction.unchanged.items():
-        hint = f" ({HINTS[reason]})" if reason in HINTS else ""
-        yield f"Rows with annotations that do not change, {reason}: {rows:,}{hint}."
+def describe_unchanged(correction: Correction, ids: Sequence[str]) -> Iterator[str]:
+    """Describe annotated rows that do not change, one line a reason, and those that are gone.
+
+    Args:
+        correction: Corrected rows.
+        ids: Ids of all rows before.
+    """
+    for reason, positions in correction.unchanged.items():
+        names = join_some((format_value(ids[i], 40) for i in positions), MAX_SHOWN)
+        listed = f" (ids {names})" if reason in LISTED else ""
+        yield f"Annotated rows without a change, {reason}: {len(positions):,}{listed}."
+    if correction.gone:
+        yield f"Annotated rows that are no longer in the table: {correction.gone:,}."

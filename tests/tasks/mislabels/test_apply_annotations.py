@@ -49,8 +49,12 @@ def run(rows, annotations, **drops):
     return apply_annotations(rows, annotations, LABELS, Drops(**drops))
 
 
+def log(rows, correction):
+    return make_change_log(correction.changes, rows.ids, range(1, len(rows.ids) + 1))
+
+
 def list_changes(rows, correction):
-    return [row[1:] for row in make_change_log(correction.changes, rows.ids).rows()]
+    return [row[1:] for row in log(rows, correction).rows()]
 
 
 def apply_again(rows, correction) -> LabelledRows:
@@ -78,9 +82,9 @@ def test_labels_are_corrected_confirmed_and_dropped():
         ("a", "label", "dog", "cat", "ann", "2026-01-01", "annotation"),
         ("c", "dropped", "cat", None, "ben", "2026-01-02", "annotation: no label fits"),
     ]
-    assert correction.unchanged == {module.CONFIRMED: 1, module.DISPUTED: 1, module.GONE: 1}
-    log = make_change_log(correction.changes, rows.ids)
-    assert log["position"].to_list() == [1, 3]
+    assert correction.unchanged == {module.CONFIRMED: [1], module.DISPUTED: [4]}
+    assert correction.gone == 1
+    assert log(rows, correction)["position"].to_list() == [1, 3]
 
 
 def test_a_second_application_changes_nothing():
@@ -88,7 +92,8 @@ def test_a_second_application_changes_nothing():
     annotations = annotate("1 ann purr/dog=cat", "1 ann bark/cat=dog", "1 ann stone/cat=")
     again = run(apply_again(rows, run(rows, annotations)), annotations)
     assert not again.changes
-    assert again.unchanged == {module.APPLIED: 2, module.GONE: 1}
+    assert again.unchanged == {module.APPLIED: [0, 1]}
+    assert again.gone == 1
 
 
 def test_a_corrected_row_that_is_reviewed_again_follows_the_newest_annotation():
@@ -105,7 +110,7 @@ def test_reviewers_who_disagree_on_a_corrected_row_change_nothing():
     for label in ("dog", "cat"):
         correction = run(make_rows(f"a purr/{label}"), annotations)
         assert not correction.changes
-        assert correction.unchanged == {module.DISPUTED: 1}
+        assert correction.unchanged == {module.DISPUTED: [0]}
 
 
 def test_contradicting_duplicates_follow_the_annotated_row_where_texts_decide():
@@ -117,7 +122,7 @@ def test_contradicting_duplicates_follow_the_annotated_row_where_texts_decide():
         "b", "label", "bird", "cat", "ann", "2026-01-01", "contradicting duplicate of row a",
     )  # fmt: skip
     # Row d has another label than at the review, and no annotated row is left: it was edited.
-    assert correction.unchanged == {module.APPLIED: 1, module.EDITED: 1}
+    assert correction.unchanged == {module.APPLIED: [2], module.EDITED: [3]}
     tabular = run(replace(rows, is_class_by_content=False), annotations)
     assert tabular.labels == ["cat", "bird", "cat", "dog"]
 
@@ -126,7 +131,7 @@ def test_a_right_label_that_the_study_lost_is_no_reason_to_drop_the_row():
     annotations = annotate("1 ann purr/dog=fox", "1 ann mew/dog=fox")
     correction = run(make_rows("a purr/dog", "b mew/dog", "c mew/cat"), annotations)
     assert not correction.changes
-    assert correction.unchanged == {module.FOREIGN: 2}
+    assert correction.unchanged == {module.FOREIGN: [0, 1]}
 
 
 def test_duplicates_with_the_same_corrected_label_are_dropped_and_the_first_is_kept():
