@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.data.row_edits import RowEdits
 from tasks.data.separators import read_separator_line
+from tasks.study.errors import format_value
 from tasks.study.spelling import normalize_nfc
 
 Record = tuple[str, list[str]]
@@ -32,12 +33,13 @@ def edit_csv(text: str, separator: str, numbers: Sequence[int], edits: RowEdits)
     column = names.index(edits.column)
     positions = {number: position for position, number in enumerate(numbers)}
     parts = [head]
-    for number, (record, _) in enumerate(records, 1):
+    for number, (record, cells) in enumerate(records, 1):
         position = positions.pop(number, -1)  # blank lines are no rows
         if position in edits.dropped:
             continue
         if position in edits.cells:
-            record = _replace_cell(record, separator, column, str(edits.cells[position]))
+            new = str(edits.cells[position])
+            record = _replace_cell(record, separator, column, cells[column], new)
         parts.append(record)
     if positions:
         raise ValueError(f"{len(positions)} rows have no line")
@@ -82,22 +84,28 @@ def _split_records(text: str, separator: str) -> Iterator[Record]:
         start = reader.line_num
 
 
-def _replace_cell(record: str, separator: str, column: int, cell: str) -> str:
+def _replace_cell(record: str, separator: str, column: int, old: str, new: str) -> str:
     r"""Replace a cell of a record; it is quoted if the old one was, or if it has to be.
 
-    >>> _replace_cell('a,"b, c",d\n', ",", 1, "e"), _replace_cell("a,b\n", ",", 1, "c, d")
-    ('a,"e",d\n', 'a,"c, d"\n')
+    >>> _replace_cell('a,"b, c",d\n', ",", 1, "b, c", "e")
+    'a,"e",d\n'
+    >>> _replace_cell("a,b\n", ",", 1, "b", "c, d")
+    'a,"c, d"\n'
+
+    Raises:
+        ValueError: the record has another cell there.
     """
     mark = re.escape(separator)
-    pattern = re.compile(rf'"(?:[^"]|"")*"[^{mark}\r\n]*|[^{mark}\r\n]*')
-    start = 0
-    for _ in range(column):
+    pattern = re.compile(rf'"(?:[^"]|"")*"|[^{mark}\r\n]*')
+    start, cell = -1, ""
+    for _ in range(column + 1):
+        start += len(cell) + 1
         match = pattern.match(record, start)
-        assert match is not None, "the pattern matches an empty cell"
-        start = match.end() + 1
-    match = pattern.match(record, start)
-    assert match is not None, "the pattern matches an empty cell"
-    is_quoted = match[0].startswith('"') or re.search(rf'["{mark}\r\n]|^\s|\s$', cell) is not None
-    doubled = cell.replace('"', '""')
-    new = f'"{doubled}"' if is_quoted else cell
-    return f"{record[:start]}{new}{record[match.end() :]}"
+        cell = "" if match is None else match[0]
+    is_quoted = cell.startswith('"')
+    if (cell[1:-1].replace('""', '"') if is_quoted else cell) != old:
+        raise ValueError(f"a line with another cell than {format_value(old)}")
+    is_quoted = is_quoted or re.search(rf'["{mark}\r\n]|^\s|\s$', new) is not None
+    doubled = new.replace('"', '""')
+    written = f'"{doubled}"' if is_quoted else new
+    return "".join([record[:start], written, record[start + len(cell) :]])

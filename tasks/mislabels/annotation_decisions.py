@@ -65,7 +65,7 @@ class Decisions:
         if decision.state == "disputed" or decision.right == label:
             return decision
         linked = _select_linked(self._by_content[content], label)
-        if len({annotation.right for annotation in linked}) == 1:
+        if len({annotation.right for annotation in linked}) <= 1:
             return decision
         return self._decide(_select_newest(linked))
 

@@ -16,7 +16,7 @@ from tasks.data.inputs import Inputs, read_inputs
 from tasks.data.original_table import OriginalTable, read_original
 from tasks.data.read_content import LABEL, read_content
 from tasks.data.row_edits import RowEdits, choose_cells
-from tasks.data.row_hashes import content_digests, row_digests
+from tasks.data.row_hashes import content_digests, row_digest
 from tasks.data.table_writers import get_format, keeps_text, write_edited
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.apply_annotations import (
@@ -104,9 +104,9 @@ def _make_rows(inputs: Inputs) -> LabelledRows:
     measurements = table.measurements
     names = [labels[i] for i in table.labels]
     decides = measurements is None or (measurements.image and not measurements.reduced)
-    return LabelledRows(
-        table.ids, names, content_digests(table), row_digests(table, labels), decides
-    )
+    contents = content_digests(table)
+    digests = [row_digest(*row) for row in zip(contents, names, strict=True)]
+    return LabelledRows(table.ids, names, contents, digests, decides)
 
 
 def _map_queries(inputs: Inputs) -> dict[bytes, str]:

@@ -174,3 +174,23 @@ def test_a_table_of_pandas_is_read_by_pandas_again(tmp_path):
     expected = frame.drop(index="c")
     expected.loc["a", "label"] = "pos"
     pandas.testing.assert_frame_equal(actual, expected)
+
+
+def test_vectors_are_kept_and_a_format_that_rounds_them_is_refused(tmp_path):
+    vectors = pa.array([[x] * 40 for x in (0.1, 0.2, 0.3, 0.4, 0.1)], pa.list_(pa.float32()))
+    columns = {"id": list("abcde"), "v": vectors, "n": [1, None, 3, 4, 1], "label": [0, 1, 0, 0, 1]}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    keys = {"table": "rows.parquet", "features": ["v", "n"], "label": "label", "id": "id"}
+    study = write_study(tmp_path, ["0", "1"], keys)
+    annotate(study, {"a": "1", "c": None})
+    path = apply_to(study, "out.parquet", duplicates=True)
+    # Row e is equal to row a, whose label is the same by now.
+    assert pq.read_table(path).to_pydict() == {
+        "id": ["a", "b", "d"],
+        "v": [vectors.to_pylist()[i] for i in (0, 1, 3)],
+        "n": [1, None, 4],
+        "label": [1, 1, 0],
+    }
+    with pytest.raises(InputError, match="other values in the column features"):
+        apply_to(study, "lines.jsonl")
+    assert apply_to(study, "again.arrow").exists()
