@@ -64,8 +64,8 @@ def _apply(study: Path, to: Path | None, drops: list[str], dry_run: bool) -> Non
 
     loaded = load_study(study)
     path = to or _shorten(name_corrected_table(loaded))
-    if to is not None or not dry_run:
-        check_corrected_table(loaded, path)
+    if to is not None:
+        check_corrected_table(loaded, path)  # before the work
     store = find_store(loaded)
     corrected = correct_rows(study, store, "--drop-duplicates" in drops, "--drop-leaks" in drops)
     _print_changes(corrected)
@@ -76,6 +76,7 @@ def _apply(study: Path, to: Path | None, drops: list[str], dry_run: bool) -> Non
         print_line("Nothing was written.")
         print_next("review", "apply", *drops, "--out", str(path), study=study)
     else:
+        check_corrected_table(loaded, path)
         _print_written(corrected, write_corrected(corrected, path), path, study)
 
 

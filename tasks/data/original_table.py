@@ -1,5 +1,6 @@
 """Training table with all columns as they came in, to be edited and written."""
 
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class OriginalTable:
         read_arrow: Function that reads all columns with their types.
         text: Text of a file in a text format; None for others.
         separator: Separator of the cells of a text table.
+        fault: Reason why a text table cannot be edited as text; empty if it can.
         compression: Compression of the columns of a Parquet file.
         is_stream: Whether an Arrow file is a stream.
     """
@@ -48,6 +50,7 @@ class OriginalTable:
     read_arrow: Callable[[], pa.Table]
     text: DecodedText | None = None
     separator: str = ""
+    fault: str = ""
     compression: str = "snappy"
     is_stream: bool = False
 
@@ -92,12 +95,7 @@ def _read_text(
 ) -> OriginalTable:
     numbers, cells = _select_label(scan.rows, source)
     text = decode_file(content.read(), encoding)
-    if scan.separator:
-        separate = read_cells(text.text, scan.separator, numbers, source.label)
-        if [cell or "" for cell in separate] != cells.fill_null("").to_list():
-            expected, got = "lines whose cells are separated by quotes", "lines that can be two"
-            change = "save the table as .parquet"
-            raise StudyError(path, [Problem("[train] table", expected, got, change)])
+    fault = _find_fault(text.text, scan.separator, numbers, cells) if scan.separator else ""
     return OriginalTable(
         str(path),
         content.suffix,
@@ -106,7 +104,19 @@ def _read_text(
         lambda: _to_arrow(scan.rows),
         text,
         scan.separator,
+        fault,
     )
+
+
+def _find_fault(text: str, separator: str, numbers: list[int], cells: pl.Series) -> str:
+    """Reason why the records of a text table cannot be edited one by one; empty if they can."""
+    try:
+        separate = read_cells(text, separator, numbers, cells.name)
+    except (csv.Error, ValueError) as error:
+        return f"lines that cannot be divided: {error}"
+    if [cell or "" for cell in separate] != cells.fill_null("").to_list():
+        return "lines that two readers divide in different ways"
+    return ""
 
 
 def _to_arrow(rows: pl.LazyFrame) -> pa.Table:

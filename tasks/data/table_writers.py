@@ -1,6 +1,7 @@
 """Writing of an edited table: text formats as they came in, or any format that fastif reads."""
 
 import bz2
+import csv
 import gzip
 import io
 import lzma
@@ -75,6 +76,9 @@ def write_edited(original: OriginalTable, edits: RowEdits, path: Path) -> None:
     """
     suffix, compression = get_format(path)
     if keeps_text(original, suffix):
+        if original.fault:
+            remedy = "Choose a name that ends in .parquet for --out."
+            raise InputError(original.place, "one row a line", original.fault, remedy)
         data = _edit_text(original, edits)
     else:
         data = _format_table(edit_arrow(original.read_arrow(), edits), original, path, suffix)
@@ -83,21 +87,21 @@ def write_edited(original: OriginalTable, edits: RowEdits, path: Path) -> None:
 
 def _edit_text(original: OriginalTable, edits: RowEdits) -> bytes:
     assert original.text is not None, "the caller checks this"
-    text = original.text.text
-    if original.separator:
-        edited = edit_csv(text, original.separator, original.numbers, edits)
-    else:
-        edited = (edit_json if original.suffix == ".json" else edit_json_lines)(text, edits)
+    text, expected = original.text.text, "rows that can be edited one by one"
     try:
+        if original.separator:
+            edited = edit_csv(text, original.separator, original.numbers, edits)
+        else:
+            edited = (edit_json if original.suffix == ".json" else edit_json_lines)(text, edits)
         return original.text.encode(edited)
     except UnicodeEncodeError as error:
         character = error.object[error.start]
-        raise InputError(
-            original.place,
-            f"labels in the encoding of the table, {original.text.codec}",
-            f"the character {character} (U+{ord(character):04X})",
-            "Choose a name that ends in .parquet for --out, or save the table in UTF-8.",
-        ) from None
+        expected = f"labels in the encoding of the table, {original.text.codec}"
+        got = f"the character {character} (U+{ord(character):04X})"
+    except (csv.Error, ValueError) as error:
+        got = str(error)
+    remedy = "Choose a name that ends in .parquet for --out."
+    raise InputError(original.place, expected, got, remedy)
 
 
 def _format_table(table: pa.Table, original: OriginalTable, path: Path, suffix: str) -> bytes:

@@ -95,6 +95,12 @@ def test_random_json_tables_are_read_as_edited():
         assert edited.isascii() or not lines.isascii()
 
 
+def test_characters_are_escaped_as_in_the_row():
+    edits = RowEdits("a", {0: "ü"})
+    assert edit_json_lines('{"a": 1, "b": "é"}', edits) == '{"a": "ü", "b": "é"}'
+    assert edit_json_lines('{"a": 1, "b": "e"}', edits) == '{"a": "\\u00fc", "b": "e"}'
+
+
 def test_nested_keys_and_names_in_another_unicode_form():
     text = '{"m": {"n": {"label": 1}}, "e\\u0301": 2}'
     assert json.loads(edit_json_lines(text, RowEdits("m.n.label", {0: 5})))["m"] == {

@@ -127,6 +127,14 @@ def test_contradicting_duplicates_follow_the_annotated_row_where_texts_decide():
     assert tabular.labels == ["cat", "bird", "cat", "dog"]
 
 
+def test_annotations_of_equal_rows_that_do_not_meet_are_separate_decisions():
+    rows = make_rows("a x/cat", "b x/bird", is_class_by_content=False)
+    annotations = annotate("1 ann x/cat=dog", "1 ann x/bird=bird")
+    correction = run(rows, annotations)
+    assert correction.labels == ["dog", "bird"]
+    assert correction.unchanged == {module.CONFIRMED: [1]}
+
+
 def test_a_right_label_that_the_study_lost_is_no_reason_to_drop_the_row():
     annotations = annotate("1 ann purr/dog=fox", "1 ann mew/dog=fox")
     correction = run(make_rows("a purr/dog", "b mew/dog", "c mew/cat"), annotations)

@@ -215,3 +215,21 @@ def test_inputs_that_leave_nothing_to_do_are_refused(tmp_path):
     annotate(study, {"b": None})
     with pytest.raises(InputError, match='"neg" in all rows'):
         correct(study)
+
+
+def test_lines_that_readers_divide_differently_are_not_edited(tmp_path):
+    table = b"id,text,label\na,x\ry,neg\nb,z,pos\nc,u,neg\nd,v,neg\n"
+    study = make_study(tmp_path, table, "rows.csv")
+    with pytest.raises(InputError, match=r"one row a line.*\.parquet"):
+        apply_to(study, "out.csv")
+    actual = pl.read_parquet(apply_to(study, "out.parquet"))
+    assert actual.rows() == [("a", "x\ry", "pos"), ("b", "z", "pos"), ("d", "v", "neg")]
+
+
+def test_equal_rows_of_a_table_may_have_different_labels(tmp_path):
+    table = b"id,x,label\na,1,neg\nb,1,pos\nc,2,pos\nd,3,neg\n"
+    (tmp_path / "rows.csv").write_bytes(table)
+    keys = {"table": "rows.csv", "features": ["x"], "label": "label", "id": "id"}
+    study = write_study(tmp_path, ["neg", "pos", "odd"], keys)
+    annotate(study, {"a": "odd"})
+    assert apply_to(study, "out.csv").read_bytes() == table.replace(b"1,neg", b"1,odd")
