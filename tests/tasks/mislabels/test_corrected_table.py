@@ -10,8 +10,10 @@ import pytest
 
 from fastif import InputError
 from tasks.data.dataset import read_table
+from tasks.mislabels.corrected_files import name_corrected_table
 from tasks.mislabels.corrected_table import correct_rows
 from tasks.study.sections import TableSource
+from tasks.study.study import load_study
 from tests.tasks.data.workbook_files import write_xlsx
 from tests.tasks.mislabels.corrected_study import (
     RIGHTS,
@@ -145,6 +147,7 @@ def test_a_workbook_is_written_as_another_format(tmp_path):
             ["c", "z", None, "neg"], ["d", "w", 3.0, "neg"]]  # fmt: skip
     write_xlsx(tmp_path / "made", {"first": rows, "second": [["other"]]})
     study = make_study(tmp_path, (tmp_path / "made").read_bytes(), "rows.xlsx", sheet="first")
+    assert name_corrected_table(load_study(study)) == tmp_path / "rows-clean.parquet"
     with pytest.raises(InputError, match="Workbooks are read, but not written"):
         apply_to(study, "out.xlsx")
     assert pl.read_csv(apply_to(study, "out.csv")).rows() == [
