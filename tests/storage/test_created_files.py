@@ -23,9 +23,9 @@ def test_all_files_are_created(tmp_path):
 
 @pytest.mark.parametrize("existing", ["a", "b"])
 def test_an_existing_file_is_kept_and_named(tmp_path, existing):
-    (tmp_path / existing).write_text("theirs")
+    (tmp_path / existing).write_text("other")
     assert create_files(tmp_path, ["a", "b"], write) == existing
-    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {existing: "theirs"}
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {existing: "other"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, OSError])

@@ -88,7 +88,7 @@ def test_the_default_name_is_next_to_the_table_and_new(study, tmp_path):
 
 def test_a_file_that_appears_meanwhile_is_kept_and_nothing_else_is_left(study, tmp_path):
     corrected = correct(study)
-    (tmp_path / "out.csv").write_bytes(b"theirs")
+    (tmp_path / "out.csv").write_bytes(b"other")
     before = read_all(tmp_path)
     with pytest.raises(InputError, match=r"out\.csv: expected a new file"):
         write_corrected(corrected, tmp_path / "out.csv")
