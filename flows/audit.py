@@ -30,7 +30,7 @@ from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
-from tasks.results.alerts import find_breaches, send_alert
+from tasks.results.alerts import find_breaches, find_failed_limits, send_alert
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import make_worst_queries_table, render_summary_markdown
 from tasks.results.webhook import find_webhook_problem
@@ -119,8 +119,11 @@ def audit(
 
 
 def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:
-    """Send an alert if a limit of `[notify]` is exceeded."""
-    alerts = list(find_breaches(store, ref.run, study.notify))
+    """Send an alert if a limit of `[notify]` or `[report]` is exceeded."""
+    alerts = [
+        *find_breaches(store, ref.run, study.notify),
+        *find_failed_limits(store, ref.run, study),
+    ]
     if alerts:
         text = f"{ref.run}: {'; '.join(map(str, alerts))}"
         get_run_logger().warning(text)

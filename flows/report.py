@@ -14,6 +14,7 @@ from pydantic import Field
 from flows.flow_run_names import make_flow_run_name
 from flows.prefect_hooks import notify_failure
 from tasks.report.build import ReportRequest, build_report
+from tasks.report.markdown import render_report_markdown
 from tasks.runtime.foreign_errors import wrap_library_errors
 
 Price = Annotated[float, Field(ge=0)]
@@ -45,12 +46,10 @@ def report(
         Path of the page.
     """
     page = build_report(ReportRequest(study, run, against, None, price_per_hour))
-    sentences = "\n".join(f"- {sentence}" for sentence in page.headline)
     link = Path(page.path).as_uri()
     create_markdown_artifact(
-        f"# Data quality, run {page.run}\n\n{sentences}\n\n[Report page]({link})\n",
-        key="data-quality", description=page.run,
-    )  # fmt: skip
+        render_report_markdown(page, link), key="data-quality", description=page.run
+    )
     create_table_artifact(page.reliability, key="data-quality-trust", description=page.run)
     create_link_artifact(link, link_text=f"{page.run}.html", key="data-quality-page")
     return page.path

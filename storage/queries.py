@@ -3,7 +3,8 @@
 A negative `removal_effect` is harmful, a positive one helpful (see `storage.fields.CONVENTION`).
 Columns named `effect` keep this sign. Columns named `harm` are the absolute value of harmful
 effects, hence 0 or more. Rows of one query are ordered by `rank`, hence by `ranking_score` where it
-is not null; sums over queries are of effects.
+is not null, and its sign makes a row harmful or helpful in the lists of a query: only a gradient
+cosine can differ from the effect in sign. Sums over queries are of effects.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         k: Maximum number of rows.
 
     Returns:
-        Rows of `scores` with negative `removal_effect`, in ascending order of `rank`; fewer than
-        `k` if fewer are negative.
+        Rows of `scores` with a negative `ranking_score`, or `removal_effect` where that is null, in
+        ascending order of `rank`; fewer than `k` if fewer are negative.
 
     Examples:
         >>> scores = pl.LazyFrame(
@@ -43,7 +44,8 @@ def find_most_harmful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         >>> find_most_harmful(scores, query=0, k=5).collect()["train"].to_list()
         [7, 3]
     """
-    return scores.filter(pl.col("query") == query, _EFFECT < 0).sort("rank").head(k)
+    listed = fill_ranking_score(scores).filter(pl.col("query") == query, RANKING < 0)
+    return listed.sort("rank").head(k)
 
 
 def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
@@ -55,8 +57,8 @@ def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         k: Maximum number of rows.
 
     Returns:
-        Rows of `scores` with positive `removal_effect`, in descending order of `rank`; fewer than
-        `k` if fewer are positive.
+        Rows of `scores` with a positive `ranking_score`, or `removal_effect` where that is null, in
+        descending order of `rank`; fewer than `k` if fewer are positive.
 
     Examples:
         >>> scores = pl.LazyFrame(
@@ -66,8 +68,8 @@ def find_most_helpful(scores: pl.LazyFrame, query: int, k: int) -> pl.LazyFrame:
         >>> find_most_helpful(scores, query=0, k=5).collect()["train"].to_list()
         [5]
     """
-    helpful = scores.filter(pl.col("query") == query, _EFFECT > 0)
-    return helpful.sort("rank", descending=True).head(k)
+    listed = fill_ranking_score(scores).filter(pl.col("query") == query, RANKING > 0)
+    return listed.sort("rank", descending=True).head(k)
 
 
 def find_affected_queries(scores: pl.LazyFrame, train: int) -> pl.LazyFrame:
@@ -170,7 +172,7 @@ def count_top_appearances(scores: pl.LazyFrame, k: int) -> pl.LazyFrame:
         .group_by("train")
         .agg(
             queries=pl.len().cast(pl.UInt32),
-            harmful_queries=(_EFFECT < 0).sum().cast(pl.UInt32),
+            harmful_queries=(RANKING < 0).sum().cast(pl.UInt32),
         )
         .sort(-pl.col("queries").cast(pl.Int64), "train")
     )

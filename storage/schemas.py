@@ -81,8 +81,8 @@ SCORES: Final = make_schema(
         make_field(
             "ranking_score",
             pa.float32(),
-            "removal_effect divided by a power of the row's norm, the ranking that agrees best "
-            "with retraining; relative, without unit; null where removal_effect is the ranking",
+            "ranking that agrees best with retraining: removal_effect divided by a power of the "
+            "row's norm, or the gradient cosine; without unit; null where removal_effect ranks",
             nullable=True,
         ),
     ),

@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.fidelity.chosen import Chosen
 from benchmarks.fidelity.methods import BATCH, Answer, curvature, make_slug
 from benchmarks.fidelity.workload import PARTS
-from fastif.evaluation.estimator import INFLUENCE, Estimator, row_scale
+from fastif.evaluation.estimator import COSINE, INFLUENCE, Estimator, row_scale
 from fastif.evaluation.model_trial import try_model
 from fastif.evaluation.row_effects import RowEffects, mean_row_effects, measure_norms
 from fastif.evaluation.select_damping import HALVES, sample_halves
@@ -74,6 +74,9 @@ class EstimatorTrials:
 
     def answer(self, estimator: Estimator) -> Answer:
         """Return the ranking scores of an estimator on the queries of the truth."""
+        if estimator.kind == COSINE:
+            name = FILES[estimator.models[0]].replace("exact", "gradient cosine", 1)
+            return Answer(self._read(name), {}, float("inf"))
         effects = [self._read(FILES[place]) for place in estimator.models]
         norms = measure_norms(mean_row_effects([e for _, e in self.models], estimator.models))
         scores = torch.stack(effects).mean(0) * row_scale(norms, estimator.power)

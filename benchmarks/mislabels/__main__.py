@@ -30,6 +30,8 @@ from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.linear_head import fit_linear_head
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
 
+CLASSIFIER = ", with a "
+"""Part of the name of a set with the logits of a fine-tuned classifier."""
 DRAWS = 200
 """Number of bootstrap samples."""
 
@@ -37,6 +39,7 @@ DRAWS = 200
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.mislabels")
     parser.add_argument("--only", default="", help="sets with this text in their name")
+    parser.add_argument("--rivals", action="store_true", help="other methods alone, on all sets")
     options = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "noisy_ag_news").is_dir():
@@ -44,6 +47,10 @@ def main() -> None:
     reader = Reader(data, WORK)
     known = read_result("mislabels")
     sets = known.get("sets", {})
+    if options.rivals:
+        measure_rivals(reader, sets)
+        publish("mislabels", known, build_pages(known))
+        return
     for name, read in corpora(reader):
         if options.only in name:
             sets[name] = measure_corpus(read())
@@ -80,6 +87,19 @@ def measure_corpus(corpus: Corpus) -> dict:
         out["trusted"]["calibration_error"] = calibration_error(taught.probability, corpus.wrong)
         out["trusted"]["trusted_rows"] = len(corpus.trusted.labels)
     return out
+
+
+def measure_rivals(reader: Reader, sets: dict) -> None:
+    """Measure the other methods again; a set with a classifier has their scores without it."""
+    for name, read in corpora(reader):
+        if CLASSIFIER not in name:
+            corpus = read()
+            scores = rivals(corpus).items()
+            measured = {n: measure_scores(score, corpus.wrong) for n, score in scores}
+            print(name, {n: round(entry["ap"], 3) for n, entry in measured.items()}, flush=True)
+            for other in sets:
+                if other.partition(CLASSIFIER)[0] == name:
+                    sets[other]["rivals"] = measured
 
 
 def measure_ranking(score: Tensor, wrong: Tensor) -> float:

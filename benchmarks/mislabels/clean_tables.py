@@ -1,7 +1,9 @@
 """Tables whose labels are regarded as right, as a base for injected label noise."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 import torch
@@ -103,7 +105,7 @@ def read_numbers(load: Callable) -> CleanTable:
 
 def read_titanic() -> CleanTable:
     """Return the passengers of the Titanic with their survival."""
-    workload = TitanicMlp(rows=1_309, queries=0)
+    workload = TitanicMlp(Path(os.environ["FASTIF_DATA"]), rows=1_309, queries=0)
     examples = workload._encode(0, 1_309)
     views = _single_view(concat_views([examples.inputs]))
     return CleanTable(views, examples.labels, 2, determined=False)

@@ -20,7 +20,7 @@ from benchmarks.mislabels.clean_tables import CleanTable, list_held_out_tables, 
 from benchmarks.mislabels.corpora import WORK, Reader
 from benchmarks.mislabels.noise_grid_page import build_pages
 from benchmarks.mislabels.noise_kinds import KINDS, CleanLabels
-from benchmarks.page import publish
+from benchmarks.page import publish, read_result
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.labeled_data import LabeledData
@@ -79,9 +79,10 @@ def main() -> None:
         for kind in KINDS:
             entry = sets[f"{name}, {kind}"] = measure(table, kind)
             print(name, kind, {k: round(v, 3) for k, v in entry["ap"].items()}, flush=True)
-    if not arguments.held_out:  # seen once, its tables would not be held out any longer
-        result = {"machine": describe(), "sets": sets}
-        publish(RESULT, result, build_pages(result))
+    measured = {"machine": describe(), "sets": sets}
+    known = read_result(RESULT)
+    known |= {"held_out": measured} if arguments.held_out else measured
+    publish(RESULT, known, build_pages(known))
 
 
 if __name__ == "__main__":

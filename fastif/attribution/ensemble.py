@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.attribution import Attribution
-from fastif.attribution.member import Member, attribute
+from fastif.attribution.member import MakeRanking, Member, attribute
+from fastif.attribution.ranking import GradientCosines, ScaledEffects
 from fastif.data.arrays import Ids
-from fastif.data.torch_forms import ExamplesLike
+from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.errors import InputError
 from fastif.models.prefix_cache import PrefixCache
 
@@ -38,10 +39,13 @@ class Ensemble:
         row_scale: Positive factor [n] of each training example, by which its scores are multiplied
             before they are ordered, such as a power of the norm of its effects (RelatIF, Barshan et
             al., 2020); see `Influences.ranking_score`. None orders by the removal effect.
+        by_cosine: Whether examples are ordered by the gradient cosines of the first member in the
+            mean (`GradientCosines`); the removal effects stay those of the mean.
 
     Raises:
-        InputError: No member is left, the members have different numbers of training examples, or
-            `row_scale` is not one positive finite number a training example.
+        InputError: No member is left, the members have different numbers of training examples,
+            `row_scale` is not one positive finite number a training example, or the order is to be
+            by a scale and by cosines.
 
     Examples:
         >>> import torch
@@ -63,6 +67,7 @@ class Ensemble:
     members: Sequence[Member]
     left_out: Sequence[int] = ()
     row_scale: Float[Tensor, " n"] | None = None
+    by_cosine: bool = False
 
     def __post_init__(self) -> None:
         counts = {len(member.train) for member in self.members}
@@ -82,6 +87,13 @@ class Ensemble:
             )
         if self.row_scale is not None:
             _check_row_scale(self.row_scale, counts.pop())
+            if self.by_cosine:
+                raise InputError(
+                    "ranking of an ensemble",
+                    "either row_scale or by_cosine",
+                    "both",
+                    "Omit row_scale: cosines do not depend on the length of a gradient.",
+                )
 
     @property
     def averaged_members(self) -> list[Member]:
@@ -119,8 +131,18 @@ class Ensemble:
                 "Give the examples from which the cache was made.",
             )
         return attribute(
-            self.averaged_members, queries, ids, slices, self.members[0], self.row_scale
+            self.averaged_members, queries, ids, slices, self.members[0], self._make_ranking
         )
+
+    @property
+    def _make_ranking(self) -> MakeRanking | None:
+        member, scale = self.averaged_members[0], self.row_scale
+        if self.by_cosine:
+            train = as_examples(member.train, "training set")
+            return lambda queries, ids: GradientCosines.of_queries(
+                member.gradients, train, queries, ids
+            )
+        return None if scale is None else lambda *_: ScaledEffects(scale)
 
 
 def _check_row_scale(row_scale: Tensor, count: int) -> None:

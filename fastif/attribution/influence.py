@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.attribution.ranking import Ranking
 from fastif.attribution.scorers import (
     Effects,
     GradientScorer,
@@ -55,8 +56,8 @@ class Influences:
             negative = harmful, positive = helpful.
         distances: Distances [q k] reported by the candidate index; None in a full scan.
         spread: Standard deviation [q k] of the score over models, in nats; None for one model.
-        ranking_score: Removal effect times the scale of the training example [q k], without unit,
-            by which the examples are ordered; None where that is the removal effect itself.
+        ranking_score: Score [q k] without unit by which the examples are ordered, see `Ranking`;
+            None where that is the removal effect itself.
         nonfinite_ids: Positions of training examples that could not be scored, because their
             gradient is not finite.
     """
@@ -144,17 +145,14 @@ def mean_influence(
     *,
     keep: int | None = None,
     totals: SliceTotals | None = None,
-    row_scale: Float[Tensor, " n"] | None = None,
+    ranking: Ranking | None = None,
 ) -> Influences:
     """Mean and spread of several models' removal effects; `influence` for one model.
 
     The models' scores are averaged batch by batch before the top-k and bottom-k are selected, so
     the kept examples are the most extreme of the mean. Each model holds its s_test [q p] and one
-    batch of gradients. With `row_scale` the examples are selected and ordered by
-
-        ranking_score[query, train] = row_scale[train] · mean removal_effect[query, train]
-
-    and the removal effects stay as they are, as do the totals.
+    batch of gradients. With a `ranking` the examples are selected and ordered by its score,
+    `ranking_score`, and the removal effects stay as they are, as do the totals.
 
     Raises:
         InputError: `keep` is below 1.
@@ -162,8 +160,8 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Omit it to keep all.")
     if candidates is None:
-        return _scan_all(scorers, keep, totals, row_scale)
-    return _score_candidates(scorers, candidates, row_scale)
+        return _scan_all(scorers, keep, totals, ranking)
+    return _score_candidates(scorers, candidates, ranking)
 
 
 def self_influence(
@@ -218,7 +216,7 @@ def self_influence(
 
 
 def _score_candidates(
-    scorers: Sequence[Scorer], candidates: Candidates, row_scale: Float[Tensor, " n"] | None
+    scorers: Sequence[Scorer], candidates: Candidates, ranking: Ranking | None
 ) -> Influences:
     ids = candidates.ids.clone()
     unique_ids, column = ids.unique(return_inverse=True)
@@ -226,30 +224,28 @@ def _score_candidates(
     valid = unique_ids != NO_EXAMPLE
     scores = scorers[0].like.new_full(ids.shape, torch.inf).cpu()
     spread = scores.clone() if len(scorers) > 1 else None
+    ranking_score = None if ranking is None else scores.clone()
     # Cells sorted by candidate, so that the cells of a batch's candidates are contiguous.
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
     slots, nonfinite_ids = torch.arange(len(unique_ids))[valid], []
-    for tile, effects in _iterate_effects(scorers, unique_ids[valid]):
-        values = effects.values.cpu()
-        spreads = None if effects.spread is None else effects.spread.cpu()
+    for tile, effects in _iterate_effects(scorers, unique_ids[valid], ranking):
+        columns = effects.pair_columns(scores, spread, ranking_score)
         for position, slot in enumerate(slots[tile].tolist()):
             cells = order[bounds[slot] : bounds[slot + 1]]
             if not effects.finite[position]:
                 nonfinite_ids.append(int(unique_ids[slot]))
                 ids.view(-1)[cells] = NO_EXAMPLE
                 continue
-            scores.view(-1)[cells] = values[query_index[cells], position]
-            if spread is not None and spreads is not None:
-                spread.view(-1)[cells] = spreads[query_index[cells], position]
-    # An empty cell has an infinite score, and any positive scale leaves it last.
-    ranking = None if row_scale is None else scores * row_scale.to(scores)[ids.clamp(0)]
-    order = top_bottom_k(ids, scores if ranking is None else ranking)
-    columns = (candidates.distances, spread, ranking)
+            for column, values in columns:
+                column.view(-1)[cells] = values[query_index[cells], position]
+    # An empty cell has an infinite score, so it comes last.
+    order = top_bottom_k(ids, scores if ranking_score is None else ranking_score)
+    attached = (candidates.distances, spread, ranking_score)
     return Influences(
         ids.gather(1, order),
         scores.gather(1, order),
-        *(None if column is None else column.gather(1, order) for column in columns),
+        *(None if column is None else column.gather(1, order) for column in attached),
         nonfinite_ids=torch.tensor(nonfinite_ids).long().sort().values,
     )
 
@@ -258,25 +254,21 @@ def _scan_all(
     scorers: Sequence[Scorer],
     keep: int | None,
     totals: SliceTotals | None,
-    row_scale: Float[Tensor, " n"] | None,
+    ranking: Ranking | None,
 ) -> Influences:
     train_ids, nonfinite_ids = all_ids(scorers[0].train), []
-    has_spread, has_scale = len(scorers) > 1, row_scale is not None
-    extremes = TopBottomK(scorers[0].queries, keep, attached=has_scale + has_spread)
-    for tile, effects in _iterate_effects(scorers, train_ids):
-        finite = effects.finite
-        nonfinite_ids.append(train_ids[tile][~finite])
-        values, spread, ids = effects.values, effects.spread, train_ids[tile][finite]
-        if len(ids) < len(tile):
-            values = values[:, finite]
-            spread = None if spread is None else spread[:, finite]
-        ranking = [] if row_scale is None else [values * row_scale[ids].to(values)]
-        extremes.add(ids, *ranking, values, *([] if spread is None else [spread]))
+    has_spread, has_ranking = len(scorers) > 1, ranking is not None
+    extremes = TopBottomK(scorers[0].queries, keep, attached=has_ranking + has_spread)
+    for tile, effects in _iterate_effects(scorers, train_ids, ranking):
+        nonfinite_ids.append(train_ids[tile][~effects.finite])
+        ids, effects = train_ids[tile][effects.finite], effects.drop_nonfinite()
+        columns = (effects.ranking, effects.values, effects.spread)
+        extremes.add(ids, *(column for column in columns if column is not None))
         if totals is not None:
-            totals.add(ids, values)
-    kept_ids, ranking, attached = extremes.get_result()
-    columns = [ranking, *attached]
-    ranking_score = columns.pop(0) if has_scale else None
+            totals.add(ids, effects.values)
+    kept_ids, ordered, attached = extremes.get_result()
+    columns = [ordered, *attached]
+    ranking_score = columns.pop(0) if has_ranking else None
     return Influences(
         kept_ids,
         columns[0],
@@ -287,8 +279,15 @@ def _scan_all(
 
 
 def _iterate_effects(
-    scorers: Sequence[Scorer], ids: Int[Tensor, " m"]
+    scorers: Sequence[Scorer], ids: Int[Tensor, " m"], ranking: Ranking | None
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Yield positions in `ids` and their effects; batches are halved when memory runs out."""
+
+    def compute(subset: Tensor) -> Effects:
+        effects = average_effects(scorers, ids[subset])
+        if ranking is None:
+            return effects
+        return replace(effects, ranking=ranking.score(ids[subset], effects.values))
+
     for positions in scorers[0].train.length_buckets(ids):
-        yield from split_on_oom(lambda subset: average_effects(scorers, ids[subset]), positions)
+        yield from split_on_oom(compute, positions)

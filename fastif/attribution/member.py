@@ -1,12 +1,12 @@
 """Member of a mean of models, and the attribution by one member or several."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from fastif.attribution.approximate_scorer import approximate_scorer
@@ -19,6 +19,7 @@ from fastif.attribution.attribution import (
 from fastif.attribution.control_sample import compute_precision_agreement
 from fastif.attribution.finalize_certificate import combine_members, finalize_certificate
 from fastif.attribution.influence import mean_influence
+from fastif.attribution.ranking import Ranking
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import SolvedQueries
 from fastif.candidates.retrieval import Search
@@ -30,6 +31,9 @@ from fastif.gradients.route import describe_routes
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import split_on_oom
+
+MakeRanking = Callable[[Examples, Int[Tensor, " q"]], Ranking]
+"""Function of a table of queries and the positions of q of them."""
 
 
 class Member(ABC):
@@ -81,14 +85,14 @@ def attribute(
     ids: Ids | None = None,
     slices: Int[Tensor, " q"] | None = None,
     searcher: Member | None = None,
-    row_scale: Float[Tensor, " n"] | None = None,
+    make_ranking: MakeRanking | None = None,
 ) -> Attribution:
     """Mean influence of several models; one model's search selects the candidates for all.
 
     Sketch scores without rescoring are those of the first model. All models are solved before
     candidates are scored, so each holds its s_test [q p]; if memory does not suffice for all
     queries, they are split into halves. `searcher` selects the candidates, by default the first
-    member. With `row_scale` the scores are ordered by `Influences.ranking_score`.
+    member. With `make_ranking` the scores are ordered by `Influences.ranking_score`.
     """
     first = members[0] if searcher is None else searcher
     count = len(as_examples(queries, "queries"))
@@ -98,7 +102,7 @@ def attribute(
         totals = None
         if slices is not None:
             totals = SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
-        return _attribute(members, first, queries, positions[places], totals, row_scale)
+        return _attribute(members, first, queries, positions[places], totals, make_ranking)
 
     for member in members:
         try_table(member.objective, member.train, "training set")
@@ -115,7 +119,7 @@ def _attribute(
     queries: Examples,
     ids: Tensor,
     totals: SliceTotals | None,
-    row_scale: Float[Tensor, " n"] | None,
+    make_ranking: MakeRanking | None,
 ) -> Attribution:
     search, sketch_search = searcher.search, searcher.search.without_rescoring
     if sketch_search is not None:
@@ -132,8 +136,9 @@ def _attribute(
             del exact
             agreement = compute_precision_agreement(controls, scorers)
             certificate = replace(certificate, rounding=agreement)
+    ranking = None if make_ranking is None else make_ranking(queries, ids)
     influences = mean_influence(
-        scorers, candidates, keep=search.keep, totals=totals, row_scale=row_scale
+        scorers, candidates, keep=search.keep, totals=totals, ranking=ranking
     )
     certificate = finalize_certificate(
         certificate, influences, candidates, controls, len(searcher.train)

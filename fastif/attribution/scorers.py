@@ -131,11 +131,33 @@ class Effects:
         values: Removal effects [q b], in nats.
         finite: Whether each example has a finite gradient; the values of others are undefined.
         spread: Standard deviation over models; None for one model.
+        ranking: Scores of a `Ranking`; None where the removal effects are the ranking.
     """
 
     values: Float[Tensor, "q b"]
     finite: Bool[Tensor, " b"]
     spread: Float[Tensor, "q b"] | None = None
+    ranking: Float[Tensor, "q b"] | None = None
+
+    def drop_nonfinite(self) -> "Effects":
+        """Return the effects of the examples with a finite gradient."""
+        kept = self.finite
+        if bool(kept.all()):
+            return self
+        others = (self.spread, self.ranking)
+        spread, ranking = (None if column is None else column[:, kept] for column in others)
+        return Effects(self.values[:, kept], kept[kept], spread, ranking)
+
+    def pair_columns(
+        self, values: Tensor, spread: Tensor | None, ranking: Tensor | None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the given columns of a result, each with these effects' numbers for it."""
+        pairs = ((values, self.values), (spread, self.spread), (ranking, self.ranking))
+        return [
+            (column, numbers.cpu())
+            for column, numbers in pairs
+            if column is not None and numbers is not None
+        ]
 
 
 def average_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:

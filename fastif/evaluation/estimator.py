@@ -22,13 +22,14 @@ class Estimator:
 
     α = 0 ranks by the removal effect itself. With α > 0 a row with a long gradient, such as one
     with a wrong label, moves down, as in RelatIF (Barshan et al., 2020). The gradient cosine
-    ∇L(z)ᵀ ∇L(i) / (‖∇L(z)‖ ‖∇L(i)‖) uses no curvature. An effect through the training is the
+    ∇L(z)ᵀ ∇L(i) / (‖∇L(z)‖ ‖∇L(i)‖) of one model (Hanawa et al., 2021) uses no curvature; it is a
+    ranking score in addition to the effects of that model. An effect through the training is the
     derivative of the whole recorded training (Hara et al., 2019) that ended in the model.
 
     Attributes:
         models: Positions of the models in the mean, checkpoints of one training among them.
         dampings: Damping of each model in the mean, the argument of `with_damping`.
-        power: Power α of the norm of a row's effects.
+        power: Power α of the norm of a row's effects; without meaning for gradient cosines.
         kind: "influence", "gradient cosine" or "through the training".
     """
 
@@ -36,6 +37,11 @@ class Estimator:
     dampings: tuple[float, ...]
     power: float = 0.0
     kind: str = INFLUENCE
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether the ranking divides the effects of each row by a power of their norm."""
+        return self.power != 0 and self.kind != COSINE
 
     def rate_complexity(self, base: tuple[int, ...]) -> tuple[int, int]:
         """Return the sort key by which one of two equally good estimators is the simpler one.

@@ -174,8 +174,6 @@ def select_estimator(
     A linear datamodeling score (Park et al., 2023) with few subsets. From the simplest estimator
     on, a more complex one replaces it if its gain exceeds `MIN_GAIN` and a standard error over the
     queries. Intervals are over the halves, by the jackknife (Efron and Stein, 1981).
-    The gradient cosine is measured for comparison and never selected, since it predicts no effect:
-    influence divided by the row's norm has the same ranking in the limit of a large damping.
 
     Args:
         estimators: Estimators, the simplest first.
@@ -219,11 +217,7 @@ def _select(
     """Return the position of the estimator that some of the halves select."""
     by_query = [measure_agreement(p[halves], outcomes[halves]) for p in predictions]
     means = [float(correlations.nanmean()) for correlations in by_query]
-    finite = [
-        place
-        for place, mean in enumerate(means)
-        if math.isfinite(mean) and estimators[place].kind != COSINE
-    ]
+    finite = [place for place, mean in enumerate(means) if math.isfinite(mean)]
     if not finite:
         raise InputError(
             WHERE,

@@ -1,7 +1,8 @@
 """The commands `fastif report` and `fastif export`."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +19,20 @@ from flows.cli.completion import complete_runs
 from flows.cli.next_step import print_comparison, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from tasks.report.build import BuiltReport
+
 app = typer.Typer()
+
+LIMIT_EXIT_CODE = 5
+"""Exit code of a report whose tests are as bad as `--fail-on` says."""
+
+
+class FailOn(StrEnum):
+    """Result of a test from which on the exit code is not 0."""
+
+    WARN = "warn"
+    FAIL = "fail"
 
 
 @app.command()
@@ -45,11 +59,19 @@ def report(
     price: Annotated[
         float | None, typer.Option(min=0, help="Price of one machine hour, to show the cost.")
     ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            help="End with exit code 5 if a limit of [report] is broken (fail), or may be by its "
+            "interval or is not measured (warn)."
+        ),
+    ] = None,
 ) -> None:
     """Build the data-quality report of a run: one self-contained HTML page.
 
-    It is built from the store alone. It lists labels that are probably wrong if `fastif mislabels`
-    has run before.
+    It begins with what to do now, and with tests against the limits in [report] of the study. It is
+    built from the store alone, and lists labels that are probably wrong if `fastif mislabels` has
+    run before.
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report
@@ -61,11 +83,47 @@ def report(
             against = resolve_run_name(store, against) if against else None
         request = ReportRequest(str(study.resolve()), run, against, str(to) if to else None, price)
         # The plain function: a single step does not need Prefect.
+        if fail_on:
+            _check_has_limits(study)
         page = build_report.fn(request)
-        for sentence in page.headline:
-            out.print(f"  {sentence}", highlight=False, markup=False)
+        _print_findings(page)
         print_line(f"Report: {page.path}")
         _print_next_step(study)
+        if fail_on and _is_as_bad(page, fail_on):
+            raise typer.Exit(LIMIT_EXIT_CODE)
+
+
+def _check_has_limits(study: Path) -> None:
+    """Refuse `--fail-on` without a limit, which would never fail."""
+    from fastif import InputError
+    from tasks.study.study import load_study
+
+    if not load_study(study).report.has_limits:
+        raise InputError(
+            "--fail-on",
+            "limits in the section [report] of the study",
+            "none",
+            "Set one, such as accuracy_below = 0.85, or omit this option.",
+        )
+
+
+def _print_findings(page: "BuiltReport") -> None:
+    """Print what to do, the tests that have a limit, and the summary sentences."""
+    lines = [f"{number}. {action}" for number, action in enumerate(page.actions, 1)]
+    lines += [
+        f"{test.status.upper()}: {test.name} {test.measured}; limit: {test.bound}"
+        for test in page.tests
+        if test.limit is not None
+    ]
+    for line in [*lines, *page.headline]:
+        out.print(f"  {line}", highlight=False, markup=False)
+
+
+def _is_as_bad(page: "BuiltReport", fail_on: FailOn) -> bool:
+    from tasks.results.limits import SEVERITY, Status, find_worst_status
+
+    worst = find_worst_status(page.tests)
+    return SEVERITY.index(worst) >= SEVERITY.index(Status(fail_on.value))
 
 
 def _print_next_step(study: Path) -> None:

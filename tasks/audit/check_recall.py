@@ -121,7 +121,9 @@ def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
         # computed from its own training set, since the tracked one is a wrapper
         leverage, tracked = members[0].row_leverage, track(members[0].train)
         members[0] = replace(members[0], train=tracked, leverage=leverage)
-        ensemble = fastif.Ensemble(members, row_scale=context.row_scale)
+        ensemble = fastif.Ensemble(
+            members, row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
+        )
         return ensemble(get_query_examples(context), ids)
 
 

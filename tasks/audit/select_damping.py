@@ -44,8 +44,8 @@ def choose_damping(ref: RunRef) -> list[float]:
     """
     with lease_run(ref) as context:
         undecided = [member for member in context.members if member.known_damping is None]
-        if undecided and get_reuse(context):
-            raise make_lost_choice_error(context, "damping")
+        if (undecided or context.lacks_estimator) and get_reuse(context):
+            raise make_lost_choice_error(context, "damping" if undecided else "estimator")
         if undecided and context.study.training is None:
             _choose_by_spectrum(undecided)
         elif undecided or context.lacks_estimator:

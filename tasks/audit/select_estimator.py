@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastif.candidates import ExhaustiveSearch
+from fastif.evaluation.estimator import COSINE
 from fastif.evaluation.model_trial import try_model
 from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS, HalfSubset
 from fastif.evaluation.row_effects import RowEffects, combine_row_effects, measure_norms
@@ -77,7 +78,7 @@ def select_by_retraining(
             models[0] = replace(models[0], unrolled=unrolled)
         selection = _select_estimator(context, choices, models, halves, outcomes)
         digest = estimator_digest(context)
-        if selection.estimator.power:
+        if selection.estimator.is_normalized:
             effects = combine_row_effects(selection.estimator, models)
             write_row_norms(context.store, digest, measure_norms(effects))
         ESTIMATOR.write(context.store, digest, selection)
@@ -143,6 +144,6 @@ def _select_estimator(
         unrolled=section.through_training,
     )
     if section.power != "auto":
-        estimators = [e for e in estimators if e.power == section.power]
+        estimators = [e for e in estimators if e.power == section.power and e.kind != COSINE]
     predictions = [predict_outcomes(estimator, models, halves) for estimator in estimators]
     return select_estimator(estimators, predictions, outcomes.to(torch.float64).cpu())

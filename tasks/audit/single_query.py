@@ -150,7 +150,9 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
             solver=solver,
             factor={},
         )
-        ensemble = fastif.Ensemble([attributor], row_scale=context.row_scale)
+        ensemble = fastif.Ensemble(
+            [attributor], row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
+        )
         attribution = ensemble(get_query_examples(context), request.ids)
         outputs, losses = fastif.predict(
             context.objective, get_query_examples(context), ids=request.ids
@@ -245,11 +247,15 @@ def _make_explanation(
         | {"train_trained": _is_trained_on(context, score["train"])}
         for score in make_scores_frame(request.ids, attribution.influences).to_dicts()
     ]
-    harmful = [train_row for train_row in rows if train_row["removal_effect"] < 0][: request.k]
-    helpful = [train_row for train_row in reversed(rows) if train_row["removal_effect"] > 0][
-        : request.k
-    ]
-    return ExplainedQuery(query, harmful, helpful)
+    harmful = [train_row for train_row in rows if _get_ranking(train_row) < 0][: request.k]
+    helpful = [train_row for train_row in reversed(rows) if _get_ranking(train_row) > 0]
+    return ExplainedQuery(query, harmful, helpful[: request.k])
+
+
+def _get_ranking(row: dict[str, Any]) -> float:
+    """Return the number that ranks a row: see `storage.ranking`."""
+    score = row["ranking_score"]
+    return float(row["removal_effect"] if score is None else score)
 
 
 def _is_trained_on(context: RunContext, train: int) -> bool | None:

@@ -11,6 +11,8 @@ MANY_GROUPS = 50
 """Number of values above which a group column is noted."""
 MIN_ROWS = 20
 """Number of rows below which shares of distinct values say nothing."""
+HEAD_ROWS = 1000
+"""Number of first rows that show for most columns that they have more values than labels."""
 
 
 def describe_giveaway(name: str, values: pl.Series, labels: pl.Series) -> Iterator[str]:
@@ -22,6 +24,8 @@ def describe_giveaway(name: str, values: pl.Series, labels: pl.Series) -> Iterat
         labels: Labels of the rows.
     """
     if isinstance(values.dtype, pl.List | pl.Array | pl.Struct):
+        return
+    if values.head(HEAD_ROWS).n_unique() > labels.n_unique():
         return
     if len(labels) > 1 and (values.cast(pl.String) == labels).fill_null(False).all():
         yield f"{name} equals the label in all rows: it gives the label away"

@@ -74,7 +74,13 @@ class Table:
         return Table(ids, texts, pairs, labels, groups, digest, self.place, measurements)
 
 
-def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
+def read_table(
+    source: TableSource,
+    labels: Sequence[str],
+    folder: Path,
+    role: str,
+    joins: bool | None = None,
+) -> Table:
     """Read and validate the table of a section.
 
     Labels are compared as text: a column of whole numbers matches the names "0", "1", ..., never
@@ -86,6 +92,7 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
         labels: Label names of the study.
         folder: Folder from which relative paths start.
         role: Name of the section, train or queries, for messages.
+        joins: Whether single columns of numbers are one vector; see `read_measurements`.
 
     Raises:
         StudyError: all problems of the table; rows are counted from 1, without the header line.
@@ -114,7 +121,7 @@ def read_table(source: TableSource, labels: Sequence[str], folder: Path, role: s
         pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
         table = _make_table(frame, source, labels, opened.place, texts, pairs, None)
     else:
-        rows, texts = read_measurements(source, opened, frame[source.label])
+        rows, texts = read_measurements(source, opened, frame[source.label], joins)
         table = _make_table(frame, source, labels, opened.place, texts, None, rows)
     notes = [*_list_notes(source, opened, frame)]
     notes += table.measurements.notes if table.measurements else ()

@@ -34,7 +34,13 @@ def read_study(path: Path) -> Study:
     return _studies.read(path, str(path), lambda: load_study(path))
 
 
-def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, role: str) -> Table:
+def read_table_once(
+    source: TableSource,
+    labels: Sequence[str],
+    folder: Path,
+    role: str,
+    joins: bool | None = None,
+) -> Table:
     """Read a table, cached in this process until the file changes.
 
     Data sets and images, which are more files than one, are never cached. Notes on the table are
@@ -44,10 +50,10 @@ def read_table_once(source: TableSource, labels: Sequence[str], folder: Path, ro
         StudyError: see `read_table`.
     """
     if source.table is None or source.image is not None:
-        table = read_table(source, labels, folder, role)
+        table = read_table(source, labels, folder, role, joins)
     else:
-        key, path = (source, tuple(labels), folder, role), folder / source.table
-        table = _tables.read(path, key, lambda: read_table(source, labels, folder, role))
+        key, path = (source, tuple(labels), folder, role, joins), folder / source.table
+        table = _tables.read(path, key, lambda: read_table(source, labels, folder, role, joins))
     announce_notes(table.notes)
     return table
 
@@ -58,16 +64,22 @@ def read_tables(study: Study) -> Inputs:
     Raises:
         StudyError: all problems of both tables.
     """
+    tables: list[Table] = []
+
+    def read_role(role: str) -> None:
+        source, joins = study.train, None
+        if role == "queries":
+            # Their columns are read as those of the training rows, however few queries there are.
+            source, train_rows = study.queries, tables[0].measurements if tables else None
+            joins = train_rows.joined if train_rows is not None else None
+        tables.append(read_table_once(source, study.labels, study.folder, role, joins))
+
     roles = ["train", *(["queries"] if study.has_queries else [])]
-    train, *others = call_all(study.path, *(partial(_read_role, study, role) for role in roles))
+    call_all(study.path, *(partial(read_role, role) for role in roles))
+    train, *others = tables
     queries = others[0] if others else train.take([])
     check_tables(study, train, queries)
     return Inputs(study, train, queries)
-
-
-def _read_role(study: Study, role: str) -> Table:
-    source = study.train if role == "train" else study.queries
-    return read_table_once(source, study.labels, study.folder, role)
 
 
 def read_inputs(path: Path) -> Inputs:

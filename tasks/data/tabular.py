@@ -14,6 +14,13 @@ from tasks.data.decimals import POINT, parse_numbers, strip_cells
 from tasks.data.feature_notes import describe_categories, describe_parsed
 from tasks.data.file_scanners import ROW
 from tasks.data.images import read_pixels
+from tasks.data.joined_columns import (
+    JoinedColumns,
+    count_single,
+    is_single,
+    plan_joining,
+    refuse_cells,
+)
 from tasks.data.raw_table import RawTable
 from tasks.data.vector_column import MIN_WIDTH, VectorColumn
 from tasks.study.errors import (
@@ -27,8 +34,6 @@ MAX_SHOWN = 5
 EXPECTED = "numbers, lists of numbers of equal length, or text for categories"
 MAX_EXACT_INTEGER = 2**53
 """Largest whole number below which all whole numbers are exact in double precision."""
-MAX_CELLS = 2**27
-"""Maximum number of cells of features that are no lists."""
 MIN_DISTINCT_ROWS = 30
 """Number of distinct rows below which out-of-fold probabilities are unreliable."""
 
@@ -45,6 +50,7 @@ class Measurements:
         kinds: Kind of each feature, such as numbers or categories.
         notes: Sentences on columns that may have been read in an unexpected way.
         reduced: Whether images were resized or converted, so that different ones may be equal.
+        joined: Whether the first vector is of single columns.
     """
 
     numbers: np.ndarray
@@ -54,6 +60,7 @@ class Measurements:
     notes: tuple[str, ...] = ()
     reduced: bool = False
     vectors: tuple[VectorColumn, ...] = ()
+    joined: bool = False
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -68,7 +75,7 @@ class Measurements:
 
 
 def read_measurements(
-    source: TableSource, opened: RawTable, labels: pl.Series
+    source: TableSource, opened: RawTable, labels: pl.Series, joins: bool | None = None
 ) -> tuple[Measurements, list[str]]:
     """Read the features or images of a table; return values, and a text description of each row.
 
@@ -78,16 +85,18 @@ def read_measurements(
         source: Section of the study.
         opened: Columns of the table, with its decimal mark.
         labels: Labels of the rows, with which no feature should agree in all rows.
+        joins: Whether single columns of numbers are one vector; None decides by their cells.
 
     Raises:
-        StudyError: a column of an unsupported type, or an image that cannot be decoded.
+        StudyError: a column of an unsupported type, an image that cannot be decoded, or more cells
+            than memory holds.
     """
     if source.image is not None:
         column = opened.frame[source.image]
         pixels, reduced = read_pixels(column, opened.place, opened.folder)
         words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
         return Measurements(pixels, [], image=True, reduced=reduced), words
-    _refuse_many_columns(source, opened)
+    joined = plan_joining(source, opened, joins)
     numbers, categories, vectors, kinds, words, notes, problems = [], [], [], [], [], [], []
     for name in source.features:
         try:
@@ -96,38 +105,42 @@ def read_measurements(
             change = "correct these rows, or remove the column from features"
             problems.append(Problem(f"column {name}", EXPECTED, error.args[0], change))
             continue
+        kinds.append(_name_kind(column))
+        notes += _list_notes(source, opened, name, column, labels)
+        if joined is not None and isinstance(column, np.ndarray) and is_single(opened, name):
+            joined.add(name, column[:, 0])
+            continue
         kept = numbers if isinstance(column, np.ndarray) else categories
         (vectors if isinstance(column, VectorColumn) else kept).append(column)
-        kinds.append(_name_kind(column))
         words.append(_describe_values(name, opened.frame[name], column))
-        notes += [
-            *_describe_column(name, column, opened),
-            *([f"{name} is the id of the rows: remove it"] if name == source.id else []),
-            *describe_unique(name, column),
-            *describe_giveaway(name, opened.frame[name], labels),
-        ]
+        refuse_cells(source, opened, len(categories))
     if problems:
         raise StudyError(opened.place, problems)
+    if joined is not None:
+        _finish_joining(source, opened, joined, joins, (vectors, words, notes))
     table = np.concatenate(numbers, 1) if numbers else np.zeros((opened.frame.height, 0))
     rows = [", ".join(row) for row in zip(*words, strict=True)]
     notes += _warn_few_distinct(rows)
-    return Measurements(table, categories, False, (*kinds,), (*notes,), vectors=(*vectors,)), rows
+    values = Measurements(table, categories, False, (*kinds,), (*notes,), vectors=(*vectors,))
+    return dataclasses.replace(values, joined=joined is not None), rows
 
 
-def _refuse_many_columns(source: TableSource, opened: RawTable) -> None:
-    """Refuse more cells of single columns than memory holds as descriptions and splines."""
-    types = [opened.frame.schema[name] for name in source.features]
-    columns = sum(not isinstance(kind, pl.List | pl.Array) for kind in types)
-    if (cells := columns * opened.frame.height) > MAX_CELLS:
-        got = f"{cells:,} ({columns:,} columns of {opened.frame.height:,} rows)"
-        change = (
-            "save them as one column with a list of numbers in each row, as embeddings are; it "
-            "takes a tenth of the memory"
-        )
-        where = f"columns {source.features[0]} to {source.features[-1]}"
-        raise StudyError(
-            opened.place, [Problem(where, f"at most {MAX_CELLS:,} cells", got, change)]
-        )
+def _finish_joining(
+    source: TableSource,
+    opened: RawTable,
+    joined: JoinedColumns,
+    joins: bool | None,
+    lists: tuple[list[VectorColumn], list[list[str]], list[str]],
+) -> None:
+    """Put the vector of joined columns before other vectors, with its descriptions and notes."""
+    if joins is None and len(joined.names) < MIN_WIDTH:
+        refuse_cells(source, opened, count_single(source, opened))
+    vectors, words, notes = lists
+    if joined.names:
+        vector = joined.to_vector()
+        vectors.insert(0, vector)
+        words.insert(0, [f"{joined.name}={text}" for text in vector.describe()])
+        notes += [joined.describe(), *_describe_column(joined.name, vector, opened)]
 
 
 ParsedColumn = np.ndarray | list[str | None] | VectorColumn
@@ -138,6 +151,17 @@ def _name_kind(column: ParsedColumn) -> str:
     if isinstance(column, list):
         return "categories"
     return "numbers" if column.shape[1] == 1 else f"lists of {column.shape[1]} numbers"
+
+
+def _list_notes(
+    source: TableSource, opened: RawTable, name: str, column: ParsedColumn, labels: pl.Series
+) -> Iterator[str]:
+    """Yield notes on a column that may have been read in an unexpected way, or be no feature."""
+    yield from _describe_column(name, column, opened)
+    if name == source.id:
+        yield f"{name} is the id of the rows: remove it"
+    yield from describe_unique(name, column)
+    yield from describe_giveaway(name, opened.frame[name], labels)
 
 
 def _describe_column(name: str, column: ParsedColumn, opened: RawTable) -> Iterator[str]:

@@ -4,8 +4,6 @@ The study's own is trained once a fold, on hidden states of frozen layers that a
 logits are stored fold by fold, so that an interrupted detection loses one training at most.
 """
 
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -101,29 +99,6 @@ def _assign_folds(
     return fold_ids, digests
 
 
-def forecast_cross_fitting(study: Study, table: Table) -> float:
-    """Forecast the time of cross-fitting, seconds; 0 without it.
-
-    One step of the training is timed on rows of the table, the second of two. Folds that are
-    trained already count too.
-    """
-    planned = plan_cross_fitting(study)
-    if planned is None or planned.training is None or study.mislabels.judge is not None:
-        return 0.0
-    training, folds = planned.training, planned.mislabels.folds or 0
-    size = min(len(table), training.batch_size)
-    sample = table.take(range(0, len(table), max(1, len(table) // size))[:size])
-    base, device = find_base_folder(planned), resolve_devices(study.run.devices)[0].torch
-    objective = make_objective(planned, base, table, training.seed, device)
-    texts = _tokenize(planned, objective.full_model, base, sample, device)
-    config = replace(make_training_config(planned, training.seed), epochs=2)
-    times = [time.perf_counter()]
-    fastif.fit(objective, texts, config, lambda *_: times.append(time.perf_counter()))
-    rows = len(table) - len(table) // folds
-    steps = folds * make_training_config(planned, training.seed).count_steps(rows)
-    return steps * (times[-1] - times[-2])
-
-
 def _train_folds(
     store: Store, study: Study, table: Table, fold_ids: Tensor, missing: dict[int, str]
 ) -> None:
@@ -138,7 +113,7 @@ def _train_folds(
         for fold, digest in missing.items():
             objective = make_objective(study, base, table, seed, device)
             if examples is None:  # the frozen layers are the same for all
-                texts = _tokenize(study, objective.full_model, base, table, device)
+                texts = tokenize_rows(study, objective.full_model, base, table, device)
                 _announce_truncated(texts)
                 objective.verify_shortcuts(texts)
                 examples = cache_hidden_states(objective, texts, study)
@@ -162,7 +137,7 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     model = fastif.load_model(folder, study.labels)
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(model, "last:1", fastif.CrossEntropy())
-    texts = _tokenize(study, model, folder, table, device)
+    texts = tokenize_rows(study, model, folder, table, device)
     _announce_truncated(texts)
     objective.verify_shortcuts(texts)
     with progress_stage("rows: logits of another classifier", len(table)) as track:
@@ -170,7 +145,7 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     return outputs.float().cpu()
 
 
-def _tokenize(
+def tokenize_rows(
     study: Study, model: PreTrainedModel, folder: Path, table: Table, device: torch.device
 ) -> fastif.TextExamples:
     """Tokenize the rows for a classifier, truncated to `[model] max_length` or its positions."""

@@ -47,6 +47,7 @@ from tasks.mislabels.detection_plan import (
 )
 from tasks.mislabels.facts import make_facts
 from tasks.mislabels.head_cache import HeadCache
+from tasks.mislabels.neighbour_cache import NeighbourCache
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import (
     FACTS,
@@ -104,8 +105,9 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
     tables = [inputs.train.take(order.tolist())]
     tables += [inputs.queries] if plan.trusted else []
     weights, (features, *others), terms = _make_features(store, plan, tables)
+    neighbours = NeighbourCache(store, plan.procedure)
     with progress_bar("labels: nearest rows", len(features), "rows") as advance:
-        neighbour_ids = find_neighbours(features, DETECTOR.neighbours, advance)
+        neighbour_ids = neighbours(features, DETECTOR.neighbours, advance)
     ordered_digests = [digests[i] for i in order.tolist()]
     sample = select_random_sample(plan.annotations, ordered_digests)
     contents = content_digests(tables[0])
@@ -122,21 +124,24 @@ def _run_detector(store: Store, plan: DetectionPlan) -> tuple[pl.DataFrame, dict
         make_external_classifiers(plan.columns, order),
         same,
     )
-    trusted = None
-    if others:
-        trusted_labels = torch.tensor(inputs.queries.labels)
-        trusted = TrustedData(
-            others[0],
-            trusted_labels,
-            len(study.labels),
-            terms[1],
-            group_near_duplicates(inputs.queries, find_neighbours(others[0], DETECTOR.neighbours)),
-        )
+    trusted = _make_trusted(inputs, others[0], terms[1]) if others else None
     posterior, recall = _compute_posterior(store, plan, data, trusted, neighbour_ids)
+    neighbours.clear()
     harm = _read_harm(store, inputs)
     frame = make_mislabel_frame(inputs, data, posterior, order, harm)
     facts = make_facts(plan, data, posterior, recall, frame, sample, tables[0].groups)
     return frame, facts | {"procedure": plan.procedure, "mix": weights}
+
+
+def _make_trusted(inputs: Inputs, features: Tensor, terms: tuple[csr_matrix, ...]) -> TrustedData:
+    """Return the queries as trusted rows."""
+    return TrustedData(
+        features,
+        torch.tensor(inputs.queries.labels),
+        len(inputs.study.labels),
+        terms,
+        group_near_duplicates(inputs.queries, find_neighbours(features, DETECTOR.neighbours)),
+    )
 
 
 def sort_by_digest(digests: Sequence[bytes]) -> Tensor:

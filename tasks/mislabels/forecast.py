@@ -25,7 +25,7 @@ from fastif.mislabels.second_round_check import MAX_ROWS as MAX_TEST_ROWS
 from fastif.mislabels.sparse_transition import MAX_ROWS as MAX_SPARSE_ROWS
 from fastif.mislabels.sparse_transition import select_sparse_transition
 from fastif.mislabels.tfidf import char_trigrams
-from tasks.mislabels.cross_fitted_classifier import forecast_cross_fitting
+from tasks.mislabels.cross_fitting_forecast import forecast_cross_fitting
 from tasks.mislabels.detect import count_heads
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, find_store
 from tasks.mislabels.results import KIND
@@ -131,6 +131,7 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
         encode_seconds = texts * seconds_per_text
     rows, width = len(inputs.train), _compute_feature_width(plan)
     classes = len(inputs.study.labels)
+    training = forecast_cross_fitting(inputs.study, inputs.train)
     return LabelForecast(
         rows,
         texts,
@@ -139,20 +140,25 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
         _estimate_knn_seconds(rows, width),
         _count_whole_heads(plan) * _estimate_head_seconds(plan, width),
         _estimate_noise_seconds(rows, classes) + _estimate_score_seconds(rows, width, classes),
-        forecast_cross_fitting(inputs.study, inputs.train),
-        _estimate_memory(plan, width, classes),
+        training.seconds,
+        _estimate_memory(plan, width, classes, training.nbytes),
     )
 
 
-def _estimate_memory(plan: DetectionPlan, width: int, classes: int) -> float:
-    """Peak memory, GB: features, numbers of vectors, index of nearest rows, rows and n-grams."""
+def _estimate_memory(plan: DetectionPlan, width: int, classes: int, training_bytes: int) -> float:
+    """Peak memory, GB: features, numbers of vectors, index of nearest rows, rows and n-grams.
+
+    A classifier is cross-fitted while the features are held once, and the n-grams.
+    """
     measurements, rows = plan.inputs.train.measurements, len(plan.inputs.train)
     vectors = () if measurements is None else measurements.vectors
     copies = TEXT_COPIES if measurements is None else VECTOR_COPIES if vectors else COLUMN_COPIES
     number_bytes = sum(each.values.nbytes for each in vectors)
     index_bytes = rows * width * (4 if rows <= MAX_EXACT_ROWS else 1)
-    row_bytes = rows * (4 * (copies * width + CLASS_COLUMNS * classes) + ROW_BYTES)
-    every = number_bytes + index_bytes + row_bytes + _estimate_term_bytes(plan)
+    working_bytes = rows * 4 * ((copies - 1) * width + CLASS_COLUMNS * classes)
+    held_bytes = number_bytes + rows * (4 * width + ROW_BYTES) + _estimate_term_bytes(plan)
+    # The process keeps what earlier stages have freed, as far as a later one does not use it.
+    every = held_bytes + max(index_bytes + working_bytes, training_bytes)
     return BASE_MEMORY_GB + 1e-9 * every
 
 

@@ -14,7 +14,7 @@ from storage.mislabel_schemas import MISLABELS
 from tasks.data.inputs import Inputs
 from tasks.mislabels.annotations import make_no_mislabels_error
 from tasks.mislabels.group_counts import add_group_columns
-from tasks.run.sequence import find_next_number, read_numbered_records
+from tasks.run.sequence import find_next_number, read_numbered_records, sort_key
 
 KIND, FACTS = "mislabels", "facts.json"
 REQUESTS, RECORD = "searches", "search.json"
@@ -48,6 +48,27 @@ def read_result(store: Store, digest: str) -> MislabelResult:
         pl.lit(None, kind).alias(name) for name, kind in missing_columns.items()
     )
     return MislabelResult(table, json.loads((folder / FACTS).read_text()))
+
+
+def read_matching_results(store: Store, train: pl.DataFrame) -> tuple[MislabelResult, ...]:
+    """Read the detections among exactly the rows and labels of a run, newest first.
+
+    Args:
+        store: Store of the study.
+        train: Table `train` of the run.
+
+    Raises:
+        StoreError: One of them is damaged; skipping it would look as if there was no search.
+    """
+    columns = ("id", "text", "label")
+    results = (read_result(store, digest) for digest in store.find_verified_artifacts(KIND))
+    matching = [
+        result
+        for result in results
+        if len(result.table) == len(train)
+        and result.table.select(columns).equals(train.select(columns))
+    ]
+    return tuple(sorted(matching, key=lambda result: sort_key(result.facts), reverse=True))
 
 
 def read_latest_result(store: Store) -> MislabelResult:

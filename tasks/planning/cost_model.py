@@ -162,12 +162,16 @@ def _estimate_certificate_work(workload: Workload) -> WorkItems:
 
 
 def _estimate_score_work(workload: Workload) -> WorkItems:
-    """The gradients of the candidates; none if the solve computes the scores too."""
-    if workload.solver_cost.scores_in_one_sweep or workload.is_unrolled:
-        return WorkItems()
+    """The gradients of the candidates, unless the solve computes the scores, and of a ranking."""
     queries = min(workload.sizes.shard_size, workload.queries.rows)
     examples = workload.candidates.estimate_distinct_candidates(workload.train.rows, queries)
-    return _estimate_shard_work(workload, examples, times=_estimate_product_share(workload))
+    ranking = _estimate_shard_work(workload, examples * workload.model.ranks_by_cosine)
+    if workload.solver_cost.scores_in_one_sweep or workload.is_unrolled:
+        return ranking
+    scores = _estimate_shard_work(workload, examples, times=_estimate_product_share(workload))
+    return WorkItems(
+        gradients=scores.gradients + ranking.gradients, products=scores.products + ranking.products
+    )
 
 
 def _estimate_recall_work(workload: Workload) -> WorkItems:

@@ -19,6 +19,8 @@ class ModelSize:
         embedding_width: Dimension of an embedding.
         checkpoints: Number of checkpoints that the selection of the estimator tries.
         loaded: Number of models in memory; None for `count`.
+        ranks_by_cosine: Whether rows are ranked by gradient cosine, or may be: while a study of one
+            model has not selected its estimator.
     """
 
     count: int
@@ -28,6 +30,7 @@ class ModelSize:
     embedding_width: int
     checkpoints: int = 0
     loaded: int | None = None
+    ranks_by_cosine: bool = False
 
     @property
     def tried(self) -> int:
@@ -46,7 +49,13 @@ def measure_models(context: RunContext) -> ModelSize:
         embedding_width=objective.full_model.config.get_text_config().hidden_size,
         checkpoints=len(context.study.estimator.folders),
         loaded=len(context.members),
+        ranks_by_cosine=context.ranks_by_cosine or _may_rank_by_cosine(context),
     )
+
+
+def _may_rank_by_cosine(context: RunContext) -> bool:
+    is_open = context.lacks_estimator and context.study.estimator.power == "auto"
+    return is_open and len(context.members) == 1
 
 
 def _count_averaged(context: RunContext) -> int:

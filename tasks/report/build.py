@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 
 from fastif import InputError
 from storage.atomic import write_bytes
+from tasks.report.actions import Action
 from tasks.report.page import Page, build_page, render_page
 from tasks.report.run_data import read_run_data
+from tasks.results.limits import LimitTest
 from tasks.results.summary_markdown import make_page_path
 from tasks.run.lookup import find_latest_run
 from tasks.run.spec import open_existing_store
@@ -47,12 +49,16 @@ class BuiltReport:
     Attributes:
         path: Path of the page.
         run: Name of its run.
+        actions: Recommended actions, certain findings first.
+        tests: Tests of the run against the limits of the study.
         headline: Summary sentences.
         reliability: Table of checks with their results; no example text.
     """
 
     path: str
     run: str
+    actions: list[Action]
+    tests: list[LimitTest]
     headline: list[str]
     reliability: list[dict[str, str]]
 
@@ -67,11 +73,13 @@ def build_report(request: ReportRequest) -> BuiltReport:
     if request.out:
         path = check_page_path(request.out)
         check_outside(store.layout.root, path)
-    page = build_page(
-        read_run_data(store, run, study.path, request.against), request.price_per_hour
-    )
+    data = read_run_data(store, run, study.path, request.against)
+    page = build_page(data, request.price_per_hour, study.report)
     write_bytes(path, render_page(page).encode())
-    return BuiltReport(str(path.resolve()), run, page.headline, _make_reliability_table(page))
+    reliability = _make_reliability_table(page)
+    return BuiltReport(
+        str(path.resolve()), run, page.actions, page.tests, page.headline, reliability
+    )
 
 
 def check_page_path(out: str) -> Path:

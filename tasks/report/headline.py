@@ -1,6 +1,6 @@
-"""Summary sentences of a run: accuracy, data, reliability, and what is undecided."""
+"""Summary sentences of a run: accuracy, data and reliability."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.mislabels.label_count import read_label_count
@@ -28,13 +28,12 @@ def make_headline(
     """Summarize accuracy, flagged labels and harmful rows, and the checks of reliability.
 
     Returns:
-        Three sentences, and one for each reason why checks are inconclusive.
+        Three sentences.
     """
     return [
         _describe_accuracy(data, slices),
         _describe_data(data, flagged),
         _describe_reliability(checks),
-        *_describe_undecided(checks),
     ]
 
 
@@ -110,9 +109,3 @@ def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:
     if not measured:
         return "No check of reliability was measured in this run."
     return f"Checks passed: {join_first(measured, 6)}."
-
-
-def _describe_undecided(checks: Sequence[ReliabilityCheck]) -> Iterator[str]:
-    for reason in dict.fromkeys(check.undecided for check in checks if check.undecided):
-        names = [check.name for check in checks if check.undecided == reason]
-        yield f"Inconclusive: {join_first(names)}. {reason}"

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
+from tasks.report.actions import Action, list_actions
 from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
@@ -33,6 +34,8 @@ from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
+from tasks.results.limits import LimitTest, check_limits
+from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
 
@@ -43,6 +46,8 @@ class Page:
 
     Attributes:
         data: Data of the run.
+        actions: Recommended actions, certain findings first.
+        tests: Tests of the run against the limits of the study.
         headline: Summary sentences.
         cases: Queries of highest loss with their most harmful and helpful training rows.
         most_harmful: Training rows with the largest harm over all queries.
@@ -59,6 +64,8 @@ class Page:
     """
 
     data: RunData
+    actions: list[Action]
+    tests: list[LimitTest]
     headline: list[str]
     cases: list[QueryCase]
     most_harmful: list[Row]
@@ -81,8 +88,16 @@ class Page:
         return int(str(facts["query_rows"])) - int(reuse.get("queries", 0))
 
 
-def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
-    """Compute all sections of a run."""
+def build_page(
+    data: RunData, price_per_hour: float | None = None, limits: ReportLimits | None = None
+) -> Page:
+    """Compute all sections of a run.
+
+    Args:
+        data: Data of the run.
+        price_per_hour: Price of one machine hour; None if unknown.
+        limits: Limits of the study; none by default.
+    """
     space = make_tfidf_space(data)
     duplicates, slices, flagged = (
         find_duplicates(data, space),
@@ -90,6 +105,9 @@ def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
         read_flagged_labels(data),
     )
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
+    quality = assess_data_quality(data, space)
+    facts = data.mislabels.facts if data.mislabels else None
+    limits = limits or ReportLimits()
     pictures = {
         "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
         "correlations": charts.render_correlations(slices.correlations),
@@ -99,13 +117,15 @@ def build_page(data: RunData, price_per_hour: float | None = None) -> Page:
     }
     return Page(
         data=data,
+        actions=list_actions(data, duplicates, quality, flagged, checks),
+        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
         headline=make_headline(data, slices, flagged, checks),
         cases=make_query_cases(data, duplicates),
         most_harmful=find_most_harmful(data),
         flagged=flagged,
         slices=slices,
         duplicates=duplicates,
-        quality=assess_data_quality(data, space),
+        quality=quality,
         reliability_checks=checks,
         baselines=compare_baselines(data, space),
         changed=_list_changed(data),

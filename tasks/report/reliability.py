@@ -1,6 +1,5 @@
 """Checks of a run's reliability, and baselines, with explanations for readers of the report."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 from tasks.report.undecided_checks import explain_curvature, explain_flips, explain_recall
+from tasks.results.choices import is_full_scan
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
 from tasks.results.evidence import EVIDENCE, EvidenceRow
 from tasks.run.agreement import MIN_AGREEMENT
@@ -120,7 +120,7 @@ def _check_recall(data: RunData) -> Iterator[ReliabilityCheck]:
             passed,
             reason if passed is None else "",
         )
-    if not overall and _is_full_scan(data):
+    if not overall and is_full_scan(data.summary.facts):
         meaning = "Every training row was scored for every query, so none can be missed."
         yield ReliabilityCheck("recall", "all", meaning, True)
     elif not overall:
@@ -144,15 +144,6 @@ def _check_curvature(data: RunData) -> Iterator[ReliabilityCheck]:
     measured = f"{point.pearson:.2f} ({point.low:.2f} - {point.high:.2f})"
     meaning = f"Agreement of effects by a sample of rows {agreement}."
     yield ReliabilityCheck(name, measured, meaning, passed, reason if passed is None else "")
-
-
-def _is_full_scan(data: RunData) -> bool:
-    """Whether every row was scored: by the study's kind, the chosen method, or as a fallback."""
-    candidates = json.loads(str(data.summary.facts["candidates"]))
-    method = candidates.get("method") or {}
-    offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
-    is_fallback = "chosen" in candidates and candidates["chosen"].get("k") is None
-    return "full" in (candidates["kind"], offers.get(method.get("name"))) or is_fallback
 
 
 def check_solves(

@@ -9,12 +9,11 @@ import polars as pl
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
-from tasks.mislabels.results import KIND, MislabelResult, read_result
+from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import check_undamaged
-from tasks.run.sequence import sort_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
     tables["totals"] = store.scan("totals", run).collect()
     earlier = against or find_comparable_run(store, run)
     run_difference = diff_runs(store, earlier, run) if earlier else None
-    mislabel_results = _read_mislabel_results(store, tables["train"])
+    mislabel_results = read_matching_results(store, tables["train"])
     return RunData(
         run,
         read_summary(store, run, study),
@@ -109,23 +108,6 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         against=earlier,
         difference=run_difference,
     )
-
-
-def _read_mislabel_results(store: Store, train: pl.DataFrame) -> tuple[MislabelResult, ...]:
-    """Read the searches for wrong labels among exactly the rows and labels of the run.
-
-    Raises:
-        StoreError: one of them is damaged; skipping it would look as if there was no search.
-    """
-    columns = ("id", "text", "label")
-    results = (read_result(store, digest) for digest in store.find_verified_artifacts(KIND))
-    matching = [
-        result
-        for result in results
-        if len(result.table) == len(train)
-        and result.table.select(columns).equals(train.select(columns))
-    ]
-    return tuple(sorted(matching, key=lambda result: sort_key(result.facts), reverse=True))
 
 
 def _find_first_group(rows: pl.DataFrame) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import false_discovery_control, ttest_1samp
 
+from storage.ranking import RANKING
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 from tasks.results.slice_accuracy import rank_slices
@@ -171,8 +172,8 @@ def _compute_label_balance(data: RunData) -> list[Row]:
     wrong = data.queries.filter(~pl.col("correct")).select("query")
     scores = data.scores.join(wrong, on="query", how="semi").sort("query", "rank")
     labels = data.train.select("train", "label")
-    low = scores.group_by("query").head(10).filter(pl.col("removal_effect") < 0)
-    high = scores.group_by("query").tail(10).filter(pl.col("removal_effect") > 0)
+    low = scores.group_by("query").head(10).filter(RANKING < 0)
+    high = scores.group_by("query").tail(10).filter(RANKING > 0)
     extremes = {"harmful": low, "helpful": high}
     shares = {
         name: dict(

@@ -19,8 +19,10 @@ from storage.run_comparison import (
 )
 from tasks.results.comparability import find_comparable_run
 from tasks.results.diagnostics import read_diagnostics
+from tasks.results.limits import Status, read_limit_tests
 from tasks.results.webhook import find_webhook_problem
 from tasks.study.sections import Notify
+from tasks.study.study import Study
 
 MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0
 """Number of tries of a post, and the timeout of each in seconds."""
@@ -28,10 +30,11 @@ MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0
 
 @dataclass(frozen=True)
 class Breach:
-    """A number of a run beyond a limit of `[notify]`.
+    """A number of a run beyond a limit of `[notify]` or `[report]`.
 
     Attributes:
-        what: Key under `[notify]`, such as `recall_below`.
+        what: Key under `[notify]`, such as `recall_below`; of `[report]` with its section before
+            it, such as `report.accuracy_below`.
         limit: Limit set in the study.
         found: Value measured in the run.
     """
@@ -64,6 +67,15 @@ def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
         number = float(str(value))
         if number < limit if key.endswith("below") else number > limit:
             yield Breach(key, limit, number)
+
+
+def find_failed_limits(store: Store, run: str, study: Study) -> Iterator[Breach]:
+    """Yield the limits of `[report]` that a finished run fails."""
+    if not study.report.has_limits:
+        return
+    for test in read_limit_tests(store, run, study):
+        if test.status is Status.FAIL and test.limit is not None and test.value is not None:
+            yield Breach(f"report.{test.key}", test.limit, test.value)
 
 
 def send_alert(

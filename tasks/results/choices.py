@@ -1,7 +1,7 @@
 """Descriptions of and warnings about the automatic choices of a run: damping, k, method, models."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection
@@ -158,3 +158,20 @@ def _format_recalls(recalls: Sequence[dict]) -> str:
         for recall in overall
     ]
     return ", ".join(shares) or "unknown, since check = 0"
+
+
+def is_full_scan(facts: Mapping[str, object]) -> bool:
+    """Return whether every row was scored: by the study, the chosen method, or as a fallback.
+
+    Args:
+        facts: Row of the table `runs`.
+
+    Examples:
+        >>> is_full_scan({"candidates": '{"kind": "knn"}'})
+        False
+    """
+    candidates = json.loads(str(facts["candidates"]))
+    method = candidates.get("method") or {}
+    offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
+    is_fallback = "chosen" in candidates and candidates["chosen"].get("k") is None
+    return "full" in (candidates["kind"], offers.get(method.get("name"))) or is_fallback

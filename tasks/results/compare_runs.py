@@ -24,6 +24,7 @@ from tasks.results.comparability import (
 )
 from tasks.run.lookup import check_undamaged
 
+_CORRECT = (pl.col("correct"), pl.col("correct_after"))
 WORST = 100
 """Number of most harmful rows of a run that are compared: entering or leaving them is a change."""
 SHOWN = 10
@@ -42,6 +43,8 @@ class SliceDifference:
             effects cannot be compared.
         no_longer_harmful: Number of training rows that stopped being harmful to them; None if
             effects cannot be compared.
+        broken: Number of queries that only the earlier run's model predicts correctly.
+        repaired: Number of queries that only the later run's model predicts correctly.
     """
 
     value: str | None
@@ -50,6 +53,8 @@ class SliceDifference:
     after: float
     newly_harmful: int | None
     no_longer_harmful: int | None
+    broken: int = 0
+    repaired: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,4 +230,12 @@ def _make_slice_difference(
         counts = [
             int((rows["change"] == change).sum()) for change in (BECAME_HARMFUL, STOPPED_HARMING)
         ]
-    return SliceDifference(value, len(queries), before, after, *counts)
+    changes = (
+        int(queries.select(was_right & ~is_right).sum().item())
+        for was_right, is_right in (_CORRECT, _CORRECT[::-1])
+    )
+    broken, repaired = changes
+    newly_harmful, no_longer_harmful = counts
+    return SliceDifference(
+        value, len(queries), before, after, newly_harmful, no_longer_harmful, broken, repaired
+    )

@@ -35,13 +35,13 @@ correlation with held-out retraining 0.79 (0.68 - 0.90); removal_effect at the f
 
 
 COSINE_MARGIN = 0.05
-"""Agreement by which a gradient cosine has to exceed the selected estimator for a warning."""
+"""Agreement by which a gradient cosine has to exceed all other estimators for a warning."""
 
 
 def warn_estimator_choice(
     choice: EstimatorSelection | None, models: Sequence[str]
 ) -> Iterator[str]:
-    """Warn if a gradient cosine, which is never selected, predicts retraining clearly better.
+    """Warn if a gradient cosine predicts retraining clearly better than all effects.
 
     Args:
         choice: Selection of the run; None without one.
@@ -54,24 +54,22 @@ def warn_estimator_choice(
         >>> choice = EstimatorSelection(final, trials, 0.6, 0.5, 0.7, 6, 64)
         >>> (warning,) = warn_estimator_choice(choice, ["model"])
         >>> warning[:79]
-        'The gradient cosine at the final weights predicts retraining better (correlatio'
+        'The gradient cosine at the final weights (ranking_score) predicts retraining be'
     """
     if choice is None:
         return
-    cosines = [
-        trial
-        for trial in choice.trials
-        if trial.estimator.kind == COSINE and math.isfinite(trial.agreement)
-    ]
-    if not cosines:
+    finite = [trial for trial in choice.trials if math.isfinite(trial.agreement)]
+    cosines = [trial for trial in finite if trial.estimator.kind == COSINE]
+    effects = [trial.agreement for trial in finite if trial.estimator.kind != COSINE]
+    if not cosines or not effects:
         return
-    best, selected = max(cosines, key=lambda trial: trial.agreement), choice.chosen
-    if best.agreement - selected.agreement > COSINE_MARGIN:
+    best = max(cosines, key=lambda trial: trial.agreement)
+    if best.agreement - max(effects) > COSINE_MARGIN:
         yield (
             f"The {name_estimator(best.estimator, models)} predicts retraining better (correlation "
-            f"{best.agreement:.2f}) than the selected effects ({selected.agreement:.2f}): rows "
-            "with long gradients, such as wrong labels, dominate the effects. Search for wrong "
-            "labels with `fastif mislabels`, correct them, and train again."
+            f"{best.agreement:.2f}) than all effects ({max(effects):.2f}): rows with long "
+            "gradients, such as wrong labels, dominate the effects. Search for wrong labels with "
+            "`fastif mislabels`, correct them, and train again."
         )
 
 
@@ -84,7 +82,7 @@ class TriedEstimator:
         agreement: Correlation with retraining on the halves, mean over the control queries.
         interval: 95 % interval of the agreement.
         is_selected: Whether the run ranks by it.
-        role: "selected", "simplest", "for comparison" or nothing.
+        role: "selected", "simplest" or nothing.
     """
 
     name: str
@@ -116,8 +114,6 @@ def list_tried_estimators(
     def describe_role(estimator: Estimator) -> str:
         if estimator == choice.estimator:
             return "selected"
-        if estimator.kind == COSINE:
-            return "for comparison"
         return "simplest" if estimator == choice.simplest.estimator else ""
 
     ordered = sorted(choice.trials, key=lambda trial: -trial.agreement)
@@ -143,7 +139,7 @@ def name_estimator(estimator: Estimator, models: Sequence[str], *, short: bool =
     names = [_name_model(place, models) for place in estimator.models]
     where = f" at {names[0]}" if len(names) == 1 else f", mean of {_join(names)}"
     if estimator.kind == COSINE:
-        return f"gradient cosine{where}"
+        return f"gradient cosine{where} (ranking_score)"
     if short and not estimator.power:
         return f"removal_effect{where}"
     if estimator.kind == UNROLLED:

@@ -18,8 +18,9 @@ from tasks.results.evidence import Row
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
 TRAIN_COLUMNS = (*COLUMNS, "trained")
 RANKING_LEGEND = (
-    "score: the effect divided by a power of the training row's norm, without unit; the rows of a "
-    "query are ordered by it, since that order agrees best with retraining"
+    "score: the effect divided by a power of the training row's norm, or the gradient cosine (see "
+    "'estimator chosen' in the summary); the rows of a query are ordered by it, since that order "
+    "agrees best with retraining"
 )
 """Sentence below rows with ranking scores."""
 

@@ -19,7 +19,7 @@ def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
         accuracy=pl.col("correct").mean(),
         loss=pl.col("loss").mean(),
     )
-    bounds = [_wilson_interval(*row) for row in grouped.select("right", "queries").iter_rows()]
+    bounds = [wilson_interval(*row) for row in grouped.select("right", "queries").iter_rows()]
     low, high = (pl.Series(name, [b[i] for b in bounds], pl.Float64) for i, name in BOUNDS)
     return grouped.with_columns(low, high).drop("right").sort("high", "accuracy", "slice")
 
@@ -27,6 +27,15 @@ def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
 BOUNDS = ((0, "low"), (1, "high"))
 
 
-def _wilson_interval(right: int, queries: int) -> tuple[float, float]:
-    interval = binomtest(right, queries).proportion_ci(CONFIDENCE, method="wilson")
+def wilson_interval(
+    right: int, queries: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Confidence interval of an accuracy (Wilson, 1927).
+
+    Examples:
+        >>> low, high = wilson_interval(8, 10)
+        >>> f"{low:.3f} {high:.3f}"
+        '0.490 0.943'
+    """
+    interval = binomtest(right, queries).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)

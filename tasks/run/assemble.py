@@ -15,7 +15,7 @@ from tasks.run.unrolled import make_unrolled_attributor, open_training_record
 def make_attributor(context: RunContext) -> Member | fastif.Ensemble:
     """Return the attributor of the run, cached: of its model, or the ensemble of all models.
 
-    With a scale of the training rows it is an ensemble even of one model.
+    With a ranking other than by the effect it is an ensemble even of one model.
     """
     return context.memo.get(
         ("attributor", context.choices), lambda: _make_averaged_attributor(context)
@@ -27,11 +27,14 @@ def _make_averaged_attributor(context: RunContext) -> Member | fastif.Ensemble:
     if context.is_unrolled:
         unrolled = make_unrolled_attributor(context, search, open_training_record(context))
         return fastif.Ensemble([unrolled], row_scale=context.row_scale)
-    if not context.others and context.row_scale is None:
+    is_by_effect = context.row_scale is None and not context.ranks_by_cosine
+    if not context.others and is_by_effect:
         return make_member_attributor(context, search)
     if context.estimator_choice is not None:
         members = [make_member_attributor(member, search) for member in context.averaged_members]
-        return fastif.Ensemble(members, row_scale=context.row_scale)
+        return fastif.Ensemble(
+            members, row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
+        )
     members = [make_member_attributor(member, search) for member in context.members]
     return fastif.Ensemble(members, context.excluded_members, context.row_scale)
 

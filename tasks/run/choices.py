@@ -39,7 +39,7 @@ def _resolve_estimator(latest: RunContext, before: RunContext) -> RunContext:
         return replace(latest, estimator_choice=None, row_norms=None)
     digest = estimator_digest(latest)
     choice = ESTIMATOR.read(store, digest)
-    if choice is None or not choice.estimator.power:
+    if choice is None or not choice.estimator.is_normalized:
         return replace(latest, estimator_choice=choice, row_norms=None)
     is_known = before.estimator_choice == choice and before.row_norms is not None
     norms = before.row_norms if is_known else read_row_norms(store, digest)

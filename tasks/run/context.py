@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 import fastif
-from fastif.evaluation.estimator import UNROLLED, row_scale
+from fastif.evaluation.estimator import COSINE, UNROLLED, row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
@@ -53,7 +53,7 @@ class RunContext:
         damping_choice: Selected damping; None if the study sets it, or before it is selected.
         estimator_choice: Selected estimator; None if no retraining selects it, or before.
         row_norms: Norms of the training rows' effects on the control queries, [n]; None if the
-            removal effect is the ranking.
+            ranking does not depend on them.
         k_selection: Selected number of candidates; None if the study sets it, or before it is
             selected.
         memo: Cache of computed values; another plan starts with an empty one.
@@ -140,6 +140,12 @@ class RunContext:
         """Whether the selected effects are those through the training."""
         choice = self.estimator_choice
         return choice is not None and choice.estimator.kind == UNROLLED
+
+    @property
+    def ranks_by_cosine(self) -> bool:
+        """Whether the selected ranking is by gradient cosine."""
+        choice = self.estimator_choice
+        return choice is not None and choice.estimator.kind == COSINE
 
     @property
     def searcher(self) -> "RunContext":

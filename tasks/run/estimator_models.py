@@ -18,14 +18,15 @@ def resolve_estimator(study: Study) -> Study:
     """Return the study with the checkpoints that are tried, in place of "auto".
 
     There are none if nothing is retrained to select among them, if the study has further models,
-    or if an incremental run has to rank rows that its root run does not know.
+    or if scores may be by sketches, whose index is of the final weights. An incremental run has the
+    selection of its root run: without sketch scores it has the same training rows.
     """
     section = study.estimator
     is_selected = study.fixed_damping is None and study.training is not None
     may_sketch = study.candidates.has_sketch_scores or getattr(
         study.candidates, "sketch_scores", False
     )
-    if not is_selected or study.carry is not None or may_sketch:
+    if not is_selected or may_sketch:
         return _replace(study, EstimatorSection(checkpoints=(), power=0.0))
     if section.checkpoints != "auto":
         return study

@@ -15,7 +15,6 @@ from tasks.study.estimator_section import (
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
 from tasks.study.sections import (
-    Carry,
     Curvature,
     Mislabels,
     ModelSource,
@@ -92,11 +91,6 @@ class StudySections(Protocol):
         ...
 
     @property
-    def carry(self) -> Carry | None:
-        """Settings of incremental runs; None for full runs."""
-        ...
-
-    @property
     def training(self) -> Training | None:
         """Training recipe of the model; None without one."""
         ...
@@ -134,7 +128,7 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
             "use a folder, or remove [training]; only its base can be a model of the hub",
         )
     is_selected = study.fixed_damping is None and study.training is not None
-    yield from check_estimator(study.estimator, study.model.path, is_selected, bool(study.carry))
+    yield from check_estimator(study.estimator, study.model.path, is_selected)
     yield from check_through_training(
         study.estimator, study.models, study.candidates.kind, study.solver.kind
     )

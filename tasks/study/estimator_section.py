@@ -40,28 +40,25 @@ class EstimatorSection(Section):
         return self.power != 0 or bool(self.folders) or self.through_training
 
 
-def check_estimator(
-    section: EstimatorSection, model: str, is_selected: bool, is_carried: bool
-) -> Iterator[Problem]:
+def check_estimator(section: EstimatorSection, model: str, is_selected: bool) -> Iterator[Problem]:
     """Check that the settings of the estimator have an effect.
 
     Args:
         section: Section of the study.
         model: Path of the final model.
         is_selected: Whether retraining selects the damping, and with it the estimator.
-        is_carried: Whether runs are incremental, which tries no other estimator.
     """
     if model in section.folders:
         expected = "earlier weights than those of [model] path, which are always tried"
         yield Problem("[estimator] checkpoints", expected, format_value(model), "remove it")
-    if is_selected and not is_carried:
+    if is_selected:
         return
-    reason = "with [carry]" if is_carried else 'without damping = "auto" and [training]'
     values = {name: getattr(section, name) for name in ("power", "through_training")}
     for key, value in {"checkpoints": section.folders, **values}.items():
         if value and value != "auto":
-            expected, got = f"no such key {reason}", format_value(value)
-            yield Problem(f"[estimator] {key}", expected, got, "remove it; nothing is selected")
+            expected = 'no such key without damping = "auto" and [training]'
+            remedy = "remove it; nothing is selected"
+            yield Problem(f"[estimator] {key}", expected, format_value(value), remedy)
 
 
 def check_through_training(

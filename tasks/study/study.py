@@ -25,6 +25,7 @@ from tasks.study.magnitudes import drop_unrepresentable
 from tasks.study.nearby_studies import suggest_study
 from tasks.study.new_study import write_new_file
 from tasks.study.path_kinds import describe_path
+from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
     Carry,
     CertificateSection,
@@ -75,6 +76,7 @@ class Study(Section):
     store: StoreSection
     carry: Carry | None = None
     notify: Notify = Notify()
+    report: ReportLimits = ReportLimits()
     training: Training | None = None
     mislabels: Mislabels = Mislabels()
 

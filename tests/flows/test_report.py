@@ -18,12 +18,40 @@ def test_the_command_writes_a_page_of_every_section(audit):
     assert done.exit_code == 0, done.output
     (page,) = (audit / "reports").iterdir()
     html = page.read_text()
-    for section in ("evidence", "suspects", "slices", "map", "quality", "trust", "cost"):
+    for section in ("now", "evidence", "suspects", "slices", "map", "quality", "trust", "cost"):
         assert f'id="{section}"' in html
     assert "at 2.00 an hour" in html
     assert html.count("<svg") >= 4
     assert len(html) < 5_000_000
     assert f"{page}" in done.output.replace("\n", "")
+
+
+def test_limits_decide_the_exit_code(finished, tmp_path):
+    """No accuracy is above 1; an accuracy of 0.001 or more passes."""
+    study = tmp_path / "limits.toml"
+    page = tmp_path / "page.html"
+    text = (finished / "study.toml").read_text()
+
+    def report(limits, *options):
+        study.write_text(f"{text}\n[report]\n{limits}\n")
+        moved = finished / "limits.toml"
+        moved.write_text(study.read_text())
+        done = run("report", "--study", moved, "--out", page, *options)
+        moved.unlink()
+        return done
+
+    failing = report("accuracy_below = 1.0", "--fail-on", "fail")
+    assert failing.exit_code == 5, failing.output
+    assert "FAIL: accuracy" in failing.output
+    assert page.is_file(), "the page is written before the exit code is decided"
+    assert report("accuracy_below = 1.0").exit_code == 0
+    assert report("accuracy_below = 0.001", "--fail-on", "warn").exit_code == 0
+    uncounted = "wrong_labels_above = 0.5"
+    assert report(uncounted, "--fail-on", "warn").exit_code == 5
+    assert report(uncounted, "--fail-on", "fail").exit_code == 0
+    refused = report("", "--fail-on", "fail")
+    assert refused.exit_code == 2
+    assert "limits in the section [report]" in " ".join(refused.output.split())
 
 
 def test_a_page_replaces_a_page_and_nothing_else(finished, tmp_path):

@@ -79,23 +79,23 @@ SCORING = (
     Mutant(
         "candidates scored in the order of their ids",
         "fastif/attribution/influence.py",
-        "scores.view(-1)[cells] = values[query_index[cells], position]",
-        "scores.view(-1)[cells] = values[query_index[cells.sort(descending=True).values], "
+        "column.view(-1)[cells] = values[query_index[cells], position]",
+        "column.view(-1)[cells] = values[query_index[cells.sort(descending=True).values], "
         "position]",
         (_INFLUENCE,),
     ),
     Mutant(
         "a full scan that keeps the extremes of the effects, not of the ranking score",
         "fastif/attribution/influence.py",
-        "extremes.add(ids, *ranking, values, *([] if spread is None else [spread]))",
-        "extremes.add(ids, values, *ranking, *([] if spread is None else [spread]))",
+        "columns = (effects.ranking, effects.values, effects.spread)",
+        "columns = (effects.values, effects.ranking, effects.spread)",
         (_RANKING,),
     ),
     Mutant(
-        "ranking scores of candidates by the scale of another row",
-        "fastif/attribution/influence.py",
-        "scores * row_scale.to(scores)[ids.clamp(0)]",
-        "scores * row_scale.to(scores)[ids.clamp(0).flip(1)]",
+        "ranking scores by the scale of another row",
+        "fastif/attribution/ranking.py",
+        "effects * self.scale[ids].to(effects)",
+        "effects * self.scale[ids.flip(0)].to(effects)",
         (_RANKING,),
     ),
     Mutant(

@@ -30,6 +30,7 @@ from fastif.attribution.influence import (
     concat_influences,
     mean_influence,
 )
+from fastif.attribution.ranking import ScaledEffects
 from fastif.attribution.scorers import PrecomputedScorer
 from fastif.candidates import Candidates
 from fastif.data.examples import ExampleSubset
@@ -150,14 +151,14 @@ def test_equal_ranking_scores_are_ordered_by_position(keep, batch_size):
     scale = torch.tensor([0.25, 4.0, 0.5, 1.0, 1.0, 1.0, 2.0, 8.0])
     train = TensorExamples(POINTS[:8], LABELS[:8]).with_batch_size(batch_size)
     scorer = PrecomputedScorer(train, 8 * effects, torch.ones(8, dtype=torch.bool))
-    influences = mean_influence([scorer], keep=keep, row_scale=scale)
+    influences = mean_influence([scorer], keep=keep, ranking=ScaledEffects(scale))
     order = [1, 3, 6, 5, 0, 2, 4, 7]  # ranking scores -4, -4, -4, 0, 2, 2, 2, 8
     order = order if keep is None else [*order[:3], *order[-3:]]
     assert influences.ids.tolist() == [order]
     assert torch.equal(influences.removal_effect, effects[:, order])
     assert torch.equal(influences.ranking_score, (effects * scale)[:, order])
     all_rows = Candidates(torch.arange(8).flip(0)[None], torch.zeros(1, 8))
-    assert mean_influence([scorer], all_rows, row_scale=scale).ids.tolist() == [
+    assert mean_influence([scorer], all_rows, ranking=ScaledEffects(scale)).ids.tolist() == [
         [1, 3, 6, 5, 0, 2, 4, 7]
     ]
 

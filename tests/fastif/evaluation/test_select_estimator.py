@@ -208,12 +208,14 @@ def test_the_best_of_many_random_estimators_is_not_believed():
     assert choice.held_out < 0.3
 
 
-def test_the_gradient_cosine_is_measured_and_not_selected():
+def test_the_gradient_cosine_is_selected_where_it_is_clearly_better():
     predictions, outcomes = _synthetic(noise=0.1)
-    estimators = [THREE[0], Estimator((0,), (0.1,), 1.0, COSINE)]
-    choice = select_estimator(estimators, predictions[:2], outcomes)
-    assert choice.estimator == THREE[0]
+    cosine = Estimator((0,), (0.1,), 1.0, COSINE)
+    choice = select_estimator([THREE[0], cosine], predictions[:2], outcomes)
+    assert choice.estimator == cosine
     assert choice.trials[1].agreement > choice.trials[0].agreement
+    again = select_estimator([THREE[0], cosine], [predictions[0], predictions[0]], outcomes)
+    assert again.estimator == THREE[0]
 
 
 def test_the_interval_is_that_of_the_jackknife_over_halves():

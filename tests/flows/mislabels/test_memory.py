@@ -1,12 +1,16 @@
-"""Peak memory of a detection of many vectors: the table and its features once, and little else."""
+"""Peak memory of a detection of many vectors, and of one that fine-tunes an encoder."""
 
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import polars as pl
 import pytest
+import tiny
+import torch
+from transformers import BertConfig, BertModel
 
 STUDY = """name = "many"
 labels = ["a", "b"]
@@ -18,10 +22,24 @@ label = "y"
 path = "store"
 """
 WIDTH = 256
+TEXT_STUDY = """name = "fine-tuned"
+labels = ["neg", "pos"]
+[train]
+table = "rows.parquet"
+text = "text"
+label = "label"
+[mislabels]
+encoder = "base"
+finetune = {finetune}
+[run]
+devices = ["cpu"]
+[store]
+path = "store"
+"""
 
 
-def measure_peak(folder, rows):
-    """Peak resident memory of `fastif mislabels` on so many vectors, bytes."""
+def write_vectors(folder, rows):
+    """Write a study of so many vectors."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 2, rows)
@@ -31,7 +49,30 @@ def measure_peak(folder, rows):
     labels = pl.Series("y", ["ab"[y] for y in given])
     pl.DataFrame([vectors.arr.to_list(), labels]).write_parquet(folder / "rows.parquet")
     (folder / "study.toml").write_text(STUDY)
-    command = [sys.executable, "-m", "flows.cli", "mislabels", "--study", folder / "study.toml"]
+    return folder / "study.toml"
+
+
+def write_texts(folder, finetune):
+    """Write a study of texts with an encoder of 9 million parameters."""
+    base = folder / "base"
+    base.mkdir(parents=True)
+    words = [f"w{i}" for i in range(24_000)]
+    tokenizer = tiny.write_tokenizer(base, words, model_max_length=128)
+    size = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = BertConfig(vocab_size=len(tokenizer), intermediate_size=1024, **size)
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(base)
+    generator = np.random.default_rng(0)
+    texts = [" ".join(generator.choice(words, generator.integers(20, 60))) for _ in range(160)]
+    frame = pl.DataFrame({"text": texts, "label": ["neg", "pos"] * 80})
+    frame.write_parquet(folder / "rows.parquet")
+    (folder / "study.toml").write_text(TEXT_STUDY.format(finetune=str(finetune).lower()))
+    return folder / "study.toml"
+
+
+def measure_peak(study):
+    """Peak resident memory of `fastif mislabels`, bytes."""
+    command = [sys.executable, "-m", "flows.cli", "mislabels", "--study", study]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -39,7 +80,28 @@ def measure_peak(folder, rows):
     return 1024 * usage.ru_maxrss
 
 
+def forecast_in_child(study):
+    """Memory that `--dry-run` states, bytes."""
+    command = [sys.executable, "-m", "flows.cli", "mislabels", study, "--dry-run"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    words = " ".join(done.stdout.split())
+    return 1e9 * float(re.search(r"and ([\d.]+) GB of memory", words)[1])
+
+
 @pytest.mark.long
 def test_memory_grows_by_a_few_copies_of_the_table(tmp_path):
-    few, many = measure_peak(tmp_path / "few", 2_000), measure_peak(tmp_path / "many", 120_000)
+    few, many = (
+        measure_peak(write_vectors(tmp_path / str(rows), rows)) for rows in (2_000, 120_000)
+    )
     assert many - few < 5 * 118_000 * WIDTH * 4
+
+
+@pytest.mark.long
+def test_memory_of_fine_tuning_is_in_the_forecast(tmp_path):
+    studies = [write_texts(tmp_path / str(finetune), finetune) for finetune in (False, True)]
+    # In child processes: the peak of a process starts at that of its parent.
+    expected_without, expected = map(forecast_in_child, studies)
+    without, peak = map(measure_peak, studies)
+    added = expected - expected_without
+    assert 0.7 * added < peak - without < 1.3 * added
+    assert 0.7 * expected < peak < 1.3 * expected

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from tasks.data import joined_columns
 from tasks.mislabels.results import read_latest_result
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
@@ -42,6 +43,20 @@ def make_rows(count=ROWS, seed=0):
             "label": [["cat", "dog"][y] for y in given],
         }
     )
+
+
+def split_columns(frame):
+    """The same rows with a column for each number."""
+    names = [f"x{i}" for i in range(WIDTH)]
+    wide = frame.with_columns(pl.col("embedding").list.to_struct(fields=names)).unnest("embedding")
+    features = json.dumps([*names, "source"])
+    return wide, STUDY.replace('["embedding", "source"]', features)
+
+
+def rename_vectors(frame):
+    """The same rows with the list named as columns that are joined."""
+    name = f"x0 to x{WIDTH - 1}"
+    return frame.rename({"embedding": name}), STUDY.replace("embedding", name)
 
 
 def detect(folder, frame, text=STUDY):
@@ -143,3 +158,26 @@ def test_a_forecast_counts_a_feature_for_each_number(folder, first):
     assert "160 training rows" in output
     assert "label noise and scores" in " ".join(output.split())
     assert not (place / "store").exists()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_many_single_columns_are_ranked_as_lists_of_the_same_numbers(
+    tmp_path, monkeypatch, trusted
+):
+    """Also where the trusted rows alone are few."""
+    monkeypatch.setattr(joined_columns, "MAX_CELLS", ROWS * WIDTH)
+    results = []
+    for form, place in ((split_columns, tmp_path / "wide"), (rename_vectors, tmp_path / "lists")):
+        place.mkdir()
+        frame, text = form(make_rows())
+        if trusted:
+            form(make_rows(80, seed=7)[WRONG:])[0].write_parquet(place / "trusted.parquet")
+            section = text[text.index("table =") : text.index("[store]")]
+            keys = section.replace("rows.parquet", "trusted.parquet")
+            text += f"\n[queries]\n{keys}trusted = true\n"
+        results.append(detect(place, frame, text))
+    wide, lists = results
+    assert wide.table.equals(lists.table)
+    assert wide.facts["trusted"] == lists.facts["trusted"] == (64 if trusted else 0)
+    (note,) = wide.facts["columns"]
+    assert f"the {WIDTH} columns of numbers x0 to x{WIDTH - 1} are read as one list" in note

@@ -254,7 +254,7 @@ def test_a_checkpoint_of_another_training_is_named_with_its_reason(copied):
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"curvature": {"damping": 0.1}}, {"training": None}, {"carry": {"least": 0.9}}),
+        *({"curvature": {"damping": 0.1}}, {"training": None}),
         {"candidates": {"kind": "sketch", "k": 6, "rescore": False, "dimensions": 20}},
         {"estimator": {"checkpoints": []}},
     ],
@@ -281,7 +281,7 @@ def test_bad_settings_are_refused(trained, section, problem):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"curvature": {"damping": 0.1}}, {"training": None}, {"carry": {"least": 0.9}}],
+    [{"curvature": {"damping": 0.1}}, {"training": None}],
 )
 @pytest.mark.parametrize("section", [{"power": 0.5}, {"checkpoints": ["trained/checkpoint-0.5"]}])
 def test_settings_that_would_have_no_effect_are_refused(trained, changes, section):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.data import tabular, vector_column
+from tasks.data import joined_columns, vector_column
 from tasks.data.vector_column import MIN_WIDTH, VectorColumn
 from tests.tasks.data.test_tabular import read_rows, refusal, write_study
 
@@ -88,12 +88,12 @@ def test_empty_lists_are_refused(tmp_path):
 
 
 def test_too_many_single_columns_are_refused_with_the_form_that_fits(tmp_path, monkeypatch):
-    monkeypatch.setattr(tabular, "MAX_CELLS", 20)
+    monkeypatch.setattr(joined_columns, "MAX_CELLS", 20)
     frame = make_table(make_values(), pl.Float32).with_columns(a=1.0, b=2.0, c=pl.col("y"))
     path = write_study(tmp_path, frame, features=["v", "a", "b", "c"])
     message = refusal(path)
     assert "24 (3 columns of 8 rows)" in message
     assert "list of numbers" in message
-    monkeypatch.setattr(tabular, "MAX_CELLS", 24)
+    monkeypatch.setattr(joined_columns, "MAX_CELLS", 24)
     path.touch()
     assert len(read_rows(path)) == 8

@@ -91,21 +91,22 @@ def test_the_sample_of_the_curvature_is_checked(tmp_path, agreement, state, reas
 
 @pytest.mark.parametrize(("queries", "remedy"), [(12, "Set [candidates] kind = "), (200, "160")])
 def test_an_inconclusive_check_names_what_would_decide_it(tmp_path, queries, remedy):
-    """The recalls of both sizes have a reason in common, named once above the table of checks."""
+    """The recalls of both sizes have a reason in common, named once in what to do."""
     recall = [share(10, 1.0, 0.58, 1.0), share(100, 0.99, 0.57, 1.0)]
     tables = rows("t", 12, ["x"], "s"), rows("q", queries, ["x"], "s")
     page = build_page(make_run_data(tmp_path, *tables, recall=recall))
-    (sentence,) = page.headline[3:]
-    assert sentence.startswith(f"Inconclusive: recall at 10, recall at 100. 40 of {queries} ")
-    assert remedy in sentence
-    _, reason = sentence.split("100. ")
-    assert render_page(page).replace("&#34;", '"').count(reason) == 3
+    (action,) = [action for action in page.actions if action.anchor == "trust"]
+    assert action.what == "Inconclusive: recall at 10, recall at 100"
+    assert action.why.startswith(f"40 of {queries} ")
+    assert remedy in action.why
+    assert render_page(page).replace("&#34;", '"').count(action.why) == 3
 
 
-def test_decided_checks_have_no_sentence_of_their_own(tmp_path):
+def test_decided_checks_are_not_called_inconclusive(tmp_path):
     recall = [share(10, 1.0, 0.97, 1.0), share(100, 0.6, 0.5, 0.7)]
     tables = rows("t", 12, ["x"], "s"), rows("q", 12, ["x"], "s")
-    assert build_page(make_run_data(tmp_path, *tables, recall=recall)).headline[3:] == []
+    page = build_page(make_run_data(tmp_path, *tables, recall=recall))
+    assert not any("Inconclusive" in str(action) for action in page.actions)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from fastif.solvers import ConjugateGradient, Lissa
 from tasks.study.candidates import FullScanSection, UnionSection
 from tasks.study.index_sections import KnnSection, SketchSection
 from tasks.study.loss import TrainingLoss
+from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
     Curvature,
     ModelSource,
@@ -56,7 +57,7 @@ def test_template_explains_every_key(tmp_path):
         SketchSection,
         Run,
     )
-    for section in (*sections, UnionSection, FullScanSection, Notify, Training):
+    for section in (*sections, UnionSection, FullScanSection, Notify, ReportLimits, Training):
         for key in section.model_fields:
             assert f"{key} = " in text, f"{section.__name__} {key}"
     for solver in (ConjugateGradient, Lissa):

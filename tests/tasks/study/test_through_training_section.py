@@ -31,7 +31,6 @@ def test_it_leaves_no_trace_where_it_is_off(tmp_path):
     [
         {"curvature": {"damping": 0.1}},
         {"training": None},
-        {"carry": {"least": 0.9}},
         {"candidates": {"kind": "knn", "k": 6}},
         {"candidates": {"kind": "sketch", "k": 6, "rescore": False, "dimensions": 20}},
         {"top": {"models": ["other"]}},

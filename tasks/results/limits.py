@@ -1,0 +1,280 @@
+"""Tests of a run against the limits in section `[report]` of its study."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import polars as pl
+from scipy.stats import binomtest, norm
+
+from storage import Store
+from tasks.mislabels.label_count import read_label_count
+from tasks.mislabels.results import read_matching_results
+from tasks.results.choices import is_full_scan
+from tasks.results.comparability import find_comparable_run
+from tasks.results.compare_runs import RunDifference, SliceDifference, diff_runs
+from tasks.results.group_names import format_group_value
+from tasks.results.slice_accuracy import rank_slices, wilson_interval
+from tasks.results.summary import Summary, read_summary
+from tasks.study.report_section import ReportLimits
+from tasks.study.study import Study
+
+MIN_SLICE_SIZE = 10
+"""Least number of queries of a slice that is tested."""
+CONFIDENCE = 0.95
+
+
+class Status(StrEnum):
+    """Result of a test; by a confidence interval that contains the limit it is a warning."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    OPEN = "no limit"
+
+
+SEVERITY = (Status.OPEN, Status.PASS, Status.WARN, Status.FAIL)
+"""Results, the worst last."""
+
+
+@dataclass(frozen=True)
+class LimitTest:
+    """Test of a measured number against a limit.
+
+    Attributes:
+        key: Key under `[report]`, such as `accuracy_below`.
+        name: Name of the measured number.
+        measured: Measured number with its interval, in words.
+        status: Result of the test.
+        limit: Limit set in the study; None without one.
+        value: Measured number; None if it was not measured.
+        remedy: Command or setting that would measure it; empty where it was measured.
+    """
+
+    key: str
+    name: str
+    measured: str
+    status: Status
+    limit: float | None
+    value: float | None
+    remedy: str = ""
+
+    @property
+    def bound(self) -> str:
+        """Limit in words; empty without one.
+
+        Examples:
+            >>> LimitTest("leaks_above", "leaks", "3", Status.FAIL, 0, 3).bound
+            'at most 0'
+        """
+        if self.limit is None:
+            return ""
+        is_share = self.key.startswith(("accuracy", "slice", "wrong_labels"))
+        number = f"{100 * self.limit:g} %" if is_share else f"{self.limit:g}"
+        return f"{'at least' if self.key.endswith('_below') else 'at most'} {number}"
+
+
+def check_limits(
+    limits: ReportLimits,
+    summary: Summary,
+    queries: pl.DataFrame,
+    difference: RunDifference | None = None,
+    label_facts: Mapping[str, Any] | None = None,
+) -> list[LimitTest]:
+    """Test a run against the limits of its study; numbers without a limit are listed too.
+
+    Args:
+        limits: Section `[report]`.
+        summary: Summary of the run.
+        queries: Table of its queries.
+        difference: Comparison with an earlier run; None without one.
+        label_facts: Facts of a mislabel detection among its training rows; None without one.
+
+    Returns:
+        One test for each key of the section, in its order.
+    """
+    return [
+        _check_accuracy(limits.accuracy_below, queries),
+        _check_drop(limits.accuracy_drop_above, difference),
+        _check_slices(limits.slice_below, queries),
+        _check_labels(limits.wrong_labels_above, label_facts),
+        _check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
+        _check_recall(limits.recall_below, summary),
+        _check_residual(limits.residual_above, summary.diagnostics.get("worst_residual")),
+    ]
+
+
+def find_worst_status(tests: Iterable[LimitTest]) -> Status:
+    """Return the worst result of some tests.
+
+    Examples:
+        >>> find_worst_status([LimitTest("leaks_above", "leaks", "0", Status.PASS, 0, 0)])
+        <Status.PASS: 'pass'>
+    """
+    return max((test.status for test in tests), key=SEVERITY.index, default=Status.OPEN)
+
+
+def compare_paired_accuracy(part: SliceDifference) -> tuple[float, float, float]:
+    """Return the interval of a change in accuracy on paired queries, and McNemar's exact p-value.
+
+    The 95 % interval is the adjusted Wald interval of Bonett and Price (2012).
+
+    Examples:
+        >>> part = SliceDifference(None, 70, 0.85, 0.81, None, None, broken=3, repaired=0)
+        >>> low, high, p = compare_paired_accuracy(part)
+        >>> f"{low:.3f} {high:.3f} {p:.2f}"
+        '-0.096 0.013 0.25'
+    """
+    count = part.queries + 2
+    fell, rose = (part.broken + 1) / count, (part.repaired + 1) / count
+    error = math.sqrt((fell + rose - (rose - fell) ** 2) / count)
+    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
+    changed = part.broken + part.repaired
+    p = float(binomtest(part.broken, changed).pvalue) if changed else 1.0
+    return rose - fell - half, rose - fell + half, p
+
+
+def _decide(limit: float | None, low: float, high: float, *, is_least: bool) -> Status:
+    """Compare an interval with a limit that is the least or the largest permitted number."""
+    if limit is None:
+        return Status.OPEN
+    if is_least:
+        low, high, limit = -high, -low, -limit
+    return Status.PASS if high <= limit else Status.FAIL if low > limit else Status.WARN
+
+
+def _decide_unmeasured(limit: float | None) -> Status:
+    return Status.OPEN if limit is None else Status.WARN
+
+
+def _check_accuracy(limit: float | None, queries: pl.DataFrame) -> LimitTest:
+    right, count = int(queries["correct"].sum()), len(queries)
+    low, high = wilson_interval(right, count)
+    measured = f"{right / count:.1%} ({low:.1%} - {high:.1%}) of {count:,} queries"
+    status = _decide(limit, low, high, is_least=True)
+    return LimitTest("accuracy_below", "accuracy", measured, status, limit, right / count)
+
+
+def _check_drop(limit: float | None, difference: RunDifference | None) -> LimitTest:
+    """Test the fall of the accuracy; nothing is tested on a first night."""
+    key, name = "accuracy_drop_above", "change of accuracy"
+    overall = difference.overall if difference else None
+    if overall is None:
+        return LimitTest(key, name, "no earlier run to compare with", Status.OPEN, limit, None)
+    low, high, p = compare_paired_accuracy(overall)
+    fall = overall.before - overall.after
+    measured = (
+        f"{-100 * fall:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) on {overall.queries:,} "
+        f"queries of both runs: {overall.broken:,} broken, {overall.repaired:,} repaired "
+        f"(McNemar's p = {p:.2g})"
+    )
+    status = _decide(limit, -high, -low, is_least=False)
+    return LimitTest(key, name, measured, status, limit, fall)
+
+
+def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
+    """Test the slice with the lowest upper bound, with intervals that hold for all slices at once.
+
+    The intervals have the confidence 1 - 0.05 / m for m slices (Bonferroni).
+    """
+    key, name = "slice_below", "worst slice"
+    column = next((name for name in queries.columns if name.startswith("group_")), None)
+    if column is None:
+        return LimitTest(key, name, "queries without groups", Status.OPEN, limit, None)
+    slices = rank_slices(queries, column).filter(pl.col("queries") >= MIN_SLICE_SIZE).to_dicts()
+    if not slices:
+        measured = f"no slice of {MIN_SLICE_SIZE} queries or more"
+        return LimitTest(key, name, measured, Status.OPEN, limit, None)
+    confidence = 1 - (1 - CONFIDENCE) / len(slices)
+    bounds = {}
+    for place, row in enumerate(slices):
+        right = round(row["accuracy"] * row["queries"])
+        bounds[place] = wilson_interval(right, row["queries"], confidence)
+    worst = min(bounds, key=lambda place: (bounds[place][1], slices[place]["accuracy"]))
+    statuses = [_decide(limit, *interval, is_least=True) for interval in bounds.values()]
+    row, (low, high) = slices[worst], bounds[worst]
+    measured = (
+        f"{format_group_value(row['slice'])}: {row['accuracy']:.1%} ({low:.1%} - {high:.1%}) of "
+        f"{row['queries']:,} queries, the lowest of {len(slices):,} slices"
+    )
+    status = max(statuses, key=SEVERITY.index)
+    return LimitTest(key, name, measured, status, limit, row["accuracy"])
+
+
+def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
+    key, name = "wrong_labels_above", "wrong labels"
+    count = None if facts is None else read_label_count(facts)
+    if count is None:
+        remedy = "fastif review export --random 100" if facts else "fastif mislabels"
+        measured = "not counted: no random sample was annotated" if facts else "not searched"
+        return LimitTest(key, name, measured, _decide_unmeasured(limit), limit, None, remedy)
+    rows = max(1, count.rows)
+    low, high = count.low / rows, count.high / rows
+    share = "unknown" if count.share is None else f"{count.share:.1%}"
+    measured = f"{share} ({low:.1%} - {high:.1%}) of {count.rows:,} training rows"
+    status = _decide(limit, low, high, is_least=False)
+    return LimitTest(key, name, measured, status, limit, count.share)
+
+
+def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
+    measured = f"{leaks:,} of {queries:,} queries are training rows"
+    status = _decide(limit, leaks, leaks, is_least=False)
+    return LimitTest("leaks_above", "leaks", measured, status, limit, leaks)
+
+
+def _check_recall(limit: float | None, summary: Summary) -> LimitTest:
+    key, name = "recall_below", "recall of candidates"
+    entries = [
+        entry
+        for entry in summary.recall
+        if all(entry.get(part) is None for part in ("method", "label", "slice"))
+    ]
+    if not entries:
+        return _check_unmeasured_recall(limit, summary)
+    lowest = min(entries, key=lambda entry: float(str(entry["share"])))
+    share, low, high = (float(str(lowest[part])) for part in ("share", "low", "high"))
+    measured = f"{share:.2f} ({low:.2f} - {high:.2f}) of the top {lowest['at']}, by " + (
+        f"{lowest['queries']} queries"
+    )
+    statuses = [
+        _decide(limit, float(str(entry["low"])), float(str(entry["high"])), is_least=True)
+        for entry in entries
+    ]
+    return LimitTest(key, name, measured, max(statuses, key=SEVERITY.index), limit, share)
+
+
+def _check_unmeasured_recall(limit: float | None, summary: Summary) -> LimitTest:
+    key, name = "recall_below", "recall of candidates"
+    if is_full_scan(summary.facts):
+        status = Status.OPEN if limit is None else Status.PASS
+        return LimitTest(key, name, "every training row was scored", status, limit, 1.0)
+    remedy = "[candidates] check = 80"
+    return LimitTest(key, name, "not measured", _decide_unmeasured(limit), limit, None, remedy)
+
+
+def _check_residual(limit: float | None, residual: object) -> LimitTest:
+    key, name = "residual_above", "largest residual"
+    if residual is None:
+        return LimitTest(key, name, "not measured", _decide_unmeasured(limit), limit, None)
+    number = float(str(residual))
+    status = _decide(limit, number, number, is_least=False)
+    return LimitTest(key, name, f"{number:.2g}", status, limit, number)
+
+
+def read_limit_tests(store: Store, run: str, study: Study) -> list[LimitTest]:
+    """Test a finished run of a store; the earlier run is the newest comparable one.
+
+    Raises:
+        StoreError: There is no such run, or a file of it is damaged.
+    """
+    earlier = find_comparable_run(store, run)
+    results = read_matching_results(store, store.scan("train", run).collect())
+    return check_limits(
+        study.report,
+        read_summary(store, run, study.path),
+        store.scan("queries", run).collect(),
+        diff_runs(store, earlier, run) if earlier else None,
+        results[0].facts if results else None,
+    )
