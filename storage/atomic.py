@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -97,6 +97,53 @@ def create_bytes(path: Path, data: bytes) -> bool:
     if is_remote(path):
         return remote.create(path, data)
     return _commit(path, lambda temp: _write(temp, data), _link, len(data))
+
+
+def create_files(folder: Path, names: Sequence[str], writer: Callable[[Path], None]) -> str:
+    """Create several files of a local folder: all of them, or none where one exists.
+
+    Args:
+        folder: Folder of the files; it is created if it is missing.
+        names: Names of the files, in the order in which they appear.
+        writer: Function that writes these files to the temporary folder it is given.
+
+    Returns:
+        Name of a file that exists already; empty if all were created.
+
+    Raises:
+        StoreError: The disk is full or the folder is not writable. No temporary file is left.
+    """
+    temp = temp_path(folder / names[0])
+    try:
+        with translate_os_errors(folder / names[0]):
+            make_folder(folder)
+            temp.mkdir()
+            writer(temp)
+            for name in names:
+                fsync(temp / name)
+            with install_temporary_paths():
+                existing = _link_all(temp, folder, names)
+            fsync(folder)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+        forget_temporary_path(temp)
+    return existing
+
+
+def _link_all(temp: Path, folder: Path, names: Sequence[str]) -> str:
+    created: list[Path] = []
+    try:
+        for name in names:
+            if not _link(temp / name, folder / name):
+                break
+            created.append(folder / name)
+        else:
+            created.clear()
+            return ""
+        return name
+    finally:  # also when interrupted
+        for path in created:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

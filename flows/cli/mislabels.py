@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from flows.cli.apply import apply
 from flows.cli.common import (
     err,
     open_study,
@@ -209,3 +210,6 @@ def conflicts(study: Path = DEFAULT_STUDY) -> None:
             table.add_row(*map(Text, row))
         out.print(table if table.row_count else "Reviewers agree on every row.")
         print_next("mislabels", study=study)
+
+
+review.command()(apply)

@@ -24,6 +24,42 @@ def read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role:
     Only names with the prefix `hub:` are looked up on the hub, so that a mistyped path is refused.
     Code of a data set is never executed.
     """
+    rows = load_split(source, folder, role)
+    name = str(source.dataset)
+    try:
+        # Only the wanted columns are read, since others can hold images or sound.
+        parents = {parent for name in wanted for parent in find_parents(name)}
+        present = [column for column in rows.column_names if normalize_nfc(column) in parents]
+        frame = pl.DataFrame(rows.select_columns(present).with_format("arrow")[:])
+        nested = list_columns(frame.schema)
+        frame = select_columns(frame.lazy(), wanted).collect()
+    except Exception as error:  # the library can raise any exception
+        raise StudyError(name, [_explain_load_error(f"[{role}] dataset", error)]) from None
+    names = list_class_names(rows)
+    place = f"{name}, split {rows.split}" if rows.split else name
+    available = list(dict.fromkeys([*map(normalize_nfc, rows.column_names), *nested]))
+    frame = frame.with_row_index(ROW, 1)
+    local = find_folder(source, folder)
+    return RawTable(place, available, frame, names, folder=local)
+
+
+def find_folder(source: TableSource, folder: Path) -> Path | None:
+    """Find the folder of a data set; None for one of a hub."""
+    local = folder / str(source.dataset)
+    return local if local.is_dir() else None
+
+
+def load_split(source: TableSource, folder: Path, role: str) -> "Dataset":
+    """Load the split of a section, with all columns.
+
+    Args:
+        source: Section of the study.
+        folder: Folder from which relative paths start.
+        role: Name of the section, train or queries, for messages.
+
+    Raises:
+        StudyError: the library is not installed, or the data set or split does not exist.
+    """
     name, key = str(source.dataset), f"[{role}] dataset"
     try:
         import datasets
@@ -32,37 +68,33 @@ def read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role:
         got = "it is not installed"
         problem = Problem(key, "the `datasets` library", got, change)
         raise StudyError(name, [problem]) from None
-    local = folder / name
-    if not local.is_dir() and not name.startswith(HUB):
+    local = find_folder(source, folder)
+    if local is None and not name.startswith(HUB):
         change = f'correct the path; for a data set of the Hugging Face hub write "{HUB}{name}"'
-        problem = Problem(key, "a folder with a data set", f"no folder {local}", change)
+        problem = Problem(key, "a folder with a data set", f"no folder {folder / name}", change)
         raise StudyError(name, [problem])
     try:
-        if local.is_dir() and _is_saved_dataset(local):
+        if local is not None and _is_saved_dataset(local):
             dataset = datasets.load_from_disk(str(local))
         else:
-            place = str(local) if local.is_dir() else name.removeprefix(HUB)
+            place = name.removeprefix(HUB) if local is None else str(local)
             dataset = datasets.load_dataset(place, source.config)
-        rows = _select_split(dataset, source, role)
-        # Only the wanted columns are read, since others can hold images or sound.
-        parents = {parent for name in wanted for parent in find_parents(name)}
-        present = [column for column in rows.column_names if normalize_nfc(column) in parents]
-        frame = pl.DataFrame(rows.select_columns(present).with_format("arrow")[:])
-        nested = list_columns(frame.schema)
-        frame = select_columns(frame.lazy(), wanted).collect()
+        return _select_split(dataset, source, role)
     except StudyError:
         raise
     except Exception as error:  # the library can raise any exception, also of the network
         raise StudyError(name, [_explain_load_error(key, error)]) from None
-    names = {
+
+
+def list_class_names(rows: "Dataset") -> dict[str, list[str]]:
+    """List the names of the classes of each column with class labels."""
+    import datasets
+
+    return {
         normalize_nfc(column): list(feature.names)
         for column, feature in rows.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
-    place = f"{name}, split {rows.split}" if rows.split else name
-    available = list(dict.fromkeys([*map(normalize_nfc, rows.column_names), *nested]))
-    frame = frame.with_row_index(ROW, 1)
-    return RawTable(place, available, frame, names, folder=local if local.is_dir() else None)
 
 
 def _is_saved_dataset(folder: Path) -> bool:

@@ -15,9 +15,11 @@ from tasks.data.dataset import Table
 from tasks.data.row_hashes import content_digests, map_legacy_digests, row_digest
 from tasks.mislabels.merged_annotations import Annotation, Annotations, merge_annotations
 from tasks.mislabels.stored_samples import read_samples
-from tasks.run.sequence import find_next_number, read_numbered_records
+from tasks.run.sequence import find_next_number, read_numbered_records, sort_key
 
 KIND, RECORD = "verdicts", "import.json"
+NUMBER, WHEN = "import_number", "import_time"
+"""Columns of number and time of the import, while annotations are merged."""
 RENAME_SHARE = 0.9
 """Minimum fraction of the rows of a missing label that have one new label, for a renamed label."""
 
@@ -85,13 +87,18 @@ def write_annotations(
 
 
 def _add_content_column(frame: pl.DataFrame, record: Mapping[str, object]) -> pl.DataFrame:
-    """Add missing columns; `content` is null for imports with row digests of an earlier version."""
+    """Add missing columns, and number and time of the import.
+
+    `content` is null for imports with row digests of an earlier version.
+    """
     missing = {
         name: pl.lit(None, dtype)
         for name, dtype in polars_schema(VERDICTS).items()
         if name not in frame
     }
-    frame = frame.with_columns(**missing)
+    number, when = sort_key(record)
+    origin = {NUMBER: pl.lit(number, pl.Int64), WHEN: pl.lit(when, pl.String)}
+    frame = frame.with_columns(**missing, **origin)
     if "labels" not in record:
         return frame.with_columns(content=pl.lit(None, pl.Binary))
     return frame
@@ -146,10 +153,8 @@ def _parse_annotations(frame: pl.DataFrame, names: Mapping[str, str]) -> list[An
         label, right = (names.get(row[name], row[name]) for name in ("label", "right_label"))
         digest = row["row"] if row["content"] is None else row_digest(row["content"], label)
         audited = bool(row["drawn"])
-        probability = row["probability"]
-        annotations.append(
-            Annotation(digest, row["content"], label, right, row["reviewer"], probability, audited)
-        )
+        place = digest, row["content"], label, right, row["reviewer"], row["probability"]
+        annotations.append(Annotation(*place, audited, row[NUMBER], row[WHEN]))
     return annotations
 
 

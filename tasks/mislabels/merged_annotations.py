@@ -23,6 +23,8 @@ class Annotation:
         reviewer: Name of the reviewer, as written.
         probability: Error probability of the given label before the review; None if unknown.
         audited: Whether the row was in a random audit sample.
+        number: Number of the import; 0 for versions without numbers.
+        when: ISO time of the import, for display; empty if unknown.
     """
 
     row: bytes
@@ -32,6 +34,8 @@ class Annotation:
     reviewer: str
     probability: float | None
     audited: bool
+    number: int = 0
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Annotations:
         renamed: New name of each renamed label.
         unusable: Number of rows by right label that is no label of the study. If the given label is
             one, the row counts as wrong without a known right label.
+        latest: Last annotation of each reviewer, by row digest.
     """
 
     agreed: Mapping[bytes, str | None] = field(default_factory=dict)
@@ -60,6 +65,7 @@ class Annotations:
     samples: Sequence[StoredSample] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     unusable: Mapping[str, int] = field(default_factory=dict)
+    latest: Mapping[bytes, Sequence[Annotation]] = field(default_factory=dict)
 
     def find_right_label(self, row: bytes, content: bytes, label: str) -> tuple[bool, str | None]:
         """Return whether a row's right label is known, and that label; None where no label fits.
@@ -130,6 +136,7 @@ def merge_annotations(
         samples,
         names,
         unusable,
+        {row: list(by_reviewer.values()) for row, by_reviewer in latest.items()},
     )
 
 

@@ -64,6 +64,7 @@ def folder(tmp_path_factory):
         (["export", "scores", "--out", "scores.csv"], 0, "Wrote 8 rows"),
         (["review", "export", "--out", "review.csv"], 2, "train.csv"),
         (["review", "import", "review.csv"], 2, "train.csv"),
+        (["review", "apply", "--dry-run"], 2, "train.csv"),
         (["top", "row-7"], 2, "Did you mean"),
         (["audit", "missing.toml"], 2, "no such file"),
         (["mislabels", "faulty.toml"], 2, 'did you mean "damping"?'),
