@@ -108,9 +108,15 @@ def draw_batches() -> list[Tensor]:
     return [ids for order in orders for ids in order.split(BATCH)]
 
 
-def train(case: Case, segment: int = 3, weights: Tensor | None = None) -> Training:
+def train(
+    case: Case,
+    segment: int = 3,
+    weights: Tensor | None = None,
+    batches: list[Tensor] | None = None,
+    schedule: Callable[[int, int], float] = warm_up,
+) -> Training:
     """Train by torch's optimiser and keep every `segment`-th state."""
-    module, (points, labels), batches = make_module(), make_points(), draw_batches()
+    module, (points, labels), batches = make_module(), make_points(), batches or draw_batches()
     initial, names = make_module(), tuple(dict(module.named_parameters()))
     named = dict(module.named_parameters())
     groups = [[named[name] for name in part] for part in (DECAYED, SPARED)]
@@ -120,7 +126,7 @@ def train(case: Case, segment: int = 3, weights: Tensor | None = None) -> Traini
     rates = []
     for step, ids in enumerate(batches):
         for group, factor in zip(optimizer.param_groups, case.rate_factors, strict=True):
-            group["lr"] = case.rate * factor * warm_up(step, steps)
+            group["lr"] = case.rate * factor * schedule(step, steps)
         rates.append([group["lr"] for group in optimizer.param_groups])
         losses = nn.functional.cross_entropy(module(points[ids]), labels[ids], reduction="none")
         optimizer.zero_grad()

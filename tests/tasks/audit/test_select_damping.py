@@ -43,7 +43,8 @@ def audited(first_audit, tmp_path):
 
 
 def write_study(world):
-    return tiny.write_study(world, curvature=AUTO, training=TRAINING)
+    estimator = {"ekfac": False}  # so that effects are those of the selected damping
+    return tiny.write_study(world, curvature=AUTO, training=TRAINING, estimator=estimator)
 
 
 def test_the_damping_is_selected_once_and_used(world, audited, monkeypatch):
