@@ -14,10 +14,12 @@ from flows.cli.common import (
     err,
     open_study,
     out,
+    print_line,
     report_errors,
 )
 from flows.cli.next_step import name_new_file, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+from tasks.study.command_lines import format_command
 
 if TYPE_CHECKING:
     from tasks.mislabels.review_export import ReviewExport
@@ -188,6 +190,9 @@ def import_(
         for problem in imported.refused:
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         out.print(f"Rows with imported annotations: {imported.rows}.", highlight=False)
+        if imported.rows:
+            command = format_command("review", "apply", "--dry-run", study=study)
+            print_line(f"The corrected training table: {command}")
         print_next("mislabels", study=study)
 
 
