@@ -25,6 +25,8 @@ from fastif.unrolled.training_record import TrainingRecord, TrainingState
 
 MAX_FACTOR_ROWS = 4_000
 """Largest number of factor rows of a segment's curvature by default."""
+MAX_HELD_BYTES = 2**30
+"""Memory for factor rows that are held while the others are streamed."""
 SEED = 0
 
 
@@ -49,7 +51,7 @@ def segmented_removal_effects(
     attributions, and ignores the order of the rows. Weight decay shrinks the adjoints of each
     segment as a whole.
 
-    Memory: 2·q·p numbers, a Gram matrix of the factor rows, and a tile of gradients.
+    Memory: 4·q·p numbers, a Gram matrix of the factor rows, and 1 GB of factor rows.
 
     Args:
         record: Record of the training, without gradient clipping.
@@ -145,7 +147,10 @@ class _Curvature:
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(SEED))
         sample = GaussNewton(segment.objective, examples, order[:size].sort().values)
         factored = _ScaledFactor(sample, segment.rates.sqrt())
-        gram = compute_gram_matrix(factored, factored.num_batches).double() / factored.count
+        batch_bytes = factored.batch_size * factored.rows_per_example * factored.size
+        batch_bytes *= factored.like.element_size()
+        held_batches = max(1, MAX_HELD_BYTES // batch_bytes)
+        gram = compute_gram_matrix(factored, held_batches).double() / factored.count
         values, vectors = torch.linalg.eigh(gram)
         return cls(factored, values.clamp_min(0), vectors)
 
