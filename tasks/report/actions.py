@@ -11,7 +11,8 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.results.compare_runs import RunDifference, SliceDifference
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import MIN_SLICE_SIZE, compare_paired_accuracy
+from tasks.results.limits import compare_paired_accuracy
+from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
 
 MAX_ACTIONS = 5
@@ -24,7 +25,7 @@ MAX_P_VALUE = 0.05
 
 @dataclass(frozen=True)
 class Action:
-    """Recomrepaired action.
+    """Recommended action.
 
     Attributes:
         what: Finding with its number; no example text.
