@@ -78,6 +78,12 @@ FormatOption = Annotated[
 OpenOption = Annotated[
     bool, typer.Option("--open", help="Open the written page in the default browser.")
 ]
+LastOption = Annotated[
+    int | None,
+    typer.Option(
+        "--last", min=1, help="Instead, one page of the last N finished runs: charts and a table."
+    ),
+]
 
 
 @app.command()
@@ -91,6 +97,7 @@ def report(
     fail_on: FailOnOption = None,
     kind: FormatOption = None,
     is_opened: OpenOption = False,
+    last: LastOption = None,
 ) -> None:
     """Build the data-quality report of a run: one self-contained HTML page, or JSON or Markdown.
 
@@ -106,6 +113,10 @@ def report(
         selected = select_format(str(to) if to else None, kind)
         if is_opened:
             _check_is_page(selected)
+        if last:
+            others = {"RUN": run, "--against": against, "--price": price, "--fail-on": fail_on}
+            _write_history(study, last, to, selected, others, is_opened)
+            return
         if run or against:
             _, store = open_study(study)
             run = resolve_run_name(store, run) if run else None
@@ -123,6 +134,24 @@ def report(
         _print_next_step(study)
         if fail_on and _is_as_bad(page, fail_on):
             raise typer.Exit(LIMIT_EXIT_CODE)
+
+
+def _write_history(
+    study: Path, last: int, to: Path | None, kind: str, others: dict[str, object], is_opened: bool
+) -> None:
+    """Write the page of the last runs; options of the report of one run are refused."""
+    from fastif import InputError
+    from tasks.report.history_page import write_history
+
+    others = others | {f"--format {kind}": None if kind == Format.HTML else kind}
+    if given := [name for name, value in others.items() if value is not None]:
+        remedy = "Omit --last, or these."
+        raise InputError("--last", "no option of the report of one run", ", ".join(given), remedy)
+    path = write_history(study.resolve(), last, str(to) if to else None)
+    print_line(f"Report: {path}")
+    if is_opened:
+        _open_page(path)
+    print_next("report", study=study)
 
 
 def _check_is_page(kind: str) -> None:

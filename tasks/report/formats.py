@@ -50,12 +50,13 @@ def select_format(out: str | None, chosen: str | None) -> ReportFormat:
     return by_suffix
 
 
-def check_page_path(out: str, chosen: str | None = None) -> Path:
+def check_page_path(out: str, chosen: str | None = None, title: str = TITLE) -> Path:
     """Validate the path of a report: a new file, or an earlier report, which is replaced.
 
     Args:
         out: Path of the file.
         chosen: Format; that of the suffix if None.
+        title: Start of the title of an HTML page that may be replaced.
 
     Raises:
         InputError: another suffix, a folder, or a file that is no report of this format.
@@ -69,16 +70,16 @@ def check_page_path(out: str, chosen: str | None = None) -> Path:
     )
     if path.exists() and describe_path(path):
         raise InputError(where, expected, describe_path(path), "Choose another.")
-    if path.exists() and not _is_report(path, kind):
+    if path.exists() and not _is_report(path, kind, title):
         raise InputError(where, expected, "a file with other contents", "Choose another.")
     return path
 
 
-def _is_report(path: Path, kind: ReportFormat) -> bool:
+def _is_report(path: Path, kind: ReportFormat, title: str) -> bool:
     with path.open("rb") as file:
         start = file.read(4096).lstrip()
     if kind is ReportFormat.HTML:
-        return start.startswith(b"<!doctype html>") and TITLE.encode() in start
+        return start.startswith(b"<!doctype html>") and title.encode() in start
     if kind is ReportFormat.MARKDOWN:
         return start.startswith(HEAD.encode())
     return start.removeprefix(b"{").lstrip().startswith(f'"{MARK}":'.encode())

@@ -26,13 +26,13 @@ def is_full_scan(facts: Mapping[str, object]) -> bool:
     """Return whether every row was scored: by the study, the chosen method, or as a fallback.
 
     Args:
-        facts: Row of the table `runs`.
+        facts: Row of the table `runs`; an unknown method is no full scan.
 
     Examples:
         >>> is_full_scan({"candidates": '{"kind": "knn"}'})
         False
     """
-    candidates = json.loads(str(facts["candidates"]))
+    candidates = json.loads(str(facts["candidates"] or '{"kind": null}'))
     method = candidates.get("method") or {}
     offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
     is_fallback = "chosen" in candidates and candidates["chosen"].get("k") is None

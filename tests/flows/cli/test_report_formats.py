@@ -63,3 +63,11 @@ def test_the_page_is_opened_by_the_browser_of_the_user(tmp_path):
 
 def test_a_machine_without_a_browser_says_so(tmp_path):
     assert "No browser was found" in open_in(tmp_path, tmp_path / "page.html")
+
+
+def test_the_last_runs_are_one_page(folder):
+    code, text, _ = run("report", "--last", "5")
+    assert code == 0
+    assert f"Report: {folder / 'reports' / 'history.html'}" in text
+    for words in (["one"], ["--fail-on", "fail"], ["--format", "md"]):
+        assert words[-1] in run_refused(folder, "report", "--last", "5", *words)
