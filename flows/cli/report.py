@@ -1,5 +1,6 @@
 """The commands `fastif report` and `fastif export`."""
 
+import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from flows.cli.next_step import print_comparison, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
-    from tasks.report.build import BuiltReport
+    from tasks.report.built_report import BuiltReport
 
 app = typer.Typer()
 
@@ -35,62 +36,140 @@ class FailOn(StrEnum):
     FAIL = "fail"
 
 
+class Format(StrEnum):
+    """Format of the report."""
+
+    HTML = "html"
+    JSON = "json"
+    MARKDOWN = "md"
+
+
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help=f"Name of the run; the newest by default. {RUN_NAMES}",
+        autocompletion=complete_runs,
+    ),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Run to compare with; the newest comparable earlier run by default. {RUN_NAMES}"
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="File of the report; next to the store by default."),
+]
+PriceOption = Annotated[
+    float | None, typer.Option(min=0, help="Price of one machine hour, to show the cost.")
+]
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option(
+        help="End with exit code 5 if a limit of [report] is broken (fail), or may be by its "
+        "interval or is not measured (warn)."
+    ),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="Format of the file; that of its suffix by default, else html."),
+]
+OpenOption = Annotated[
+    bool, typer.Option("--open", help="Open the written page in the default browser.")
+]
+LastOption = Annotated[
+    int | None,
+    typer.Option(
+        "--last", min=1, help="Instead, one page of the last N finished runs: charts and a table."
+    ),
+]
+
+
 @app.command()
 @takes_study
 def report(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help=f"Name of the run; the newest by default. {RUN_NAMES}",
-            autocompletion=complete_runs,
-        ),
-    ] = None,
+    run: RunArgument = None,
     study: Path = DEFAULT_STUDY,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Run to compare with; the newest comparable earlier run by default. {RUN_NAMES}"
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="File of the page; next to the store by default."),
-    ] = None,
-    price: Annotated[
-        float | None, typer.Option(min=0, help="Price of one machine hour, to show the cost.")
-    ] = None,
-    fail_on: Annotated[
-        FailOn | None,
-        typer.Option(
-            help="End with exit code 5 if a limit of [report] is broken (fail), or may be by its "
-            "interval or is not measured (warn)."
-        ),
-    ] = None,
+    against: AgainstOption = None,
+    to: OutOption = None,
+    price: PriceOption = None,
+    fail_on: FailOnOption = None,
+    kind: FormatOption = None,
+    is_opened: OpenOption = False,
+    last: LastOption = None,
 ) -> None:
-    """Build the data-quality report of a run: one self-contained HTML page.
+    """Build the data-quality report of a run: one self-contained HTML page, or JSON or Markdown.
 
     It begins with what to do now, and with tests against the limits in [report] of the study. It is
     built from the store alone, and lists labels that are probably wrong if `fastif mislabels` has
-    run before.
+    run before. JSON and Markdown have the same findings, without texts of examples.
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report
+        from tasks.report.formats import select_format
         from tasks.run.run_names import resolve_run_name
 
+        selected = select_format(str(to) if to else None, kind)
+        if is_opened:
+            _check_is_page(selected)
+        if last:
+            others = {"RUN": run, "--against": against, "--price": price, "--fail-on": fail_on}
+            _write_history(study, last, to, selected, others, is_opened)
+            return
         if run or against:
             _, store = open_study(study)
             run = resolve_run_name(store, run) if run else None
             against = resolve_run_name(store, against) if against else None
-        request = ReportRequest(str(study.resolve()), run, against, str(to) if to else None, price)
-        # The plain function: a single step does not need Prefect.
         if fail_on:
             _check_has_limits(study)
+        out_path = str(to) if to else None
+        request = ReportRequest(f"{study.resolve()}", run, against, out_path, price, selected)
+        # The plain function: a single step does not need Prefect.
         page = build_report.fn(request)
         _print_findings(page)
         print_line(f"Report: {page.path}")
+        if is_opened:
+            _open_page(Path(page.path))
         _print_next_step(study)
         if fail_on and _is_as_bad(page, fail_on):
             raise typer.Exit(LIMIT_EXIT_CODE)
+
+
+def _write_history(
+    study: Path, last: int, to: Path | None, kind: str, others: dict[str, object], is_opened: bool
+) -> None:
+    """Write the page of the last runs; options of the report of one run are refused."""
+    from fastif import InputError
+    from tasks.report.history_page import write_history
+
+    others = others | {f"--format {kind}": None if kind == Format.HTML else kind}
+    if given := [name for name, value in others.items() if value is not None]:
+        remedy = "Omit --last, or these."
+        raise InputError("--last", "no option of the report of one run", ", ".join(given), remedy)
+    path = write_history(study.resolve(), last, str(to) if to else None)
+    print_line(f"Report: {path}")
+    if is_opened:
+        _open_page(path)
+    print_next("report", study=study)
+
+
+def _check_is_page(kind: str) -> None:
+    """Refuse `--open` for a file that is no page."""
+    if kind != Format.HTML:
+        from fastif import InputError
+
+        raise InputError("--open", "a report as HTML", f"one as {kind}", "Omit this option.")
+
+
+def _open_page(path: Path) -> None:
+    """Open a page in the default browser; print a sentence where there is none."""
+    try:
+        is_open = webbrowser.open(path.as_uri())
+    except webbrowser.Error:
+        is_open = False
+    if not is_open:
+        print_line("No browser was found here; open the file above in yours.", style="yellow")
 
 
 def _check_has_limits(study: Path) -> None:

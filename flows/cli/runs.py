@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flows.cli.common import open_study, print_line
+from flows.cli.common import err, open_study, out, print_line
 from flows.cli.next_step import (
     name_main_command,
     name_run_option,
@@ -19,51 +19,43 @@ if TYPE_CHECKING:  # heavy imports are made inside the commands
 
 app = typer.Typer()
 
-HEAD = ("run", "state", "shards", "queries", "training rows", "opened")
-FINISHED, UNFINISHED, DAMAGED = "finished", "unfinished", "damaged"
-
 
 @app.command()
 @takes_study
 def runs(study: Path = DEFAULT_STUDY) -> None:
-    """List the runs in a study's store with their state, the newest first.
+    """List the runs in a study's store with their state and numbers, the newest first.
 
     finished: all results are there. unfinished: shards, or the last step after them, are missing;
     fastif audit continues. damaged: files of a finished run are missing; fastif verify names them.
+
+    accuracy: of the queries, with their number. worst slice: of 10 queries or more, the lowest
+    upper confidence bound. recall: of the candidates, the lowest measured; all: every row was
+    scored. suspicious: labels of the newest fastif mislabels among exactly the run's training rows.
+    A narrow terminal shows fewer columns.
     """
+    from tasks.results.run_numbers import read_run_numbers
+    from tasks.terminal.runs import render_runs
+
     loaded, store = open_study(study)
     statuses = store.list_runs()
     if not statuses:
         print_line("No runs yet.")
         print_next(name_main_command(loaded), study=study)
         return
-    for line in _align([HEAD, *map(_describe, statuses)]):
+    for line in render_runs(statuses, read_run_numbers(store, statuses, _warn), out.width):
         print_line(line)  # names are for other commands, so they are never cut or wrapped
     _print_next_step(statuses, study)
 
 
-def _describe(status: "RunStatus") -> tuple[str, ...]:
-    record = status.record
-    opened = record.created[:16].replace("T", " ")
-    counts = (f"{status.done}/{status.planned}", f"{record.query_rows}", f"{record.train_rows}")
-    return (record.run, _describe_state(status), *counts, opened)
-
-
-def _align(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines of a table as wide as its cells."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def _describe_state(status: "RunStatus") -> str:
-    if status.is_damaged:
-        return DAMAGED
-    return FINISHED if status.finished else UNFINISHED
+def _warn(note: str) -> None:
+    err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_next_step(statuses: "list[RunStatus]", study: Path) -> None:
     """Print the command for the newest run, and for a comparison with the one before."""
-    if _describe_state(statuses[0]) == UNFINISHED:
+    from tasks.terminal.runs import UNFINISHED, describe_state
+
+    if describe_state(statuses[0]) == UNFINISHED:
         print_next("audit", *name_run_option(statuses[0].record), study=study)
     else:
         print_comparison(statuses, study, "report")

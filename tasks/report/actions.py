@@ -11,7 +11,8 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.results.compare_runs import RunDifference, SliceDifference
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import MIN_SLICE_SIZE, compare_paired_accuracy
+from tasks.results.limits import compare_paired_accuracy
+from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
 
 MAX_ACTIONS = 5
@@ -24,7 +25,7 @@ MAX_P_VALUE = 0.05
 
 @dataclass(frozen=True)
 class Action:
-    """Recomrepaired action.
+    """Recommended action.
 
     Attributes:
         what: Finding with its number; no example text.
@@ -120,12 +121,12 @@ def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Ac
         why = "training rows with wrong labels can be found without a review of all rows"
         yield Action("Labels were not checked", why, "suspects", command("mislabels"))
         return
-    listed = len(flagged.rows)
-    if not listed:
+    count = flagged.suspicious
+    if not count:
         return
-    first = min(FIRST_ROWS, listed)
+    first = min(FIRST_ROWS, count)
     minutes = max(1, round(first * LOOK_SECONDS / 60))
-    what = f"{_count(listed, 'label is suspicious', 'labels are suspicious')}, the strongest first"
+    what = f"{_count(count, 'label is suspicious', 'labels are suspicious')}, the strongest first"
     why = f"a look at the first {first} takes about {_count(minutes, 'minute', 'minutes')}"
     yield Action(what, why, "suspects", command("review", "export", "--out", "review.csv"))
 

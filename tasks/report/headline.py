@@ -10,13 +10,11 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects
 from tasks.results.group_names import format_group_value
+from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.results.suspicious_groups import describe_excesses
 
 FIRST_FLAGGED = 50
 """Number of flagged labels among which the new ones are counted."""
-
-MIN_SLICE_SIZE = 10
-"""Least number of queries of a slice that is named as the lowest."""
 
 
 def make_headline(

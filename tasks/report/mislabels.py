@@ -15,6 +15,7 @@ from tasks.mislabels.informed_ranking import explain_chance, is_informed, select
 from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
+from tasks.mislabels.suspicious_count import count_suspicious
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -52,6 +53,7 @@ class FlaggedLabels:
         signals: Names of the bars.
         has_previous: Whether there is a previous search by the same procedure.
         groups: Suspicious labels by each group column with few values.
+        suspicious: Number of suspicious labels without annotation, listed or not.
     """
 
     facts: dict[str, Any]
@@ -59,6 +61,7 @@ class FlaggedLabels:
     signals: list[str]
     has_previous: bool
     groups: tuple[GroupCounts, ...] = ()
+    suspicious: int = 0
 
     @property
     def count(self) -> LabelCount | None:
@@ -155,7 +158,8 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         more = {"bars": bars, "harms": harms.get(row["train"], []), "new": new}
         rows.append(row | more | {"identical": row["near_cluster"] == row["cluster"]})
     groups = tuple(counts for counts in _count_groups(data, result) if counts.values)
-    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups)
+    count = count_suspicious(result.table, result.facts)
+    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups, count)
 
 
 def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts]:

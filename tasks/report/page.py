@@ -137,9 +137,9 @@ def build_page(
 
 def render_page(page: Page) -> str:
     """Render the page as HTML that loads nothing and escapes every text of the data."""
-    script, style = _read_asset("page.js"), _read_asset("page.css")
+    script, style = read_asset("page.js"), read_asset("page.css")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _make_environment().get_template("page.html.jinja").render(
+    return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
         style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
         became_harmful=BECAME_HARMFUL,
@@ -147,7 +147,8 @@ def render_page(page: Page) -> str:
 
 
 @cache
-def _make_environment() -> Environment:
+def make_environment() -> Environment:
+    """Return the environment of the templates, which escapes every text of the data."""
     environment = Environment(
         finalize=_escape_value,
         loader=PackageLoader("tasks.report"),
@@ -170,7 +171,8 @@ def _make_environment() -> Environment:
     return environment
 
 
-def _read_asset(name: str) -> str:
+def read_asset(name: str) -> str:
+    """Read a file of the templates, such as `page.css`."""
     return (files("tasks.report") / "templates" / name).read_text("utf-8")
 
 

@@ -15,7 +15,7 @@ from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 from tasks.report.undecided_checks import explain_curvature, explain_flips, explain_recall
-from tasks.results.choices import is_full_scan
+from tasks.results.candidate_recall import is_full_scan
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
 from tasks.results.evidence import EVIDENCE, EvidenceRow
 from tasks.run.agreement import MIN_AGREEMENT

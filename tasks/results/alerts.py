@@ -17,6 +17,7 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
+from tasks.results.candidate_recall import find_lowest_recall
 from tasks.results.comparability import find_comparable_run
 from tasks.results.diagnostics import read_diagnostics
 from tasks.results.limits import Status, read_limit_tests
@@ -111,12 +112,8 @@ def send_alert(
 
 def _read_lowest_recall(store: Store, run: str) -> float | None:
     (recorded,) = store.scan("runs", run).select("recall").collect()["recall"].to_list()
-    overall = [
-        entry
-        for entry in json.loads(recorded or "[]")
-        if all(entry.get(key) is None for key in ("method", "label", "slice"))
-    ]
-    return min((entry["share"] for entry in overall), default=None)
+    lowest = find_lowest_recall(json.loads(recorded or "[]"))
+    return lowest["share"] if lowest else None
 
 
 def _compute_harmful_share(store: Store, run: str) -> float | None:

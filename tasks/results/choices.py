@@ -1,10 +1,11 @@
 """Descriptions of and warnings about the automatic choices of a run: damping, k, method, models."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection
+from tasks.results.candidate_recall import select_overall
 from tasks.run.agreement import MIN_AGREEMENT, AgreementRecord
 from tasks.run.method_choice import KNN, MethodSelection
 
@@ -147,31 +148,9 @@ def _find_largest_k(choice: KSelection) -> int:
 
 
 def _format_recalls(recalls: Sequence[dict]) -> str:
-    overall = [
-        recall
-        for recall in recalls
-        if all(recall.get(key) is None for key in ("method", "label", "slice"))
-    ]
     shares = [
         f"{recall['share']:.2f} of the top {recall['at']} ({recall['low']:.2f} - "
         f"{recall['high']:.2f})"
-        for recall in overall
+        for recall in select_overall(recalls)
     ]
     return ", ".join(shares) or "unknown, since check = 0"
-
-
-def is_full_scan(facts: Mapping[str, object]) -> bool:
-    """Return whether every row was scored: by the study, the chosen method, or as a fallback.
-
-    Args:
-        facts: Row of the table `runs`.
-
-    Examples:
-        >>> is_full_scan({"candidates": '{"kind": "knn"}'})
-        False
-    """
-    candidates = json.loads(str(facts["candidates"]))
-    method = candidates.get("method") or {}
-    offers = {offer["name"]: offer["candidates"]["kind"] for offer in method.get("offers", ())}
-    is_fallback = "chosen" in candidates and candidates["chosen"].get("k") is None
-    return "full" in (candidates["kind"], offers.get(method.get("name"))) or is_fallback

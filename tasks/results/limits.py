@@ -12,18 +12,20 @@ from scipy.stats import binomtest, norm
 from storage import Store
 from tasks.mislabels.label_count import read_label_count
 from tasks.mislabels.results import read_matching_results
-from tasks.results.choices import is_full_scan
+from tasks.results.candidate_recall import find_lowest_recall, is_full_scan, select_overall
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, SliceDifference, diff_runs
 from tasks.results.group_names import format_group_value
-from tasks.results.slice_accuracy import rank_slices, wilson_interval
+from tasks.results.slice_accuracy import (
+    CONFIDENCE,
+    MIN_SLICE_SIZE,
+    bound_slices,
+    find_group_column,
+    wilson_interval,
+)
 from tasks.results.summary import Summary, read_summary
 from tasks.study.report_section import ReportLimits
 from tasks.study.study import Study
-
-MIN_SLICE_SIZE = 10
-"""Least number of queries of a slice that is tested."""
-CONFIDENCE = 0.95
 
 
 class Status(StrEnum):
@@ -175,32 +177,23 @@ def _check_drop(limit: float | None, difference: RunDifference | None) -> LimitT
 
 
 def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
-    """Test the slice with the lowest upper bound, with intervals that hold for all slices at once.
-
-    The intervals have the confidence 1 - 0.05 / m for m slices (Bonferroni).
-    """
+    """Test the slice with the lowest upper bound, by intervals that hold for all at once."""
     key, name = "slice_below", "worst slice"
-    column = next((name for name in queries.columns if name.startswith("group_")), None)
+    column = find_group_column(queries.columns)
     if column is None:
         return LimitTest(key, name, "queries without groups", Status.OPEN, limit, None)
-    slices = rank_slices(queries, column).filter(pl.col("queries") >= MIN_SLICE_SIZE).to_dicts()
+    slices = bound_slices(queries, column)
     if not slices:
         measured = f"no slice of {MIN_SLICE_SIZE} queries or more"
         return LimitTest(key, name, measured, Status.OPEN, limit, None)
-    confidence = 1 - (1 - CONFIDENCE) / len(slices)
-    bounds = {}
-    for place, row in enumerate(slices):
-        right = round(row["accuracy"] * row["queries"])
-        bounds[place] = wilson_interval(right, row["queries"], confidence)
-    worst = min(bounds, key=lambda place: (bounds[place][1], slices[place]["accuracy"]))
-    statuses = [_decide(limit, *interval, is_least=True) for interval in bounds.values()]
-    row, (low, high) = slices[worst], bounds[worst]
+    worst = slices[0]
+    statuses = [_decide(limit, part.low, part.high, is_least=True) for part in slices]
     measured = (
-        f"{format_group_value(row['slice'])}: {row['accuracy']:.1%} ({low:.1%} - {high:.1%}) of "
-        f"{row['queries']:,} queries, the lowest of {len(slices):,} slices"
+        f"{format_group_value(worst.value)}: {worst.accuracy:.1%} ({worst.low:.1%} - "
+        f"{worst.high:.1%}) of {worst.queries:,} queries, the lowest of {len(slices):,} slices"
     )
     status = max(statuses, key=SEVERITY.index)
-    return LimitTest(key, name, measured, status, limit, row["accuracy"])
+    return LimitTest(key, name, measured, status, limit, worst.accuracy)
 
 
 def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
@@ -226,21 +219,16 @@ def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
 
 def _check_recall(limit: float | None, summary: Summary) -> LimitTest:
     key, name = "recall_below", "recall of candidates"
-    entries = [
-        entry
-        for entry in summary.recall
-        if all(entry.get(part) is None for part in ("method", "label", "slice"))
-    ]
-    if not entries:
+    lowest = find_lowest_recall(summary.recall)
+    if lowest is None:
         return _check_unmeasured_recall(limit, summary)
-    lowest = min(entries, key=lambda entry: float(str(entry["share"])))
     share, low, high = (float(str(lowest[part])) for part in ("share", "low", "high"))
     measured = f"{share:.2f} ({low:.2f} - {high:.2f}) of the top {lowest['at']}, by " + (
         f"{lowest['queries']} queries"
     )
     statuses = [
         _decide(limit, float(str(entry["low"])), float(str(entry["high"])), is_least=True)
-        for entry in entries
+        for entry in select_overall(summary.recall)
     ]
     return LimitTest(key, name, measured, max(statuses, key=SEVERITY.index), limit, share)
 

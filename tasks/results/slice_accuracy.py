@@ -1,9 +1,33 @@
 """Accuracy by slice with Wilson confidence intervals, so that tiny slices do not rank lowest."""
 
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
 import polars as pl
-from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
+MIN_SLICE_SIZE = 10
+"""Least number of queries of a slice that is tested, or named as the worst."""
+
+
+@dataclass(frozen=True)
+class SliceInterval:
+    """Accuracy of a slice with an interval that holds for all slices at once.
+
+    Attributes:
+        value: Value of the group column; None for queries without one.
+        queries: Number of queries.
+        accuracy: Share of them that is predicted correctly.
+        low: Lower bound of the interval.
+        high: Upper bound of the interval.
+    """
+
+    value: str | None
+    queries: int
+    accuracy: float
+    low: float
+    high: float
 
 
 def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -27,15 +51,44 @@ def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
 BOUNDS = ((0, "low"), (1, "high"))
 
 
+def find_group_column(names: list[str]) -> str | None:
+    """Return the first group column of a table; None without one."""
+    return next((name for name in names if name.startswith("group_")), None)
+
+
+def bound_slices(queries: pl.DataFrame, column: str) -> list[SliceInterval]:
+    """Return the slices of `MIN_SLICE_SIZE` queries or more, the lowest upper bound first.
+
+    The intervals of Wilson have the confidence 1 - 0.05 / m for m slices (Bonferroni).
+
+    Args:
+        queries: Table of queries; only `correct` and the column are read.
+        column: Group column.
+    """
+    counts = queries.group_by(slice=pl.col(column)).agg(
+        queries=pl.len(), right=pl.col("correct").sum()
+    )
+    rows = counts.filter(pl.col("queries") >= MIN_SLICE_SIZE).rows()
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(rows))
+    slices = [
+        SliceInterval(value, count, right / count, *wilson_interval(right, count, confidence))
+        for value, count, right in rows
+    ]
+    return sorted(slices, key=lambda each: (each.high, each.accuracy, each.value or ""))
+
+
 def wilson_interval(
     right: int, queries: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Confidence interval of an accuracy (Wilson, 1927).
+    """Confidence interval of an accuracy (Wilson, 1927), in closed form.
 
     Examples:
         >>> low, high = wilson_interval(8, 10)
         >>> f"{low:.3f} {high:.3f}"
         '0.490 0.943'
     """
-    interval = binomtest(right, queries).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    share, z = right / queries, NormalDist().inv_cdf((1 + confidence) / 2)
+    scale = 1 + z * z / queries
+    middle = (share + z * z / (2 * queries)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / queries + z * z / (4 * queries**2))
+    return 0.0 if right == 0 else middle - half, 1.0 if right == queries else middle + half

@@ -1,0 +1,71 @@
+"""Facts of a built report: what every format and the terminal show, without example texts."""
+
+from dataclasses import dataclass
+
+from tasks.mislabels.suspicious_count import count_suspicious
+from tasks.report.actions import Action
+from tasks.report.page import Page
+from tasks.results.limits import LimitTest
+from tasks.results.slice_accuracy import SliceInterval, bound_slices, find_group_column
+
+
+@dataclass(frozen=True)
+class BuiltReport:
+    """Facts of a report that was built; groups are named, and no text of an example is in it.
+
+    Attributes:
+        path: Path of the written file.
+        run: Name of its run.
+        actions: Recommended actions, certain findings first.
+        tests: Tests of the run against the limits of the study.
+        headline: Summary sentences.
+        reliability: Table of checks with their results.
+        against: Name of the run that is compared; None without one.
+        counts: Numbers of queries, training rows, leaks, contradictions and suspicious labels; None
+            where nothing was searched.
+        worst_slice: Slice with the lowest upper confidence bound; None without one.
+    """
+
+    path: str
+    run: str
+    actions: list[Action]
+    tests: list[LimitTest]
+    headline: list[str]
+    reliability: list[dict[str, str]]
+    against: str | None
+    counts: dict[str, int | None]
+    worst_slice: SliceInterval | None
+
+
+def make_built_report(page: Page, path: str) -> BuiltReport:
+    """Collect the facts of a page.
+
+    Args:
+        page: Contents of the report.
+        path: Path of the written file.
+    """
+    data, group = page.data, find_group_column(page.data.queries.columns)
+    slices = bound_slices(data.queries, group) if group else []
+    search = data.mislabels
+    counts = {
+        "queries": len(data.queries),
+        "training_rows": len(data.train),
+        "leaked_queries": page.duplicates.leaked,
+        "contradictions": page.duplicates.conflicting,
+        "suspicious_labels": count_suspicious(search.table, search.facts) if search else None,
+    }
+    reliability = [
+        {"check": check.name, "measured": check.measured, "result": check.verdict}
+        for check in page.reliability_checks
+    ]
+    return BuiltReport(
+        path,
+        data.run,
+        page.actions,
+        page.tests,
+        page.headline,
+        reliability,
+        data.against,
+        counts,
+        slices[0] if slices else None,
+    )
