@@ -20,7 +20,7 @@ const equipAddress = (view, makeReview) => {
     const words = new URLSearchParams();
     for (const [name, field] of fields) if (field.value) words.set(name, field.value);
     if (id !== null) words.set("row", id);
-    const hash = `#${SECTION}${words.size ? `?${words}` : ""}`;
+    const hash = `#${SECTION}${`${words}` && `?${words}`}`;
     if (hash === location.hash) return;
     try {
       if (isNew) history.pushState(null, "", hash); else history.replaceState(null, "", hash);

@@ -25,6 +25,9 @@ const parseRecord = text => {
 const makeDecisions = (key, rows, words) => {
   let storage = openStorage(), name = "";
   const ids = new Set(rows.map(row => row.id));
+  // Identical rows with one label are decided together: one reviewer has one opinion of them.
+  const twins = new Map(rows.map(row => [row.row, []]));
+  for (const row of rows) twins.get(row.row).push(row.id);
   const state = {decisions: new Map(), unsure: new Set(), ticks: new Set()};
   const watchers = [];
 
@@ -75,8 +78,12 @@ const makeDecisions = (key, rows, words) => {
     isTicked: id => state.ticks.has(id),
     get size() { return state.decisions.size; },
     get unsure() { return state.unsure.size; },
-    decide: (id, word) => change(() => { state.decisions.set(id, word); state.unsure.delete(id); }),
-    doubt: id => change(() => { state.decisions.delete(id); state.unsure.add(id); }),
+    decide: (row, word) => change(() => {
+      for (const id of twins.get(row.row)) { state.decisions.set(id, word); state.unsure.delete(id); }
+    }),
+    doubt: row => change(() => {
+      for (const id of twins.get(row.row)) { state.decisions.delete(id); state.unsure.add(id); }
+    }),
     tick: (some, on) => change(() => some.forEach(id => on ? state.ticks.add(id) : state.ticks.delete(id))),
     clear: () => change(() => { state.decisions.clear(); state.unsure.clear(); }),
   };

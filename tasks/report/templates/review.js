@@ -5,6 +5,12 @@ const showText = text => text.replace(
 
 const MAX_KEYS = 9;
 
+// Name of a key; by its position for digits that need Shift, and for other alphabets than the Latin one.
+const nameKey = event => {
+  const isPlaced = event.code.startsWith("Digit") ? !event.shiftKey : /^[^\x00-\x7f]/.test(event.key);
+  return (isPlaced ? event.code.replace(/^(Digit|Key)/, "") : event.key).toLowerCase();
+};
+
 // A button whose `choice` is a decision, or a function that returns the decision on this row.
 const makeChoice = (key, text, click, label) => {
   const button = makeButton("", click), mark = document.createElement("kbd"), name = document.createElement("bdi");
@@ -20,10 +26,11 @@ const makeChoice = (key, text, click, label) => {
 const equipReview = (view, kept, onMove) => {
   const {table} = view, dialog = document.getElementById("review"), body = table.tBodies[0];
   const labels = JSON.parse(table.dataset.labels), none = table.dataset.none;
-  const total = kept.rows.length, places = new Map(kept.rows.map((row, place) => [row.id, place]));
+  const total = kept.rows.length;
   const part = name => dialog.querySelector(`[data-part="${name}"]`);
   let queue = [], current = null, row = null;
 
+  const readRank = () => current.querySelector(".rank").textContent;
   const copyCell = (name, source) => {
     const cell = current.querySelector(`[data-cell="${source}"]`);
     const nodes = cell ? [...cell.childNodes].map(node => node.cloneNode(true)) : [];
@@ -54,8 +61,8 @@ const equipReview = (view, kept, onMove) => {
   };
   const draw = () => {
     const place = queue.indexOf(current);
-    part("place").textContent = `Rank ${places.get(row.id) + 1} of ${total}`
-      + (queue.length < total ? `, row ${place + 1} of ${queue.length} that fit the filter` : "");
+    part("place").textContent = `Rank ${readRank()}, row ${place + 1} of ${queue.length}`
+      + (queue.length < total ? " that fit the filter" : "");
     part("id").textContent = showText(row.id);
     part("text").textContent = showText(row.text);
     part("pair").textContent = showText(row.text_pair);
@@ -85,8 +92,8 @@ const equipReview = (view, kept, onMove) => {
   };
   const say = text => { part("status").textContent = text; };
   const act = (word, text) => {
-    const rank = places.get(row.id) + 1, isLast = queue.at(-1) === current;
-    if (word === null) kept.doubt(row.id); else kept.decide(row.id, word);
+    const rank = readRank(), isLast = queue.at(-1) === current;
+    if (word === null) kept.doubt(row); else kept.decide(row, word);
     say(`Rank ${rank}: ${text}.${isLast ? " That was the last row." : ""}`);
     move(1);
   };
@@ -129,15 +136,16 @@ const equipReview = (view, kept, onMove) => {
     onMove(row.id, !dialog.open);
     if (dialog.open) return;
     dialog.showModal();
-    part("title").focus();
+    part("body").focus(); // so that arrow keys scroll a long text
   };
-  dialog.addEventListener("keydown", event => {
-    const typing = event.target.closest("input, select, textarea");
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    const act = Object.hasOwn(actions, event.key.toLowerCase()) && actions[event.key.toLowerCase()];
-    if (!act) return;
+  // A disabled button loses the focus to the document, so keys are read there.
+  document.addEventListener("keydown", event => {
+    const isTyping = event.target.closest?.("input, select, textarea");
+    if (!dialog.open || isTyping || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const name = nameKey(event);
+    if (!Object.hasOwn(actions, name)) return;
     event.preventDefault();
-    if (!event.repeat || event.key.startsWith("Arrow")) act();
+    if (!event.repeat || name.startsWith("arrow")) actions[name]();
   });
   dialog.addEventListener("close", () => {
     if (readAddress()?.has("row")) onMove(null, false);

@@ -1,6 +1,9 @@
 """A page with suspicious labels, opened in a real browser."""
 
 import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny
@@ -11,6 +14,7 @@ from tasks.report.run_data import read_run_data
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
+sys.path.insert(0, str(Path(__file__).parent))
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> \u202eabc"
 HOSTILE_NAME = '"><img src=x onerror="window.hit = 1">&row=x#y+%'
@@ -27,11 +31,33 @@ def page_file(made, tmp_path_factory):
     tiny.write_rows(folder / "train.csv", rows)
     tiny.run_directly(folder / "study.toml")
     detect_mislabels.fn(str(folder / "study.toml"))
+    path = folder / "page.html"
+    path.write_text(render_page(_build(folder)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def wide_file(page_file):
+    """The page with 300 pairs of long texts, twelve classes, probabilities, and one row twice."""
+    page = _build(page_file.parent)
+    classes = ["neg", "pos", *(f"a longer name of class {i}" for i in range(3, 13))]
+    calibrated = {"drawn": {"enough": True, "rows": 100, "wrong": 9, "later": 0}}
+    facts = page.flagged.facts | calibrated | {"by_label": {key: {"rows": 25} for key in classes}}
+    rows = [
+        row | {"id": f"{i}", "rank": i, "text": f"{i} {row['text']} " * 90, "text_pair": "so it is"}
+        for i, row in enumerate(page.flagged.rows * 5)
+    ]
+    rows[5] = rows[4] | {"id": "5", "rank": 5}
+    flagged = replace(page.flagged, facts=facts, rows=rows)
+    path = page_file.parent / "wide.html"
+    path.write_text(render_page(replace(page, flagged=flagged)))
+    return path
+
+
+def _build(folder):
     store = open_existing_store(load_study(folder / "study.toml"))
     data = read_run_data(store, store.find_latest().record.run, folder / "study.toml")
-    path = folder / "page.html"
-    path.write_text(render_page(build_page(data)))
-    return path
+    return build_page(data)
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +86,10 @@ def page(browser, page_file, request):
     opened.goto(page_file.as_uri())
     yield opened
     context.close()
+
+
+@pytest.fixture
+def wide(page, wide_file):
+    """The opened page with many classes."""
+    page.goto(wide_file.as_uri())
+    return page

@@ -1,51 +1,28 @@
 """Review in the page: by keys, kept in the browser, exported as `fastif review import` reads it."""
 
-import csv
 import json
 
 import polars as pl
 import pytest
 import tiny
+from review_steps import ROWS, download, list_rows, read_progress, start_review
 
 from tasks.data.inputs import read_inputs
 from tasks.mislabels.annotation_import import import_annotations
 from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.label_studio import parse_tasks
 from tasks.mislabels.results import read_current_result
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
-ROWS = "table[data-export] tbody tr"
 KEYS = ["k", "s", "n", "u", "1", "2", "s", "k", "s", "n"]
 """Decisions on the first ten rows; the classes are neg (1) and pos (2)."""
-
-
-def list_rows(page):
-    """Exported data of all rows, in the order of rank."""
-    return [json.loads(text) for text in page.eval_on_selector_all(
-        ROWS, "rows => rows.map(row => row.dataset.row)")]  # fmt: skip
 
 
 def expect_right(row, key):
     """Right label that a key stands for; None where the row stays unreviewed."""
     words = {"k": row["label"], "s": row["suggested"], "n": "none", "1": "neg", "2": "pos"}
     return words.get(key)
-
-
-def start_review(page):
-    page.get_by_role("button", name="Review", exact=True).focus()
-    page.keyboard.press("Enter")
-    assert page.get_by_role("dialog").is_visible()
-
-
-def read_progress(page):
-    return page.locator("p .progress").first.inner_text()
-
-
-def download(page, path, scope=None, name="Export CSV"):
-    with page.expect_download() as waiting:
-        (scope or page).get_by_role("button", name=name).click()
-    waiting.value.save_as(path)
-    return list(csv.DictReader(path.read_text("utf-8").splitlines()))
 
 
 def import_decisions(page_file, path, tmp_path):
@@ -124,6 +101,42 @@ def test_all_rows_are_exported_without_a_choice_and_the_shown_ones_can_be_ticked
     page.keyboard.press("k")
     page.keyboard.press("Escape")
     assert len(download(page, tmp_path / "decided.csv")) == 1
+
+
+def test_a_label_studio_file_has_the_decisions_preselected(page, tmp_path):
+    rows = list_rows(page)
+    start_review(page)
+    page.keyboard.press("k")
+    page.keyboard.press("n")
+    page.keyboard.press("Escape")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export Label Studio").click()
+    waiting.value.save_as(tmp_path / "review.json")
+    tasks = json.loads((tmp_path / "review.json").read_text("utf-8"))
+    assert [task["data"]["row"] for task in tasks] == [row["row"] for row in rows[:2]]
+    results = [task["predictions"][0]["result"] for task in tasks]
+    choices = [result[0]["value"]["choices"] for result in results]
+    assert choices == [[rows[0]["label"]], ["none"]]
+    for task, result in zip(tasks, results, strict=True):
+        task["annotations"] = [{"completed_by": 7, "result": result}]
+    records = parse_tasks(tasks).records
+    assert [record.right for record in records] == [rows[0]["label"], "none"]
+
+
+def test_two_tabs_keep_the_decisions_of_both(page, page_file):
+    other = page.context.new_page()
+    other.goto(page_file.as_uri())
+    for tab, keys in ((page, "kk"), (other, "jjss"), (page, "u")):
+        if not tab.get_by_role("dialog").is_visible():
+            tab.goto(page_file.as_uri() + f"#suspects?row={list_rows(tab)[0]['id']}")
+            tab.get_by_role("dialog").wait_for()
+        for key in keys:
+            tab.keyboard.press(key)
+        for each in (page, other):  # storage events arrive after a moment
+            each.locator("p .progress", has_text=read_progress(tab)).first.wait_for(
+                state="attached"
+            )
+    assert read_progress(other) == "3 of 60 reviewed, 1 wrong, 1 unsure"
 
 
 def test_keys_do_nothing_in_a_field_and_only_fitting_rows_are_walked(page):
@@ -209,28 +222,3 @@ def test_a_damaged_record_is_ignored(page, stored):
     page.reload()
     assert read_progress(page) == "0 of 60 reviewed, 0 wrong"
     assert page.log_lines == []
-
-
-@pytest.mark.parametrize(
-    "page",
-    [{}, {"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 844}}],
-    indirect=True,
-    ids=["light", "dark", "phone"],
-)
-def test_the_panel_is_accessible(page):
-    """Axe's rules; targets of 24 pixels; no panel wider than the screen; focus comes back."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
-    start_review(page)
-    for key in "ks":
-        page.keyboard.press(key)
-    violations = axe.Axe().run(page).response["violations"]
-    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in violations] == []
-    sizes = page.eval_on_selector_all(
-        "dialog button, dialog input",
-        "all => all.map(e => [e.offsetWidth, e.offsetHeight]).filter(s => Math.min(...s) < 24)",
-    )
-    assert sizes == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.evaluate("(d => d.scrollWidth <= d.clientWidth)(document.querySelector('dialog'))")
-    page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.id") == "start-review"
