@@ -8,11 +8,13 @@ import polars as pl
 
 from storage.mislabel_schemas import LABEL_SCORES
 from storage.queries import HARM
+from tasks.data.row_hashes import content_digest, row_digest
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.contradictions import merge_contradictions
 from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
 from tasks.mislabels.informed_ranking import explain_chance, is_informed, select_informed
 from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
+from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.suspicious_count import count_suspicious
@@ -21,6 +23,8 @@ from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
 
 SHOWN, MAX_HARMED = 300, 3
+MAX_REVIEWED_CHARS = 2000
+"""Characters of a text in the panel of the review and in exported files."""
 SIGNALS = {
     "loss": "out-of-fold loss",
     "margin": "out-of-fold margin",
@@ -62,6 +66,22 @@ class FlaggedLabels:
     has_previous: bool
     groups: tuple[GroupCounts, ...] = ()
     suspicious: int = 0
+
+    @property
+    def identity(self) -> str:
+        """Number and time of the search, which tell the searches of a store apart."""
+        return f"{self.facts.get('number', 0)} {self.facts.get('created', '')}"
+
+    @property
+    def labels(self) -> list[str]:
+        """Classes of the study."""
+        names = self.facts.get("by_label") or {row["label"] for row in self.rows}
+        return list(names) if isinstance(names, dict) else sorted(names)
+
+    @property
+    def none_word(self) -> str:
+        """Value of `right_label` for a row that no class fits."""
+        return choose_none_word(self.labels)
 
     @property
     def count(self) -> LabelCount | None:
@@ -127,6 +147,21 @@ def format_signal(column: str) -> str:
     ('character trigram naive Bayes', 'self influence')
     """
     return SIGNALS.get(column, column.replace("_", " "))
+
+
+def make_review_row(row: Row) -> Row:
+    """Return what a review file has of a row, with the digest that identifies it."""
+    text, pair = row["text"], row["text_pair"]
+    return {
+        "id": row["id"],
+        "label": row["label"],
+        "suggested": row["suggested"],
+        "probability": row["probability"] and round(row["probability"], 4),
+        "confidence": round(row["confidence"], 4),
+        "text": text[:MAX_REVIEWED_CHARS],
+        "text_pair": (pair or "")[:MAX_REVIEWED_CHARS],
+        "row": row_digest(content_digest(text, pair), row["label"]).hex(),
+    }
 
 
 def read_flagged_labels(data: RunData) -> FlaggedLabels | None:

@@ -20,7 +20,12 @@ from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
 from tasks.report.headline import make_headline
-from tasks.report.mislabels import FlaggedLabels, format_signal, read_flagged_labels
+from tasks.report.mislabels import (
+    FlaggedLabels,
+    format_signal,
+    make_review_row,
+    read_flagged_labels,
+)
 from tasks.report.reliability import (
     Baseline,
     ReliabilityCheck,
@@ -38,6 +43,8 @@ from tasks.results.limits import LimitTest, check_limits
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
+SCRIPTS = ("tables.js", "decisions.js", "selection.js", "review.js", "address.js", "page.js")
+"""Scripts of the page, in the order in which they are joined."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +144,7 @@ def build_page(
 
 def render_page(page: Page) -> str:
     """Render the page as HTML that loads nothing and escapes every text of the data."""
-    script, style = read_asset("page.js"), read_asset("page.css")
+    script, style = _join_scripts(), read_asset("page.css")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
@@ -165,6 +172,7 @@ def make_environment() -> Environment:
         "percent": _format_percent,
         "bare": _format_column,
         "signal": format_signal,
+        "review": make_review_row,
         "pace": _format_duration,
         "zip": zip,
     }
@@ -174,6 +182,12 @@ def make_environment() -> Environment:
 def read_asset(name: str) -> str:
     """Read a file of the templates, such as `page.css`."""
     return (files("tasks.report") / "templates" / name).read_text("utf-8")
+
+
+def _join_scripts() -> str:
+    """Join the scripts as one, whose names are its own."""
+    body = "\n".join(map(read_asset, SCRIPTS))
+    return f'"use strict";\n(() => {{\n{body}}})();\n'
 
 
 def _escape_value(value: object) -> object:

@@ -3,66 +3,8 @@
 import csv
 import json
 import re
-import shutil
 
 import pytest
-import tiny
-
-from tasks.mislabels.detect import detect_mislabels
-from tasks.report.page import build_page, render_page
-from tasks.report.run_data import read_run_data
-from tasks.run.spec import open_existing_store
-from tasks.study.study import load_study
-
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="needs the extra: pip install -e '.[cpu,browser]'"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"
-)
-HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> \u202eabc"
-CRITICAL = {"critical", "serious", "moderate", "minor"}
-
-
-@pytest.fixture(scope="module")
-def page_file(made, tmp_path_factory):
-    """A run with flagged labels and a hostile first training text."""
-    folder = tiny.copy(made, tmp_path_factory.mktemp("page") / "world")
-    rows = tiny.rows_of(folder / "train.csv")
-    rows[0]["text"] = HOSTILE
-    rows[1]["text"] = "=1+1"
-    tiny.write_rows(folder / "train.csv", rows)
-    tiny.run_directly(folder / "study.toml")
-    detect_mislabels.fn(str(folder / "study.toml"))
-    store = open_existing_store(load_study(folder / "study.toml"))
-    data = read_run_data(store, store.find_latest().record.run, folder / "study.toml")
-    path = folder / "page.html"
-    path.write_text(render_page(build_page(data)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser, page_file, request):
-    """The opened page, with its console messages and requests recorded."""
-    context = browser.new_context(**getattr(request, "param", {}), accept_downloads=True)
-    opened = context.new_page()
-    opened.log_lines, opened.fetched_urls = [], []
-    opened.on("console", lambda message: opened.log_lines.append(message.text))
-    opened.on("pageerror", lambda error: opened.log_lines.append(str(error)))
-    opened.on("request", lambda event: opened.fetched_urls.append(event.url))
-    opened.goto(page_file.as_uri())
-    yield opened
-    context.close()
-
 
 SUSPECTS = "table[data-export]"
 
@@ -84,15 +26,16 @@ def test_hostile_text_is_shown_and_not_run(page):
     assert page.get_by_text("⟨U+202E⟩").count() > 0
 
 
-def test_a_heading_sorts_its_table_up_and_down(page):
+def test_a_heading_sorts_its_table_down_and_up(page):
     heading = page.locator(f"{SUSPECTS} th", has_text="strength")
+    heading.get_by_role("button").click()
+    down = [float(text) for text in read_visible_cells(page, 3)]
+    assert down == sorted(down, reverse=True)
+    assert heading.get_attribute("aria-sort") == "descending"
     heading.get_by_role("button").click()
     up = [float(text) for text in read_visible_cells(page, 3)]
     assert up == sorted(up)
     assert heading.get_attribute("aria-sort") == "ascending"
-    heading.get_by_role("button").click()
-    down = [float(text) for text in read_visible_cells(page, 3)]
-    assert down == sorted(down, reverse=True)
     assert up != down
 
 
@@ -109,7 +52,7 @@ def test_filters_and_the_search_leave_what_fits(page):
     tools.get_by_label("search").fill("film")
     assert all("film" in text.lower() for text in page.locator(
         f"{SUSPECTS} tbody tr:not(.hidden)").all_inner_texts())  # fmt: skip
-    assert re.match(rf"\d+ of {every} shown", tools.get_by_role("status").inner_text())
+    assert re.match(rf"\d+ of {every} shown", tools.get_by_role("status").first.inner_text())
 
 
 @pytest.mark.parametrize("kind", ["CSV", "Label Studio"])

@@ -1,0 +1,91 @@
+// Sorting, searching and filtering of the tables.
+const readValue = (row, place) => {
+  const cell = row.cells[place];
+  return cell.dataset.v === undefined ? cell.textContent.trim() : Number(cell.dataset.v);
+};
+const compareValues = (a, b) => typeof a === "number" && typeof b === "number"
+  ? a - b : String(a).localeCompare(String(b));
+
+const sortTable = (table, header) => {
+  const current = header.getAttribute("aria-sort");
+  const up = current ? current !== "ascending" : header.dataset.first !== "descending";
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  header.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const body = table.tBodies[0], place = header.cellIndex;
+  const rows = [...body.rows].sort(
+    (a, b) => (up ? 1 : -1) * compareValues(readValue(a, place), readValue(b, place)));
+  body.append(...rows);
+  table.dispatchEvent(new Event("sorted"));
+};
+
+const makeButton = (text, click) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.addEventListener("click", click);
+  return button;
+};
+
+const makeLabelled = (text, control) => {
+  const label = document.createElement("label");
+  label.append(text, control);
+  return label;
+};
+
+// Filters of the columns that have one, by the name of the column.
+const addFilters = (table, tools, refresh) => {
+  const selects = new Map();
+  for (const header of table.tHead.rows[0].cells) {
+    if (header.dataset.filter === undefined) continue;
+    const place = header.cellIndex, select = document.createElement("select");
+    const values = new Set([...table.tBodies[0].rows].map(row => row.cells[place].textContent.trim()));
+    select.append(new Option("(all)", ""), ...[...values].sort().map(v => new Option(v, v)));
+    select.addEventListener("change", refresh);
+    select.fits = row => select.value === "" || row.cells[place].textContent.trim() === select.value;
+    tools.append(makeLabelled(header.textContent.trim(), select));
+    selects.set(header.textContent.trim(), select);
+  }
+  return selects;
+};
+
+const FEW = 8; // tables of at most this many rows get no search field
+const FIRST = 50; // rows that are shown before "Show all" is clicked
+
+// A row that does not fit the filters is `filtered`; it and those after the first 50 are `hidden`.
+const equipTable = table => {
+  for (const header of table.tHead.rows[0].cells) {
+    const button = header.querySelector("button");
+    if (button) button.addEventListener("click", () => sortTable(table, header));
+  }
+  if (table.tBodies[0].rows.length <= FEW && table.dataset.export === undefined) return null;
+  const body = table.tBodies[0], tools = document.createElement("div");
+  tools.className = "tools";
+  table.closest(".scroll").before(tools);
+  const search = document.createElement("input"), count = document.createElement("span");
+  search.type = "search";
+  count.className = "soft count";
+  count.setAttribute("role", "status");
+  let most = FIRST;
+  const more = makeButton("", () => { most = Infinity; refresh(); });
+  const refresh = () => {
+    const word = search.value.toLowerCase(), filters = [...selects.values()];
+    let fitting = 0;
+    for (const row of body.rows) {
+      const fits = row.textContent.toLowerCase().includes(word) && filters.every(f => f.fits(row));
+      fitting += fits;
+      row.classList.toggle("filtered", !fits);
+      row.classList.toggle("hidden", !fits || fitting > most);
+    }
+    count.textContent = `${Math.min(fitting, most)} of ${body.rows.length} shown`;
+    more.textContent = `Show all ${fitting}`;
+    more.classList.toggle("hidden", fitting <= most);
+    table.dispatchEvent(new Event("shown"));
+  };
+  tools.append(makeLabelled("search", search));
+  const selects = addFilters(table, tools, refresh);
+  table.addEventListener("sorted", refresh);
+  search.addEventListener("input", refresh);
+  tools.append(more, count);
+  refresh();
+  return {table, tools, search, selects, refresh, more};
+};
