@@ -9,24 +9,27 @@ import polars as pl
 
 from storage import Store, polars_schema
 from storage.mislabel_schemas import MISLABELS
-from tasks.mislabels.doubtful_rows import MIN_PROBABILITY
 from tasks.mislabels.informed_ranking import select_informed
 from tasks.mislabels.results import FACTS, KIND
 from tasks.run.sequence import read_numbered_records
 
 ROW_COLUMNS = ("id", "text", "label")
 COUNT_COLUMNS = ("label", "cluster", "probability", "reviewed")
+MIN_SCORE = 0.5
 
 
 def count_suspicious(table: pl.DataFrame, facts: dict[str, Any]) -> int:
-    """Count the rows without annotation whose label is probably enough wrong to be shown.
+    """Count the rows without annotation that the score calls more likely wrong than right.
+
+    Without an annotated random sample the score is no calibrated probability, so the count is for
+    comparing runs, and no estimate of the number of wrong labels.
 
     Args:
         table: Mislabel table.
         facts: Summary of its detection.
     """
     unreviewed = select_informed(table.filter(pl.col("reviewed").is_null()), facts)
-    return int((unreviewed["probability"] >= MIN_PROBABILITY).sum())
+    return int((unreviewed["probability"] >= MIN_SCORE).sum())
 
 
 @dataclass

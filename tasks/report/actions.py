@@ -121,12 +121,12 @@ def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Ac
         why = "training rows with wrong labels can be found without a review of all rows"
         yield Action("Labels were not checked", why, "suspects", command("mislabels"))
         return
-    count = flagged.suspicious
+    count = len(flagged.rows)
     if not count:
         return
     first = min(FIRST_ROWS, count)
     minutes = max(1, round(first * LOOK_SECONDS / 60))
-    what = f"{_count(count, 'label is suspicious', 'labels are suspicious')}, the strongest first"
+    what = f"{_count(count, 'label', 'labels')} to review, the most suspicious first"
     why = f"a look at the first {first} takes about {_count(minutes, 'minute', 'minutes')}"
     yield Action(what, why, "suspects", command("review", "export", "--out", "review.csv"))
 

@@ -17,7 +17,6 @@ from tasks.mislabels.label_count import LabelCount, make_label_count, read_label
 from tasks.mislabels.label_words import choose_none_word
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
-from tasks.mislabels.suspicious_count import count_suspicious
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -57,7 +56,6 @@ class FlaggedLabels:
         signals: Names of the bars.
         has_previous: Whether there is a previous search by the same procedure.
         groups: Suspicious labels by each group column with few values.
-        suspicious: Number of suspicious labels without annotation, listed or not.
     """
 
     facts: dict[str, Any]
@@ -65,7 +63,6 @@ class FlaggedLabels:
     signals: list[str]
     has_previous: bool
     groups: tuple[GroupCounts, ...] = ()
-    suspicious: int = 0
 
     @property
     def identity(self) -> str:
@@ -193,8 +190,7 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         more = {"bars": bars, "harms": harms.get(row["train"], []), "new": new}
         rows.append(row | more | {"identical": row["near_cluster"] == row["cluster"]})
     groups = tuple(counts for counts in _count_groups(data, result) if counts.values)
-    count = count_suspicious(result.table, result.facts)
-    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups, count)
+    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups)
 
 
 def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts]:

@@ -65,7 +65,7 @@ def test_suspicious_labels_are_of_the_newest_detection_among_exactly_these_rows(
     write_run(store, "one", train, make_rows("q", 3, 1))
     others = [*train[:4], Row("t4", "another text")]
     write_detection(store, train, [0.9] * 5, 1)
-    write_detection(store, train, [0.9, 0.01, 0.009, None, 0.5], 2, reviewed=[4])
+    write_detection(store, train, [0.9, 0.5, 0.49, None, 0.5], 2, reviewed=[4])
     write_detection(store, others, [0.9] * 5, 3)
     assert read(store)["one"].suspicious == 2
     write_detection(store, train, [0.9] * 5, 4, informed=False)
