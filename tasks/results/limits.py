@@ -34,7 +34,7 @@ class Status(StrEnum):
     PASS = "pass"
     WARN = "warn"
     FAIL = "fail"
-    OPEN = "no limit"
+    OPEN = "not tested"
 
 
 SEVERITY = (Status.OPEN, Status.PASS, Status.WARN, Status.FAIL)
