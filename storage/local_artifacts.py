@@ -196,13 +196,17 @@ def _is_file_intact(path: Path, size: int, digest: str | None) -> bool:
     return (
         digest is None
         or size > MAX_HASHED_BYTES
-        or _compute_sha256(path, size, state.st_mtime_ns) == digest
+        or _compute_sha256(path, size, (state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
+        == digest
     )
 
 
 @lru_cache(maxsize=10_000)
-def _compute_sha256(path: Path, size: int, modified: int) -> str:
-    """Return the SHA-256 of a file; `size` and `modified` are part of the cache key."""
+def _compute_sha256(path: Path, size: int, version: tuple[int, int, int]) -> str:
+    """Return the SHA-256 of a file; `size` and `version` are part of the cache key.
+
+    The version has the inode: a file can be replaced within one tick of the clock of its times.
+    """
     return sha256_file(path)
 
 

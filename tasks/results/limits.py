@@ -127,7 +127,7 @@ def compare_paired_accuracy(part: SliceDifference) -> tuple[float, float, float]
         >>> part = SliceDifference(None, 70, 0.85, 0.81, None, None, broken=3, repaired=0)
         >>> low, high, p = compare_paired_accuracy(part)
         >>> f"{low:.3f} {high:.3f} {p:.2f}"
-        '-0.096 0.013 0.25'
+        '-0.102 0.018 0.25'
     """
     count = part.queries + 2
     fell, rose = (part.broken + 1) / count, (part.repaired + 1) / count
