@@ -111,9 +111,10 @@ def test_a_folder_that_cannot_be_made_leaves_nothing(study, tmp_path):
 
 
 CHILD = """
-import os, sys
+import os, signal, sys
 from flows.cli.app import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background process
 link = os.link
 target, number = sys.argv[1], int(sys.argv[2])
 def link_or_end(source, path):
