@@ -52,7 +52,8 @@ def _gram_bytes(workload: Workload) -> int:
         return 0
     rows = min(MAX_GRAM_ROWS, workload.problem.factor_rows)
     queries = min(MAX_CONTROL_QUERIES, workload.queries.rows)
-    # effects and cosines of every row, for each model that is tried
-    effects = 2 * queries * workload.train.rows * workload.model.tried * FLOAT32_BYTES
+    # effects and cosines of every row, for each model that is tried, and effects by EK-FAC
+    matrices = 2 * workload.model.tried + workload.model.tries_ekfac
+    effects = matrices * queries * workload.train.rows * FLOAT32_BYTES
     kernel = estimate_kernel_bytes(rows, workload.problem.parameters, MAX_GRAM_BATCH_BYTES)
     return kernel + (effects if workload.training_epochs else 0)

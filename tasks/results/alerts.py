@@ -9,7 +9,7 @@ import httpx
 import polars as pl
 from prefect.logging import get_logger
 
-from storage import Store
+from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.run_comparison import (
     BECAME_HARMFUL,
@@ -71,10 +71,18 @@ def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
 
 
 def find_failed_limits(store: Store, run: str, study: Study) -> Iterator[Breach]:
-    """Yield the limits of `[report]` that a finished run fails."""
+    """Yield the limits of `[report]` that a finished run fails.
+
+    A damaged detection or earlier run is logged: it must not fail a run that is finished.
+    """
     if not study.report.has_limits:
         return
-    for test in read_limit_tests(store, run, study):
+    try:
+        tests = read_limit_tests(store, run, study)
+    except StoreError as error:
+        get_logger("fastif").warning("The limits of [report] were not tested: %s", error)
+        return
+    for test in tests:
         if test.status is Status.FAIL and test.limit is not None and test.value is not None:
             yield Breach(f"report.{test.key}", test.limit, test.value)
 

@@ -188,6 +188,20 @@ def test_failed_limits_are_alerts(two_nights):
     assert not list(find_failed_limits(store, "two", Study))
 
 
+def test_a_damaged_detection_is_logged_and_fails_no_finished_run(two_nights, caplog):
+    store, folder = two_nights
+
+    class Study:
+        report = ReportLimits(accuracy_below=0.99)
+        path = folder / "study.toml"
+
+    store.write_artifact("mislabels", "a" * 64, lambda part: (part / "facts.json").write_text("{}"))
+    (folder / "store" / "parts" / "mislabels" / ("a" * 64) / "facts.json").write_text("{")
+    with caplog.at_level("WARNING"):
+        assert not list(find_failed_limits(store, "two", Study))
+    assert "limits of [report] were not tested" in caplog.text
+
+
 def test_the_worst_result_of_several(tmp_path):
     data = make_run_data(tmp_path, _rows("t", 3, 0), _rows("q", 80, 20))
     limits = ReportLimits(accuracy_below=0.99, leaks_above=0)
