@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_made_leaves_nothing(study, tmp_path):
 
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 from flows.cli.app import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a background process
@@ -120,6 +120,7 @@ target, number = sys.argv[1], int(sys.argv[2])
 def link_or_end(source, path):
     if path.name == target:
         os.kill(os.getpid(), number)
+        time.sleep(0.1)  # another thread answers, and waits for renames that have begun
     return link(source, path)
 os.link = link_or_end
 sys.argv = ["fastif", "review", "apply", "--out", sys.argv[3], "--study", sys.argv[4]]
