@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from prefect.logging import get_logger
 from torch import Tensor
 
+from fastif import InputError
 from fastif.candidates import ExhaustiveSearch
 from fastif.evaluation.estimator import COSINE
-from fastif.evaluation.model_trial import try_model
+from fastif.evaluation.model_trial import ModelTrial, try_model
 from fastif.evaluation.retraining_predictor import MAX_GRAM_ROWS, HalfSubset
 from fastif.evaluation.row_effects import RowEffects, combine_row_effects, measure_norms
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
@@ -78,10 +80,9 @@ def select_by_retraining(
         DAMPING.write(context.store, damping_digest(member), choice)
     if is_open:
         models = [trial.effects for trial in trials if trial.effects is not None]
-        ekfac = None
-        if context.tries_ekfac:
-            ekfac, effects = _try_ekfac(context, query_ids, halves, outcomes)
-            models[0] = replace(models[0], ekfac=effects)
+        ekfac = _try_ekfac(context, query_ids, halves, outcomes)
+        if ekfac is not None and ekfac.effects is not None:
+            models[0] = replace(models[0], ekfac=ekfac.effects.effects)
         if record is not None:
             unrolled = _compute_unrolled_effects(context, query_ids, record)
             models[0] = replace(models[0], unrolled=unrolled)
@@ -122,18 +123,25 @@ def _keep_factors(context: RunContext, factors: Sequence[Factor | None]) -> None
 
 def _try_ekfac(
     context: RunContext, query_ids: Tensor, halves: Sequence[HalfSubset], outcomes: Tensor
-) -> tuple[DampingSelection, Tensor]:
-    """Select and store the damping of EK-FAC, and return it with its effects, [e n]."""
-    trial = try_model(
-        make_gauss_newton(context, get_train_examples(context)),
-        context.query_texts.subset(query_ids),
-        halves,
-        outcomes,
-        approximate=Spectral(),
-    )
-    assert trial.effects is not None
+) -> ModelTrial | None:
+    """Select and store the damping of EK-FAC, and return its trial with its effects.
+
+    None if it is not tried: EK-FAC needs forward hooks that not every model supports, and only a
+    study that demands it is refused then.
+    """
+    if not context.tries_ekfac:
+        return None
+    curvature = make_gauss_newton(context, get_train_examples(context))
+    queries = context.query_texts.subset(query_ids)
+    try:
+        trial = try_model(curvature, queries, halves, outcomes, approximate=Spectral())
+    except InputError as error:
+        if context.study.estimator.ekfac is True:
+            raise
+        get_logger("fastif").warning("Effects by EK-FAC are not tried: %s", error)
+        return None
     DAMPING.write(context.store, ekfac_digest(context), trial.damping)
-    return trial.damping, trial.effects.effects
+    return trial
 
 
 def _compute_unrolled_effects(
@@ -151,7 +159,7 @@ def _compute_unrolled_effects(
 def _select_estimator(
     context: RunContext,
     choices: Sequence[DampingSelection],
-    ekfac: DampingSelection | None,
+    ekfac: ModelTrial | None,
     models: Sequence[RowEffects],
     halves: Sequence[HalfSubset],
     outcomes: Tensor,
@@ -168,7 +176,7 @@ def _select_estimator(
         base,
         sorted({0.0, *powers}),
         unrolled=section.through_training,
-        ekfac=None if ekfac is None else ekfac.damping,
+        ekfac=None if ekfac is None else ekfac.damping.damping,
     )
     if section.power != "auto":
         estimators = [e for e in estimators if e.power == section.power and e.kind != COSINE]

@@ -106,7 +106,8 @@ def _list_contradictions(duplicates: Duplicates, command: Command) -> Iterator[A
 def _list_broken_rows(data: RunData, quality: DataQuality) -> Iterator[Action]:
     empty = quality.empty["training rows"]
     if empty:
-        what = f"{_count(empty, 'training row has', 'training rows have')} no letter or digit"
+        rows = _count(empty, "training row has", "training rows have")
+        what = f"{rows} a text without a letter or digit"
         yield Action(
             what, "nothing can be learnt from them; remove them at their source", "quality"
         )

@@ -45,7 +45,7 @@ def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
     """Compute the section from the texts and the model's predictions."""
     tables = {"training rows": data.train, "queries": data.queries}
     empty = {
-        name: int(frame.select(~pl.col("text").str.contains(r"[\p{L}\p{N}]")).sum().item())
+        name: int(frame.select(pl.any_horizontal(_lacks_letters("text", "text_pair"))).sum().item())
         for name, frame in tables.items()
     }
     truncated = {name: int(frame["truncated"].sum()) for name, frame in tables.items()}
@@ -56,6 +56,11 @@ def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
         empty,
         truncated,
     )
+
+
+def _lacks_letters(*columns: str) -> list[pl.Expr]:
+    """Return whether a text has no letter or digit; false for the missing second text of a row."""
+    return [~pl.col(name).str.contains(r"[\p{L}\p{N}]").fill_null(True) for name in columns]
 
 
 def _find_outliers(data: RunData, space: TfidfSpace) -> list[Row]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 
+from fastif import InputError
 from fastif.evaluation.estimator import EKFAC
 from tasks.models.finetune import train_model
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_work
@@ -167,3 +168,18 @@ def test_a_request_that_cannot_be_met_is_refused(measured, changes):
     study = write_study(measured[0], "bad.toml", **{"estimator": {"ekfac": True}, **changes})
     with pytest.raises(StudyError, match=r"\[estimator\] ekfac"):
         plan_run(study)
+
+
+def test_where_hooks_give_no_gradients_only_a_demand_is_refused(measured, tmp_path, caplog):
+    """One backward pass for each example has no activations of layers, which EK-FAC needs."""
+    folder = tiny.copy(measured[0], tmp_path / "hookless")
+    keys = {"run": {"one_by_one": True}, "store": {"path": "hookless"}}
+    study = write_study(folder, "hookless.toml", **keys)
+    with caplog.at_level("WARNING"):
+        tiny.run_directly(study)
+    kinds = {trial.estimator.kind for trial in load_run(plan_run(study)).estimator_choice.trials}
+    assert kinds == {"influence", "gradient cosine"}
+    assert "Effects by EK-FAC are not tried" in caplog.text
+    demanded = write_study(folder, "demanded.toml", estimator={"ekfac": True}, **keys)
+    with pytest.raises(InputError, match="EK-FAC"):
+        tiny.run_directly(demanded)

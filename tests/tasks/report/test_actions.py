@@ -36,7 +36,7 @@ def test_certain_findings_come_first(faulty):
     starts = [
         "2 queries are training rows",
         "1 group of identical rows has different labels",
-        "1 training row has no letter or digit",
+        "1 training row has a text without a letter or digit",
         "Labels were not checked",
         "Inconclusive: recall",
     ]
@@ -90,3 +90,13 @@ def test_a_slice_that_fell_by_more_than_chance_is_named(tmp_path, broken, is_lis
     assert bool(fallen) == is_listed == (2 * 2 ** (1 - broken) <= 0.05)
     if is_listed:
         assert fallen == ["Accuracy fell on a (100% to 82%, 7 broken)"]
+
+
+def test_a_pair_whose_second_text_is_empty_is_a_broken_row(tmp_path):
+    train = [
+        Row(f"t{i}", f"text {i}", "ab"[i % 2], pair="..." if i < 3 else f"pair {i}")
+        for i in range(12)
+    ]
+    queries = [Row(f"q{i}", f"query {i}", pair=f"and {i}") for i in range(12)]
+    actions = _build(tmp_path, train, queries).actions
+    assert actions[0].what == "3 training rows have a text without a letter or digit"
