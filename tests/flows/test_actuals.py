@@ -66,6 +66,7 @@ def test_it_is_stored_and_shown_with_measured_times_memory_and_bytes(study, caps
     assert "forecast: about" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_resumed_run_reports_only_its_own_work(study):
     plan = plan_run(study)
     store, ref = open_store(plan), plan.ref

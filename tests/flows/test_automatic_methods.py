@@ -87,6 +87,7 @@ def many(world):
     return world
 
 
+@pytest.mark.long
 def test_each_method_is_chosen_where_it_is_best(many, set_rates):
     def choose(**keys):
         keys = {"candidates": AUTO | {"check": 0} | keys, "queries": {"groups": None}}
@@ -143,6 +144,7 @@ def test_a_second_start_with_other_speeds_keeps_the_choice_and_the_results(world
     assert rows(store, "by-another-name").equals(expected)
 
 
+@pytest.mark.long
 def test_results_equal_those_of_the_chosen_kind(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     context, store = audited(write_auto_study(world))

@@ -1,5 +1,6 @@
 """`[run] one_by_one`: equal effects by one backward pass per example, reported everywhere."""
 
+import pytest
 import tiny
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ def test_effects_are_the_same_and_the_route_is_reported(made, tmp_path):
     assert routes[0][0] != routes[1][0] == "one by one: asked for"
 
 
+@pytest.mark.long
 def test_doctor_names_the_route_and_why(made, tmp_path):
     world = tiny.copy(made, tmp_path / "world")
     lines = {

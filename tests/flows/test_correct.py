@@ -85,6 +85,7 @@ def test_a_regression_is_no_improvement(world):
     assert {name for step in record["taken"] for name in step} <= ids
 
 
+@pytest.mark.long
 def test_balanced_steps_have_rows_of_every_failure_label(world):
     done = run_correction(world, "--balanced", "--rows", 12, "--steps", 3, "--keep")
     assert done.exit_code in (0, 4), done.output

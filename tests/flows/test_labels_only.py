@@ -63,6 +63,7 @@ def cancer(tmp_path) -> tuple[Path, np.ndarray]:
     return write_study(tmp_path, frame, names, features=list(columns)), wrong
 
 
+@pytest.mark.long
 def test_columns_of_a_table_are_searched_and_reviewed(cancer, tmp_path):
     study, wrong = cancer
     assert "nearest neighbours" in " ".join(run("mislabels", study, "--dry-run").output.split())
@@ -117,6 +118,7 @@ def test_what_cleaning_a_table_is_worth_is_measured_on_its_queries(tmp_path):
     assert "Cleaning helps" in words
 
 
+@pytest.mark.long
 def test_images_are_searched(tmp_path):
     data = load_digits()
     names = [str(i) for i in range(10)]

@@ -52,6 +52,7 @@ def broken_world(world):
     return world
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("candidates", [FULL, NEAR], ids=["full", "knn"])
 def test_a_query_that_overflows_is_quarantined_and_the_others_are_unaffected(
     broken_world, candidates

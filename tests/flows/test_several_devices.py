@@ -58,6 +58,7 @@ def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
     assert len(expected) > 3 * len(shards) == 12, "there are no files to compare"
 
 
+@pytest.mark.long
 def test_each_worker_alone_writes_the_same_bytes(world):
     expected = run_on_single_device(world)
     study = tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)
@@ -71,6 +72,7 @@ def test_each_worker_alone_writes_the_same_bytes(world):
     assert files_of(world / "by-two") == expected
 
 
+@pytest.mark.long
 @pytest.mark.flow
 def test_the_flow_of_two_workers_writes_the_bytes_of_one(world, prefect):
     from flows.audit import audit

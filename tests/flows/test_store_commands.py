@@ -67,6 +67,7 @@ def test_diff_lists_newly_harmful_rows(two_runs):
     assert "no-such-run" in message
 
 
+@pytest.mark.long
 def test_without_ids_an_inserted_row_changes_no_other_row(world):
     """A real second run: row numbers shift, but rows are matched by content."""
     sections = {name: {"id": None} for name in ("train", "queries")}

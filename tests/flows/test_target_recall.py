@@ -94,6 +94,7 @@ def _rows(store, run) -> pl.DataFrame:
     return scores.sort("query", "train")
 
 
+@pytest.mark.long
 def test_a_resumed_run_keeps_its_k(world, monkeypatch):
     study = tiny.write_study(world, candidates=_by_recall(0.75))
     whole, run = tiny.run_directly(study)
@@ -118,6 +119,7 @@ def test_a_resumed_run_keeps_its_k(world, monkeypatch):
     assert _rows(store, run).equals(expected)
 
 
+@pytest.mark.long
 def test_every_row_is_scored_if_no_k_reaches_the_target(world):
     candidates = {"kind": "knn", "target_recall": 1.0}
     study = tiny.write_study(world, candidates=candidates)

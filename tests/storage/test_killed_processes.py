@@ -38,6 +38,7 @@ def test_a_run_killed_at_random_and_resumed_equals_an_undisturbed_run(tmp_path, 
         assert_frame_equal(actual, expected[table])
 
 
+@pytest.mark.long
 def test_a_commit_killed_before_each_of_its_system_calls(tmp_path):
     """Every crash point: killed before system call 1, 2, ... until a commit completes."""
     output, _ = start_child("die", tmp_path).communicate(timeout=200)

@@ -10,6 +10,7 @@ from storage import Store, StoreError
 s3fs = pytest.importorskip("s3fs", reason="the extra s3")
 
 
+@pytest.mark.long
 def test_a_bucket_returns_the_same_rows_as_a_folder(remote, store):
     for shard in SHARDS:
         for target in (remote, store):

@@ -40,7 +40,16 @@ def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
 
 
 @pytest.mark.parametrize("kind", [GaussNewton, Hessian])
-@pytest.mark.parametrize("name", ["mlp", "embedding", "outside", "bert", "multi-label"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlp",
+        "embedding",
+        "outside",
+        pytest.param("bert", marks=pytest.mark.long),
+        "multi-label",
+    ],
+)
 def test_over_all_rows_it_equals_the_dense_residual(name, kind):
     operator, matrix, value = _make_sampled(name, kind)
     rhs = _rows(operator.size)

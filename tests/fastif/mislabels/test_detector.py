@@ -49,6 +49,7 @@ def test_the_error_probability_ranks_better_than_the_out_of_fold_loss():
     assert probability_ap > average_precision_score(wrong, label_posterior.label_scores["loss"])
 
 
+@pytest.mark.long
 def test_half_of_the_labels_may_be_wrong():
     rows, truth = make_rows(0.5, n=600)
     label_posterior = MislabelDetector()(rows)
@@ -56,6 +57,7 @@ def test_half_of_the_labels_may_be_wrong():
     assert average_precision_score(wrong, label_posterior.probability) > 0.95
 
 
+@pytest.mark.long
 def test_the_order_of_rows_has_no_effect_given_their_groups():
     rows, _ = make_rows(0.1)
     rows = replace(rows, groups=torch.arange(len(rows.labels)))
@@ -185,6 +187,7 @@ def make_overlapping(share, n=1000):
     return LabeledData(concat_views([points]), flip_labels(truth, share, 4), 4), truth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("of", "pays"), [(make_overlapping(0.02), False), (make_rows(0.4, 2000), True)]
 )

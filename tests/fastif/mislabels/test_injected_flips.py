@@ -23,6 +23,7 @@ def test_injected_flips_change_a_copy_and_every_sampled_label():
     assert torch.equal(flips.labels[away], before[away])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budget", [60, 10, 3])
 def test_a_perfect_ranking_has_recall_one_for_every_budget(budget):
     """Fifteen labels are wrong and separable: more than the smaller budgets hold."""
@@ -35,6 +36,7 @@ def test_a_perfect_ranking_has_recall_one_for_every_budget(budget):
     assert (recall.any, recall.confusable) == (1.0, 1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budget", [20, 300])
 def test_a_random_ranking_has_low_recall_even_with_a_budget_of_all_rows(budget):
     """Random features: flips have the top ranks at the base rate."""

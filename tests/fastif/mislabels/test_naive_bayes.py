@@ -95,6 +95,7 @@ def test_naive_bayes_is_trained_on_trusted_rows_too():
         assert for_trusted.numpy()[out] == pytest.approx(expected[1], abs=1e-5)
 
 
+@pytest.mark.long
 def test_words_find_errors_that_features_miss_with_trusted_rows():
     rows, truth, trusted = split_trusted(*make_word_rows())
     wrong = (rows.labels != truth).numpy()

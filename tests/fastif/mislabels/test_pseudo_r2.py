@@ -37,6 +37,7 @@ def exceeds(logits, labels, rows=None):
     return exceeds_chance(r_squared, entropy, rows or len(labels), logits.shape[1])
 
 
+@pytest.mark.long
 def test_random_logits_rarely_exceed_chance():
     """300 samples at the 1 % level: more than nine have a probability below 0.002."""
     assert sum(exceeds(*draw_chance(seed)) for seed in range(300)) <= 9
@@ -97,6 +98,7 @@ def test_a_ranking_by_chance_is_reported():
     assert detector(make_rows(0.1, n=150)[0]).informed
 
 
+@pytest.mark.long
 def test_another_classifier_or_trusted_rows_inform_a_ranking():
     detector, rows = MislabelDetector(repeats=1), make_chance_rows()
     right = one_hot(rows.labels, 2).float() * 2

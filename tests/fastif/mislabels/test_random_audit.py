@@ -162,6 +162,7 @@ def test_a_removed_row_counts_by_its_stored_probability():
     assert torch.allclose(audit.recalibrate(), whole[kept], atol=1e-6)
 
 
+@pytest.mark.long
 def test_the_detector_uses_the_audit_sample_and_keeps_its_ranking():
     """Half of one class is labelled as another by a keyword that the features contain."""
     generator = torch.Generator().manual_seed(0)

@@ -69,6 +69,7 @@ def test_pairs_are_cells_that_pay_together():
     assert list_cells(selected) == {(t, (t + 1) % classes) for t in range(classes)}
 
 
+@pytest.mark.long
 def test_the_cells_of_many_classes_are_added_together():
     """One by one they would take forty fits."""
     classes = 40
@@ -133,6 +134,7 @@ def test_a_free_matrix_is_used_only_where_the_likelihood_rejects_the_sparse_one(
     assert select_sparse_transition(logits, even).is_sufficient
 
 
+@pytest.mark.long
 def test_the_sparse_matrix_is_rejected_no_more_often_than_the_level_of_the_test():
     """Uniform noise, 30 tables: at 1 %, three rejections have a probability of 0.3 %."""
     rejected = 0

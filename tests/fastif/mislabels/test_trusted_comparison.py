@@ -46,6 +46,7 @@ def test_rows_of_another_domain_are_set_aside():
     assert torch.equal(with_trusted.probability, alone.probability)
 
 
+@pytest.mark.long
 def test_rows_that_add_nothing_are_set_aside():
     rows, trusted = make_tables(m=12)
     with_trusted = DETECTOR(rows, trusted)

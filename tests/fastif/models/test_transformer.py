@@ -65,6 +65,7 @@ def test_the_prefix_ends_where_the_attributed_layers_begin(family):
     assert objective.compute_prefix(prefix) is prefix
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_hooks_are_used_if_the_family_allows_it(family, dtype):

@@ -87,6 +87,7 @@ def test_effects_are_those_of_dense_matrix_exponentials(name, segments):
     assert (effects - truth).norm() <= 1e-7 * truth.norm()
 
 
+@pytest.mark.long
 def test_many_segments_of_small_steps_are_the_derivative_of_the_training():
     """Gradient descent on all rows: the limit of small steps, and a segment for each state."""
     case, batches = replace(CASES["sgd"], rate=0.02), [torch.arange(ROWS)] * 60

@@ -51,6 +51,7 @@ def test_a_column_that_is_gone_is_refused_by_name(noisy):
     assert "rule" in run("mislabels", noisy).output
 
 
+@pytest.mark.long
 def test_a_column_of_each_class_has_probabilities(noisy):
     names = [f"llm_{label}" for label in tiny.LABELS]
     is_true = lambda i, name: name == f"llm_{true_label(i)}"  # noqa: E731
@@ -105,6 +106,7 @@ def test_a_copy_of_the_labels_is_reported_and_changes_no_rank(noisy):
     assert first == set(ranks.arg_sort()[:WRONG].to_list())
 
 
+@pytest.mark.long
 def test_a_classifier_of_the_study_and_a_column_are_both_used(noisy):
     make = lambda i, row: {"llm": true_label(i)}  # noqa: E731
     add_columns(noisy, make, folds=2)

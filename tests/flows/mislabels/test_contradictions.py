@@ -1,6 +1,7 @@
 """A text with two labels is one finding, which one annotation decides, also on later nights."""
 
 import polars as pl
+import pytest
 import tiny
 from command_line import invoke as run
 from noisy_study import fill_in, run_search
@@ -47,6 +48,7 @@ def test_a_text_with_two_labels_is_one_finding(noisy, tmp_path):
     assert count_contradictions(settled).contents == 0
 
 
+@pytest.mark.long
 def test_a_copy_that_comes_later_is_decided_by_the_annotation(noisy, tmp_path):
     """The second night has a contradicting copy of a reviewed text."""
     run_search(noisy)

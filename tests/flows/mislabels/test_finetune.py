@@ -65,6 +65,7 @@ def test_the_encoder_is_fine_tuned_once_a_fold_and_its_logits_are_cached(noisy, 
     assert len(fits) == 8
 
 
+@pytest.mark.long
 def test_all_parameters_of_the_encoder_are_trained(noisy, monkeypatch):
     real, names = cross_fitted_classifier.fastif.fit, []
 
@@ -81,6 +82,7 @@ def test_all_parameters_of_the_encoder_are_trained(noisy, monkeypatch):
     assert any("layer.0" in name for name in names[0])
 
 
+@pytest.mark.long
 def test_a_classifier_that_has_hardly_learnt_does_no_harm(noisy):
     """Eight steps of an encoder with random weights."""
     table = run_search(write_study(noisy)).table
@@ -129,6 +131,7 @@ def relabel(noisy, labels):
     frame.with_columns(label=pl.Series(labels)).write_csv(noisy.parent / "train.csv")
 
 
+@pytest.mark.long
 def test_a_ranking_by_chance_is_not_shown_because_a_classifier_was_fitted(noisy):
     relabel(noisy, np.random.default_rng(0).choice(["neg", "pos"], 120))
     done = run("mislabels", write_study(noisy))
@@ -149,6 +152,7 @@ def test_the_only_row_of_a_class_has_no_probability(noisy):
     assert table["probability"].null_count() == 1
 
 
+@pytest.mark.long
 def test_texts_beyond_the_encoder_are_truncated_with_a_note(noisy):
     """The encoder of this study has fewer positions than the 128 tokens of `[model]`."""
     frame = pl.read_csv(noisy.parent / "train.csv")

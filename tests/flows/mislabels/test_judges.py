@@ -11,6 +11,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
+@pytest.mark.long
 def test_the_studys_training_is_cross_fitted(noisy, monkeypatch):
     changes = {"training": {**BASE, "epochs": 3}, "mislabels": {"budget": 20, "folds": 3}}
     tiny.write_study(noisy.parent, **changes)

@@ -99,6 +99,7 @@ def test_near_duplicates_are_sampled_one_by_one(noisy, tmp_path):
     assert errors == {**exact, "counted": 121, "verdicts": len(verdicts.audited)}
 
 
+@pytest.mark.long
 def test_a_small_sample_yields_no_estimate(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "drawn.json"

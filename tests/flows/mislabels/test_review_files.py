@@ -14,6 +14,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
 
+@pytest.mark.long
 def test_a_label_studio_export_can_be_imported(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "tasks.json"
@@ -67,6 +68,7 @@ def test_an_export_never_overwrites_and_needs_a_detection(noisy, tmp_path):
     assert run("review", "export", "--study", noisy, "--out", tmp_path / "x.doc").exit_code == 2
 
 
+@pytest.mark.long
 def test_a_restored_table_has_its_own_review(searched, tmp_path):
     """A table, then more rows, then the first table again."""
     run_search(searched)
@@ -91,6 +93,7 @@ def test_a_restored_table_has_its_own_review(searched, tmp_path):
     assert len(read_latest_result(open_existing_store(load_study(searched))).table) == 120
 
 
+@pytest.mark.long
 def test_an_edited_row_is_refused_at_the_import(searched, tmp_path):
     run_search(searched)
     out = tmp_path / "review.csv"

@@ -89,6 +89,7 @@ def test_reviewed_rows_are_learned_from_before_the_next_detection(searched, tmp_
     assert int((inputs[0].known >= 0).sum()) >= len(first)
 
 
+@pytest.mark.long
 def test_the_second_night_has_an_order_too(searched, tmp_path):
     write_queries(searched, tiny.LABELS)
     out = tmp_path / "first.csv"

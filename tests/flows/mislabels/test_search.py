@@ -70,6 +70,7 @@ def test_only_new_rows_are_encoded(searched, monkeypatch):
     assert len(read) == 1
 
 
+@pytest.mark.long
 def test_the_order_of_rows_changes_no_digit(searched):
     before = run_search(searched).table
     rows = tiny.rows_of(searched.parent / "train.csv")
@@ -87,6 +88,7 @@ def test_a_dry_run_writes_nothing(noisy):
     assert not (noisy.parent / "store").exists()
 
 
+@pytest.mark.long
 def test_the_model_itself_as_encoder_yields_a_warning(world):
     done = run("mislabels", tiny.write_study(world))
     assert done.exit_code == 0, done.output
@@ -99,6 +101,7 @@ def test_a_missing_encoder_is_refused(world):
     assert "[mislabels] encoder" in " ".join(done.output.split())
 
 
+@pytest.mark.long
 def test_naive_bayes_is_fitted_to_single_texts_only(searched):
     single = run_search(searched).table
     assert single["word_loss"].null_count() == 0
@@ -119,6 +122,7 @@ def test_harm_is_from_the_newest_audit(noisy):
     assert (ranking["harm_same_label"] <= ranking["harm"] + 1e-9).all()
 
 
+@pytest.mark.long
 def test_validate_reports_the_gain_of_cleaning(noisy):
     done = run("mislabels", noisy, "--validate", 2)
     assert done.exit_code == 0, done.output
@@ -126,6 +130,7 @@ def test_validate_reports_the_gain_of_cleaning(noisy):
         assert words in done.output
 
 
+@pytest.mark.long
 def test_validate_without_training_uses_linear_heads(world):
     done = run("mislabels", tiny.write_study(world), "--validate", 2)
     assert done.exit_code == 0, done.output

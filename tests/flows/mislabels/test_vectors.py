@@ -94,6 +94,7 @@ def test_flipped_labels_of_vectors_are_ranked_first(first):
     assert first["text"][0].startswith(f"embedding=[{WIDTH} numbers, ")
 
 
+@pytest.mark.long
 def test_order_and_precision_of_the_table_have_no_effect(folder, first):
     mixed = make_rows().sample(fraction=1, shuffle=True, seed=1)
     assert (
@@ -160,6 +161,7 @@ def test_a_forecast_counts_a_feature_for_each_number(folder, first):
     assert not (place / "store").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trusted", [False, True])
 def test_many_single_columns_are_ranked_as_lists_of_the_same_numbers(
     tmp_path, monkeypatch, trusted

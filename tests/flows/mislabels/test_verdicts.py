@@ -80,6 +80,7 @@ def test_a_later_night_exports_nothing_where_nothing_is_left(searched, tmp_path)
     assert "export mislabels --out" in run("mislabels", searched).output
 
 
+@pytest.mark.long
 def test_near_duplicates_are_one_decision(noisy, tmp_path):
     rows = tiny.rows_of(noisy.parent / "train.csv")
     twin = {**rows[0], "id": "twin", "text": rows[0]["text"].upper() + "!"}
@@ -94,6 +95,7 @@ def test_near_duplicates_are_one_decision(noisy, tmp_path):
     assert sorted(reviewed["id"]) == ["row-0", "twin"]
 
 
+@pytest.mark.long
 def test_conflicts_are_shown_and_not_used(searched, tmp_path):
     run_search(searched)
     for who, label in (("ann", "pos"), ("bob", "neg")):

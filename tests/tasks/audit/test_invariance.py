@@ -199,6 +199,7 @@ def test_scores_equal_the_dense_reference(world, plain):
     assert gap.abs().max() < 1e-4
 
 
+@pytest.mark.long
 def test_the_hessian_by_conjugate_gradients_equals_the_dense_reference(world):
     head = ("bert.pooler.", "classifier.")
     few = tiny.rows_of(world / "train.csv")[

@@ -19,6 +19,7 @@ def audited(made, tmp_path_factory):
     return study, *tiny.run_directly(study)
 
 
+@pytest.mark.long
 def test_layerwise_effects_sum_to_the_stored_scores(audited):
     study, store, name = audited
     explained = explain_query(store, name, 5, 4)

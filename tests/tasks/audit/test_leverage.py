@@ -77,6 +77,7 @@ def test_leverage_off_is_reported_and_impossible_leverage_refused(world):
         validate_run(plan_run(demanded))
 
 
+@pytest.mark.long
 def test_runs_with_and_without_leverage_are_not_compared_by_number(world, monkeypatch):
     """With "auto" the size of the tables decides; the settings of both runs are equal."""
     study = _study(world)

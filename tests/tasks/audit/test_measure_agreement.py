@@ -70,6 +70,7 @@ def test_the_agreement_equals_that_of_two_audits(world, monkeypatch):
     assert len(low) == (point.pearson < 0.9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rows", "is_less"), [(ROWS, True), (tiny.TRAIN // 2, False)])
 def test_the_time_of_twice_the_rows_is_that_of_a_study_with_them(world, monkeypatch, rows, is_less):
     fast = Rates(prefix=0.0, forward=1e-6, gradient=1e-4, product=1e-8)

@@ -100,6 +100,7 @@ def test_without_a_recipe_the_damping_comes_from_the_spectrum_until_there_is_one
     assert load_run(plan_run(second)).known_damping is None
 
 
+@pytest.mark.long
 def test_a_coupled_penalty_is_added_to_the_damping_once(world):
     """The stored λ is the selected damping plus the penalty, like that of the operator."""
     loss = {"weight_decay": 0.02, "weight_decay_kind": "coupled"}

@@ -289,6 +289,7 @@ def test_settings_that_would_have_no_effect_are_refused(trained, changes, sectio
         plan_run(write_study(trained, "bad.toml", estimator=section, **changes))
 
 
+@pytest.mark.long
 def test_scores_do_not_depend_on_the_shards(copied):
     folder, store, run = copied
     study = write_study(folder, run={"shard_size": 3, "batch_size": 7})

@@ -70,6 +70,7 @@ def test_sketches_are_computed_once_for_each_damping(world):
     assert parts() == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "candidates", [_sketch(k=24, check=4), {"kind": "knn", "k": 12, "check": 4}]
 )
@@ -101,6 +102,7 @@ def test_a_factory_and_a_k_that_do_not_fit_are_refused(world):
         assert words in done.output
 
 
+@pytest.mark.long
 def test_a_label_with_low_recall_is_reported(world, monkeypatch):
     """The most influential rows are removed from the scores of all queries of one label."""
     study = tiny.write_study(world, candidates=_sketch(k=50, check=12))

@@ -113,6 +113,7 @@ def test_the_agreement_is_that_of_the_sweep(trained, first_audit, truth):
     assert trial.agreement == pytest.approx(float(expected), abs=1e-3)
 
 
+@pytest.mark.long
 def test_the_selection_computes_the_factors_of_the_shards(copied):
     """Stored are those of the models in the mean alone, with the numbers of a factorization."""
     folder, store, _ = copied
@@ -189,6 +190,7 @@ def test_a_power_ranks_by_the_norms_of_these_effects(copied, truth, monkeypatch)
     torch.testing.assert_close(ranking, expected.gather(1, rows).float(), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.long
 def test_layers_of_effects_through_the_training_are_refused(copied):
     folder, store, _ = copied
     study = write_study(folder)

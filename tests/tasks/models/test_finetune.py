@@ -269,6 +269,7 @@ def test_a_base_may_be_in_an_installed_package(world, monkeypatch):
     assert not train_model.fn(str(study)).skipped
 
 
+@pytest.mark.long
 def test_training_records_the_margin_of_each_row(trained, world):
     """The margin is stored next to the model, and is a column of the label-error search."""
     study, _, folder = trained
@@ -291,6 +292,7 @@ def test_training_records_the_margin_of_each_row(trained, world):
     assert torch.corrcoef(both)[0, 1] > 0.5
 
 
+@pytest.mark.long
 def test_a_model_that_was_trained_elsewhere_has_no_dynamics(world):
     study = tiny.write_study(world, training={"base": "base"})
     digest = detect_mislabels.fn(str(study))

@@ -186,6 +186,7 @@ def damage_record(folder, how):
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     ["damaged", "a list", "not UTF-8", "later", "lacks", "earlier", "rows gone", "rows damaged",

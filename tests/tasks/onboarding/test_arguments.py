@@ -12,6 +12,7 @@ from fastif import InputError
 from tasks.onboarding.arguments import read_arguments
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["saved", "splits", "parquet", "jsonl", "tsv", "shell"])
 def test_the_remedy_makes_one_table_of_a_folder(rows, tmp_path, monkeypatch, form):
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,7 @@ def list_seconds(forecast):
     return agreement, sum(forecast.stages.values()) - agreement
 
 
+@pytest.mark.long
 def test_selected_rows_are_measured_in_the_time_that_is_left_of_a_quarter_of_an_hour(forecast):
     _, rest = list_seconds(forecast(1.0))
     measured = []
@@ -61,6 +62,7 @@ def test_rows_that_the_study_sets_are_measured_beside_a_longer_audit_only(foreca
     assert list_seconds(forecast(0.001, ROWS))[0] == pytest.approx(4 * PASS * 0.001)
 
 
+@pytest.mark.long
 def test_the_audit_and_its_measurement_stay_within_the_budget(forecast):
     _, rest = list_seconds(forecast(0.5))
     measured = set()

@@ -87,6 +87,7 @@ def test_the_sample_of_curvature_rows_is_fixed_sorted_and_distinct():
     assert once.max() < 1000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("curvature", "rows"), [(None, 20), (30, 0), (30, 20), (30, 512), (60, 20)]
 )

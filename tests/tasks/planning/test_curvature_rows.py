@@ -126,6 +126,7 @@ def test_the_selection_outlives_the_limit_and_the_tables(world, monkeypatch):
     assert later.rows == first.rows
 
 
+@pytest.mark.long
 def test_a_table_that_has_fewer_rows_than_the_sample_is_taken_whole(world, expensive):
     study = tiny.write_study(world, candidates={"kind": "full"})
     start_run(plan_run(study))
@@ -138,6 +139,7 @@ def test_a_table_that_has_fewer_rows_than_the_sample_is_taken_whole(world, expen
         assert len(matrix.ids.unique()) == ROWS
 
 
+@pytest.mark.long
 def test_a_store_with_runs_of_all_rows_keeps_them_and_says_so(world, monkeypatch):
     study = write(world)
     first = start_run(plan_run(study)).plan
@@ -178,6 +180,7 @@ def test_other_values_are_refused(world, value):
         load_study(write(world, rows=value))
 
 
+@pytest.mark.long
 def test_a_method_that_another_process_selects_first_is_used(world, expensive):
     study = tiny.write_study(world, candidates={"kind": "auto", "check": 2})
     plan = settle_plan(plan_run(study))

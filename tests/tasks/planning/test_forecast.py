@@ -83,6 +83,7 @@ def test_the_rendered_forecast_counts_committed_shards(world):
     assert str(plan.store_path) in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("candidates", "solver"),
     [
@@ -157,6 +158,7 @@ def test_only_new_rows_are_forecast_to_be_sketched_after_a_run(world, sketched):
     assert 0 < real < 20_000 < bytes_
 
 
+@pytest.mark.long
 def test_all_rows_of_a_dissimilar_table_are_forecast_to_be_sketched(world, sketched):
     study = tiny.write_study(world, candidates=SKETCH)
     tiny.run_directly(study)

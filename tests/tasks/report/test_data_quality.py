@@ -1,5 +1,6 @@
 """Injected duplicates, leaks, empty texts and groups of failures are found."""
 
+import pytest
 import tiny
 from audited_runs import audited
 
@@ -39,6 +40,7 @@ def test_injected_duplicates_leaks_and_empty_texts_are_found(world):
     assert assess_data_quality(data, space).empty == {"training rows": 1, "queries": 0}
 
 
+@pytest.mark.long
 def test_queries_that_fail_together_are_a_group(world):
     """Twenty queries with a common word and wrong labels, against twenty others."""
     queries = tiny.rows_of(world / "queries.csv")

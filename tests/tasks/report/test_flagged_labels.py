@@ -49,6 +49,7 @@ def test_rows_missed_by_another_procedure_are_not_new(audit, monkeypatch):
     assert not any(row["new"] for row in section.rows)
 
 
+@pytest.mark.long
 def test_a_search_among_other_rows_is_not_shown(world):
     detect_mislabels.fn(str(world / "study.toml"))
     rows = tiny.rows_of(world / "train.csv")

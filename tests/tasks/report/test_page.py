@@ -48,6 +48,7 @@ def test_the_page_of_a_run_is_reproducible(data):
     assert made[0] == made[1]
 
 
+@pytest.mark.long
 def test_two_runs_are_compared(world):
     before = audited(world)
     queries = tiny.rows_of(world / "queries.csv")
@@ -97,8 +98,12 @@ DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
     [
         (1, {}),
         (17, {"solver": DIVERGING}),
-        (17, {"candidates": {"kind": "full"}, "queries": {"groups": None}}),
-        (17, {"candidates": {"kind": "knn", "k": 1}}),
+        pytest.param(
+            17,
+            {"candidates": {"kind": "full"}, "queries": {"groups": None}},
+            marks=pytest.mark.long,
+        ),
+        pytest.param(17, {"candidates": {"kind": "knn", "k": 1}}, marks=pytest.mark.long),
     ],
     ids=["one query", "no query answered", "no groups", "one candidate"],
 )

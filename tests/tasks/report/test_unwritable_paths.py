@@ -68,6 +68,7 @@ def test_a_full_disk_is_refused_and_left_as_it_was(folder, tmp_path, kind):
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+@pytest.mark.long
 def test_a_limit_on_files_is_refused_and_leaves_nothing(folder, tmp_path):
     paths = [str(Path(handmade_runs.__file__).parents[1]), str(Path(handmade_runs.__file__).parent)]
     done = subprocess.run(

@@ -49,6 +49,7 @@ def world(audited, tmp_path):
     return tiny.copy(audited, tmp_path / "world")
 
 
+@pytest.mark.long
 def test_three_inverted_bytes_in_any_file_are_reported(world):
     """Every file of the store, one after the other."""
     study, root = world / "study.toml", world / "store"
@@ -179,6 +180,7 @@ def test_a_damaged_search_is_not_reported_as_no_search(world):
     assert run("report", "--study", study, "--out", page)[0] == 0
 
 
+@pytest.mark.long
 def test_a_damaged_sketcher_is_fitted_again_and_the_same(world):
     store = store_of(world)
     before = tiny.scores_by_id(store, first_run_name(world))

@@ -164,6 +164,7 @@ def test_removed_rows_drop_out_and_the_other_scores_are_right(world, first, scra
     assert gap <= 1e-4 * expected["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_a_third_run_continues_the_second_with_the_curvature_of_the_first(world, first, scratch):
     add_rows(world)
     store, second = tiny.run_directly(write(world))
@@ -241,6 +242,7 @@ def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
     assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
+@pytest.mark.long
 def test_a_run_with_a_removed_parent_is_readable(world, first):
     add_rows(world)
     study = write(world)

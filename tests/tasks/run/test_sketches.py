@@ -76,6 +76,7 @@ def test_sketches_equal_those_of_the_library_for_any_chunk_size(world, few_rows)
     assert len(blocks) > 1
 
 
+@pytest.mark.long
 def test_sketches_of_a_killed_run_are_reused(world, few_rows, monkeypatch):
     study = tiny.write_study(world, candidates=SKETCH)
     real, calls = compute_train_sketches, []
@@ -122,6 +123,7 @@ def test_only_new_or_changed_rows_are_sketched(world, few_rows, monkeypatch):
     torch.testing.assert_close(new[ids], expected.float(), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.long
 def test_another_table_gets_a_separate_sketcher(world):
     study = tiny.write_study(world, candidates=SKETCH)
     _prepare_run(study)
@@ -168,6 +170,7 @@ def test_row_digests_depend_on_text_pair_and_label(world):
     assert frame["d"].n_unique() == frame["c"].n_unique() == frame.n_unique()
 
 
+@pytest.mark.long
 def test_scores_by_sketches_only_do_not_depend_on_earlier_runs(world):
     """A sketcher of nearly the same rows would change the curvature of every effect."""
     alone = {**SKETCH, "rescore": False, "energy": 1.0, "check": 0}

@@ -71,6 +71,7 @@ def _audit(study: Path) -> tuple[Store, int]:
     return store, len(shards)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("several", [False, True])
 def test_an_audit_reads_study_tables_and_weights_once(world, several):
     models = {}

@@ -72,6 +72,7 @@ def test_the_weight_decay_of_training_is_set_in_one_section(tmp_path, loss, trai
     assert study.penalty == (decay if "coupled" in loss else 0.0)
 
 
+@pytest.mark.long
 def test_scores_are_of_the_loss_as_trained_and_of_the_plain_loss_of_queries(world):
     study = tiny.write_study(world, loss=LOSS | COUPLED)
     store, run = tiny.run_directly(study)
@@ -160,6 +161,7 @@ def test_training_minimises_the_loss_that_the_section_describes(world):
         assert any(not torch.equal(plain[name], tensor) for name, tensor in other.items()), loss
 
 
+@pytest.mark.long
 def test_weights_move_the_predictions_to_the_heavy_label(world):
     """A model trained with nearly all weight on one label prefers this label."""
     chances = []
