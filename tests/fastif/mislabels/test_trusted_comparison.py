@@ -38,6 +38,7 @@ def make_tables(n=300, m=60, shift=0.0, biased=False):
     return LabeledData(features[:n], labels, 2), TrustedData(features[n:], known, 2)
 
 
+@pytest.mark.long
 def test_rows_of_another_domain_are_set_aside():
     rows, trusted = make_tables(shift=torch.tensor([0.0] * 6 + [8.0] * 2))
     with_trusted, alone = DETECTOR(rows, trusted), DETECTOR(rows)

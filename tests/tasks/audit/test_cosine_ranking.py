@@ -61,7 +61,13 @@ def _compute_cosines(folder) -> np.ndarray:
     return (queries @ rows.T).numpy()
 
 
-@pytest.mark.parametrize("candidates", [{"kind": "full", "keep": 4}, {"kind": "knn", "k": 9}])
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        {"kind": "full", "keep": 4},
+        pytest.param({"kind": "knn", "k": 9}, marks=pytest.mark.long),
+    ],
+)
 def test_rows_are_ranked_by_the_cosines_of_the_checkpoint(world, candidates):
     study = tiny.write_study(world, "ranked.toml", candidates=candidates, **CHANGES)
     name = candidates["kind"]
@@ -87,6 +93,7 @@ def test_rows_are_ranked_by_the_cosines_of_the_checkpoint(world, candidates):
     assert evidence["estimator chosen"].startswith(expected)
 
 
+@pytest.mark.long
 def test_effects_are_those_of_the_same_checkpoint(world):
     damping = reopen_run(plan_run(world / "study.toml")).members[PLACE].damping
     full = {"kind": "full", "keep": tiny.TRAIN}

@@ -70,6 +70,7 @@ def _store_selection(context, estimator) -> None:
     ESTIMATOR.write(context.store, digest, replace(choice, estimator=estimator))
 
 
+@pytest.mark.long
 def test_ekfac_is_tried_with_every_power(measured):
     folder, _, _ = measured
     context = load_run(plan_run(folder / "study.toml"))
@@ -170,6 +171,7 @@ def test_a_request_that_cannot_be_met_is_refused(measured, changes):
         plan_run(study)
 
 
+@pytest.mark.long
 def test_where_hooks_give_no_gradients_only_a_demand_is_refused(measured, tmp_path, caplog):
     """One backward pass for each example has no activations of layers, which EK-FAC needs."""
     folder = tiny.copy(measured[0], tmp_path / "hookless")

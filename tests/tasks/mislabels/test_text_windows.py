@@ -95,6 +95,7 @@ def long_study(world):
     return study
 
 
+@pytest.mark.long
 def test_the_end_of_a_long_text_decides_its_label(long_study, monkeypatch):
     encoded = []
     embed = TextWindows.embed
