@@ -144,10 +144,11 @@ def fit_noise_model(
 
     Heads that were fitted to noisy labels predict these; the likelihood accounts for the noise
     once. First a sparse T is selected (`select_sparse_transition`): symmetric noise, under which
-    the rows are ranked as by the loss, and single cells that the data support. Only if a
-    likelihood-ratio test rejects it, a free T is fitted, with pseudo-counts of the sparse one, and
-    shrunk towards the sparse one with the squared weight of `compute_shrinkage`: a low pseudo-R²
-    does not identify the noise of single cells.
+    the rows are ranked as by the loss, and single cells that the data support. The matrices on the
+    way to it are averaged by their evidence, since a weak classifier seldom decides between them.
+    Only if a likelihood-ratio test rejects the selected one, a free T is fitted, with pseudo-counts
+    of the averaged one, and shrunk towards that with the squared weight of `compute_shrinkage`: a
+    low pseudo-R² does not identify the noise of single cells.
 
     Where all rows are equally confident, little noise with unconfident logits fits as well as much
     noise with confident ones. So T is scaled to the error rate of the anchor points, times the same
@@ -166,7 +167,7 @@ def fit_noise_model(
     """
     raw = logits if unsmoothed is None else unsmoothed
     selected = select_sparse_transition(logits, labels, known_one_hot, raw, weights)
-    transition = selected.transition
+    transition = selected.averaged
     weight = compute_shrinkage(calibrated_pseudo_r2(raw, labels)) ** 2
     if not selected.is_sufficient:
         prior = SPARSE_PRIOR * transition

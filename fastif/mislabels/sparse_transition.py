@@ -25,6 +25,9 @@ PATIENCE = 6
 MIN_GAIN = 0.5
 """Gain of a cell, nats, below which no further one is tried: the mean gain without an effect."""
 
+FITTED_CLASSES = 3
+"""Number of classes up to which single cells are tried by fits where no gain is estimated."""
+
 TEST_LEVEL = 0.01
 """Level of the test of a free T against the sparse one."""
 
@@ -34,14 +37,16 @@ MAX_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class SparseTransition:
-    """Selected sparse T, and whether the data contradict it.
+    """Selected and averaged sparse T, and whether the data contradict the selected one.
 
     Attributes:
-        transition: Noise transition matrix T, [c, c].
+        transition: Noise transition matrix T of the best criterion, [c, c].
+        averaged: Mean of the visited matrices, weighted by exp(criterion), [c, c].
         is_sufficient: Whether a free T is no better, by a likelihood-ratio test at the 1 % level.
     """
 
     transition: Float[Tensor, "c c"]
+    averaged: Float[Tensor, "c c"]
     is_sufficient: bool
 
 
@@ -71,7 +76,7 @@ def select_sparse_transition(
             they are no further evidence. None weighs all rows equally.
 
     Returns:
-        T, and whether it is sufficient.
+        Selected T, the mean over the visited ones, and whether the selected one is sufficient.
 
     Examples:
         >>> generator = torch.Generator().manual_seed(0)
@@ -98,20 +103,44 @@ def select_sparse_transition(
             k * math.log(rows.count) / 2 + _log_binomial(cells, k)
         )
 
-    fit = best = fit_cells(rows, (), None)
+    fits = [fit_cells(rows, (), None)]
+    fit = best = fits[0]
     misses = 0
     while misses < min(rows.classes, PATIENCE) and len(fit.cells) < cells:
-        added = _choose_cells(fit, rows, cost)
-        if not added:
-            break
-        wider = fit_cells(rows, (*fit.cells, *added), fit.params)
-        if wider.log_likelihood - fit.log_likelihood < MIN_GAIN:
+        wider = _add_cells(fit, rows, cost)
+        if wider is None or wider.log_likelihood - fit.log_likelihood < MIN_GAIN:
             break
         fit = wider
+        fits.append(fit)
         misses += 1
         if score(fit) > score(best):
             best, misses = fit, 0
-    return SparseTransition(best.transition, not _improves_freely(unsmoothed_rows, best.cells))
+    averaged = _average_transitions(fits, [score(fit) for fit in fits])
+    return SparseTransition(
+        best.transition, averaged, not _improves_freely(unsmoothed_rows, best.cells)
+    )
+
+
+def _average_transitions(fits: list[NoiseFit], scores: list[float]) -> Float[Tensor, "c c"]:
+    """Mean T under Bayesian model averaging by exp(criterion) (Hoeting et al., 1999)."""
+    weights = torch.tensor(scores, dtype=torch.float64).softmax(0).float()
+    return torch.einsum("m,mty->ty", weights, torch.stack([fit.transition for fit in fits]))
+
+
+def _add_cells(fit: NoiseFit, rows: WeightedLabels, cost: float) -> NoiseFit | None:
+    """Fit with one or more further cells; None where none promises a gain.
+
+    Gains are estimated at fixed p(t | x). Where noise has moved p(t | x) instead, they may all be
+    negative; so the single cells of few classes are tried by fits.
+    """
+    chosen = _choose_cells(fit, rows, cost)
+    if rows.classes > FITTED_CLASSES or (rows.classes > 2 and chosen):
+        return fit_cells(rows, (*fit.cells, *chosen), fit.params) if chosen else None
+    every = [(t, y) for t in range(rows.classes) for y in range(rows.classes) if t != y]
+    fits = [
+        fit_cells(rows, (*fit.cells, cell), fit.params) for cell in every if cell not in fit.cells
+    ]
+    return max(fits, key=lambda fit: fit.log_likelihood)
 
 
 def _sample_rows(

@@ -1,8 +1,12 @@
 """Cells of T are selected where labels are flipped, and nowhere else."""
 
+import math
+
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 
+from fastif.mislabels.noise_fit import fit_cells
 from fastif.mislabels.noise_model import fit_noise_model
 from fastif.mislabels.sparse_transition import (
     MAX_ROWS,
@@ -174,3 +178,45 @@ def test_double_precision_has_the_same_selection():
     labels = flip(truth, make_uniform(4, 0.1), generator)
     double = select(logits.double(), labels)
     torch.testing.assert_close(double, select(logits, labels), rtol=1e-3, atol=1e-4)
+
+
+def test_the_average_is_weighted_by_likelihood_and_price():
+    """Two classes: symmetric noise, and one of a row's own; g is 1, log C(2, 1) the further price."""
+    logits, truth, generator = make_logits(2, 400, spread=3.5)
+    labels = flip(truth, torch.tensor([[0.6, 0.4], [0.0, 1.0]]), generator)
+    selected = select_sparse_transition(logits, labels)
+    rows = _sample_rows(logits, labels, None, None)
+    symmetric, cell = fit_cells(rows, (), None), fit_cells(rows, ((0, 1),), None)
+    gain = cell.log_likelihood - symmetric.log_likelihood
+    weight = 1 / (1 + math.exp(math.log(400) / 2 + math.log(2) - gain))
+    expected = (1 - weight) * symmetric.transition + weight * cell.transition
+    torch.testing.assert_close(selected.averaged, expected, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_that_moves_the_calibration_is_a_cell_too(seed):
+    """At fixed p(t | x) no cell gains: the biases explain the flipped class."""
+    logits, truth, generator = make_logits(2, 1500, seed=seed, spread=2.5)
+    labels = flip(truth, torch.tensor([[0.5, 0.5], [0.0, 1.0]]), generator)
+    selected = select(logits, labels)
+    assert float(selected[0, 1]) > 0.3
+    assert float(selected[1, 0]) < 0.1
+
+
+def test_a_flipped_class_is_ranked_above_chance_where_the_evidence_is_weak():
+    """Mean over data sets in which the selected matrix alone is symmetric."""
+    precisions, shares, symmetric = [], [], 0
+    for seed in range(12):
+        logits, truth, generator = make_logits(2, 400, seed=seed, spread=3.0)
+        labels = flip(truth, torch.tensor([[0.6, 0.4], [0.0, 1.0]]), generator)
+        if len(list_cells(select(logits, labels))):
+            continue
+        symmetric += 1
+        p, transition = fit_noise_model(logits, labels)
+        joint = p * transition[:, labels].T
+        right = (joint / joint.sum(1, keepdim=True)).gather(1, labels[:, None])[:, 0]
+        wrong = (labels != truth).numpy()
+        precisions.append(average_precision_score(wrong, -right.numpy()))
+        shares.append(wrong.mean())
+    assert symmetric >= 3
+    assert sum(precisions) / symmetric > 1.5 * sum(shares) / symmetric
