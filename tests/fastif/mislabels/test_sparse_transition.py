@@ -199,7 +199,7 @@ def test_noise_that_moves_the_calibration_is_a_cell_too(seed):
     """At fixed p(t | x) no cell gains: the bias of a fitted head explains the flipped class."""
     points, truth, generator = make_logits(2, 1500, seed=seed, spread=3.0)
     labels = flip(truth, torch.tensor([[0.5, 0.5], [0.0, 1.0]]), generator)
-    logits = fit_linear_head(points, torch.nn.functional.one_hot(labels, 2), 1e-3)(points)
+    logits = fit_linear_head(points, torch.nn.functional.one_hot(labels, 2).float(), 1e-3)(points)
     selected = select(logits, labels)
     assert float(selected[0, 1]) > 0.3
     assert float(selected[1, 0]) < 0.1
