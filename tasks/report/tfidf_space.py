@@ -1,4 +1,4 @@
-"""Latent semantic analysis of training rows and queries: vectors, neighbours, 2-D projection."""
+"""Latent semantic analysis of training rows and queries: vectors and neighbours."""
 
 import re
 from collections.abc import Sequence
@@ -40,14 +40,6 @@ class TfidfSpace:
     similarity: Float[Tensor, "n k"]
     query_neighbours: Int[Tensor, "q k"]
     query_similarity: Float[Tensor, "q k"]
-
-    @property
-    def projection(self) -> Float[Tensor, "n 2"]:
-        """Projection of the training rows on their first two principal components, [n, 2]."""
-        centred = self.train - self.train.mean(0)
-        _, _, axes = torch.pca_lowrank(centred, q=min(2, *centred.shape), center=False)
-        projected = centred @ axes
-        return torch.nn.functional.pad(projected, (0, 2 - projected.shape[1]))
 
 
 def make_tfidf_space(data: RunData) -> TfidfSpace:
