@@ -1,6 +1,7 @@
 """Map of training rows in two dimensions, in the form that the page's script reads."""
 
 import json
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,8 @@ from tasks.report.tfidf_space import TfidfSpace
 from tasks.results.group_names import format_group_value
 
 MAX_POINTS, MAX_BYTES = 5000, 240_000
-EXCERPTS = (200, 150, 110, 80, 60, 45, 35, 25, 15, 0)
-"""Numbers of characters of a text, of which the longest that fits `MAX_BYTES` is used."""
+EXCERPTS = (200, 140, 100, 75, 55, 40, 30, 20, 10)
+"""Numbers of characters of a text, of which the largest that fits `MAX_BYTES` is used."""
 MAX_NAMES, MAX_NAME_CHARS = 255, 40
 """Largest number of classes or sources with a name on the map, and of characters of a name."""
 UNKNOWN = 255
@@ -179,16 +180,20 @@ def _quantize_strength(values: Float[np.ndarray, " m"]) -> np.ndarray:
 
 def _render_content(content: dict[str, Any], rows: pl.DataFrame) -> Markup:
     """Render the content with ids and the longest excerpts of texts that fit the page."""
-    rendered = ""
+    rendered = _dump_json(content)
+    room = MAX_BYTES - len(rendered.encode())
     for chars in EXCERPTS:
-        if chars * len(rows) > MAX_BYTES:
-            continue
         ids = [shorten_text(name, min(chars, MAX_NAME_CHARS)) for name in rows["id"]]
-        texts = _shorten_texts(rows, chars)
-        rendered = _dump_json(content | ({"ids": ids, "texts": texts} if chars else {}))
-        if len(rendered.encode()) <= MAX_BYTES:
+        excerpts = _compress_json([ids, _shorten_texts(rows, chars)])
+        if len(excerpts) + len(',"excerpts":""') <= room:
+            rendered = _dump_json(content | {"excerpts": excerpts})
             break
     return Markup(rendered)
+
+
+def _compress_json(content: object) -> str:
+    packed = zlib.compress(json.dumps(content, ensure_ascii=False).encode(), 9)
+    return encode_array(np.frombuffer(packed, np.uint8))
 
 
 def _shorten_texts(rows: pl.DataFrame, chars: int) -> list[str]:

@@ -10,10 +10,18 @@ const readMapData = () => {
   const codes = (key, Type) => content[key] ? {...content[key], codes: readArray(content[key].codes, Type)} : null;
   return {
     points: readArray(content.points, Uint16Array), rows: readArray(content.rows, Uint32Array),
-    ids: content.ids ?? [], texts: content.texts ?? [],
+    excerpts: content.excerpts, ids: [], texts: [],
     label: codes("label", Uint8Array), source: codes("source", Uint8Array),
     strength: codes("strength", Uint8Array), effect: codes("effect", Int16Array),
   };
+};
+
+// Ids and texts are compressed; in a browser that cannot read them the points have none.
+const readExcerpts = async data => {
+  if (!data.excerpts || !window.DecompressionStream) return;
+  const packed = new Blob([readArray(data.excerpts, Uint8Array)]).stream();
+  const text = await new Response(packed.pipeThrough(new DecompressionStream("deflate"))).text();
+  [data.ids, data.texts] = JSON.parse(text);
 };
 
 const readColour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -22,6 +30,7 @@ const mixColours = (a, b, share) => `#${[1, 3, 5].map(place => {
   return Math.round(low + share * (high - low)).toString(16).padStart(2, "0");
 }).join("")}`;
 
+const formatCount = count => count.toLocaleString("en");
 const formatEffect = value => `${value < 0 ? "-" : "+"}${Math.abs(value).toPrecision(3)}`;
 const readEffect = (column, i) => column.codes[i] / 32767 * column.largest;
 const readStrength = (column, i) => column.codes[i] === UNKNOWN_CODE ? null : column.codes[i] / 254;
@@ -61,6 +70,9 @@ const groupByScale = (count, place, pick) => {
   }
   return [...groups.values()].sort((a, b) => Math.abs(a.step) - Math.abs(b.step));
 };
+// Parts of groups in turn, so that no category hides another.
+const interleaveGroups = groups => [...Array(RAMP).keys()].flatMap(
+  part => groups.map(group => ({...group, ids: group.ids.filter((_, i) => i % RAMP === part)})));
 const groupPoints = (data, key) => {
   const column = data[key], weak = readColour("weak"), count = data.rows.length;
   if (key === "effect") {
@@ -99,7 +111,7 @@ const drawLegend = (legend, data, key, groups) => {
     const context = mark.getContext("2d");
     context.fillStyle = group.colour;
     context.fill(path);
-    name.textContent = `${group.name} (${group.ids.length})`;
+    name.textContent = `${group.name} (${formatCount(group.ids.length)})`;
     return makeEntry(mark, name);
   }));
 };
@@ -163,17 +175,17 @@ const makeTip = (tip, data) => {
 
 // Draws the points, with those that are not selected faint, and the line of a lasso.
 const drawMap = (canvas, state) => {
-  const {places, groups, selected, line, hovered, width, height} = state, ratio = devicePixelRatio || 1;
+  const {places, layers, selected, line, hovered, width, height} = state, ratio = devicePixelRatio || 1;
   const context = canvas.getContext("2d"), count = places.length / 2;
   const radius = count > 2000 ? 2.4 : count > 300 ? 3.2 : 4.5;
   [canvas.width, canvas.height] = [width * ratio, height * ratio].map(Math.round);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const fill = (fits, alpha) => {
     context.globalAlpha = alpha;
-    for (const group of groups) {
+    for (const layer of layers) {
       const path = new Path2D();
-      for (const i of group.ids) if (fits(i)) traceMark(path, group.shape, places[2 * i], places[2 * i + 1], radius);
-      context.fillStyle = group.colour;
+      for (const i of layer.ids) if (fits(i)) traceMark(path, layer.shape, places[2 * i], places[2 * i + 1], radius);
+      context.fillStyle = layer.colour;
       context.fill(path);
     }
   };
@@ -232,7 +244,7 @@ const equipPointer = (canvas, tip, state, redraw, find, finish) => {
 const equipMap = views => {
   const part = name => document.getElementById(`map-${name}`), canvas = part("canvas"), data = readMapData();
   const count = data.rows.length, status = part("status"), colour = part("colour"), draw = part("draw");
-  const state = {places: new Float32Array(), groups: [], selected: null, line: null, hovered: null, isDrawing: false};
+  const state = {places: new Float32Array(), layers: [], selected: null, line: null, hovered: null, isDrawing: false};
   let find = () => null, isWaiting = false;
   const redraw = () => {
     if (isWaiting) return;
@@ -243,7 +255,8 @@ const equipMap = views => {
     state.selected = selected;
     const total = filterRows(selected && new Set([...selected].map(i => String(data.rows[i]))));
     part("clear").disabled = selected === null;
-    status.textContent = selected ? `${selected.size} of ${count} rows selected; ${total} rows of the tables are among them` : "";
+    status.textContent = selected
+      ? `${formatCount(selected.size)} of ${formatCount(count)} rows selected; the tables show ${formatCount(total)}` : "";
     redraw();
   };
   const filterRows = equipRowFilter(views, () => select(null));
@@ -253,8 +266,9 @@ const equipMap = views => {
     if (inside.size) select(inside); else status.textContent = "no row lies in this region";
   };
   const paint = () => {
-    state.groups = groupPoints(data, colour.value);
-    drawLegend(part("legend"), data, colour.value, state.groups);
+    const groups = groupPoints(data, colour.value), isNamed = !["effect", "strength"].includes(colour.value);
+    state.layers = isNamed ? interleaveGroups(groups) : groups;
+    drawLegend(part("legend"), data, colour.value, groups);
     redraw();
   };
   for (const name of ["tools", "figure"]) part(name).hidden = false;
@@ -275,4 +289,5 @@ const equipMap = views => {
     redraw();
   }).observe(canvas);
   paint();
+  readExcerpts(data);
 };
