@@ -48,6 +48,8 @@ CATEGORIES = (
 """Classes, sources and methods, in order of their frequency or first appearance."""
 COLOURS = (HARMFUL, HELPFUL, NEUTRAL, WEAK, STRONG, *CATEGORIES)
 
+TERMINAL_HARMFUL, TERMINAL_HELPFUL = "#e0661f", "#2f8fc9"
+"""Colours in a terminal, whose background is not known."""
 DIVERGING = (HARMFUL.light, "#f1f5f9", HELPFUL.light)
 """Scale from harmful to helpful on a white background."""
 CATEGORY_RANGE = tuple(colour.light for colour in CATEGORIES)
