@@ -77,4 +77,6 @@ def _tokenize(texts: Sequence[str]) -> list[Tensor]:
 
 
 def _compute_cosines(rows: Tensor, others: Tensor, neighbours: Tensor) -> Tensor:
+    if not neighbours.shape[1]:  # a single row
+        return torch.zeros(neighbours.shape)
     return torch.stack([(rows * others[column]).sum(1) for column in neighbours.T], 1)

@@ -21,7 +21,8 @@ from tasks.results.group_names import format_group_value
 
 MAX_POINTS, MAX_BYTES = 5000, 240_000
 EXCERPTS = (200, 140, 100, 75, 55, 40, 30, 20, 10)
-"""Numbers of characters of a text, of which the largest that fits `MAX_BYTES` is used."""
+"""Numbers of characters of a text, of which the largest that fits `MAX_BYTES` is used; no text if
+none fits, as with thousands of random characters."""
 MAX_NAMES, MAX_NAME_CHARS = 255, 40
 """Largest number of classes or sources with a name on the map, and of characters of a name."""
 UNKNOWN = 255
@@ -182,12 +183,16 @@ def _render_content(content: dict[str, Any], rows: pl.DataFrame) -> Markup:
     """Render the content with ids and the longest excerpts of texts that fit the page."""
     rendered = _dump_json(content)
     room = MAX_BYTES - len(rendered.encode())
+    longest = float(EXCERPTS[0])
     for chars in EXCERPTS:
+        if chars > longest:
+            continue
         ids = [shorten_text(name, min(chars, MAX_NAME_CHARS)) for name in rows["id"]]
         excerpts = _compress_json([ids, _shorten_texts(rows, chars)])
         if len(excerpts) + len(',"excerpts":""') <= room:
             rendered = _dump_json(content | {"excerpts": excerpts})
             break
+        longest = 1.2 * chars * room / len(excerpts)  # longer ones cannot fit either
     return Markup(rendered)
 
 

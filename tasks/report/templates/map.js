@@ -99,7 +99,7 @@ const drawLegend = (legend, data, key, groups) => {
     const stops = key === "effect" ? ["harmful", "weak", "helpful"] : ["weak", "strong"];
     ramp.style.background = `linear-gradient(to right, ${stops.map(name => `var(--${name})`).join(", ")})`;
     const words = key === "effect" ? [`harmful, -${end} nats or less`, `helpful, +${end} nats or more`] : ["0", "1"];
-    legend.replaceChildren(makeEntry(words[0], ramp, words[1]));
+    legend.replaceChildren(makeEntry(words[0], " ", ramp, " ", words[1]));
     return;
   }
   const last = groups.filter(group => group.name === "(other values)"), rest = groups.filter(group => !last.includes(group));
