@@ -74,7 +74,7 @@ def find_encoder_features(store: Store, train: pl.DataFrame) -> EncoderFeatures 
         chunks = list(store.find_artifacts(kind).values())
         stored = _read_digests(chunks)
         columns = tuple(_select_stored(*both, stored) for both in zip(plain, long, strict=True))
-        is_stored = np.array([_is_in(column, stored) for column in columns]).all(0)
+        is_stored = np.logical_and.reduce([_is_in(column, stored) for column in columns])
         written = max(((folder / ROWS_FILE).stat().st_mtime for folder in chunks), default=0.0)
         features = EncoderFeatures(store, kind, columns, is_stored)
         if is_stored.any() and is_stored.mean() >= MIN_STORED:

@@ -54,6 +54,8 @@ def _factor(
         return left[:, :2], sizes[:2], right[:2]
     start = np.random.default_rng(0).standard_normal(min(centred.shape))
     left, sizes, right = svds(centred, k=2, v0=start)
+    assert left is not None
+    assert right is not None
     order = np.argsort(-sizes)
     return left[:, order], sizes[order], right[order]
 

@@ -197,7 +197,7 @@ def _render_content(content: dict[str, Any], rows: pl.DataFrame) -> Markup:
 
 
 def _compress_json(content: object) -> str:
-    packed = zlib.compress(json.dumps(content, ensure_ascii=False).encode(), 9)
+    packed = zlib.compress(json.dumps(content, ensure_ascii=False).encode())
     return encode_array(np.frombuffer(packed, np.uint8))
 
 

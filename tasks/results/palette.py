@@ -1,7 +1,6 @@
 """Palette of all figures: harmful is orange, helpful is blue, on light and on dark backgrounds.
 
-The pairs can be told apart with red-green colour blindness. Categories avoid both hues; those of
-light backgrounds follow the muted scheme of Tol (2021).
+Both are distinguishable with red-green colour blindness. Categories avoid both hues.
 """
 
 from dataclasses import dataclass

@@ -85,8 +85,8 @@ def project(features):
 def assert_same_map(points, features):
     """Distances of all pairs on the map are proportional to those of the projection."""
     a, b = points.astype(float), project(features)
-    ours, theirs = (np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (a, b))
-    assert ours / ours.max() == pytest.approx(theirs / theirs.max(), abs=1e-4)
+    distances, expected = (np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (a, b))
+    assert distances / distances.max() == pytest.approx(expected / expected.max(), abs=1e-4)
 
 
 @pytest.fixture
@@ -117,6 +117,7 @@ def test_rows_in_tables_of_the_page_are_on_the_map(plain, monkeypatch):
     monkeypatch.setattr("tasks.report.training_map.MAX_POINTS", 5)
     store_detection(open_store(folder), data)
     page = build_page(reread(folder))
+    assert page.flagged is not None
     listed = {row["train"] for row in [*page.flagged.rows, *page.most_harmful]}
     on_map = set(read_content(page.map)["rows"].tolist())
     assert listed
@@ -180,13 +181,16 @@ def test_the_encoder_of_most_rows_is_used(plain):
     store, texts = open_store(folder), data.train["text"].to_list()
     store_features(store, texts[:39], make_features(39), "encoded-2-bbbbbbbbbbbbbbbb-64")
     store_features(store, texts, make_features(40), "encoded-2-aaaaaaaaaaaaaaaa-64")
-    assert reread(folder).features.encoder == "aaaaaaaa"
+    features = reread(folder).features
+    assert features is not None
+    assert features.encoder == "aaaaaaaa"
 
 
 def test_colours_are_those_of_the_tables(plain):
     folder, data = plain
     store_detection(open_store(folder), data)
     data = reread(folder)
+    assert data.mislabels is not None
     table = data.mislabels.table.with_columns(
         probability=pl.when(pl.col("train") == 3).then(None).otherwise(pl.col("train") / 40)
     )
@@ -223,8 +227,8 @@ def test_effects_of_a_full_scan_are_summed_over_all_queries(plain):
 def test_five_thousand_rows_fit_a_quarter_of_a_megabyte(plain, alphabet):
     _, data = plain
     rng = np.random.default_rng(0)
-    letters = np.array(list(alphabet))[rng.integers(0, len(alphabet), (5000, 120))]
-    texts = ["".join(row) for row in letters]
+    characters = np.array(list(alphabet))[rng.integers(0, len(alphabet), (5000, 120))]
+    texts = ["".join(row) for row in characters]
     train = pl.DataFrame(
         {"train": range(5000), "id": [f"{i} {texts[i]}" for i in range(5000)], "text": texts,
          "text_pair": None, "label": [text[:60] for text in texts],
