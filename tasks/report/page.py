@@ -127,12 +127,6 @@ def build_page(
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     quality = assess_data_quality(data, space)
     facts = data.mislabels.facts if data.mislabels else None
-    limits = limits or ReportLimits()
-    pictures = {
-        "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
-        "correlations": charts.render_correlations(slices.correlations),
-        "costs": charts.render_stage_seconds(stage_seconds),
-    }
     cases, most_harmful = make_query_cases(data, duplicates), find_most_harmful(data)
     changed = _list_changed(data)
     suspects = flagged.rows if flagged else []
@@ -140,7 +134,9 @@ def build_page(
     return Page(
         data=data,
         actions=list_actions(data, duplicates, quality, flagged, checks),
-        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
+        tests=check_limits(
+            limits or ReportLimits(), data.summary, data.queries, data.difference, facts
+        ),
         headline=make_headline(data, slices, flagged, checks),
         cases=cases,
         most_harmful=most_harmful,
@@ -153,9 +149,18 @@ def build_page(
         changed=changed,
         stage_seconds=stage_seconds,
         map=make_training_map(data, space, shown),
-        pictures={name: Markup(rendered) for name, rendered in pictures.items()},
+        pictures=_render_pictures(slices, stage_seconds),
         price_per_hour=price_per_hour,
     )
+
+
+def _render_pictures(slices: SourceSliceEffects, stage_seconds: list[Row]) -> dict[str, str]:
+    pictures = {
+        "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
+        "correlations": charts.render_correlations(slices.correlations),
+        "costs": charts.render_stage_seconds(stage_seconds),
+    }
+    return {name: Markup(rendered) for name, rendered in pictures.items()}
 
 
 def render_page(page: Page) -> str:

@@ -168,19 +168,22 @@ def has_colour(pixels, colour):
     )
 
 
+def wait_for_colour(page, colour):
+    """Wait until the map has been drawn with a colour; return the pixels."""
+    for _ in range(50):
+        pixels = read_pixels(page)
+        if has_colour(pixels, colour):
+            return pixels
+        page.wait_for_timeout(100)
+    raise AssertionError(colour)
+
+
 def test_points_and_charts_follow_the_colour_scheme(page):
-    open_map(page)
-    page.wait_for_function(
-        "document.getElementById('map-canvas').getContext('2d').getImageData(0, 0, 900, 400)"
-        ".data.some(value => value > 0)"
-    )
     page.get_by_label("colour").select_option("label")
     for scheme in ("light", "dark", "light"):
         page.emulate_media(color_scheme=scheme)
-        page.wait_for_timeout(100)
-        pixels = read_pixels(page)
-        for colour in CATEGORIES[:2]:
-            assert has_colour(pixels, getattr(colour, scheme)), scheme
+        pixels = wait_for_colour(page, getattr(CATEGORIES[0], scheme))
+        assert has_colour(pixels, getattr(CATEGORIES[1], scheme))
         other = "dark" if scheme == "light" else "light"
         assert not has_colour(pixels, getattr(CATEGORIES[0], other))
         strokes = page.locator(f'svg [stroke="{NEUTRAL.variable}"]').evaluate_all(
