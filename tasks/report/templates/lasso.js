@@ -1,4 +1,4 @@
-// A selection of training rows that filters the tables, and the polygon that makes it.
+// A region of the map, whose training rows filter the tables.
 const isInside = (polygon, x, y) => {
   let inside = false;
   for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
@@ -37,7 +37,7 @@ const equipRowFilter = (views, clear) => {
       if (view) view.refresh();
       else for (const row of all) row.classList.toggle("hidden", rows !== null && !isSelected(row));
       note.hidden = rows === null;
-      words.textContent = `${count} of ${all.length} rows are selected on the map.`;
+      words.textContent = `${count} of ${all.length} rows lie in the region on the map.`;
     }
     return total;
   };

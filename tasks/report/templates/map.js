@@ -153,7 +153,7 @@ const makeTip = (tip, data) => {
     const strength = data.strength && readStrength(data.strength, i);
     const named = column => column && (column.names[column.codes[i]] ?? "(another value)");
     return [
-      data.ids[i], named(data.label), named(data.source), `${formatEffect(readEffect(data.effect, i))} nats`,
+      data.ids[i], named(data.label), named(data.source), `${formatEffect(readEffect(data.effect, i))}\u00a0nats`,
       data.strength && (strength === null ? "strength not known" : `strength ${strength.toFixed(2)}`),
     ].filter(Boolean).flatMap(text => {
       const part = document.createElement("bdi");
@@ -256,7 +256,7 @@ const equipMap = views => {
     const total = filterRows(selected && new Set([...selected].map(i => String(data.rows[i]))));
     part("clear").disabled = selected === null;
     status.textContent = selected
-      ? `${formatCount(selected.size)} of ${formatCount(count)} rows selected; the tables show ${formatCount(total)}` : "";
+      ? `${formatCount(selected.size)} of ${formatCount(count)} rows in the region; the tables show ${formatCount(total)}` : "";
     redraw();
   };
   const filterRows = equipRowFilter(views, () => select(null));

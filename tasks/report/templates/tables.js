@@ -48,7 +48,7 @@ const addFilters = (table, tools, refresh) => {
   return selects;
 };
 
-const conditions = []; // of the rows of all tables, such as the selection on the map
+const conditions = []; // of the rows of all tables, such as the region on the map
 const FEW = 8; // tables of at most this many rows get no search field
 const FIRST = 50; // rows that are shown before "Show all" is clicked
 

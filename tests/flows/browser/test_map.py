@@ -78,19 +78,19 @@ def test_a_lasso_filters_the_tables_and_is_cleared(page):
     visible = list_visible(page)
     assert inside & every <= visible <= at_most & every
     assert 0 < len(visible) < len(every)
-    assert f"{count} of 60 rows selected; the tables show" in status
+    assert f"{count} of 60 rows in the region; the tables show" in status
     notes = page.locator(".map-note:visible")
-    assert f"{len(visible)} of {len(every)} rows are selected on the map." in " ".join(
+    assert f"{len(visible)} of {len(every)} rows lie in the region on the map." in " ".join(
         notes.all_inner_texts()
     )
-    page.get_by_role("button", name="Clear the selection").click()
+    page.get_by_role("button", name="Clear the region").click()
     assert list_visible(page) == every
     assert notes.count() == 0
     assert page.locator("#map-status").inner_text() == ""
-    assert page.get_by_role("button", name="Clear the selection").is_disabled()
+    assert page.get_by_role("button", name="Clear the region").is_disabled()
 
 
-def test_the_selection_and_other_filters_hold_together(page):
+def test_a_region_and_other_filters_hold_together(page):
     select_half(page)
     selected = list_visible(page)
     tools = page.locator(f".scroll:has({SUSPECTS})").locator("xpath=preceding-sibling::div[1]")
@@ -222,14 +222,14 @@ def test_a_finger_draws_a_lasso_only_when_it_may(page):
             device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
-    button = page.get_by_role("button", name="Draw a selection")
+    button = page.get_by_role("button", name="Draw a region")
     button.click()
     assert button.get_attribute("aria-pressed") == "true"
     left, top = open_map(page)
     drag()
     page.wait_for_function("document.getElementById('map-status').textContent")
     assert list_visible(page) < every
-    page.get_by_role("button", name="Clear the selection").click()
+    page.get_by_role("button", name="Clear the region").click()
     button.click()
     left, top = open_map(page)
     drag()
