@@ -78,6 +78,7 @@ def _apply_theme(chart):
             titleColor=INK,
             domainColor=INK,
             tickColor=INK,
+            gridColor=INK,
             gridOpacity=0.15,
             labelLimit=180,
         )

@@ -23,7 +23,11 @@ def render_matrix():
 
 
 def test_no_chart_has_a_colour_of_its_own():
-    pairs = {"a": ["x", "x", "y", "y"], "b": ["x", "y", "x", "y"], "correlation": [1.0, -1.0, -1.0, 1.0]}
+    pairs = {
+        "a": ["x", "x", "y", "y"],
+        "b": ["x", "y", "x", "y"],
+        "correlation": [1.0, -1.0, -1.0, 1.0],
+    }
     stages = [{"stage": "shards", "forecast": 2.0, "measured": 3.0}]
     for rendered in (
         render_matrix(),
