@@ -82,7 +82,7 @@ def _apply_theme(chart):
             gridOpacity=0.15,
             labelLimit=180,
         )
-        .configure_legend(labelColor=INK, titleColor=INK, labelLimit=200)
+        .configure_legend(labelColor=INK, titleColor=INK, labelLimit=200, gradientStrokeColor=INK)
         .configure_title(color=INK)
         .configure_view(stroke=None)
     )
