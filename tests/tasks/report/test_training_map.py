@@ -166,7 +166,7 @@ def test_a_store_with_few_or_no_embeddings_has_the_space_of_words(plain):
     folder, data = plain
     assert data.features is None
     html = render_page(build_page(data))
-    assert "no embeddings of a text encoder" in html
+    assert "for none of these rows, or for fewer than half of them" in html
     store_features(open_store(folder), data.train["text"].to_list()[:19], make_features(19))
     data = reread(folder)
     assert data.features is None
