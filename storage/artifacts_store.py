@@ -58,6 +58,15 @@ class ArtifactStore:
         """
         return find_artifacts(self.layout, kind)
 
+    def list_artifact_kinds(self, prefix: str = "") -> list[str]:
+        """Return the kinds of all artifacts in ascending order, intact or not.
+
+        Args:
+            prefix: Beginning of the names of the kinds.
+        """
+        kinds = {name.split("/")[0] for name in list_sizes(self.layout.all_artifacts)}
+        return sorted(kind for kind in kinds if kind.startswith(prefix))
+
     def list_artifact_digests(self, kind: str) -> list[str]:
         """Return the digests of all artifacts of a kind in ascending order, intact or not.
 

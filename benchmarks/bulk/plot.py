@@ -4,16 +4,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from tasks.results.palette import CATEGORY_RANGE, NEUTRAL
+
 WIDTH, HEIGHT = 360, 270
 LEFT, TOP, RIGHT, BOTTOM = 46, 34, 12, 40
 LEGEND = 18
+METHODS = (
+    "last-layer influence",
+    "gradient product",
+    "gradient norm alone",
+    "nearest neighbours (kNN)",
+)
 COLOURS = {
-    "sketch": ("#9ecae1", "#6baed6", "#3182bd", "#08519c", "#08306b"),
-    "last-layer influence": "#e6550d",
-    "gradient product": "#31a354",
-    "gradient norm alone": "#756bb1",
-    "nearest neighbours (kNN)": "#d62728",
-    "chance": "#969696",
+    "sketch": ("#b7b1db", "#948bc9", "#7065b7", "#4d3fa5", CATEGORY_RANGE[0]),
+    **dict(zip(METHODS, CATEGORY_RANGE[1:], strict=False)),
+    "chance": NEUTRAL.light,
 }
 INK, RULE = "#333333", "#dddddd"
 
@@ -38,10 +43,10 @@ def svg(title: str, shares: Curve, panels: Mapping[str, Mapping[str, Curve]]) ->
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour a method; later sketches have a darker blue."""
-    blues = iter(COLOURS["sketch"])
+    """Return a colour a method; later sketches have a darker one."""
+    tints = iter(COLOURS["sketch"])
     return {
-        name: next(blues) if name.startswith("sketch") else str(COLOURS[name]) for name in names
+        name: next(tints) if name.startswith("sketch") else str(COLOURS[name]) for name in names
     }
 
 

@@ -60,7 +60,7 @@ def find_neighbours(
         is_self = nearest == torch.arange(start, start + len(unit))[:, None]
         # Among duplicates the row itself may be missing from the nearest ones: drop the last one.
         is_self[~is_self.any(1), -1] = True
-        neighbour_ids[start : start + len(unit)] = nearest[~is_self].view(-1, k)
+        neighbour_ids[start : start + len(unit)] = nearest[~is_self].view(len(unit), k)
         if advance is not None:
             advance(len(unit))
     return neighbour_ids

@@ -9,7 +9,7 @@ import fastif
 from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
 from fastif.numerics.correlation import spearman
 from tasks.experiments.nli_data import write_nli_study
-from tasks.experiments.plots import BLUE, chart_to_svg
+from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.trained_nli import TrainedNli, make_balanced_picker
 from tasks.experiments.workspace import Workspace
@@ -153,4 +153,4 @@ def _plot_shares(rows: list[dict]) -> str:
         x=alt.X("share:Q", axis=alt.Axis(format="%"), title="share of the effects"),
         y=alt.Y("part:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
     )
-    return chart_to_svg(base.mark_bar(color=BLUE).properties(width=320))
+    return chart_to_svg(base.mark_bar().properties(width=320))

@@ -9,9 +9,10 @@ import fastif
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.numerics.correlation import pearson
 from fastif.training.retrain import compute_losses, retrain_exact
-from tasks.experiments.plots import DIVERGING, chart_to_svg
+from tasks.experiments.plots import chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
+from tasks.results.palette import DIVERGING, NEUTRAL
 
 OUTLIERS = (1, 15)
 QUERY_X = 3.2
@@ -101,15 +102,15 @@ def _predict_effects(
 def _plot_effects(x: Tensor, y: Tensor, effect: Tensor, params) -> str:
     largest = float(effect.abs().max())
     points = pl.DataFrame({"x": x.numpy(), "y": y.numpy(), "effect": effect.numpy()})
-    scale = alt.Scale(domain=[-largest, 0, largest], range=DIVERGING, interpolate="rgb")
-    dots = alt.Chart(points).mark_circle(size=90, stroke="#64748b", opacity=1).encode(
+    scale = alt.Scale(domain=[-largest, 0, largest], range=list(DIVERGING), interpolate="rgb")
+    dots = alt.Chart(points).mark_circle(size=90, stroke=NEUTRAL.light, opacity=1).encode(
         x="x", y="y", color=alt.Color("effect", scale=scale, title="effect, removal"),
     )  # fmt: skip
     slope, intercept = float(params["weight"]), float(params["bias"])
     endpoints = pl.DataFrame(
         {"x": [-5.0, 4.5], "y": [intercept - 5 * slope, intercept + 4.5 * slope]}
     )
-    line = alt.Chart(endpoints).mark_line(color="#64748b").encode(x="x", y="y")
+    line = alt.Chart(endpoints).mark_line(color=NEUTRAL.light).encode(x="x", y="y")
     cross = pl.DataFrame({"x": [QUERY_X], "y": [-5 * QUERY_X + 5]})
     query = (
         alt.Chart(cross).mark_point(shape="cross", size=120, color="#111827").encode(x="x", y="y")

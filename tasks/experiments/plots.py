@@ -6,9 +6,12 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-DIVERGING = ["#c2410c", "#f1f5f9", "#0369a1"]
-"""Colours from harm to help, distinguishable with red-green colour blindness."""
-BLUE, ORANGE, GREY = "#0369a1", "#c2410c", "#64748b"
+from tasks.results.palette import CATEGORY_RANGE, HARMFUL, HELPFUL, NEUTRAL
+
+SIGN_SCALE = alt.Scale(
+    domain=["harmful", "helpful", "random"], range=[HARMFUL.light, HELPFUL.light, NEUTRAL.light]
+)
+"""Colours of harmful, helpful and random training rows."""
 SIDE, PIXEL = 28, 3
 
 
@@ -16,6 +19,8 @@ def chart_to_svg(chart: alt.TopLevelMixin) -> str:
     """Return a chart as SVG."""
     themed = chart.configure(background="white", font="sans-serif", padding=12)  # type: ignore[attr-defined]
     themed = themed.configure_view(stroke=None).configure_axis(gridOpacity=0.3)
+    themed = themed.configure_range(category=list(CATEGORY_RANGE))
+    themed = themed.configure_mark(color=CATEGORY_RANGE[0])
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     return vl_convert.vegalite_to_svg(themed.to_json(), vl_version=version)
 
@@ -27,9 +32,9 @@ def plot_scatter(
     points = pl.DataFrame({"x": list(predicted), "y": list(measured)})
     limits = [min(*predicted, *measured), max(*predicted, *measured)]
     line = alt.Chart(pl.DataFrame({"x": limits, "y": limits})).mark_line(
-        color=GREY, strokeDash=[4, 3]
+        color=NEUTRAL.light, strokeDash=[4, 3]
     )
-    dots = alt.Chart(points).mark_circle(size=40, color=BLUE, opacity=0.6)
+    dots = alt.Chart(points).mark_circle(size=40, opacity=0.6)
     axes = {"x": alt.X("x", title=x), "y": alt.Y("y", title=y)}
     return alt.layer(line.encode(**axes), dots.encode(**axes)).properties(
         width=280, height=240, title=title

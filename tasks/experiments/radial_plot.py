@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tasks.experiments.plots import BLUE, GREY, ORANGE
+from tasks.results.palette import HARMFUL, HELPFUL, NEUTRAL
 
 SIDE, OUTER, INNER, EDGES = 620, 230, 130, 400
 RING = 26
@@ -43,10 +43,10 @@ def render_radial_plot(
         u, v = positions[row]
         lines.append(
             f'<line x1="{u:.1f}" y1="{v:.1f}" x2="{x:.1f}" y2="{y:.1f}" stroke-opacity='
-            f'"{0.1 + 0.5 * abs(size):.2f}" stroke="{BLUE if size > 0 else ORANGE}"/>'
+            f'"{0.1 + 0.5 * abs(size):.2f}" stroke="{(HELPFUL if size > 0 else HARMFUL).light}"/>'
         )
     dots = [_render_dot(*_point_at(OUTER, float(a)), 3, "#111827") for a in angle]
-    dots += [_render_dot(*position, 2.5, GREY) for position in positions.values()]
+    dots += [_render_dot(*position, 2.5, NEUTRAL.light) for position in positions.values()]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{SIDE}" height="{SIDE}" '
         'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'

@@ -8,7 +8,7 @@ from torch import Tensor
 import fastif
 from fastif.numerics.t_interval import mean_t_interval
 from tasks.experiments.frozen_features import DAMPING, FrozenFeatures
-from tasks.experiments.plots import chart_to_svg
+from tasks.experiments.plots import SIGN_SCALE, chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
 
@@ -158,14 +158,21 @@ def _compare_with_random(changes: list[float], random: list[float]) -> tuple[str
 
 
 def _plot_changes(rows: list[dict]) -> str:
-    points = [{"m": row["m"], "change": row["change, nats"],
-             "way": f"{row['removed']}, {row['method']}" if row["removed"] != "any" else "random"}
-            for row in rows]  # fmt: skip
+    points = [
+        {
+            "m": row["m"],
+            "change": row["change, nats"],
+            "removed": "random" if row["removed"] == "any" else row["removed"],
+            "method": row["method"],
+        }
+        for row in rows
+    ]
     base = alt.Chart(pl.DataFrame(points)).encode(
         x=alt.X("m:Q", title="rows removed"),
         y=alt.Y("change:Q", title="change of the query's loss, nats"),
-        color=alt.Color("way:N", title=None, sort=None),
+        color=alt.Color("removed:N", title="rows removed", scale=SIGN_SCALE),
     )
-    return chart_to_svg(
-        (base.mark_line() + base.mark_circle(size=60)).properties(width=360, height=240)
+    lines = base.mark_line().encode(
+        strokeDash=alt.StrokeDash("method:N", title="selected by", sort=None)
     )
+    return chart_to_svg((lines + base.mark_circle(size=60)).properties(width=360, height=240))

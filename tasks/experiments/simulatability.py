@@ -10,7 +10,7 @@ from torch import Tensor
 import fastif
 from fastif.numerics.t_interval import mean_t_interval
 from tasks.experiments.frozen_features import DAMPING, FrozenFeatures
-from tasks.experiments.plots import chart_to_svg
+from tasks.experiments.plots import SIGN_SCALE, chart_to_svg
 from tasks.experiments.result import Claim, ExperimentResult
 from tasks.experiments.workspace import Workspace
 
@@ -161,7 +161,7 @@ def _plot_changes(frame: pl.DataFrame) -> str:
                 axis=alt.Axis(format=".0e", tickCount=3),
             ),
             y=alt.Y("change:Q", title="change of the simulator's loss, nats"),
-            color=alt.Color("kind:N", title=None),
+            color=alt.Color("kind:N", title=None, scale=SIGN_SCALE),
             column=alt.Column("side:N", title="prediction"),
         )
     )

@@ -29,6 +29,8 @@ from tasks.runtime.progress import progress_stage
 from tasks.study.study import Study
 
 FILE, CHUNK_ROWS = "encoded.safetensors", 8192
+ENCODED = "encoded-2-"
+"""Prefix of the artifact kinds with embeddings, one kind for each encoder and maximum length."""
 LAYERS = 2
 """Number of layers that `mean_pool` returns."""
 
@@ -50,7 +52,7 @@ class TextEncoder:
     @property
     def artifact_kind(self) -> str:
         """Kind of the artifacts with cached embeddings."""
-        return f"encoded-2-{self.digest[:16]}-{self.max_tokens}"
+        return f"{ENCODED}{self.digest[:16]}-{self.max_tokens}"
 
 
 def make_encoder(folder: Path, study: Study) -> TextEncoder:
@@ -75,7 +77,7 @@ def make_text_views(
     for column in columns:
         windows = _split_texts(encoder, study, column)
         announce_notes(windows.describe(encoder.max_tokens))
-        digests = [_hash_text(text, windows.is_long(i)) for i, text in enumerate(column)]
+        digests = [hash_text(text, windows.is_long(i)) for i, text in enumerate(column)]
         missing = find_missing_rows(store, encoder.artifact_kind, digests)
         if len(missing) and model is None:
             model = load_encoder(encoder.folder)
@@ -108,7 +110,7 @@ def count_unencoded(store: Store | None, encoder: TextEncoder, table: Table) -> 
     if store is None:
         return len(texts)
     # Only the tokenizer knows which are in windows, so that each is counted in both forms.
-    digests = [_hash_text(text, is_long) for is_long in (False, True) for text in texts]
+    digests = [hash_text(text, is_long) for is_long in (False, True) for text in texts]
     return len(find_missing_rows(store, encoder.artifact_kind, digests)) - len(texts)
 
 
@@ -146,7 +148,7 @@ def _write_embeddings(
             write_chunk(store, kind, embeddings, chunk, FILE)
 
 
-def _hash_text(text: str, is_long: bool) -> bytes:
+def hash_text(text: str, is_long: bool) -> bytes:
     """Digest of a text; of one in windows it differs from that of the truncated text."""
     content = text.encode() + (b"\0windows" if is_long else b"")
     return hashlib.sha256(content).digest()[:16]

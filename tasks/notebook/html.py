@@ -8,6 +8,7 @@ from tasks.notebook.plain import clean_text
 from tasks.results.diagnostics import format_loss
 from tasks.results.evidence import Row
 from tasks.results.explained_query import RANKING_LEGEND, format_ranking_score
+from tasks.results.palette import HARMFUL, HELPFUL
 from tasks.results.summary import ExplainedQuery, Summary
 
 CELL = "text-align:left;vertical-align:top;white-space:normal"
@@ -101,7 +102,7 @@ def _render_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _render_cell(text: str) -> str:
     """Render a cell; effects are coloured by their sign."""
     sign = text[:1] if EFFECT.fullmatch(text) else ""
-    colour = {"-": ";color:#c0392b", "+": ";color:#1e8449"}.get(sign, "")
+    colour = {"-": f";color:{HARMFUL.light}", "+": f";color:{HELPFUL.light}"}.get(sign, "")
     return f'<td style="{CELL}{colour}">{_escape(text)}</td>'
 
 

@@ -64,6 +64,8 @@ def _lacks_letters(*columns: str) -> list[pl.Expr]:
 
 
 def _find_outliers(data: RunData, space: TfidfSpace) -> list[Row]:
+    if not space.similarity.shape[1]:  # a single row has no other to be similar to
+        return []
     mean = space.similarity.mean(1)
     order = mean.argsort(stable=True)[:OUTLIERS].tolist()
     train = index_rows(data.train, "train")

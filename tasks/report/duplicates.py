@@ -34,7 +34,7 @@ class Duplicates:
         near_leaked: Number of queries that are near duplicates of a training row.
         cluster: Number of the duplicate group of each training row, [n]; -1 for none.
         groups: Rows of the largest groups, those with different labels first.
-        leaks: Leaked queries, each with its training row.
+        leaks: Leaked queries, each with the position and text of its training row.
     """
 
     exact: int
@@ -116,7 +116,8 @@ def _list_leaks(
     queries = index_rows(data.queries, "query")
     order = sorted(matches, key=lambda q: (q not in exact, q))
     return [
-        queries[q] | {"train_id": train[matches[q]]["id"], "train_text": train[matches[q]]["text"],
+        queries[q] | {"train": matches[q], "train_id": train[matches[q]]["id"],
+                      "train_text": train[matches[q]]["text"],
                       "train_label": train[matches[q]]["label"], "exact": q in exact}
         for q in order[:SHOWN]
     ]  # fmt: skip

@@ -36,6 +36,8 @@ def escape_unprintable(text: str) -> str:
     >>> escape_unprintable("a\x0bb\ufffe"), escape_unprintable("\ud800")
     ('a⟨U+000B⟩b⟨U+FFFE⟩', '⟨U+D800⟩')
     """
+    if text.isprintable():  # most texts; no character to replace is printable
+        return text
     return "".join(_escape_character(character) for character in text)
 
 

@@ -36,14 +36,25 @@ from tasks.report.reliability import (
 from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects, summarize_slices
 from tasks.report.tfidf_space import make_tfidf_space
+from tasks.report.training_map import TrainingMap, list_shown_rows, make_training_map
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
 from tasks.results.limits import LimitTest, check_limits
+from tasks.results.palette import format_css_variables
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
-SCRIPTS = ("tables.js", "decisions.js", "selection.js", "review.js", "address.js", "page.js")
+SCRIPTS = (
+    "tables.js",
+    "decisions.js",
+    "selection.js",
+    "review.js",
+    "address.js",
+    "lasso.js",
+    "map.js",
+    "page.js",
+)
 """Scripts of the page, in the order in which they are joined."""
 
 
@@ -66,6 +77,7 @@ class Page:
         baselines: Simpler measures compared with influence.
         changed: Rows that became harmful, or stopped being harmful, since the previous run.
         stage_seconds: Forecast and measured seconds by stage.
+        map: Map of the training rows.
         pictures: Figures as SVG, by name.
         price_per_hour: Price of one machine hour; None if unknown.
     """
@@ -84,6 +96,7 @@ class Page:
     baselines: list[Baseline]
     changed: list[Row]
     stage_seconds: list[Row]
+    map: TrainingMap
     pictures: dict[str, str]
     price_per_hour: float | None
 
@@ -114,37 +127,46 @@ def build_page(
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     quality = assess_data_quality(data, space)
     facts = data.mislabels.facts if data.mislabels else None
-    limits = limits or ReportLimits()
-    pictures = {
-        "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
-        "correlations": charts.render_correlations(slices.correlations),
-        "influence": charts.render_influence_map(data),
-        "space": charts.render_space_map(data, space),
-        "costs": charts.render_stage_seconds(stage_seconds),
-    }
+    cases, most_harmful = make_query_cases(data, duplicates), find_most_harmful(data)
+    changed = _list_changed(data)
+    suspects = flagged.rows if flagged else []
+    shown = list_shown_rows([suspects, most_harmful, quality.outliers, changed, duplicates.leaks])
     return Page(
         data=data,
         actions=list_actions(data, duplicates, quality, flagged, checks),
-        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
+        tests=check_limits(
+            limits or ReportLimits(), data.summary, data.queries, data.difference, facts
+        ),
         headline=make_headline(data, slices, flagged, checks),
-        cases=make_query_cases(data, duplicates),
-        most_harmful=find_most_harmful(data),
+        cases=cases,
+        most_harmful=most_harmful,
         flagged=flagged,
         slices=slices,
         duplicates=duplicates,
         quality=quality,
         reliability_checks=checks,
         baselines=compare_baselines(data, space),
-        changed=_list_changed(data),
+        changed=changed,
         stage_seconds=stage_seconds,
-        pictures={name: Markup(rendered) for name, rendered in pictures.items()},
+        map=make_training_map(data, space, shown),
+        pictures=_render_pictures(slices, stage_seconds),
         price_per_hour=price_per_hour,
     )
 
 
+def _render_pictures(slices: SourceSliceEffects, stage_seconds: list[Row]) -> dict[str, str]:
+    pictures = {
+        "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
+        "correlations": charts.render_correlations(slices.correlations),
+        "costs": charts.render_stage_seconds(stage_seconds),
+    }
+    return {name: Markup(rendered) for name, rendered in pictures.items()}
+
+
 def render_page(page: Page) -> str:
     """Render the page as HTML that loads nothing and escapes every text of the data."""
-    script, style = _join_scripts(), read_asset("page.css")
+    script = _join_scripts()
+    style = format_css_variables() + read_asset("page.css") + read_asset("map.css")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
@@ -216,7 +238,10 @@ def _format_column(column: str) -> str:
 
 
 def _list_changed(data: RunData) -> list[Row]:
+    """Rows that became harmful or stopped harming; a removed row has no position `train`."""
     if data.difference is None or data.difference.rows is None:
         return []
     rows = data.difference.rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
-    return rows.head(MAX_CHANGED).to_dicts()
+    positions = data.train.select("id", "train").unique("id", keep="none", maintain_order=True)
+    first = rows.head(MAX_CHANGED).join(positions, on="id", how="left", maintain_order="left")
+    return first.with_columns(train=pl.when(~pl.col("gone")).then("train")).to_dicts()

@@ -10,6 +10,7 @@ from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
 from tasks.mislabels.results import MislabelResult, read_matching_results
+from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.summary import Summary, read_summary
@@ -30,6 +31,7 @@ class RunData:
         mislabel_results: Searches for wrong labels among these training rows, newest first.
         against: Name of the earlier run that is compared; None without one.
         difference: Comparison of the two runs; None without one.
+        features: Stored embeddings of the training rows; None without them.
     """
 
     run: str
@@ -41,6 +43,7 @@ class RunData:
     mislabel_results: tuple[MislabelResult, ...]
     against: str | None
     difference: RunDifference | None
+    features: EncoderFeatures | None = None
 
     @property
     def mislabels(self) -> MislabelResult | None:
@@ -107,6 +110,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         mislabel_results=mislabel_results,
         against=earlier,
         difference=run_difference,
+        features=find_encoder_features(store, tables["train"]),
     )
 
 

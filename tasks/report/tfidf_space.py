@@ -1,4 +1,4 @@
-"""Latent semantic analysis of training rows and queries: vectors, neighbours, 2-D projection."""
+"""Latent semantic analysis of training rows and queries: vectors and neighbours."""
 
 import re
 from collections.abc import Sequence
@@ -41,14 +41,6 @@ class TfidfSpace:
     query_neighbours: Int[Tensor, "q k"]
     query_similarity: Float[Tensor, "q k"]
 
-    @property
-    def projection(self) -> Float[Tensor, "n 2"]:
-        """Projection of the training rows on their first two principal components, [n, 2]."""
-        centred = self.train - self.train.mean(0)
-        _, _, axes = torch.pca_lowrank(centred, q=min(2, *centred.shape), center=False)
-        projected = centred @ axes
-        return torch.nn.functional.pad(projected, (0, 2 - projected.shape[1]))
-
 
 def make_tfidf_space(data: RunData) -> TfidfSpace:
     """Compute the vectors of a run's rows from their texts."""
@@ -85,4 +77,6 @@ def _tokenize(texts: Sequence[str]) -> list[Tensor]:
 
 
 def _compute_cosines(rows: Tensor, others: Tensor, neighbours: Tensor) -> Tensor:
+    if not neighbours.shape[1]:  # a single row
+        return torch.zeros(neighbours.shape)
     return torch.stack([(rows * others[column]).sum(1) for column in neighbours.T], 1)

@@ -10,6 +10,7 @@ from rich.text import Text
 from tasks.audit.layers import LayerEffects
 from tasks.results.diagnostics import format_loss
 from tasks.results.group_names import format_group_value
+from tasks.results.palette import TERMINAL_HARMFUL, TERMINAL_HELPFUL
 from tasks.results.summary import Summary
 from tasks.results.summary_markdown import format_truncated_counts, make_worst_queries_table
 from tasks.study.command_lines import format_command
@@ -42,7 +43,8 @@ def render_layers(layers: LayerEffects) -> RenderableType:
     ]
     table = Table(box=None, padding=(0, 1))
     table.add_column("layer")
-    for name, style in (("harmful, summed", "red"), ("helpful, summed", "green")):
+    columns = (("harmful, summed", TERMINAL_HARMFUL), ("helpful, summed", TERMINAL_HELPFUL))
+    for name, style in columns:
         table.add_column(name, justify="right", style=style)
     for position, name in enumerate(layers.names):
         sums = [
@@ -76,7 +78,7 @@ def _most_harmful_panel(summary: Summary) -> RenderableType:
     table = make_two_column_table()
     for row in summary.most_harmful:
         count = f"{row['train_label']}, harms {row['harmful_queries']} wrongly predicted queries"
-        effect = Text(f"{row['harmful_effect']:+.4f}", style="red")
+        effect = Text(f"{row['harmful_effect']:+.4f}", style=TERMINAL_HARMFUL)
         table.add_row(
             effect, format_example(count, f"{row['train_id']}", format_text(row, "train_"))
         )

@@ -13,6 +13,7 @@ from tasks.results.explained_query import (
     format_ranking_score,
     has_ranking_scores,
 )
+from tasks.results.palette import TERMINAL_HARMFUL, TERMINAL_HELPFUL
 
 NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
 
@@ -30,13 +31,13 @@ def render_explained_query(explained: ExplainedQuery) -> RenderableType:
     if query["reason"]:
         reason = Text(f"\nquarantined, without scores. {query['reason']}", style="bold red")
         return _query_panel(query, Group(head, reason))
-    harmful = _render_effects(explained.harmful, "red")
-    helpful = _render_effects(explained.helpful, "green")
+    harmful = _render_effects(explained.harmful, TERMINAL_HARMFUL)
+    helpful = _render_effects(explained.helpful, TERMINAL_HELPFUL)
     body = Group(
         head,
-        Text("\nharmful: without this row the loss would fall", style="red italic"),
+        Text("\nharmful: without this row the loss would fall", style=f"{TERMINAL_HARMFUL} italic"),
         harmful,
-        Text("helpful: without this row the loss would rise", style="green italic"),
+        Text("helpful: without this row the loss would rise", style=f"{TERMINAL_HELPFUL} italic"),
         helpful,
         *_render_ranking_legend(explained.has_ranking_scores),
     )
@@ -57,7 +58,10 @@ def render_trace(row: Row, affected: list[Row]) -> RenderableType:
         effect, score = float(str(query["removal_effect"])), format_ranking_score(query)
         label = f"{query['query_label']}, predicted {query['query_prediction'] or 'nothing'}"
         table.add_row(
-            Text(f"{effect:+.4f}\n{score}".rstrip(), style="red" if effect < 0 else "green"),
+            Text(
+                f"{effect:+.4f}\n{score}".rstrip(),
+                style=TERMINAL_HARMFUL if effect < 0 else TERMINAL_HELPFUL,
+            ),
             format_example(label, f"{query['query_id']}", format_text(query, "query_")),
         )
     rows = table if affected else Text("not a candidate of any query", style="dim")

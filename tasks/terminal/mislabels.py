@@ -24,6 +24,7 @@ from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
+from tasks.results.palette import TERMINAL_HARMFUL
 from tasks.terminal.label_counts import (
     describe_random_audit,
     format_count,
@@ -223,7 +224,7 @@ def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> Renderab
             body.append(line)
     if row["harm"]:
         harm = f"\nharm to all queries {row['harm']:.4f} nats, to those of its own label "
-        body.append(Text(f"{harm}{row['harm_same_label']:.4f}", style="red"))
+        body.append(Text(f"{harm}{row['harm_same_label']:.4f}", style=TERMINAL_HARMFUL))
     return Panel(Group(*body), title=Text(f"{row['id']}"), title_align="left")
 
 

@@ -32,6 +32,14 @@ def test_an_artifact_is_found_after_it_is_written(store):
     assert stated["sha256"]["b.bin"] == hashlib.sha256(b"xx").hexdigest()
 
 
+def test_kinds_are_listed_by_their_beginning(store):
+    assert store.list_artifact_kinds() == []
+    for kind in ("index", "encoded-b", "encoded-a"):
+        store.write_artifact(kind, DIGEST, fill("x"))
+    assert store.list_artifact_kinds() == ["encoded-a", "encoded-b", "index"]
+    assert store.list_artifact_kinds("encoded-") == ["encoded-a", "encoded-b"]
+
+
 def test_the_first_of_two_writers_wins(store):
     store.write_artifact(KIND, DIGEST, fill("x"))
     folder = store.write_artifact(KIND, DIGEST, fill("y"))

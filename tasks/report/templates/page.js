@@ -18,10 +18,13 @@ const equipSuspects = view => {
   });
 };
 
+const views = [];
 for (const table of document.querySelectorAll("table.live")) {
   const view = equipTable(table);
+  if (view) views.push(view);
   if (view && table.dataset.export !== undefined) equipSuspects(view);
 }
+equipMap(views);
 addEventListener("beforeprint", () => {
   document.querySelectorAll("details").forEach(details => { details.open = true; });
 });

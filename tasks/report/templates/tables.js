@@ -48,6 +48,7 @@ const addFilters = (table, tools, refresh) => {
   return selects;
 };
 
+const conditions = []; // of the rows of all tables, such as the region on the map
 const FEW = 8; // tables of at most this many rows get no search field
 const FIRST = 50; // rows that are shown before "Show all" is clicked
 
@@ -71,7 +72,8 @@ const equipTable = table => {
     const word = search.value.toLowerCase(), filters = [...selects.values()];
     let fitting = 0;
     for (const row of body.rows) {
-      const fits = row.textContent.toLowerCase().includes(word) && filters.every(f => f.fits(row));
+      const fits = row.textContent.toLowerCase().includes(word) && filters.every(f => f.fits(row))
+        && conditions.every(condition => condition(row));
       fitting += fits;
       row.classList.toggle("filtered", !fits);
       row.classList.toggle("hidden", !fits || fitting > most);

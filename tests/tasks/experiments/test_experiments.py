@@ -15,7 +15,6 @@ from tasks.experiments.influence_graph import _WrongPredictions
 from tasks.experiments.knn_recall import _recall_at_k
 from tasks.experiments.label_noise import _average_precision, _recall_in_first
 from tasks.experiments.layerwise import _compare_with_whole
-from tasks.experiments.plots import BLUE, ORANGE
 from tasks.experiments.radial_plot import SIDE, render_radial_plot
 from tasks.experiments.removal_retraining import _compare_with_random, _select_removals
 from tasks.experiments.repeated_corrections import (
@@ -25,6 +24,7 @@ from tasks.experiments.repeated_corrections import (
     format_interval,
 )
 from tasks.experiments.runtime import _estimate_ours
+from tasks.results.palette import HARMFUL, HELPFUL
 
 
 def sample_normal(*shape, seed=0):
@@ -119,7 +119,7 @@ def test_the_radial_plot_puts_rows_in_the_direction_of_their_queries():
     drawing = ElementTree.fromstring(render_radial_plot(effects, ["a", "a", "b", "b"], ["x"] * 3))
     strong = [e for e in drawing if e.tag.endswith("line") and e.attrib["stroke-opacity"] > "0.5"]
     lines = [line.attrib for line in strong]
-    assert {line["stroke"] for line in lines} == {BLUE, ORANGE}
+    assert {line["stroke"] for line in lines} == {HELPFUL.light, HARMFUL.light}
     for line in lines:  # a row that acts on one query lies in the direction of this query
         x, y, u, v = (float(line[key]) - SIDE / 2 for key in ("x1", "y1", "x2", "y2"))
         assert atan2(y, x) == pytest.approx(atan2(v, u), abs=0.01)

@@ -88,7 +88,7 @@ def test_no_character_of_a_row_ends_the_page(tmp_path):
     page = build_page(data)
     html = render_page(page)
     html.encode()
-    assert html.count("<svg") >= 3
+    assert html.count("<svg") >= 2
     assert not [character for character in UNSEEN if character in html]
     assert "⟨U+000B⟩" in html
     assert "⟨U+FFFE⟩" in html
