@@ -16,10 +16,13 @@ from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
 from tasks.report.actions import Action, list_actions
+from tasks.report.causes import CauseCount, count_causes
 from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
+from tasks.report.harm_shares import HarmShare, list_harm_shares
 from tasks.report.headline import make_headline
+from tasks.report.label_matrix import LabelMatrix, make_label_matrix
 from tasks.report.mislabels import (
     FlaggedLabels,
     format_signal,
@@ -43,7 +46,7 @@ from tasks.results.limits import LimitTest, check_limits
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
-SCRIPTS = ("tables.js", "decisions.js", "selection.js", "review.js", "address.js", "page.js")
+SCRIPTS = ("tables.js", "decisions.js", "selection.js", "review.js", "address.js", "folds.js", "page.js")
 """Scripts of the page, in the order in which they are joined."""
 
 
@@ -57,9 +60,12 @@ class Page:
         tests: Tests of the run against the limits of the study.
         headline: Summary sentences.
         cases: Queries of highest loss with their most harmful and helpful training rows.
+        causes: Causes of these queries, the most frequent first.
+        confusion: True and predicted labels of all queries.
         most_harmful: Training rows with the largest harm over all queries.
         flagged: Flagged labels; None if no search was run.
         slices: Influence of sources on slices.
+        harm_shares: Labels and sources that harm a slice more than their share of the rows.
         duplicates: Exact and near duplicates, and leaks.
         quality: Outliers, rare labels, clusters of queries.
         reliability_checks: Checks of the run's reliability.
@@ -75,9 +81,12 @@ class Page:
     tests: list[LimitTest]
     headline: list[str]
     cases: list[QueryCase]
+    causes: list[CauseCount]
+    confusion: LabelMatrix
     most_harmful: list[Row]
     flagged: FlaggedLabels | None
     slices: SourceSliceEffects
+    harm_shares: list[HarmShare]
     duplicates: Duplicates
     quality: DataQuality
     reliability_checks: list[ReliabilityCheck]
@@ -86,6 +95,13 @@ class Page:
     stage_seconds: list[Row]
     pictures: dict[str, str]
     price_per_hour: float | None
+
+    @property
+    def suggestions(self) -> LabelMatrix:
+        """Given and suggested labels of the flagged rows."""
+        rows = self.flagged.rows if self.flagged else []
+        pairs = [(row["label"], row["suggested"]) for row in rows]
+        return make_label_matrix(pairs, pairs)
 
     @property
     def computed_queries(self) -> int:
@@ -114,6 +130,8 @@ def build_page(
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     quality = assess_data_quality(data, space)
     facts = data.mislabels.facts if data.mislabels else None
+    cases = make_query_cases(data, duplicates)
+    errors = [(case.query["label"], case.query["prediction"]) for case in cases]
     limits = limits or ReportLimits()
     pictures = {
         "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
@@ -127,10 +145,13 @@ def build_page(
         actions=list_actions(data, duplicates, quality, flagged, checks),
         tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
         headline=make_headline(data, slices, flagged, checks),
-        cases=make_query_cases(data, duplicates),
+        cases=cases,
+        causes=count_causes([case.causes for case in cases]),
+        confusion=make_label_matrix(data.queries.select("label", "prediction").rows(), errors),
         most_harmful=find_most_harmful(data),
         flagged=flagged,
         slices=slices,
+        harm_shares=list_harm_shares(data),
         duplicates=duplicates,
         quality=quality,
         reliability_checks=checks,

@@ -20,8 +20,7 @@ const equipSuspects = view => {
 
 for (const table of document.querySelectorAll("table.live")) {
   const view = equipTable(table);
-  if (view && table.dataset.export !== undefined) equipSuspects(view);
+  if (table.dataset.export !== undefined) equipSuspects(view);
+  else if (table.dataset.address !== undefined) equipAddress(view);
 }
-addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach(details => { details.open = true; });
-});
+equipFolds();
