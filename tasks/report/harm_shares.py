@@ -59,7 +59,9 @@ def list_harm_shares(data: RunData) -> list[HarmShare]:
 def _sum_by_group(data: RunData, harmful: pl.DataFrame, column: str) -> Iterator[HarmShare]:
     groups = data.train.select("train", group=column)
     counts = dict(groups.group_by("group").len().iter_rows())
-    totals = dict(harmful.group_by("slice", maintain_order=True).agg(pl.col("harm").sum()).iter_rows())
+    totals = dict(
+        harmful.group_by("slice", maintain_order=True).agg(pl.col("harm").sum()).iter_rows()
+    )
     sums = (
         harmful.join(groups, on="train")
         .group_by("group", "slice", maintain_order=True)

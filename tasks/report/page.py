@@ -46,7 +46,15 @@ from tasks.results.limits import LimitTest, check_limits
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
-SCRIPTS = ("tables.js", "decisions.js", "selection.js", "review.js", "address.js", "folds.js", "page.js")
+SCRIPTS = (
+    "tables.js",
+    "decisions.js",
+    "selection.js",
+    "review.js",
+    "address.js",
+    "folds.js",
+    "page.js",
+)
 """Scripts of the page, in the order in which they are joined."""
 
 

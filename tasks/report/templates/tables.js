@@ -65,7 +65,7 @@ const labelCells = table => {
   table.classList.add("cards");
 };
 
-const FEW = 8; // tables of at most this many rows get no search field
+const FEW = 12; // tables of at most this many rows get no search field
 // Rows that are shown at first, and added by "Show more"; cards of a narrow screen are long.
 const STEP = matchMedia("(max-width: 40rem)").matches ? 10 : 25;
 
