@@ -20,7 +20,6 @@ from tasks.report.causes import CauseCount, count_causes
 from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
-from tasks.report.harm_shares import HarmShare, list_harm_shares
 from tasks.report.headline import make_headline
 from tasks.report.label_matrix import LabelMatrix, make_label_matrix
 from tasks.report.mislabels import (
@@ -68,12 +67,10 @@ class Page:
         tests: Tests of the run against the limits of the study.
         headline: Summary sentences.
         cases: Queries of highest loss with their most harmful and helpful training rows.
-        causes: Causes of these queries, the most frequent first.
         confusion: True and predicted labels of all queries.
         most_harmful: Training rows with the largest harm over all queries.
         flagged: Flagged labels; None if no search was run.
         slices: Influence of sources on slices.
-        harm_shares: Labels and sources that harm a slice more than their share of the rows.
         duplicates: Exact and near duplicates, and leaks.
         quality: Outliers, rare labels, clusters of queries.
         reliability_checks: Checks of the run's reliability.
@@ -89,12 +86,10 @@ class Page:
     tests: list[LimitTest]
     headline: list[str]
     cases: list[QueryCase]
-    causes: list[CauseCount]
     confusion: LabelMatrix
     most_harmful: list[Row]
     flagged: FlaggedLabels | None
     slices: SourceSliceEffects
-    harm_shares: list[HarmShare]
     duplicates: Duplicates
     quality: DataQuality
     reliability_checks: list[ReliabilityCheck]
@@ -103,6 +98,11 @@ class Page:
     stage_seconds: list[Row]
     pictures: dict[str, str]
     price_per_hour: float | None
+
+    @property
+    def causes(self) -> list[CauseCount]:
+        """Causes of the queries of highest loss, the most frequent first."""
+        return count_causes([case.causes for case in self.cases])
 
     @property
     def suggestions(self) -> LabelMatrix:
@@ -139,7 +139,6 @@ def build_page(
     quality = assess_data_quality(data, space)
     facts = data.mislabels.facts if data.mislabels else None
     cases = make_query_cases(data, duplicates)
-    errors = [(case.query["label"], case.query["prediction"]) for case in cases]
     limits = limits or ReportLimits()
     pictures = {
         "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
@@ -154,12 +153,10 @@ def build_page(
         tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
         headline=make_headline(data, slices, flagged, checks),
         cases=cases,
-        causes=count_causes([case.causes for case in cases]),
-        confusion=make_label_matrix(data.queries.select("label", "prediction").rows(), errors),
+        confusion=_count_predictions(data, cases),
         most_harmful=find_most_harmful(data),
         flagged=flagged,
         slices=slices,
-        harm_shares=list_harm_shares(data),
         duplicates=duplicates,
         quality=quality,
         reliability_checks=checks,
@@ -242,6 +239,11 @@ def _format_duration(seconds: float) -> str:
 
 def _format_column(column: str) -> str:
     return column.removeprefix("group_").replace("_", " ")
+
+
+def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
+    listed = [(case.query["label"], case.query["prediction"]) for case in cases]
+    return make_label_matrix(data.queries.select("label", "prediction").rows(), listed)
 
 
 def _list_changed(data: RunData) -> list[Row]:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from tasks.mislabels.detect import detect_mislabels
-from tasks.report.causes import Cause, count_causes
+from tasks.report.causes import Cause
 from tasks.report.harm_shares import HarmShare
 from tasks.report.label_matrix import make_label_matrix
 from tasks.report.page import build_page, render_page
@@ -50,6 +50,7 @@ def wide_file(page_file):
         row | {"id": f"{i}", "rank": i, "text": f"{i} {row['text']} " * 90, "text_pair": "so it is"}
         for i, row in enumerate(page.flagged.rows * 5)
     ]
+    rows[3] = rows[3] | {"new": True}
     rows[5] = rows[4] | {"id": "5", "rank": 5}
     flagged = replace(page.flagged, facts=facts, rows=rows)
     path = page_file.parent / "wide.html"
@@ -71,9 +72,7 @@ def hostile_file(page_file):
         page,
         flagged=replace(page.flagged, rows=flagged, facts=page.flagged.facts | {"by_label": {}}),
         cases=cases,
-        causes=count_causes([case.causes for case in cases]),
         confusion=make_label_matrix(pairs, pairs),
-        harm_shares=[HarmShare(_spoil("kind"), _spoil("a"), _spoil("b"), 1.0, 0.5, 0.1)],
         most_harmful=_spoil(page.most_harmful),
         duplicates=replace(
             page.duplicates,
@@ -89,6 +88,7 @@ def hostile_file(page_file):
         ),
         slices=replace(
             page.slices,
+            harm_shares=[HarmShare(_spoil("kind"), _spoil("a"), _spoil("b"), 1.0, 0.5, 0.1)],
             **{
                 name: _spoil(getattr(page.slices, name))
                 for name in ("ranking", "accuracy", "balance")

@@ -4,6 +4,9 @@ import re
 from itertools import pairwise
 
 import pytest
+from handmade_runs import make_run_data, rows
+
+from tasks.report.page import build_page, render_page
 
 ERRORS = "table[data-address='evidence']"
 SHOWN = f"{ERRORS} tbody tr:not(.hidden)"
@@ -121,6 +124,26 @@ def test_a_cell_of_given_and_suggested_labels_filters_the_flagged_rows(page):
     assert set(page.locator(f"{FITTING} > td:nth-child(4)").all_text_contents()) == {"pos"}
 
 
+def test_new_rows_have_no_filter_value_of_their_own(wide):
+    options = wide.get_by_role("combobox", name="suggested").locator("option")
+    assert options.all_inner_texts() == ["(all)", "neg", "pos"]
+    assert wide.locator("table[data-export] td", has_text="new").count() > 0
+
+
+def test_filters_of_columns_with_one_name_hold_together(page, tmp_path):
+    """A group that is named as the column of true labels."""
+    train, queries = rows("t", 20, ["s"], "source"), rows("q", 20, ["x", "y", "z"], "true")
+    path = tmp_path / "page.html"
+    path.write_text(render_page(build_page(make_run_data(tmp_path, train, queries))), "utf-8")
+    page.goto(path.as_uri())
+    selects = page.get_by_role("combobox", name="true")
+    selects.nth(0).select_option("a")
+    selects.nth(1).select_option("x")
+    fitting = sum(row.label == "a" and row.groups["true"] == "x" for row in queries)
+    assert page.locator(SHOWN).count() == fitting > 0
+    assert page.evaluate("location.hash") == "#evidence?true=a&true_=x"
+
+
 def test_a_row_of_the_errors_opens_by_keyboard(page):
     summary = page.locator(f"{ERRORS} summary").first
     evidence = page.locator(f"{ERRORS} details").first.get_by_text("Most harmful", exact=True)
@@ -173,8 +196,8 @@ def test_without_scripts_every_row_is_there_and_the_page_says_so(browser, page_f
     opened = context.new_page()
     opened.goto(page_file.as_uri())
     assert opened.locator("noscript p").is_visible()
-    rows = opened.locator("table[data-export] tbody tr")
-    assert sum(row.is_visible() for row in rows.all()) == 60
+    shown = opened.locator("table[data-export] tbody tr")
+    assert sum(row.is_visible() for row in shown.all()) == 60
     opened.locator(f"{ERRORS} summary").first.click()
     assert (
         opened.locator(f"{ERRORS} details")
