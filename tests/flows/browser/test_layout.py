@@ -178,10 +178,10 @@ def test_hostile_values_in_every_field_stay_texts(page, hostile_file):
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     page.locator("a[href^='#evidence?cause=']", has_text="<img").click()
     wait_for_count(page, SHOWN, 1)
-    for section, rows in (("#evidence?true=", SHOWN), ("#suspects?given=", FITTING)):
+    for section, fitting in (("#evidence?true=", SHOWN), ("#suspects?given=", FITTING)):
         link = page.locator(f"a[href^='{section}']").first
         link.click()
-        wait_for_count(page, rows, int(link.inner_text()))
+        wait_for_count(page, fitting, int(link.inner_text()))
     assert page.evaluate("window.hit") is None
     assert page.locator("img, script").count() == 1
     for width in (1280, 320):
