@@ -105,13 +105,6 @@ class Page:
         return count_causes([case.causes for case in self.cases])
 
     @property
-    def suggestions(self) -> LabelMatrix:
-        """Given and suggested labels of the flagged rows."""
-        rows = self.flagged.rows if self.flagged else []
-        pairs = [(row["label"], row["suggested"]) for row in rows]
-        return make_label_matrix(pairs, pairs)
-
-    @property
     def computed_queries(self) -> int:
         """Number of queries that were computed in this run, not reused from its parent."""
         facts = self.data.summary.facts
