@@ -19,6 +19,7 @@ from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
+from tasks.report.label_matrix import LabelMatrix, make_label_matrix
 from tasks.report.run_data import RunData
 
 SHOWN, MAX_HARMED = 300, 3
@@ -79,6 +80,12 @@ class FlaggedLabels:
     def none_word(self) -> str:
         """Value of `right_label` for a row that no class fits."""
         return choose_none_word(self.labels)
+
+    @property
+    def suggestions(self) -> LabelMatrix:
+        """Given and suggested labels of the rows."""
+        pairs = [(row["label"], row["suggested"]) for row in self.rows]
+        return make_label_matrix(pairs, pairs)
 
     @property
     def count(self) -> LabelCount | None:

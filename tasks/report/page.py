@@ -16,10 +16,12 @@ from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
 from tasks.report.actions import Action, list_actions
+from tasks.report.causes import CauseCount, count_causes
 from tasks.report.data_quality import DataQuality, assess_data_quality
 from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
 from tasks.report.headline import make_headline
+from tasks.report.label_matrix import LabelMatrix, make_label_matrix
 from tasks.report.mislabels import (
     FlaggedLabels,
     format_signal,
@@ -53,6 +55,7 @@ SCRIPTS = (
     "address.js",
     "lasso.js",
     "map.js",
+    "folds.js",
     "page.js",
 )
 """Scripts of the page, in the order in which they are joined."""
@@ -68,6 +71,7 @@ class Page:
         tests: Tests of the run against the limits of the study.
         headline: Summary sentences.
         cases: Queries of highest loss with their most harmful and helpful training rows.
+        confusion: True and predicted labels of all queries.
         most_harmful: Training rows with the largest harm over all queries.
         flagged: Flagged labels; None if no search was run.
         slices: Influence of sources on slices.
@@ -87,6 +91,7 @@ class Page:
     tests: list[LimitTest]
     headline: list[str]
     cases: list[QueryCase]
+    confusion: LabelMatrix
     most_harmful: list[Row]
     flagged: FlaggedLabels | None
     slices: SourceSliceEffects
@@ -99,6 +104,11 @@ class Page:
     map: TrainingMap
     pictures: dict[str, str]
     price_per_hour: float | None
+
+    @property
+    def causes(self) -> list[CauseCount]:
+        """Causes of the queries of highest loss, the most frequent first."""
+        return count_causes([case.causes for case in self.cases])
 
     @property
     def computed_queries(self) -> int:
@@ -131,14 +141,14 @@ def build_page(
     changed = _list_changed(data)
     suspects = flagged.rows if flagged else []
     shown = list_shown_rows([suspects, most_harmful, quality.outliers, changed, duplicates.leaks])
+    limits = limits or ReportLimits()
     return Page(
         data=data,
         actions=list_actions(data, duplicates, quality, flagged, checks),
-        tests=check_limits(
-            limits or ReportLimits(), data.summary, data.queries, data.difference, facts
-        ),
+        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
         headline=make_headline(data, slices, flagged, checks),
         cases=cases,
+        confusion=_count_predictions(data, cases),
         most_harmful=most_harmful,
         flagged=flagged,
         slices=slices,
@@ -235,6 +245,11 @@ def _format_duration(seconds: float) -> str:
 
 def _format_column(column: str) -> str:
     return column.removeprefix("group_").replace("_", " ")
+
+
+def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
+    listed = [(case.query["label"], case.query["prediction"]) for case in cases]
+    return make_label_matrix(data.queries.select("label", "prediction").rows(), listed)
 
 
 def _list_changed(data: RunData) -> list[Row]:

@@ -9,6 +9,7 @@ from scipy.stats import false_discovery_control, ttest_1samp
 
 from storage.ranking import RANKING
 from tasks.report.formatting import Row
+from tasks.report.harm_shares import HarmShare, list_harm_shares
 from tasks.report.run_data import RunData
 from tasks.results.slice_accuracy import rank_slices
 
@@ -33,6 +34,7 @@ class SourceSliceEffects:
         accuracy: Slices with number of queries, accuracy and mean loss.
         balance: Labels with their shares of all rows, of the most harmful and most helpful ones.
         is_complete: Whether all effects are summed, not only the kept ones.
+        harm_shares: Labels and sources that harm a slice more than their share of the rows.
     """
 
     slice_name: str
@@ -43,6 +45,7 @@ class SourceSliceEffects:
     accuracy: list[Row]
     balance: list[Row]
     is_complete: bool
+    harm_shares: list[HarmShare]
 
 
 def summarize_slices(data: RunData) -> SourceSliceEffects:
@@ -62,6 +65,7 @@ def summarize_slices(data: RunData) -> SourceSliceEffects:
         _compute_accuracy(data),
         _compute_label_balance(data),
         is_complete,
+        list_harm_shares(data),
     )
 
 

@@ -22,9 +22,8 @@ const views = [];
 for (const table of document.querySelectorAll("table.live")) {
   const view = equipTable(table);
   if (view) views.push(view);
-  if (view && table.dataset.export !== undefined) equipSuspects(view);
+  if (table.dataset.export !== undefined) equipSuspects(view);
+  else if (table.dataset.address !== undefined) equipAddress(view);
 }
 equipMap(views);
-addEventListener("beforeprint", () => {
-  document.querySelectorAll("details").forEach(details => { details.open = true; });
-});
+equipFolds();

@@ -148,7 +148,7 @@ const equipReview = (view, kept, onMove) => {
     if (!event.repeat || name.startsWith("arrow")) actions[name]();
   });
   dialog.addEventListener("close", () => {
-    if (readAddress()?.has("row")) onMove(null, false);
+    if (readAddress("suspects")?.has("row")) onMove(null, false);
     if (document.activeElement === document.body) document.getElementById("start-review").focus();
   });
   part("reviewer").value = kept.reviewer;

@@ -9,6 +9,9 @@ import pytest
 import tiny
 
 from tasks.mislabels.detect import detect_mislabels
+from tasks.report.causes import Cause
+from tasks.report.harm_shares import HarmShare
+from tasks.report.label_matrix import make_label_matrix
 from tasks.report.page import build_page, render_page
 from tasks.report.run_data import read_run_data
 from tasks.run.spec import open_existing_store
@@ -47,11 +50,63 @@ def wide_file(page_file):
         row | {"id": f"{i}", "rank": i, "text": f"{i} {row['text']} " * 90, "text_pair": "so it is"}
         for i, row in enumerate(page.flagged.rows * 5)
     ]
+    rows[3] = rows[3] | {"new": True}
     rows[5] = rows[4] | {"id": "5", "rank": 5}
     flagged = replace(page.flagged, facts=facts, rows=rows)
     path = page_file.parent / "wide.html"
     path.write_text(render_page(replace(page, flagged=flagged)))
     return path
+
+
+@pytest.fixture(scope="session")
+def hostile_file(page_file):
+    """The page with markup, marks of direction, long words and quotes in every text of its rows."""
+    page = _build(page_file.parent)
+    flagged = _spoil(page.flagged.rows)
+    cases = [replace(case, **{name: _spoil(getattr(case, name)) for name in
+             ("query", "harmful", "helpful", "causes")}) for case in page.cases]  # fmt: skip
+    cause = Cause(_spoil("label pos"), 9, 10, 0.5)
+    cases[0] = replace(cases[0], causes=[cause])
+    pairs = [(case.query["label"], case.query["prediction"]) for case in cases]
+    spoilt = replace(
+        page,
+        flagged=replace(page.flagged, rows=flagged, facts=page.flagged.facts | {"by_label": {}}),
+        cases=cases,
+        confusion=make_label_matrix(pairs, pairs),
+        most_harmful=_spoil(page.most_harmful),
+        duplicates=replace(
+            page.duplicates,
+            groups=_spoil(page.duplicates.groups),
+            leaks=_spoil(page.duplicates.leaks),
+        ),
+        quality=replace(
+            page.quality,
+            **{
+                name: _spoil(getattr(page.quality, name))
+                for name in ("outliers", "labels", "groups")
+            },
+        ),
+        slices=replace(
+            page.slices,
+            harm_shares=[HarmShare(_spoil("kind"), _spoil("a"), _spoil("b"), 1.0, 0.5, 0.1)],
+            **{
+                name: _spoil(getattr(page.slices, name))
+                for name in ("ranking", "accuracy", "balance")
+            },
+        ),
+    )
+    path = page_file.parent / "hostile.html"
+    path.write_text(render_page(spoilt))
+    return path
+
+
+def _spoil(value):
+    """The value with hostile characters around each text in it."""
+    if isinstance(value, dict):
+        return {key: _spoil(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_spoil(inner) for inner in value)
+    return f"{HOSTILE_NAME} {value} {HOSTILE} {'w' * 200}" if isinstance(value, str) else value
 
 
 def _build(folder):

@@ -78,7 +78,7 @@ def test_ticks_hidden_by_a_filter_are_exported(page, tmp_path):
     ]
     for place in [*picked, 7]:
         boxes.nth(place).check()
-    page.get_by_label("given").select_option(rows[picked[0]]["label"])
+    page.get_by_role("combobox", name="given").select_option(rows[picked[0]]["label"])
     away = sum(rows[place]["label"] != rows[picked[0]]["label"] for place in {*picked, 7})
     assert page.get_by_text(f"3 selected, {away} hidden by the filter").is_visible()
     page.reload()
@@ -90,7 +90,7 @@ def test_ticks_hidden_by_a_filter_are_exported(page, tmp_path):
 
 def test_all_rows_are_exported_without_a_choice_and_the_shown_ones_can_be_ticked(page, tmp_path):
     assert len(download(page, tmp_path / "all.csv")) == 60
-    page.get_by_label("given").select_option("neg")
+    page.get_by_role("combobox", name="given").select_option("neg")
     page.get_by_label("select all rows shown").check()
     exported = download(page, tmp_path / "some.csv")
     assert exported
@@ -140,7 +140,7 @@ def test_two_tabs_keep_the_decisions_of_both(page, page_file):
 
 
 def test_keys_do_nothing_in_a_field_and_only_fitting_rows_are_walked(page):
-    page.get_by_label("given").select_option("pos")
+    page.get_by_role("combobox", name="given").select_option("pos")
     start_review(page)
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("reviewer").press_sequentially("ksnu12jp")
@@ -161,7 +161,7 @@ def test_keys_do_nothing_in_a_field_and_only_fitting_rows_are_walked(page):
 
 def test_the_address_opens_a_row_and_back_closes_it(page, page_file):
     rows = list_rows(page)
-    page.get_by_label("given").select_option("neg")
+    page.get_by_role("combobox", name="given").select_option("neg")
     assert page.evaluate("location.hash") == "#suspects?given=neg"
     third = [row for row in rows if row["label"] == "neg"][2]
     page.locator(f"{ROWS}:not(.hidden) .rank").nth(2).click()
@@ -174,7 +174,7 @@ def test_the_address_opens_a_row_and_back_closes_it(page, page_file):
     other = page.context.new_page()
     other.goto(address)
     assert other.locator('[data-part="id"]').inner_text() == third["id"]
-    assert other.get_by_label("given").input_value() == "neg"
+    assert other.get_by_role("combobox", name="given").input_value() == "neg"
     for hash_of in ("#suspects?row=nobody&given=unknown&x=%", "#now", "#quality", "#suspects?"):
         other.goto(page_file.as_uri() + hash_of)
         other.get_by_role("dialog").wait_for(state="hidden")

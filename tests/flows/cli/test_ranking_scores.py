@@ -96,7 +96,7 @@ def test_the_report_says_which_number_ranks(folder, scales):
     page = (folder / "page.html").read_text("utf-8")
     assert ("<b>ranking score</b>" in page) == bool(scales)
     assert ("score -3<" in page) == bool(scales), "row t2 on query q1"
-    case = page[page.index("query text 1</bdi></summary>") :]
+    case = page[page.index("query text 1</bdi></span></summary>") :]
     case = case[: case.index("</details>")]
     harmful = [name for name in order(1, scales) if EFFECTS[1][int(name[1])] < 0]
     places = [case.find(f"training text {name[1]}") for name in harmful]
