@@ -56,8 +56,10 @@ def mislabels(
     are cached: a later detection encodes new texts only.
     """
     with report_errors():
+        from tasks.mislabels.annotations import read_annotations
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
+        from tasks.mislabels.label_statement import make_label_statement
         from tasks.mislabels.results import read_result, with_groups
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
@@ -78,8 +80,10 @@ def mislabels(
         # The plain function of the task: a single local step needs no Prefect server. By the same
         # path, or the table would be read and held twice.
         digest = detect_mislabels.fn(str(study))
-        result = read_result(open_existing_store(load_study(study)), digest)
-        out.print(render_mislabels(with_groups(result, plan.inputs), shown))
+        store = open_existing_store(load_study(study))
+        result = read_result(store, digest)
+        labels = make_label_statement(result.facts, read_annotations(store))
+        out.print(render_mislabels(with_groups(result, plan.inputs), labels, shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
@@ -178,6 +182,8 @@ def import_(
     with report_errors():
         from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
+        from tasks.mislabels.annotations import read_annotations
+        from tasks.mislabels.label_statement import make_label_statement
         from tasks.mislabels.results import read_current_or_latest
 
         _, store = open_study(study)
@@ -190,6 +196,9 @@ def import_(
         for problem in imported.refused:
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         out.print(f"Rows with imported annotations: {imported.rows}.", highlight=False)
+        precision = make_label_statement(None, read_annotations(store)).review_sentence
+        if precision:
+            print_line(precision)
         if imported.rows:
             command = format_command("review", "apply", "--dry-run", study=study)
             print_line(f"The corrected training table: {command}")

@@ -125,10 +125,19 @@ def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Ac
     count = len(flagged.rows)
     if not count:
         return
-    first = min(FIRST_ROWS, count)
+    first, labels = min(FIRST_ROWS, count), flagged.statement
     minutes = max(1, round(first * LOOK_SECONDS / 60))
+    if labels.is_exhausted:
+        if labels.command:
+            what = labels.review_sentence.removesuffix(".")
+            yield Action(
+                what, "a random sample counts the rest", "suspects", command(*labels.words)
+            )
+        return
     what = f"{_count(count, 'label', 'labels')} to review, the most suspicious first"
     why = f"a look at the first {first} takes about {_count(minutes, 'minute', 'minutes')}"
+    if labels.blocks:
+        why = f"{labels.review_sentence.removesuffix('.')}; {why}"
     yield Action(what, why, "suspects", command("review", "export", "--out", "review.csv"))
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
-from tasks.mislabels.label_count import read_label_count
 from tasks.report.formatting import join_first
 from tasks.report.mislabels import FlaggedLabels
 from tasks.report.reliability import ReliabilityCheck
@@ -64,26 +63,12 @@ def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
 def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
     clauses = []
     if flagged:
-        count = read_label_count(flagged.facts)
-        if count is None:
-            clauses.append(
-                "The number of wrong labels is unknown, since no random sample was annotated"
-            )
-        else:
-            number = (
-                "An unknown number" if count.expected is None else f"About {count.expected:,.0f}"
-            )
-            clauses.append(
-                f"{number} of {count.rows:,} labels are wrong (90 % interval {count.low:,.0f} to "
-                f"{count.high:,.0f}, by a random sample)"
-            )
         if flagged.has_previous and flagged.rows:
             new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
-            clauses[-1] += f", {new} of the first {min(FIRST_FLAGGED, len(flagged.rows))} are new"
+            first = min(FIRST_FLAGGED, len(flagged.rows))
+            clauses.append(f"{new} of the first {first} suspicious labels are new")
         excesses = (line for counts in flagged.groups for line in describe_excesses(counts))
         clauses += [line.removesuffix(".") for line in excesses][:1]
-    else:
-        clauses.append("Labels were not checked")
     if data.difference and data.difference.rows is None:
         clauses.append(f"effects cannot be compared with those of {data.against}")
     elif data.difference:
@@ -96,7 +81,8 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         clauses.append(
             f"{len(rows):,} of {len(data.train):,} training rows harm at least one query"
         )
-    return f"{'; '.join(clauses)}."
+    sentence = "; ".join(clauses)
+    return f"{data.labels.sentence} {sentence[0].upper()}{sentence[1:]}."
 
 
 def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:

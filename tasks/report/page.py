@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
+from tasks.mislabels.strength import compute_bar_length, grade_strength
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
 from tasks.report.actions import Action, list_actions
@@ -113,7 +114,6 @@ def build_page(
     )
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     quality = assess_data_quality(data, space)
-    facts = data.mislabels.facts if data.mislabels else None
     limits = limits or ReportLimits()
     pictures = {
         "matrix": charts.render_effect_matrix(slices.matrix, slices.slice_name, slices.source_name),
@@ -125,7 +125,7 @@ def build_page(
     return Page(
         data=data,
         actions=list_actions(data, duplicates, quality, flagged, checks),
-        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
+        tests=check_limits(limits, data.summary, data.queries, data.difference, data.labels),
         headline=make_headline(data, slices, flagged, checks),
         cases=make_query_cases(data, duplicates),
         most_harmful=find_most_harmful(data),
@@ -173,6 +173,8 @@ def make_environment() -> Environment:
         "bare": _format_column,
         "signal": format_signal,
         "review": make_review_row,
+        "grade": grade_strength,
+        "bar": compute_bar_length,
         "pace": _format_duration,
         "zip": zip,
     }

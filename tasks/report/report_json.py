@@ -29,6 +29,8 @@ def render_report_json(page: BuiltReport) -> str:
         "headline": page.headline,
         "reliability": page.reliability,
         "counts": page.counts,
+        "labels": page.labels.make_record(),
+        "flip_recall": page.flip_recall.make_record() if page.flip_recall else None,
         "worst_slice": asdict(page.worst_slice) if page.worst_slice else None,
     }
     return json.dumps(_clean(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,17 +1,16 @@
 """Tests of a run against the limits in section `[report]` of its study."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import polars as pl
 from scipy.stats import binomtest, norm
 
 from storage import Store
-from tasks.mislabels.label_count import read_label_count
-from tasks.mislabels.results import read_matching_results
+from tasks.mislabels.label_statement import LabelStatement
+from tasks.mislabels.stored_detections import StoredDetections
 from tasks.results.candidate_recall import find_lowest_recall, is_full_scan, select_overall
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, SliceDifference, diff_runs
@@ -37,6 +36,8 @@ class Status(StrEnum):
     OPEN = "not tested"
 
 
+UNSEARCHED = LabelStatement(False, None, 0, False, ())
+"""Statement on labels without a detection."""
 SEVERITY = (Status.OPEN, Status.PASS, Status.WARN, Status.FAIL)
 """Results, the worst last."""
 
@@ -83,7 +84,7 @@ def check_limits(
     summary: Summary,
     queries: pl.DataFrame,
     difference: RunDifference | None = None,
-    label_facts: Mapping[str, Any] | None = None,
+    labels: LabelStatement | None = None,
 ) -> list[LimitTest]:
     """Test a run against the limits of its study; numbers without a limit are listed too.
 
@@ -92,7 +93,7 @@ def check_limits(
         summary: Summary of the run.
         queries: Table of its queries.
         difference: Comparison with an earlier run; None without one.
-        label_facts: Facts of a mislabel detection among its training rows; None without one.
+        labels: Statement on the number of wrong labels; None without a detection.
 
     Returns:
         One test for each key of the section, in its order.
@@ -101,7 +102,7 @@ def check_limits(
         _check_accuracy(limits.accuracy_below, queries),
         _check_drop(limits.accuracy_drop_above, difference),
         _check_slices(limits.slice_below, queries),
-        _check_labels(limits.wrong_labels_above, label_facts),
+        _check_labels(limits.wrong_labels_above, labels or UNSEARCHED),
         _check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
         _check_recall(limits.recall_below, summary),
         _check_residual(limits.residual_above, summary.diagnostics.get("worst_residual")),
@@ -196,19 +197,14 @@ def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
     return LimitTest(key, name, measured, status, limit, worst.accuracy)
 
 
-def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
-    key, name = "wrong_labels_above", "wrong labels"
-    count = None if facts is None else read_label_count(facts)
+def _check_labels(limit: float | None, labels: LabelStatement) -> LimitTest:
+    key, name, count = "wrong_labels_above", "wrong labels", labels.count
     if count is None:
-        remedy = "fastif review export --random 100" if facts else "fastif mislabels"
-        measured = "not counted: no random sample was annotated" if facts else "not searched"
-        return LimitTest(key, name, measured, _decide_unmeasured(limit), limit, None, remedy)
+        status = _decide_unmeasured(limit)
+        return LimitTest(key, name, labels.share, status, limit, None, labels.command)
     rows = max(1, count.rows)
-    low, high = count.low / rows, count.high / rows
-    share = "unknown" if count.share is None else f"{count.share:.1%}"
-    measured = f"{share} ({low:.1%} - {high:.1%}) of {count.rows:,} training rows"
-    status = _decide(limit, low, high, is_least=False)
-    return LimitTest(key, name, measured, status, limit, count.share)
+    status = _decide(limit, count.low / rows, count.high / rows, is_least=False)
+    return LimitTest(key, name, labels.share, status, limit, count.share)
 
 
 def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
@@ -258,11 +254,12 @@ def read_limit_tests(store: Store, run: str, study: Study) -> list[LimitTest]:
         StoreError: There is no such run, or a file of it is damaged.
     """
     earlier = find_comparable_run(store, run)
-    results = read_matching_results(store, store.scan("train", run).collect())
+    record = store.read_record(run)
+    labels = StoredDetections.open(store).state(run, record.train_rows, record.parts)
     return check_limits(
         study.report,
         read_summary(store, run, study.path),
         store.scan("queries", run).collect(),
         diff_runs(store, earlier, run) if earlier else None,
-        results[0].facts if results else None,
+        labels,
     )

@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 from handmade_runs import Row, make_run_data, open_store, write_run
 
+from tasks.mislabels.label_statement import make_label_statement
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.results.alerts import find_failed_limits
 from tasks.results.compare_runs import SliceDifference
 from tasks.results.limits import Status, check_limits, compare_paired_accuracy, find_worst_status
@@ -72,13 +74,15 @@ def test_a_table_without_groups_has_no_slices(tmp_path):
 def test_wrong_labels_are_decided_by_the_random_sample(tmp_path, low, high, status):
     errors = {"expected": (low + high) / 2, "low": low, "high": high, "counted": 100}
     facts = {"counted_by": "random sample", "errors": errors}
-    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=facts)
+    labels = make_label_statement(facts, Annotations())
+    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=labels)
     assert test.status is status
 
 
 @pytest.mark.parametrize("facts", [None, {"errors": None}])
 def test_labels_that_were_not_counted_are_a_warning_with_the_command(tmp_path, facts):
-    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=facts)
+    labels = make_label_statement(facts, Annotations())
+    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=labels)
     assert test.status is Status.WARN
     assert test.remedy.startswith("fastif mislabels" if facts is None else "fastif review export")
 
