@@ -152,7 +152,7 @@ def _list_fallen_slices(difference: RunDifference | None) -> Iterator[Action]:
     if fallen:
         names = [_describe_fall(part, part is difference.overall) for part in fallen]
         why = "significantly fewer of their queries are predicted correctly than in the earlier run"
-        yield Action(f"Accuracy fell on {join_first(names, 3)}", why, "evidence")
+        yield Action(f"Accuracy fell on {join_first(names, 3)}", why, "changes")
 
 
 def _has_fallen(part: SliceDifference, tests: int) -> bool:

@@ -6,6 +6,7 @@ from tasks.mislabels.label_statement import LabelStatement
 from tasks.mislabels.reachable_recall import ReachableRecall, read_reachable_recall
 from tasks.report.actions import Action
 from tasks.report.page import Page
+from tasks.results.compare_runs import RunDifference
 from tasks.results.limits import LimitTest
 from tasks.results.slice_accuracy import SliceInterval, bound_slices, find_group_column
 
@@ -26,6 +27,7 @@ class BuiltReport:
         worst_slice: Slice with the lowest upper confidence bound; None without one.
         labels: Statement on the number of wrong labels.
         flip_recall: Recall of injected label flips; None if it was not measured.
+        difference: Comparison with the earlier run; None without one.
     """
 
     path: str
@@ -39,6 +41,7 @@ class BuiltReport:
     worst_slice: SliceInterval | None
     labels: LabelStatement
     flip_recall: ReachableRecall | None
+    difference: RunDifference | None
 
 
 def make_built_report(page: Page, path: str) -> BuiltReport:
@@ -73,4 +76,5 @@ def make_built_report(page: Page, path: str) -> BuiltReport:
         slices[0] if slices else None,
         data.labels,
         read_reachable_recall(search.facts) if search else None,
+        data.difference,
     )

@@ -12,7 +12,7 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
+from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT_HALVED
 from tasks.mislabels.strength import compute_bar_length, grade_strength
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
@@ -38,9 +38,10 @@ from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects, summarize_slices
 from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
+from tasks.results.changed_query import describe_rows, name_states
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import LimitTest, check_limits
+from tasks.results.limits import LimitTest, check_limits, compare_paired_accuracy
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
@@ -65,7 +66,7 @@ class Page:
         quality: Outliers, rare labels, clusters of queries.
         reliability_checks: Checks of the run's reliability.
         baselines: Simpler measures compared with influence.
-        changed: Rows that became harmful, or stopped being harmful, since the previous run.
+        changed: Rows that entered or left the most harmful ones since the earlier run.
         stage_seconds: Forecast and measured seconds by stage.
         pictures: Figures as SVG, by name.
         price_per_hour: Price of one machine hour; None if unknown.
@@ -149,7 +150,6 @@ def render_page(page: Page) -> str:
     return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
         style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
-        became_harmful=BECAME_HARMFUL,
     )  # fmt: skip
 
 
@@ -175,6 +175,9 @@ def make_environment() -> Environment:
         "review": make_review_row,
         "grade": grade_strength,
         "bar": compute_bar_length,
+        "paired": compare_paired_accuracy,
+        "states": name_states,
+        "rest": describe_rows,
         "pace": _format_duration,
         "zip": zip,
     }
@@ -220,5 +223,8 @@ def _format_column(column: str) -> str:
 def _list_changed(data: RunData) -> list[Row]:
     if data.difference is None or data.difference.rows is None:
         return []
-    rows = data.difference.rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
+    rows = data.difference.rows.with_columns(
+        entered=pl.col("change").is_in(ENTERED),
+        strong=pl.col("change").is_in([ENTERED_DOUBLED, LEFT_HALVED]),
+    )
     return rows.head(MAX_CHANGED).to_dicts()

@@ -135,7 +135,15 @@ def lines(tmp_path):
 def test_a_narrow_terminal_shows_fewer_columns_and_whole_names(lines, width, missing):
     """Cells of all columns but the last two: 18 + 8 + 6 + 12 + 30 + 6 + 12, and six gaps of 2."""
     head, *rows = lines(width)
-    names = ("training rows", "opened", "shards", "recall", "wrong labels", "worst slice", "accuracy")
+    names = (
+        "training rows",
+        "opened",
+        "shards",
+        "recall",
+        "wrong labels",
+        "worst slice",
+        "accuracy",
+    )
     assert [name for name in names if name not in head] == (missing if width > 10 else [*names])
     assert [row.split()[0] for row in rows] == ["by-hand-9876543210", "by-hand-0123456789"]
     assert all(len(row) <= max(width, 28) for row in (head, *rows))

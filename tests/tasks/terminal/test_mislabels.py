@@ -1,5 +1,7 @@
 """A search for wrong labels on the terminal."""
 
+import re
+
 from tasks.mislabels.label_statement import make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.terminal.label_counts import describe_random_audit
@@ -28,7 +30,8 @@ def test_the_total_row_never_has_the_name_of_a_label():
     search = Search(make_facts(labels))
     statement = make_label_statement(search.facts, Annotations())
     lines = render_mislabels_markdown(search, statement).splitlines()
-    names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line[-4:-2].isdigit()]
+    cells = (re.fullmatch(r"\| (.*) \| \d+ \|", line) for line in lines)
+    names = [match[1] for match in cells if match]
     assert len(names) == len(set(names)) == len(labels) + 1
     assert names[-1] == "(all)"
 
