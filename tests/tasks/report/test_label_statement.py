@@ -144,7 +144,7 @@ def world(request, tmp_path):
     store = open_store(tmp_path)
     corrected = [*range(10, 30), 0, 1, 2] if request.param is relabelled else ()
     queries = [Row(f"q{i}", f"query {i}") for i in range(4)]
-    write_run(store, "one", make_train(corrected), queries, effects={(0, 0): -0.5})
+    write_run(store, "one", make_train(corrected), queries, effects={(0, 0): -2.5})
     request.param(store)
     (tmp_path / "study.toml").write_text(
         'name = "by-hand"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\ntext = "text"\n'

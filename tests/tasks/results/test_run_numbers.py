@@ -1,13 +1,11 @@
 """Numbers of runs in their list, from handmade runs and detections; truths by hand."""
 
-import json
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from handmade_runs import Row, fill_columns, open_store, write_run
+from handmade_runs import Row, open_store, write_detection, write_run
 
-from storage.mislabel_schemas import MISLABELS
 from tasks.results.run_numbers import read_run_numbers
 from tasks.terminal.runs import render_runs
 
@@ -17,22 +15,6 @@ def make_rows(prefix, right, wrong, **groups):
         Row(f"{prefix}{i}", f"{prefix} text {i}", correct=i < right, groups=groups)
         for i in range(right + wrong)
     ]
-
-
-def write_detection(store, train, probabilities, number=1, reviewed=(), **facts):
-    """Store a detection among these rows; `reviewed` are positions with an annotation."""
-    rows = [
-        {"train": i, "id": row.id, "text": row.text, "label": row.label, "cluster": i, "rank": i,
-         "probability": share, "reviewed": "a" if i in reviewed else None}
-        for i, (row, share) in enumerate(zip(train, probabilities, strict=True))
-    ]  # fmt: skip
-
-    def write(folder):
-        fill_columns(MISLABELS, rows).write_parquet(folder / "mislabels.parquet")
-        record = {"rows": len(rows), "number": number, **facts}
-        (folder / "facts.json").write_text(json.dumps(record))
-
-    return store.write_artifact("mislabels", f"{number:064x}", write)
 
 
 def read(store, notes=None):
