@@ -154,7 +154,7 @@ def _print_export(exported: "ReviewExport", to: Path, study: Path, labels: Seque
     note = f"Rows to review: {exported.rows}, in {to}, {exported.order}."
     if exported.left_out:
         note += (
-            f" Left out: {exported.left_out} rows whose labels are almost certainly right "
+            f" Left out: {exported.left_out} rows with hardly any evidence against their labels "
             f"(--budget {exported.rows + exported.left_out} writes them too)."
         )
     out.print(note, highlight=False, markup=False, soft_wrap=True)

@@ -14,8 +14,7 @@ from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference, de
 from tasks.results.group_names import ALL, format_group_value
 from tasks.results.limits import compare_paired_accuracy
 
-PAIRED = ("queries", "accuracy before", "after", "95 % interval of the change", "broken",
-          "repaired", "p")  # fmt: skip
+PAIRED = ("queries", "before", "after", "95 % of change", "broken", "repaired", "p")
 """Heads of the paired comparison of accuracy; p by McNemar's exact test."""
 MOVES = ("entered", "left")
 MAX_SLICES = 20
@@ -52,11 +51,14 @@ def render_difference(difference: RunDifference, before: str, after: str) -> Ren
 
 def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) -> Table:
     """Table with the paired accuracies of each slice, and its rows that entered or left."""
-    table, has_effects = Table(box=None, padding=(0, 1)), difference.rows is not None
-    moves = [f"{move} the {difference.k:,} most harmful" for move in MOVES] if has_effects else []
-    for name in (difference.group or "slice", *PAIRED, *moves):
-        is_number = name in PAIRED or name in moves
-        table.add_column(Text(name), justify="right" if is_number else "left")
+    moves = MOVES if difference.rows is not None else ()
+    title = "\naccuracy on the queries of both runs, p by McNemar's exact test"
+    if moves:
+        title += f"; training rows that entered or left the {difference.k:,} most harmful"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    heads = (*PAIRED, *moves)
+    for name in (difference.group or "slice", *heads):
+        table.add_column(Text(name), justify="right" if name in heads else "left")
     parts = _select_slices(difference.slices)
     named = [(ALL, overall), *((format_group_value(part.value), part) for part in parts)]
     for name, part in named:
@@ -66,45 +68,38 @@ def _make_accuracy_table(difference: RunDifference, overall: SliceDifference) ->
             f"{100 * low:+.1f} to {100 * high:+.1f}", f"{part.broken:,}", f"{part.repaired:,}",
             f"{p:.2g}",
         )  # fmt: skip
-        counts = [f"{count or 0:,}" for count in (part.entered, part.left)] if has_effects else []
+        counts = [f"{count or 0:,}" for count in (part.entered, part.left)] if moves else []
         table.add_row(Text(name), *cells, *counts)
     if len(difference.slices) > MAX_SLICES:
         table.add_row(Text(f"and {len(difference.slices) - MAX_SLICES} smaller ones", style="dim"))
     return table
 
 
-def _render_queries(queries: QueryChanges) -> Iterator[RenderableType]:
+def _render_queries(queries: QueryChanges) -> Iterator[Text]:
     """Render the queries that were broken and repaired, with the changed rows behind each."""
     for note in queries.notes:
-        yield Text(note, style="dim")
+        yield Text(f"\n{note}", style="dim")
     lists = (("broken", queries.broken, queries.broken_count),
              ("repaired", queries.repaired, queries.repaired_count))  # fmt: skip
     for word, parts, count in lists:
-        if not parts:
-            continue
-        shown = f", the first {SHOWN}" if count > SHOWN else ""
-        table = Table(
-            title=Text(f"\nqueries that were {word}: {count:,}{shown}"),
-            title_justify="left", box=None, padding=(0, 1),
-        )  # fmt: skip
-        for name in ("query", "true", "before", "after", "loss", "changed training rows"):
-            table.add_column(name, justify="right" if name == "loss" else "left")
+        if parts:
+            shown = f", the first {SHOWN}" if count > SHOWN else ""
+            yield Text(f"\nqueries that were {word}: {count:,}{shown}", style="bold")
         for query in parts[:SHOWN]:
-            table.add_row(*_make_query_cells(query, queries.changed_rows))
-        yield table
+            yield from _describe_query(query, queries.changed_rows)
 
 
-def _make_query_cells(query: ChangedQuery, changed_rows: int) -> Iterator[Text]:
-    for value in (query.id, query.label, query.before or "nothing", query.after or "nothing"):
-        yield Text(value)
-    yield Text("-" if query.loss_change is None else f"{query.loss_change:+.3f}")
+def _describe_query(query: ChangedQuery, changed_rows: int) -> Iterator[Text]:
+    """Describe a query in one line, then each changed row, and what is not stored."""
+    change = "" if query.loss_change is None else f", loss {query.loss_change:+.3f}"
+    labels = f"{query.before or 'nothing'} → {query.after or 'nothing'}, true {query.label}"
+    yield Text(f"{query.id}: {labels}{change}")
     rows = query.rows[:SHOWN_ROWS]
-    lines = [
-        f"{row.loss_change:+.4f} {row.id} {row.label} ({state})"
-        for row, state in zip(rows, name_states(rows), strict=True)
-    ]
+    for row, state in zip(rows, name_states(rows), strict=True):
+        yield Text(f"    {row.loss_change:+.4f} {row.id} {row.label} ({state})")
     rest = describe_rows(query, changed_rows)
-    yield Text("\n".join([*lines, *([rest] if rest else [])]))
+    if rest:
+        yield Text(f"    {rest}", style="dim")
 
 
 def _select_slices(slices: Sequence[SliceDifference]) -> list[SliceDifference]:
