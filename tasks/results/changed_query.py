@@ -144,7 +144,7 @@ def find_query_changes(
         for part, sign in zip(worst, (1, -1), strict=True)
     )
     notes = tuple(_describe_limits(rows, chosen, has_sizes, has_equal_loss))
-    return QueryChanges(broken, repaired, *map(len, lists), len(rows), notes)
+    return QueryChanges(broken, repaired, len(lists[0]), len(lists[1]), len(rows), notes)
 
 
 def _join_queries(
