@@ -7,9 +7,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.flow_run_names import make_flow_run_name
 from flows.prefect_hooks import notify_failure
-from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.detect import detect_mislabels
-from tasks.mislabels.label_statement import make_label_statement
+from tasks.mislabels.label_statement import read_label_statement
 from tasks.mislabels.results import read_result
 from tasks.run.spec import open_existing_store
 from tasks.runtime.foreign_errors import wrap_library_errors
@@ -37,7 +36,7 @@ def mislabels(study: str) -> str:
     digest = detect_mislabels(study)
     store = open_existing_store(load_study(Path(study)))
     result = read_result(store, digest)
-    labels = make_label_statement(result.facts, read_annotations(store))
+    labels = read_label_statement(store, result.facts)
     create_markdown_artifact(
         render_mislabels_markdown(result, labels),
         key="mislabels",

@@ -12,11 +12,7 @@ from fastif.mislabels.calibration import calibrate_logits
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import make_tabular_features
-from fastif.mislabels.injected_flips import (
-    compute_reachable_share,
-    inject_flips,
-    measure_flip_recall,
-)
+from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
 from fastif.mislabels.linear_head import LinearHead, fit_linear_head
@@ -39,7 +35,6 @@ __all__ = [
     "TrustedData",
     "calibrate_logits",
     "char_trigrams",
-    "compute_reachable_share",
     "fit_linear_head",
     "inject_flips",
     "make_tabular_features",

@@ -48,7 +48,7 @@ def compute_reachable_share(flips: int, inspected: int) -> float:
 
         reachable = min(k, f) / f
 
-    A recall divided by it is 1 for a perfect ranking, whatever the number of rows inspected.
+    A recall divided by it is 1 for a perfect ranking, regardless of the number of inspected rows.
 
     Args:
         flips: Number f of flipped labels.

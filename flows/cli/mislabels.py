@@ -22,6 +22,7 @@ from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 from tasks.study.command_lines import format_command
 
 if TYPE_CHECKING:
+    from tasks.mislabels.detection_plan import DetectionPlan
     from tasks.mislabels.review_export import ReviewExport
 
 app = typer.Typer()
@@ -56,10 +57,9 @@ def mislabels(
     are cached: a later detection encodes new texts only.
     """
     with report_errors():
-        from tasks.mislabels.annotations import read_annotations
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
-        from tasks.mislabels.label_statement import make_label_statement
+        from tasks.mislabels.label_statement import read_label_statement
         from tasks.mislabels.results import read_result, with_groups
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
@@ -70,26 +70,29 @@ def mislabels(
         if warning:
             err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if dry_run:
-            from tasks.mislabels.forecast import forecast_mislabels
-
-            expected = forecast_mislabels(plan)
-            notice = "The result is in the store already; nothing would be computed."
-            out.print(notice if expected is None else f"{expected}", highlight=False)
-            print_next("mislabels", study=study)
+            _print_forecast(plan, study)
             return
         # The plain function of the task: a single local step needs no Prefect server. By the same
         # path, or the table would be read and held twice.
         digest = detect_mislabels.fn(str(study))
         store = open_existing_store(load_study(study))
-        result = read_result(store, digest)
-        labels = make_label_statement(result.facts, read_annotations(store))
-        out.print(render_mislabels(with_groups(result, plan.inputs), labels, shown))
+        result = with_groups(read_result(store, digest), plan.inputs)
+        out.print(render_mislabels(result, read_label_statement(store, result.facts), shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
             out.print(render_comparison(compare_cleaning(study, result, validate)))
         *words, name = suggest_step(result)
         print_next(*words, name_new_file(name), study=study)
+
+
+def _print_forecast(plan: "DetectionPlan", study: Path) -> None:
+    from tasks.mislabels.forecast import forecast_mislabels
+
+    expected = forecast_mislabels(plan)
+    notice = "The result is in the store already; nothing would be computed."
+    out.print(notice if expected is None else f"{expected}", highlight=False)
+    print_next("mislabels", study=study)
 
 
 @review.command()
@@ -182,8 +185,7 @@ def import_(
     with report_errors():
         from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
-        from tasks.mislabels.annotations import read_annotations
-        from tasks.mislabels.label_statement import make_label_statement
+        from tasks.mislabels.label_statement import read_label_statement
         from tasks.mislabels.results import read_current_or_latest
 
         _, store = open_study(study)
@@ -196,7 +198,7 @@ def import_(
         for problem in imported.refused:
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         out.print(f"Rows with imported annotations: {imported.rows}.", highlight=False)
-        precision = make_label_statement(None, read_annotations(store)).review_sentence
+        precision = read_label_statement(store, None).review_sentence
         if precision:
             print_line(precision)
         if imported.rows:

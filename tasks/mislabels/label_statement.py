@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from storage import Store
+from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.label_count import LabelCount, read_label_count
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.reviewed_block import (
@@ -173,3 +175,13 @@ def make_label_statement(
     is_pending = imported > known
     count = read_label_count(facts)
     return LabelStatement(True, count, imported if count is None else used, is_pending, blocks)
+
+
+def read_label_statement(store: Store, facts: Mapping[str, Any] | None) -> LabelStatement:
+    """Return the statement by a detection and all annotations in its store.
+
+    Args:
+        store: Store of the study.
+        facts: Summary of the detection; None without one.
+    """
+    return make_label_statement(facts, read_annotations(store))

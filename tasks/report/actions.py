@@ -11,7 +11,7 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.results.compare_runs import RunDifference, SliceDifference
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import compare_paired_accuracy
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
 

@@ -42,8 +42,8 @@ class Metric:
         key: Key of its limit under `[report]`.
         name: Name of the number.
         read: Function of a store and a run that measures it; None if it was not measured.
-        bases: What has to be equal in two runs for their numbers to be compared: `QUERIES`,
-            `EFFECTS` or `DETECTION`.
+        bases: Properties that have to be equal in two runs for their numbers to be compared:
+            `QUERIES`, `LABELS`, `EFFECTS` or `DETECTION`.
         is_share: Whether it is a share, shown in percent.
     """
 
@@ -66,7 +66,7 @@ class HistoryRun:
         is_comparable: Whether its effects can be compared with those of the run before; False for
             the first run.
         numbers: Measured numbers by the key of their metric; None where nothing was measured.
-        breaks: What changed since the run before, by the basis that it changed.
+        breaks: Changes since the run before, by basis.
     """
 
     run: str
@@ -200,7 +200,7 @@ def _measure_share(value: float, low: float, high: float, name: str = "") -> Mea
 
 
 QUERIES, LABELS, EFFECTS, DETECTION = "query set", "labels", "effects", "search for wrong labels"
-"""Bases of numbers: what has to be equal in two runs for a comparison."""
+"""Bases of numbers: properties that have to be equal in two runs for a comparison."""
 SELECTED = ("damping:", "estimator:", "leverage:", "ranking:")
 """Starts of the reasons that name what a run selected."""
 ASKED = (QUERIES, LABELS)

@@ -41,7 +41,8 @@ from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_
 from tasks.results.changed_query import describe_rows, name_states
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import LimitTest, check_limits, compare_paired_accuracy
+from tasks.results.limits import LimitTest, check_limits
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100

@@ -6,7 +6,7 @@ from typing import Any
 from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT_HALVED
 from tasks.results.changed_query import ChangedQuery
 from tasks.results.compare_runs import RunDifference, SliceDifference
-from tasks.results.limits import compare_paired_accuracy
+from tasks.results.paired_accuracy import compare_paired_accuracy
 
 MAX_ROWS = 100
 """Largest number of training rows that entered or left the most harmful ones."""

@@ -1,22 +1,20 @@
 """Tests of a run against the limits in section `[report]` of its study."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 import polars as pl
-from scipy.stats import binomtest, norm
 
 from storage import Store
 from tasks.mislabels.label_statement import LabelStatement
 from tasks.mislabels.stored_detections import StoredDetections
 from tasks.results.candidate_recall import find_lowest_recall, is_full_scan, select_overall
 from tasks.results.comparability import find_comparable_run
-from tasks.results.compare_runs import RunDifference, SliceDifference, diff_runs
+from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.group_names import format_group_value
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import (
-    CONFIDENCE,
     MIN_SLICE_SIZE,
     bound_slices,
     find_group_column,
@@ -117,26 +115,6 @@ def find_worst_status(tests: Iterable[LimitTest]) -> Status:
         <Status.PASS: 'pass'>
     """
     return max((test.status for test in tests), key=SEVERITY.index, default=Status.OPEN)
-
-
-def compare_paired_accuracy(part: SliceDifference) -> tuple[float, float, float]:
-    """Return the interval of a change in accuracy on paired queries, and McNemar's exact p-value.
-
-    The 95 % interval is the adjusted Wald interval of Bonett and Price (2012).
-
-    Examples:
-        >>> part = SliceDifference(None, 70, 0.85, 0.81, None, None, broken=3, repaired=0)
-        >>> low, high, p = compare_paired_accuracy(part)
-        >>> f"{low:.3f} {high:.3f} {p:.2f}"
-        '-0.102 0.018 0.25'
-    """
-    count = part.queries + 2
-    fell, rose = (part.broken + 1) / count, (part.repaired + 1) / count
-    error = math.sqrt((fell + rose - (rose - fell) ** 2) / count)
-    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    changed = part.broken + part.repaired
-    p = float(binomtest(part.broken, changed).pvalue) if changed else 1.0
-    return rose - fell - half, rose - fell + half, p
 
 
 def _decide(limit: float | None, low: float, high: float, *, is_least: bool) -> Status:

@@ -12,7 +12,7 @@ from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT, LEFT_HALVED
 from tasks.results.changed_query import ChangedQuery, QueryChanges, describe_rows, name_states
 from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference, describe_entered
 from tasks.results.group_names import ALL, format_group_value
-from tasks.results.limits import compare_paired_accuracy
+from tasks.results.paired_accuracy import compare_paired_accuracy
 
 PAIRED = ("queries", "before", "after", "95 % of change", "broken", "repaired", "p")
 """Heads of the paired comparison of accuracy; p by McNemar's exact test."""

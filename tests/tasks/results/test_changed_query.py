@@ -3,10 +3,15 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from handmade_runs import Row, open_store, write_run
 from rich.console import Console
 
+from storage import polars_schema
+from storage.mislabel_schemas import VERDICTS
+from tasks.data.row_hashes import content_digest, row_digest
+from tasks.mislabels.annotations import write_annotations
 from tasks.report.build import ReportRequest, build_report
 from tasks.results.compare_runs import diff_runs
 from tasks.terminal.diff import render_difference
@@ -157,6 +162,18 @@ def test_the_same_rows_are_behind_nothing(store):
     assert difference.queries.changed_rows == 0
     assert difference.queries.broken[0].rows == ()
     assert "No training row is new, removed, relabelled or edited" in render(difference)
+
+
+def test_annotations_between_the_nights_change_no_comparison(store):
+    """A row is annotated as wrong after the first night, and relabelled before the second."""
+    content = content_digest("relabelled text", None)
+    line = {"row": row_digest(content, "a"), "content": content, "id": "re", "label": "a",
+            "right_label": "b", "reviewer": "ann", "drawn": False, "copied": False}  # fmt: skip
+    frame = pl.DataFrame([line], schema=polars_schema(VERDICTS))
+    write_annotations(store, frame, ["a", "b"], "review.csv", "2026-01-02")
+    changes = write_second(store).queries
+    for query, place, sign in ((changes.broken[0], BROKEN, 1), (changes.repaired[0], REPAIRED, -1)):
+        assert [name for name, _ in list_rows(query)] == [n for n, _ in rank_by_hand(place, sign)]
 
 
 def render(difference):
