@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from flows.flow_run_names import make_flow_run_name
 from flows.prefect_hooks import notify_failure
 from tasks.mislabels.detect import detect_mislabels
+from tasks.mislabels.label_statement import read_label_statement
 from tasks.mislabels.results import read_result
 from tasks.run.spec import open_existing_store
 from tasks.runtime.foreign_errors import wrap_library_errors
@@ -33,9 +34,13 @@ def mislabels(study: str) -> str:
         Digest of the stored table, an artifact of the study's store.
     """
     digest = detect_mislabels(study)
-    result = read_result(open_existing_store(load_study(Path(study))), digest)
+    store = open_existing_store(load_study(Path(study)))
+    result = read_result(store, digest)
+    labels = read_label_statement(store, result.facts)
     create_markdown_artifact(
-        render_mislabels_markdown(result), key="mislabels", description=result.facts["study"]
+        render_mislabels_markdown(result, labels),
+        key="mislabels",
+        description=result.facts["study"],
     )
     create_table_artifact(make_flagged_table(result), key="mislabels-worst")
     return digest

@@ -187,6 +187,12 @@ VERDICTS: Final = make_schema(
             "whether the row belonged to a random audit sample",
             nullable=True,
         ),
+        make_field(
+            "copied",
+            pa.bool_(),
+            "whether the annotation was given to a near duplicate; null for earlier versions",
+            nullable=True,
+        ),
     ),
 )
 """Schema of the table `verdicts`: one row an annotation of a reviewer."""

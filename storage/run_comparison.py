@@ -13,17 +13,21 @@ from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING, RANKING_SCORE, fill_ranking_score
 from storage.store import Store
 
-BECAME_HARMFUL: Final = "became harmful"
-"""Change of a row that entered the top-k because its own harm grew."""
-STOPPED_HARMING: Final = "stopped"
-"""Change of a row that left the top-k because its own harm fell."""
-MOVED_UP: Final = "moved up"
-"""Change of a row that entered the top-k because others left."""
-OVERTAKEN: Final = "overtaken"
-"""Change of a row that left the top-k because others entered."""
+ENTERED_DOUBLED: Final = "entered, doubled"
+"""Change of a row that entered the k most harmful and whose own harm at least doubled."""
+LEFT_HALVED: Final = "left, halved"
+"""Change of a row that left the k most harmful and whose own harm at least halved."""
+ENTERED_ONLY: Final = "entered"
+"""Change of any other row that entered the k most harmful, because others left them."""
+LEFT_ONLY: Final = "left"
+"""Change of any other row that left the k most harmful, because others entered them."""
+ENTERED: Final = (ENTERED_DOUBLED, ENTERED_ONLY)
+"""Changes of the rows that entered the k most harmful."""
+LEFT: Final = (LEFT_HALVED, LEFT_ONLY)
+"""Changes of the rows that left the k most harmful."""
 MIN_HARM_RATIO: Final = 2.0
-"""Minimum factor by which a row's own harm has to grow or fall for `BECAME_HARMFUL` or
-`STOPPED_HARMING`; below it the change of rank is due to other rows."""
+"""Minimum factor by which a row's own harm has to grow or fall for `ENTERED_DOUBLED` or
+`LEFT_HALVED`; below it the change of rank is due to other rows."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +104,9 @@ def find_changes(
     """Find training rows that are among the top-k by harm in one run and not in the other.
 
     Harm is summed over the queries that both runs have, as in `sum_harm_by_train`. A row that
-    enters the top-k has `BECAME_HARMFUL` if its harm is at least `MIN_HARM_RATIO` times the upper
-    bound of its earlier harm, else `MOVED_UP`. A row that leaves has `STOPPED_HARMING` if the upper
-    bound of its later harm is at most 1 / `MIN_HARM_RATIO` of its earlier harm, else `OVERTAKEN`.
+    enters the top-k has `ENTERED_DOUBLED` if its harm is at least `MIN_HARM_RATIO` times the upper
+    bound of its earlier harm, else `ENTERED_ONLY`. A row that leaves has `LEFT_HALVED` if the upper
+    bound of its later harm is at most 1 / `MIN_HARM_RATIO` of its earlier harm, else `LEFT_ONLY`.
     The upper bound adds, for each query without a stored effect of the row, the least harm among
     that query's stored harmful half. In queries with ranking scores, it is the least of those,
     times the row's ratio of effect to ranking score; a row without any ranking score has no upper
@@ -228,8 +232,8 @@ def _classify_change(scale: float) -> pl.Expr:
     before, after = pl.col("harm"), scale * pl.col("harm_after")
     grown = after >= MIN_HARM_RATIO * (before + pl.col("unknown"))
     shrunk = MIN_HARM_RATIO * (after + scale * pl.col("unknown_after")) <= before
-    entered = pl.when(grown).then(pl.lit(BECAME_HARMFUL)).otherwise(pl.lit(MOVED_UP))
-    exited = pl.when(shrunk).then(pl.lit(STOPPED_HARMING)).otherwise(pl.lit(OVERTAKEN))
+    entered = pl.when(grown).then(pl.lit(ENTERED_DOUBLED)).otherwise(pl.lit(ENTERED_ONLY))
+    exited = pl.when(shrunk).then(pl.lit(LEFT_HALVED)).otherwise(pl.lit(LEFT_ONLY))
     return pl.when("top_after").then(entered).otherwise(exited)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from storage import RunRecord, Store, compute_fingerprint, polars_schema
+from storage.mislabel_schemas import MISLABELS
 from storage.runs_schema import RUNS
 from storage.schemas import SCORES, SOLVES, queries_schema, train_schema
 from tasks.report.run_data import read_run_data
@@ -52,13 +53,13 @@ def make_run_data(folder, train, queries, **given):
 
 def write_run(
     store, run, train, queries, effects=None, recall=None, solves=None, curvature=None,
-    scales=None, **parts
+    scales=None, query_digest=None, **parts
 ):  # fmt: skip
     """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted.
 
     With `scales`, one for each training row, rows are ranked by effect times scale.
     """
-    parts = {"train": f"{run}", "queries": f"{run}", "model": "m", **parts}
+    parts = {"train": f"{run}", "queries": query_digest or run, "model": "m", **parts}
     mark = compute_fingerprint(parts)
     created = "2026-01-01T00:00:00+00:00"
     record = RunRecord(run, STUDY, mark, created, parts, len(queries), len(train), 1_000)
@@ -85,6 +86,22 @@ def write_run(
     row |= {"recall": json.dumps(recall) if recall else None}
     store.commit(run, "finish", {"runs": fill_columns(RUNS, [row])})
     return run
+
+
+def write_detection(store, train, probabilities, number=1, reviewed=(), **facts):
+    """Store a detection among these rows; `reviewed` are positions with an annotation."""
+    rows = [
+        {"train": i, "id": row.id, "text": row.text, "label": row.label, "cluster": i, "rank": i,
+         "probability": share, "reviewed": "a" if i in reviewed else None}
+        for i, (row, share) in enumerate(zip(train, probabilities, strict=True))
+    ]  # fmt: skip
+
+    def write(folder):
+        fill_columns(MISLABELS, rows).write_parquet(folder / "mislabels.parquet")
+        record = {"rows": len(rows), "number": number, **facts}
+        (folder / "facts.json").write_text(json.dumps(record))
+
+    return store.write_artifact("mislabels", f"{number:064x}", write)
 
 
 def examples(rows, key):

@@ -39,6 +39,29 @@ class FlipRecall:
     """Recall of flips to a uniformly random class; NaN without such flips."""
     confusable: float
     """Recall of flips to a class sampled from the posterior; NaN without such flips."""
+    reachable: float = 1.0
+    """Recall of a perfect ranking, see `compute_reachable_share`; NaN without flips."""
+
+
+def compute_reachable_share(flips: int, inspected: int) -> float:
+    """Return the recall of a perfect ranking, which no ranking exceeds.
+
+        reachable = min(k, f) / f
+
+    A recall divided by it is 1 for a perfect ranking, regardless of the number of inspected rows.
+
+    Args:
+        flips: Number f of flipped labels.
+        inspected: Number k of top-ranked rows that are inspected.
+
+    Returns:
+        A number between 0 and 1; NaN without flips.
+
+    Examples:
+        >>> compute_reachable_share(175, 100), compute_reachable_share(40, 100)
+        (0.5714285714285714, 1.0)
+    """
+    return min(flips, inspected) / flips if flips else float("nan")
 
 
 def inject_flips(
@@ -100,9 +123,10 @@ def measure_flip_recall(
         recall = flips among the first k eligible rows / flips,   k = min(budget, 2 · flips)
 
     A perfect ranking has a recall of 1 for every budget, since no more labels are flipped than the
-    budget holds. A random ranking has a low one. Rows with an error probability above 1/2 are not
-    flipped, as a flip might correct them. Rows above the median error probability are left out of
-    the ranking, unless flipped: they may be errors of the table itself.
+    budget holds; `FlipRecall.reachable` states it. A random ranking has a low one. Rows with an
+    error probability above 1/2 are not flipped, as a flip might correct them. Rows above the median
+    error probability are left out of the ranking, unless flipped: they may be errors of the table
+    itself.
 
     Args:
         detector: The detector; it runs again with a single partition and the rounds of `baseline`.
@@ -134,5 +158,9 @@ def measure_flip_recall(
         confusable.append(flips.confusable)
     hits, is_confusable = torch.cat(recovered).float(), torch.cat(confusable)
     return FlipRecall(
-        len(hits), window, float(hits[~is_confusable].mean()), float(hits[is_confusable].mean())
+        len(hits),
+        window,
+        float(hits[~is_confusable].mean()),
+        float(hits[is_confusable].mean()),
+        compute_reachable_share(len(hits), repeats * window),
     )

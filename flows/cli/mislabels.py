@@ -22,6 +22,7 @@ from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 from tasks.study.command_lines import format_command
 
 if TYPE_CHECKING:
+    from tasks.mislabels.detection_plan import DetectionPlan
     from tasks.mislabels.review_export import ReviewExport
 
 app = typer.Typer()
@@ -58,6 +59,7 @@ def mislabels(
     with report_errors():
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
+        from tasks.mislabels.label_statement import read_label_statement
         from tasks.mislabels.results import read_result, with_groups
         from tasks.run.spec import open_existing_store
         from tasks.study.study import load_study
@@ -68,24 +70,29 @@ def mislabels(
         if warning:
             err.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if dry_run:
-            from tasks.mislabels.forecast import forecast_mislabels
-
-            expected = forecast_mislabels(plan)
-            notice = "The result is in the store already; nothing would be computed."
-            out.print(notice if expected is None else f"{expected}", highlight=False)
-            print_next("mislabels", study=study)
+            _print_forecast(plan, study)
             return
         # The plain function of the task: a single local step needs no Prefect server. By the same
         # path, or the table would be read and held twice.
         digest = detect_mislabels.fn(str(study))
-        result = read_result(open_existing_store(load_study(study)), digest)
-        out.print(render_mislabels(with_groups(result, plan.inputs), shown))
+        store = open_existing_store(load_study(study))
+        result = with_groups(read_result(store, digest), plan.inputs)
+        out.print(render_mislabels(result, read_label_statement(store, result.facts), shown))
         if validate:
             from tasks.mislabels.cleaning_gain import compare_cleaning, render_comparison
 
             out.print(render_comparison(compare_cleaning(study, result, validate)))
         *words, name = suggest_step(result)
         print_next(*words, name_new_file(name), study=study)
+
+
+def _print_forecast(plan: "DetectionPlan", study: Path) -> None:
+    from tasks.mislabels.forecast import forecast_mislabels
+
+    expected = forecast_mislabels(plan)
+    notice = "The result is in the store already; nothing would be computed."
+    out.print(notice if expected is None else f"{expected}", highlight=False)
+    print_next("mislabels", study=study)
 
 
 @review.command()
@@ -150,7 +157,7 @@ def _print_export(exported: "ReviewExport", to: Path, study: Path, labels: Seque
     note = f"Rows to review: {exported.rows}, in {to}, {exported.order}."
     if exported.left_out:
         note += (
-            f" Left out: {exported.left_out} rows whose labels are almost certainly right "
+            f" Left out: {exported.left_out} rows with hardly any evidence against their labels "
             f"(--budget {exported.rows + exported.left_out} writes them too)."
         )
     out.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -178,6 +185,7 @@ def import_(
     with report_errors():
         from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
+        from tasks.mislabels.label_statement import read_label_statement
         from tasks.mislabels.results import read_current_or_latest
 
         _, store = open_study(study)
@@ -190,6 +198,9 @@ def import_(
         for problem in imported.refused:
             out.print(f"Not imported:\n{problem}", markup=False, soft_wrap=True, highlight=False)
         out.print(f"Rows with imported annotations: {imported.rows}.", highlight=False)
+        precision = read_label_statement(store, None).review_sentence
+        if precision:
+            print_line(precision)
         if imported.rows:
             command = format_command("review", "apply", "--dry-run", study=study)
             print_line(f"The corrected training table: {command}")

@@ -101,9 +101,9 @@ def report(
 ) -> None:
     """Build the data-quality report of a run: one self-contained HTML page, or JSON or Markdown.
 
-    It begins with what to do now, and with tests against the limits in [report] of the study. It is
-    built from the store alone, and lists labels that are probably wrong if `fastif mislabels` has
-    run before. JSON and Markdown have the same findings, without texts of examples.
+    It begins with what to do now, and with tests against limits in [report] of the study. It is
+    built from the store alone, and lists suspicious labels if `fastif mislabels` has run before.
+    JSON and Markdown have the same findings, without texts of examples.
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report

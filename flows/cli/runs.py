@@ -30,8 +30,8 @@ def runs(study: Path = DEFAULT_STUDY) -> None:
 
     accuracy: of the queries, with their number. worst slice: of 10 queries or more, the lowest
     upper confidence bound. recall: of the candidates, the lowest measured; all: every row was
-    scored. suspicious: labels of the newest fastif mislabels among exactly the run's training rows.
-    A narrow terminal shows fewer columns.
+    scored. wrong labels: by an annotated random sample, in the newest fastif mislabels among
+    exactly the run's training rows. A narrow terminal shows fewer columns.
     """
     from tasks.results.run_numbers import read_run_numbers
     from tasks.terminal.runs import render_runs

@@ -41,7 +41,7 @@ def diff(
         int, typer.Option("-k", min=1, help="Number of most harmful rows of a run to compare.")
     ] = 100,
 ) -> None:
-    """Compare two runs: accuracy, and training rows that are newly or no longer harmful.
+    """Compare two runs: accuracy, queries that were broken or repaired, and most harmful rows.
 
     Also by slice and source. Effects are compared only as far as the settings of the runs allow.
     """

@@ -7,6 +7,7 @@ from torch import Tensor
 
 import fastif
 from fastif.gradients.per_example import compute_loss_gradients
+from fastif.mislabels.injected_flips import compute_reachable_share
 from fastif.training.retrain import compute_losses
 from tasks.experiments.mnist import OneAgainstSeven
 from tasks.experiments.plots import chart_to_svg
@@ -39,10 +40,7 @@ def reproduce_label_noise(workspace: Workspace) -> ExperimentResult:
     }
     rows = [
         {"by": name, "average precision": _average_precision(score, wrong)}
-        | {
-            f"found in the first {share:.0%}": _recall_in_first(score, wrong, share)
-            for share in REVIEWED_SHARES
-        }
+        | _list_recalls(score, wrong)
         for name, score in scores.items()
     ]
     effect_row = rows[1]
@@ -109,6 +107,20 @@ def _average_precision(score: Tensor, wrong: Tensor) -> float:
 def _recall_in_first(score: Tensor, wrong: Tensor, share: float) -> float:
     first = score.argsort(descending=True, stable=True)[: round(share * len(score))]
     return float(wrong[first].sum() / wrong.sum())
+
+
+def _list_recalls(score: Tensor, wrong: Tensor) -> dict[str, float]:
+    """List recalls in the first rows; where these are too few for all flips, of the reachable too.
+
+    The reachable recall is the recall divided by that of a perfect ranking.
+    """
+    recalls, flips = {}, int(wrong.sum())
+    for share in REVIEWED_SHARES:
+        recall = recalls[f"found in the first {share:.0%}"] = _recall_in_first(score, wrong, share)
+        reachable = compute_reachable_share(flips, round(share * len(score)))
+        if reachable < 1:
+            recalls[f"of the reachable in the first {share:.0%}"] = recall / reachable
+    return recalls
 
 
 def _plot_recall(scores: dict[str, Tensor], wrong: Tensor) -> str:

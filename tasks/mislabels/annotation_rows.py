@@ -56,7 +56,8 @@ def make_annotations_frame(
     for annotation in accepted:
         key = annotation.row, normalize_word(annotation.record.reviewer)
         records[key] = _make_annotation_row(annotation, annotation.row, index, samples) | {
-            "drawn": annotation.audited
+            "drawn": annotation.audited,
+            "copied": False,
         }
         for member in cluster_rows[cluster[annotation.row]] if annotation.row in cluster else []:
             from_duplicates[member, key[1]].append(annotation)
@@ -64,7 +65,8 @@ def make_annotations_frame(
         # An annotation of the row itself has precedence over those of its near-duplicates.
         is_unreviewed = key not in records and key[0] in index.by_digest
         if is_unreviewed and len({annotation.right for annotation in group}) == 1:
-            records[key] = _make_annotation_row(group[0], key[0], index, samples) | {"drawn": False}
+            record = _make_annotation_row(group[0], key[0], index, samples)
+            records[key] = record | {"drawn": False, "copied": True}
     for (row, _), record in records.items():
         record |= {"probability": probability.get(row), "doubt": prior_error.get(row)}
     return pl.DataFrame(list(records.values()), schema=polars_schema(VERDICTS))

@@ -154,7 +154,8 @@ def _parse_annotations(frame: pl.DataFrame, names: Mapping[str, str]) -> list[An
         digest = row["row"] if row["content"] is None else row_digest(row["content"], label)
         audited = bool(row["drawn"])
         place = digest, row["content"], label, right, row["reviewer"], row["probability"]
-        annotations.append(Annotation(*place, audited, row[NUMBER], row[WHEN]))
+        copied = bool(row["copied"])
+        annotations.append(Annotation(*place, audited, row[NUMBER], row[WHEN], copied))
     return annotations
 
 

@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tasks.mislabels.strength import is_calibrated
+
 LITTLE = 0.005
 """Share of the labels' entropy below which a classifier is said to explain nothing."""
 
 
 def describe_classifiers(facts: dict[str, Any]) -> list[str]:
-    """Describe the predictions, agreement, accuracy and weight of each classifier, a line each."""
-    return [_describe(each, facts["rows"]) for each in facts.get("classifiers", [])]
+    """Describe the predictions, agreement and weight of each classifier, a line each.
+
+    Its estimated accuracy is left out until a random audit sample calibrates the estimate.
+    """
+    has_accuracy = is_calibrated(facts)
+    classifiers = facts.get("classifiers", [])
+    return [_describe(each, facts["rows"], has_accuracy) for each in classifiers]
 
 
 def warn_classifiers(facts: dict[str, Any]) -> Iterator[str]:
@@ -24,7 +31,7 @@ def warn_classifiers(facts: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def _describe(each: dict[str, Any], rows: int) -> str:
+def _describe(each: dict[str, Any], rows: int, has_accuracy: bool) -> str:
     in_rows = "all rows" if each["rows"] == rows else f"{each['rows']:,} of {rows:,} rows"
     head = f"{each['name']}: {each['kind']}, {in_rows}"
     if each["weight"] < LITTLE:
@@ -38,9 +45,10 @@ def _describe(each: dict[str, Any], rows: int) -> str:
             f"and wrong; weight {each['weight']:.2f}"
         )
     direction = f", higher for {each['rising']}" if each["rising"] is not None else ""
-    copied = f", follows {each['copying']:.0%} of wrong labels" if each["copying"] else ""
+    copied = ", follows wrong labels" if each["copying"] else ""
+    accuracy = f", right in {each['accuracy']:.1%} (estimate)" if has_accuracy else ""
     return (
-        f"{head}{direction}; agrees with the given label in {each['agreement']:.1%}, right in "
-        f"{each['accuracy']:.1%} (estimate), explains {each['pseudo_r2']:.0%} of the labels' "
-        f"entropy{copied}; weight {each['weight'] * (1 - each['copying']):.2f}"
+        f"{head}{direction}; agrees with the given label in {each['agreement']:.1%}{accuracy}, "
+        f"explains {each['pseudo_r2']:.0%} of the labels' entropy{copied}; weight "
+        f"{each['weight'] * (1 - each['copying']):.2f}"
     )

@@ -1,4 +1,4 @@
-"""Doubtful rows of a mislabel table: those whose labels are not almost certainly right."""
+"""Doubtful rows of a mislabel table: those with evidence against their labels."""
 
 import polars as pl
 

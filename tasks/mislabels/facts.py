@@ -168,6 +168,7 @@ def _count_reviewed(annotations: Annotations, frame: pl.DataFrame) -> dict[str, 
     wrong = sum(annotations.agreed[row] != annotations.labels[row] for row in annotations.agreed)
     return {
         "rows": len(annotations.agreed),
+        "audited": len(annotations.audited),
         "wrong": wrong,
         "foreseen": len(rows),
         "foreseen_wrong": sum(annotations.agreed[row] != annotations.labels[row] for row in rows),

@@ -25,6 +25,7 @@ class Annotation:
         audited: Whether the row was in a random audit sample.
         number: Number of the import; 0 for versions without numbers.
         when: ISO time of the import, for display; empty if unknown.
+        copied: Whether it was given to a near duplicate of the row.
     """
 
     row: bytes
@@ -36,6 +37,7 @@ class Annotation:
     audited: bool
     number: int = 0
     when: str = ""
+    copied: bool = False
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class ReviewExport:
 
     Attributes:
         rows: Number of rows written.
-        left_out: Number of rows within the budget that were left out, since their labels are
-            almost certainly right.
+        left_out: Number of rows within the budget that were left out, since hardly any evidence
+            is against their labels.
         order: Order of the rows, in words.
     """
 

@@ -11,7 +11,7 @@ from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.results.compare_runs import RunDifference, SliceDifference
 from tasks.results.group_names import format_group_value
-from tasks.results.limits import compare_paired_accuracy
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
 
@@ -125,10 +125,19 @@ def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Ac
     count = len(flagged.rows)
     if not count:
         return
-    first = min(FIRST_ROWS, count)
+    first, labels = min(FIRST_ROWS, count), flagged.statement
     minutes = max(1, round(first * LOOK_SECONDS / 60))
+    if labels.is_exhausted:
+        if labels.command:
+            what = labels.review_sentence.removesuffix(".")
+            yield Action(
+                what, "a random sample counts the rest", "suspects", command(*labels.words)
+            )
+        return
     what = f"{_count(count, 'label', 'labels')} to review, the most suspicious first"
     why = f"a look at the first {first} takes about {_count(minutes, 'minute', 'minutes')}"
+    if labels.blocks:
+        why = f"{labels.review_sentence.removesuffix('.')}; {why}"
     yield Action(what, why, "suspects", command("review", "export", "--out", "review.csv"))
 
 
@@ -143,7 +152,7 @@ def _list_fallen_slices(difference: RunDifference | None) -> Iterator[Action]:
     if fallen:
         names = [_describe_fall(part, part is difference.overall) for part in fallen]
         why = "significantly fewer of their queries are predicted correctly than in the earlier run"
-        yield Action(f"Accuracy fell on {join_first(names, 3)}", why, "evidence")
+        yield Action(f"Accuracy fell on {join_first(names, 3)}", why, "changes")
 
 
 def _has_fallen(part: SliceDifference, tests: int) -> bool:

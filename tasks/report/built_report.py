@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from tasks.mislabels.suspicious_count import count_suspicious
+from tasks.mislabels.label_statement import LabelStatement
+from tasks.mislabels.reachable_recall import ReachableRecall, read_reachable_recall
 from tasks.report.actions import Action
 from tasks.report.page import Page
+from tasks.results.compare_runs import RunDifference
 from tasks.results.limits import LimitTest
 from tasks.results.slice_accuracy import SliceInterval, bound_slices, find_group_column
 
@@ -21,9 +23,11 @@ class BuiltReport:
         headline: Summary sentences.
         reliability: Table of checks with their results.
         against: Name of the run that is compared; None without one.
-        counts: Numbers of queries, training rows, leaks, contradictions and suspicious labels; None
-            where nothing was searched.
+        counts: Numbers of queries, training rows, leaks and contradictions.
         worst_slice: Slice with the lowest upper confidence bound; None without one.
+        labels: Statement on the number of wrong labels.
+        flip_recall: Recall of injected label flips; None if it was not measured.
+        difference: Comparison with the earlier run; None without one.
     """
 
     path: str
@@ -33,8 +37,11 @@ class BuiltReport:
     headline: list[str]
     reliability: list[dict[str, str]]
     against: str | None
-    counts: dict[str, int | None]
+    counts: dict[str, int]
     worst_slice: SliceInterval | None
+    labels: LabelStatement
+    flip_recall: ReachableRecall | None
+    difference: RunDifference | None
 
 
 def make_built_report(page: Page, path: str) -> BuiltReport:
@@ -52,7 +59,6 @@ def make_built_report(page: Page, path: str) -> BuiltReport:
         "training_rows": len(data.train),
         "leaked_queries": page.duplicates.leaked,
         "contradictions": page.duplicates.conflicting,
-        "suspicious_labels": count_suspicious(search.table, search.facts) if search else None,
     }
     reliability = [
         {"check": check.name, "measured": check.measured, "result": check.verdict}
@@ -68,4 +74,7 @@ def make_built_report(page: Page, path: str) -> BuiltReport:
         data.against,
         counts,
         slices[0] if slices else None,
+        data.labels,
+        read_reachable_recall(search.facts) if search else None,
+        data.difference,
     )

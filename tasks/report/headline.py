@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
-from tasks.mislabels.label_count import read_label_count
 from tasks.report.formatting import join_first
 from tasks.report.mislabels import FlaggedLabels
 from tasks.report.reliability import ReliabilityCheck
 from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects
+from tasks.results.compare_runs import describe_entered
 from tasks.results.group_names import format_group_value
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.results.suspicious_groups import describe_excesses
@@ -41,7 +40,10 @@ def _describe_accuracy(data: RunData, slices: SourceSliceEffects) -> str:
     overall = data.difference.overall if data.difference else None
     if overall:
         change = 100 * (overall.after - overall.before)
-        text += f" ({change:+.1f} points on the {overall.queries:,} queries of both runs)"
+        text += (
+            f" ({change:+.1f} points on the {overall.queries:,} queries of both runs: "
+            f"{overall.broken:,} broken, {overall.repaired:,} repaired)"
+        )
     if len(slices.accuracy) > 1:
         text += f"; {_describe_lowest_slice(slices, share)}"
     return f"{text}."
@@ -63,40 +65,25 @@ def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
 
 def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
     clauses = []
-    if flagged:
-        count = read_label_count(flagged.facts)
-        if count is None:
-            clauses.append(
-                "The number of wrong labels is unknown, since no random sample was annotated"
-            )
-        else:
-            number = (
-                "An unknown number" if count.expected is None else f"About {count.expected:,.0f}"
-            )
-            clauses.append(
-                f"{number} of {count.rows:,} labels are wrong (90 % interval {count.low:,.0f} to "
-                f"{count.high:,.0f}, by a random sample)"
-            )
-        if flagged.has_previous and flagged.rows:
-            new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
-            clauses[-1] += f", {new} of the first {min(FIRST_FLAGGED, len(flagged.rows))} are new"
-        excesses = (line for counts in flagged.groups for line in describe_excesses(counts))
-        clauses += [line.removesuffix(".") for line in excesses][:1]
-    else:
-        clauses.append("Labels were not checked")
+    if flagged and flagged.has_previous and flagged.rows:
+        new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
+        first = min(FIRST_FLAGGED, len(flagged.rows))
+        clauses.append(f"{new} of the first {first} suspicious labels are new")
     if data.difference and data.difference.rows is None:
         clauses.append(f"effects cannot be compared with those of {data.against}")
-    elif data.difference:
-        became, stopped = (
-            data.difference.count(change) for change in (BECAME_HARMFUL, STOPPED_HARMING)
-        )
-        clauses.append(f"training rows newly harmful: {became}, no longer harmful: {stopped}")
+    elif data.difference and data.difference.overall:
+        clauses.append(describe_entered(data.difference.overall, data.difference.k))
     else:
         rows = data.harm.filter(data.harm["harm"] > 0)
         clauses.append(
             f"{len(rows):,} of {len(data.train):,} training rows harm at least one query"
         )
-    return f"{'; '.join(clauses)}."
+    excesses = (
+        line for counts in (flagged.groups if flagged else ()) for line in describe_excesses(counts)
+    )
+    # Last, since a sentence does not begin with the name of a group in the data.
+    sentence = "; ".join([*clauses, *[line.removesuffix(".") for line in excesses][:1]])
+    return f"{data.labels.sentence} {sentence[0].upper()}{sentence[1:]}."
 
 
 def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:

@@ -28,8 +28,8 @@ class Scale:
 def render_chart(metric: Metric, runs: Sequence[HistoryRun], limit: float | None) -> str:
     """Render a number over the runs as SVG; empty if it was never measured.
 
-    A line joins neighbouring runs that are comparable and were both measured. The limit is a dashed
-    line.
+    A line joins neighbouring runs that were both measured on the same basis; a mark is between
+    those that were not. The limit is a dashed line.
 
     Args:
         metric: Number of the chart.
@@ -46,6 +46,7 @@ def render_chart(metric: Metric, runs: Sequence[HistoryRun], limit: float | None
     parts = [
         *_draw_axis(metric, runs, scale),
         *_draw_limit(metric, limit, scale),
+        *_draw_breaks(metric, runs),
         *_draw_line(metric, runs, scale),
         *_draw_points(metric, runs, limit, scale),
     ]
@@ -95,11 +96,21 @@ def _draw_limit(metric: Metric, limit: float | None, scale: Scale) -> Iterator[s
         yield f"{line}<title>{title}</title></path>"
 
 
+def _draw_breaks(metric: Metric, runs: Sequence[HistoryRun]) -> Iterator[str]:
+    """Draw a mark between neighbours whose numbers cannot be compared, with the reason."""
+    for place in range(1, len(runs)):
+        reason = runs[place].find_break(metric)
+        if reason:
+            x = (_find_x(place - 1, len(runs)) + _find_x(place, len(runs))) / 2
+            line = f'<path class="gap" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}">'
+            yield f"{line}<title>not comparable: {escape(reason)}</title></path>"
+
+
 def _draw_line(metric: Metric, runs: Sequence[HistoryRun], scale: Scale) -> Iterator[str]:
-    """Draw a segment between comparable neighbours that were both measured."""
+    """Draw a segment between neighbours that were both measured, on the same basis."""
     for place in range(1, len(runs)):
         before, after = (runs[i].numbers[metric.key] for i in (place - 1, place))
-        if before is None or after is None or not runs[place].is_comparable:
+        if before is None or after is None or runs[place].find_break(metric):
             continue
         ends = (
             f"{_find_x(i, len(runs)):.1f} {scale.place(number.value):.1f}"

@@ -50,7 +50,8 @@ def _list_cells(test: LimitTest) -> tuple[str, ...]:
 
 def _list_counts(page: BuiltReport) -> Iterable[Sequence[str]]:
     for name, count in page.counts.items():
-        yield name.replace("_", " "), "not searched" if count is None else f"{count:,}"
+        yield name.replace("_", " "), f"{count:,}"
+    yield "wrong labels", page.labels.share
     worst = page.worst_slice
     if worst:
         name = format_group_value(worst.value)

@@ -13,9 +13,12 @@ from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifi
 from tasks.mislabels.contradictions import merge_contradictions
 from tasks.mislabels.group_counts import GroupCounts, count_by_group, list_group_columns
 from tasks.mislabels.informed_ranking import explain_chance, is_informed, select_informed
-from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
+from tasks.mislabels.label_count import LabelCount, make_label_count
+from tasks.mislabels.label_statement import LabelStatement
 from tasks.mislabels.label_words import choose_none_word
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult
+from tasks.mislabels.sample_changes import describe_sample_changes
 from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
@@ -56,6 +59,7 @@ class FlaggedLabels:
             the row. Identical rows with different labels are one row of the page.
         signals: Names of the bars.
         has_previous: Whether there is a previous search by the same procedure.
+        statement: Statement on the number of wrong labels.
         groups: Suspicious labels by each group column with few values.
     """
 
@@ -63,6 +67,7 @@ class FlaggedLabels:
     rows: list[Row]
     signals: list[str]
     has_previous: bool
+    statement: LabelStatement
     groups: tuple[GroupCounts, ...] = ()
 
     @property
@@ -88,11 +93,6 @@ class FlaggedLabels:
         return make_label_matrix(pairs, pairs)
 
     @property
-    def count(self) -> LabelCount | None:
-        """Estimated number of wrong labels; None if nothing identifies it."""
-        return read_label_count(self.facts)
-
-    @property
     def score_name(self) -> str:
         """Name of the score of the rows: a probability only if annotations calibrate it."""
         return name_score(self.facts)
@@ -102,9 +102,10 @@ class FlaggedLabels:
         """Sentence on a score that is no probability; None for a probability."""
         return None if is_calibrated(self.facts) else f"{EXPLANATION}."
 
-    def format_score(self, score: float, digits: int = 0) -> str:
-        """Format a probability as a percentage, and a strength as a plain number."""
-        return f"{score:.{digits}%}" if is_calibrated(self.facts) else f"{score:.{digits + 2}f}"
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the scores are probabilities, which may be shown as numbers."""
+        return is_calibrated(self.facts)
 
     @property
     def chance_note(self) -> str | None:
@@ -127,21 +128,9 @@ class FlaggedLabels:
         ]
 
     @property
-    def audit_note(self) -> str | None:
-        """Sentence on the random audit sample behind the estimate; None without one."""
-        if self.count is None:
-            return None
-        audit = self.facts["drawn"]
-        later = (
-            f"; {audit['later']:,} rows were added later and are not included"
-            if audit["later"]
-            else ""
-        )
-        return (
-            f"Estimated from a random sample of {audit['rows']:,} annotated rows, "
-            f"{audit['wrong']:,} of them wrong; the interval may be read after every "
-            f"annotation{later}"
-        )
+    def audit_notes(self) -> list[str]:
+        """Sentences on the random audit sample behind the count; empty without one."""
+        return [f"{line}." for line in describe_sample_changes(self.facts)]
 
 
 def format_signal(column: str) -> str:
@@ -179,6 +168,7 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         for name in signals
     ]
     unreviewed = result.table.with_columns(ranks).filter(pl.col("reviewed").is_null())
+    unreviewed = _drop_annotated(unreviewed, data.annotations)
     table = select_informed(unreviewed, result.facts).sort("rank")
     top = merge_contradictions(table).head(SHOWN)
     neighbours = result.table.select(
@@ -197,7 +187,19 @@ def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
         more = {"bars": bars, "harms": harms.get(row["train"], []), "new": new}
         rows.append(row | more | {"identical": row["near_cluster"] == row["cluster"]})
     groups = tuple(counts for counts in _count_groups(data, result) if counts.values)
-    return FlaggedLabels(result.facts, rows, signals, previous_ids is not None, groups)
+    has_previous = previous_ids is not None
+    return FlaggedLabels(result.facts, rows, signals, has_previous, data.labels, groups)
+
+
+def _drop_annotated(table: pl.DataFrame, annotations: Annotations) -> pl.DataFrame:
+    """Drop rows that were annotated after the search."""
+    if not annotations.agreed:
+        return table
+    rows = table.select("text", "text_pair", "label").iter_rows()
+    digests = (row_digest(content_digest(text, pair), label) for text, pair, label in rows)
+    return table.filter(
+        pl.Series([row not in annotations.agreed for row in digests], dtype=pl.Boolean)
+    )
 
 
 def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts]:

@@ -12,7 +12,8 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from storage.run_comparison import BECAME_HARMFUL, STOPPED_HARMING
+from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT_HALVED
+from tasks.mislabels.strength import compute_bar_length, grade_strength
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
 from tasks.report.actions import Action, list_actions
@@ -40,9 +41,11 @@ from tasks.report.slices import SourceSliceEffects, summarize_slices
 from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.training_map import TrainingMap, list_shown_rows, make_training_map
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
+from tasks.results.changed_query import describe_rows, name_states
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
 from tasks.results.limits import LimitTest, check_limits
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.palette import format_css_variables
 from tasks.study.report_section import ReportLimits
 
@@ -79,7 +82,7 @@ class Page:
         quality: Outliers, rare labels, clusters of queries.
         reliability_checks: Checks of the run's reliability.
         baselines: Simpler measures compared with influence.
-        changed: Rows that became harmful, or stopped being harmful, since the previous run.
+        changed: Rows that entered or left the most harmful ones since the earlier run.
         stage_seconds: Forecast and measured seconds by stage.
         map: Map of the training rows.
         pictures: Figures as SVG, by name.
@@ -136,7 +139,6 @@ def build_page(
     )
     checks, stage_seconds = check_reliability(data, duplicates), list_stage_seconds(data)
     quality = assess_data_quality(data, space)
-    facts = data.mislabels.facts if data.mislabels else None
     cases, most_harmful = make_query_cases(data, duplicates), find_most_harmful(data)
     changed = _list_changed(data)
     suspects = flagged.rows if flagged else []
@@ -145,7 +147,7 @@ def build_page(
     return Page(
         data=data,
         actions=list_actions(data, duplicates, quality, flagged, checks),
-        tests=check_limits(limits, data.summary, data.queries, data.difference, facts),
+        tests=check_limits(limits, data.summary, data.queries, data.difference, data.labels),
         headline=make_headline(data, slices, flagged, checks),
         cases=cases,
         confusion=_count_predictions(data, cases),
@@ -181,7 +183,6 @@ def render_page(page: Page) -> str:
     return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
         style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
-        became_harmful=BECAME_HARMFUL,
     )  # fmt: skip
 
 
@@ -205,6 +206,11 @@ def make_environment() -> Environment:
         "bare": _format_column,
         "signal": format_signal,
         "review": make_review_row,
+        "grade": grade_strength,
+        "bar": compute_bar_length,
+        "paired": compare_paired_accuracy,
+        "states": name_states,
+        "rest": describe_rows,
         "pace": _format_duration,
         "zip": zip,
     }
@@ -256,7 +262,10 @@ def _list_changed(data: RunData) -> list[Row]:
     """Rows that became harmful or stopped harming; a removed row has no position `train`."""
     if data.difference is None or data.difference.rows is None:
         return []
-    rows = data.difference.rows.filter(pl.col("change").is_in([BECAME_HARMFUL, STOPPED_HARMING]))
+    rows = data.difference.rows.with_columns(
+        entered=pl.col("change").is_in(ENTERED),
+        strong=pl.col("change").is_in([ENTERED_DOUBLED, LEFT_HALVED]),
+    )
     positions = data.train.select("id", "train").unique("id", keep="none", maintain_order=True)
     first = rows.head(MAX_CHANGED).join(positions, on="id", how="left", maintain_order="left")
     return first.with_columns(train=pl.when(~pl.col("gone")).then("train")).to_dicts()

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import binomtest, spearmanr
 
 from storage.ranking import RANKING
+from tasks.mislabels.reachable_recall import ReachableRecall, read_reachable_recall
 from tasks.report.duplicates import Duplicates
 from tasks.report.formatting import Row
 from tasks.report.run_data import RunData
@@ -170,36 +171,32 @@ def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]
         quarantined == 0,
     )
     if data.mislabels is not None:
-        yield from _check_injected_flips(data.mislabels.facts["recall"])
+        yield from _check_injected_flips(read_reachable_recall(data.mislabels.facts))
 
 
-def _check_injected_flips(recall: Row) -> Iterator[ReliabilityCheck]:
-    """Check the recall of injected label flips; half of them are uniform, half confusable."""
-    shares = {
-        name: recall[name] for name in ("any", "confusable") if _is_finite_number(recall[name])
-    }
-    if not shares:
+def _check_injected_flips(recall: ReachableRecall | None) -> Iterator[ReliabilityCheck]:
+    """Check the recall of injected label flips, of those that the first rows can hold."""
+    name = "injected label flips"
+    if recall is None or not recall.recall:
         meaning = "Share of labels flipped in copies of the data that are among the first rows."
-        yield ReliabilityCheck(
-            "injected label flips", "not measured", meaning, undecided=explain_flips(0)
-        )
+        yield ReliabilityCheck(name, "not measured", meaning, undecided=explain_flips(0))
         return
-    share, count = shares.get("any", 0.0), max(1, int(recall["planted"]) // 2)
+    count = max(1, round(recall.reachable * (recall.flips // 2)))  # half of them are uniform
+    share = recall.of_reachable.get("any", 0.0)
     interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    passed = is_above(interval.low, interval.high, MIN_FLIP_RECALL) if "any" in shares else None
+    passed = None
+    if "any" in recall.recall:
+        passed = is_above(interval.low, interval.high, MIN_FLIP_RECALL)
     yield ReliabilityCheck(
-        "injected label flips",
-        " and ".join(f"{value:.0%}" for value in shares.values()),
-        f"{recall['planted']} labels were flipped in copies of the data, half to a random label "
+        name,
+        " and ".join(share for share in recall.shares if share != "none"),
+        f"{recall.flips:,} labels were flipped in copies of the data, half to a random label "
         "and half to a label that is easily confused. The shares of the two that are among the "
-        f"first {recall['budget']} flagged rows are given. The first should be at least half.",
+        f"first {recall.inspected:,} flagged rows are given, of the {recall.reachable:.0%} that "
+        "these rows can hold. The first should be at least half.",
         passed,
         explain_flips(count) if passed is None else "",
     )
-
-
-def _is_finite_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:

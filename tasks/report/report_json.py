@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tasks.report.built_report import BuiltReport
+from tasks.results.changes_record import make_changes_record
 from tasks.results.limits import find_worst_status
 
 MARK = "fastif_report"
@@ -29,7 +30,10 @@ def render_report_json(page: BuiltReport) -> str:
         "headline": page.headline,
         "reliability": page.reliability,
         "counts": page.counts,
+        "labels": page.labels.make_record(),
+        "flip_recall": page.flip_recall.make_record() if page.flip_recall else None,
         "worst_slice": asdict(page.worst_slice) if page.worst_slice else None,
+        "changes": make_changes_record(page.difference) if page.difference else None,
     }
     return json.dumps(_clean(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -1,6 +1,6 @@
 """Data of a finished run for the report, read from the store once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,9 @@ import polars as pl
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
+from tasks.mislabels.annotations import read_annotations
+from tasks.mislabels.label_statement import LabelStatement, make_label_statement
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
 from tasks.results.comparability import find_comparable_run
@@ -31,6 +34,7 @@ class RunData:
         mislabel_results: Searches for wrong labels among these training rows, newest first.
         against: Name of the earlier run that is compared; None without one.
         difference: Comparison of the two runs; None without one.
+        annotations: Annotations of the store.
         features: Stored embeddings of the training rows; None without them.
     """
 
@@ -43,12 +47,19 @@ class RunData:
     mislabel_results: tuple[MislabelResult, ...]
     against: str | None
     difference: RunDifference | None
+    annotations: Annotations = field(default_factory=Annotations)
     features: EncoderFeatures | None = None
 
     @property
     def mislabels(self) -> MislabelResult | None:
         """Newest search for wrong labels; None without one."""
         return self.mislabel_results[0] if self.mislabel_results else None
+
+    @cached_property
+    def labels(self) -> LabelStatement:
+        """Statement on the number of wrong labels."""
+        facts = self.mislabels.facts if self.mislabels else None
+        return make_label_statement(facts, self.annotations)
 
     @cached_property
     def slice_column(self) -> str:
@@ -110,6 +121,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         mislabel_results=mislabel_results,
         against=earlier,
         difference=run_difference,
+        annotations=read_annotations(store),
         features=find_encoder_features(store, tables["train"]),
     )
 

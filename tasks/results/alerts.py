@@ -11,14 +11,10 @@ from prefect.logging import get_logger
 
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
-from storage.run_comparison import (
-    BECAME_HARMFUL,
-    MOVED_UP,
-    RunTables,
-    find_changes,
-)
+from storage.run_comparison import ENTERED, RunTables, find_changes
 from tasks.results.candidate_recall import find_lowest_recall
-from tasks.results.comparability import find_comparable_run
+from tasks.results.comparability import check_effects, find_comparable_run
+from tasks.results.compare_runs import WORST
 from tasks.results.diagnostics import read_diagnostics
 from tasks.results.limits import Status, read_limit_tests
 from tasks.results.webhook import find_webhook_problem
@@ -59,7 +55,7 @@ def find_breaches(store: Store, run: str, notify: Notify) -> Iterator[Breach]:
         "recall_below": _read_lowest_recall(store, run),
         "residual_above": read_diagnostics(store.scan("solves", run))["worst_residual"],
         "harmful_above": _compute_harmful_share(store, run),
-        "new_suspects_above": _count_newly_harmful(store, run),
+        "new_suspects_above": _count_entered(store, run),
     }
     for key, value in measured.items():
         limit = getattr(notify, key)
@@ -131,10 +127,10 @@ def _compute_harmful_share(store: Store, run: str) -> float | None:
     return None if share is None else float(share)
 
 
-def _count_newly_harmful(store: Store, run: str) -> int | None:
-    """Number of rows that are among the 100 most harmful, but not in the last comparable run."""
+def _count_entered(store: Store, run: str) -> int | None:
+    """Number of rows that entered the 100 most harmful since the last comparable run."""
     before = find_comparable_run(store, run)
-    if before is None:
+    if before is None or check_effects(store, before, run).level == "nothing":
         return None
-    rows = find_changes(RunTables.scan(store, before), RunTables.scan(store, run), k=100)
-    return int(rows["change"].is_in([BECAME_HARMFUL, MOVED_UP]).sum())
+    rows = find_changes(RunTables.scan(store, before), RunTables.scan(store, run), k=WORST)
+    return int(rows["change"].is_in(ENTERED).sum())

@@ -4,11 +4,12 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from storage import RunRecord, Store
+from storage.ranking import RANKING_SCORE, fill_ranking_score
 
 SCALE_PRESERVING = ("train", "queries", "certificate", "groups", "carried")
 """Parts of a run's record that can change without a change of the scale of effects."""
@@ -44,6 +45,15 @@ class Comparability:
         return f"{what}{': ' + '; '.join(self.reasons) if self.reasons else ''}."
 
 
+LOSS_PARTS = ("labels", "loss", "penalty", "max_length")
+"""Parts that define the loss of a query, together with the model."""
+
+
+def has_equal_loss(before: RunRecord, after: RunRecord) -> bool:
+    """Return whether losses of queries in two runs have one definition, so that they compare."""
+    return all(before.parts.get(name) == after.parts.get(name) for name in LOSS_PARTS)
+
+
 def find_comparable_run(store: Store, run: str) -> str | None:
     """Return the last intact earlier run with comparable effects or order; None without one.
 
@@ -56,6 +66,20 @@ def find_comparable_run(store: Store, run: str) -> str | None:
         if status.is_intact and check_comparability(status.record, record).level != "nothing":
             return name
     return None
+
+
+def check_effects(store: Store, before: str, after: str) -> Comparability:
+    """Compare two runs by their settings, and by what each of them selected.
+
+    Args:
+        store: Store of both runs.
+        before: Name of the earlier run.
+        after: Name of the later run.
+    """
+    comparability = check_comparability(store.read_record(before), store.read_record(after))
+    for check in (check_leverage, check_damping, check_estimator, check_ranking):
+        comparability = check(comparability, store, before, after)
+    return comparability
 
 
 def check_comparability(before: RunRecord, after: RunRecord) -> Comparability:
@@ -114,20 +138,57 @@ def check_damping(
 def check_estimator(
     comparability: Comparability, store: Store, before: str, after: str
 ) -> Comparability:
-    """Lower the level to `order` if the two runs selected other models for their effects."""
+    """Lower the level if the two runs selected effects of another kind, or at other weights.
+
+    Effects of another kind (such as those of EK-FAC or of the whole training) have another
+    definition, so nothing is compared; at other weights the order of rows is.
+    """
     first, second = (_read_selected_models(store, run) for run in (before, after))
-    if comparability.level != "numbers" or first == second:
+    if comparability.level == "nothing" or first == second:
         return comparability
-    reason = "estimator: effects at other weights or of another kind, selected for each run"
+    if first[0] != second[0]:
+        reason = f"estimator: {first[0]} became {second[0]}, selected for each run"
+        return Comparability("nothing", (*comparability.reasons, reason))
+    if comparability.level == "order":
+        return comparability
+    reason = "estimator: effects at other weights, selected for each run"
     return Comparability("order", (*comparability.reasons, reason))
+
+
+def check_ranking(
+    comparability: Comparability, store: Store, before: str, after: str
+) -> Comparability:
+    """Lower the level to `nothing` if only one of the two runs ranks rows by ranking scores.
+
+    The rows that a run keeps for a query are those that its ranking puts first or last, so sums
+    over kept rows have other terms.
+    """
+    first, second = (_name_ranking(store, run) for run in (before, after))
+    if comparability.level == "nothing" or first == second:
+        return comparability
+    reason = f"ranking: by {first} became by {second}"
+    return Comparability("nothing", (*comparability.reasons, reason))
+
+
+def _name_ranking(store: Store, run: str) -> str:
+    scores = fill_ranking_score(store.scan("scores", run))
+    has_scores = scores.select(pl.col(RANKING_SCORE).is_not_null().any()).collect().item()
+    if not has_scores:
+        return "removal effect"
+    return f"ranking score of power {_read_estimator(store, run).get('power', 0.0):g}"
 
 
 def _read_selected_models(store: Store, run: str) -> tuple[str, list[int]]:
     """Return kind and positions of the models in the mean; the first without a selection."""
+    estimator = _read_estimator(store, run)
+    return estimator.get("kind", "influence"), estimator.get("models", [0])
+
+
+def _read_estimator(store: Store, run: str) -> dict[str, Any]:
+    """Return the estimator that a run selected; empty without a selection."""
     rows = store.scan("runs", run).select("curvature").collect()["curvature"].to_list()
     selection = json.loads(rows[0]).get("estimator") if rows else None
-    estimator = selection["estimator"] if selection else {}
-    return estimator.get("kind", "influence"), estimator.get("models", [0])
+    return selection["estimator"] if selection else {}
 
 
 def _describe_settings(before: RunRecord, after: RunRecord, differing: set[str]) -> Iterator[str]:

@@ -8,20 +8,16 @@ import polars as pl
 from storage import Store
 from storage.matching import EDITED, RELABELLED, SAME
 from storage.run_comparison import (
-    BECAME_HARMFUL,
-    STOPPED_HARMING,
+    ENTERED,
+    ENTERED_DOUBLED,
+    LEFT,
+    LEFT_HALVED,
     RunMatching,
     RunTables,
     find_changes,
 )
-from tasks.results.comparability import (
-    Comparability,
-    Level,
-    check_comparability,
-    check_damping,
-    check_estimator,
-    check_leverage,
-)
+from tasks.results.changed_query import QueryChanges, find_query_changes
+from tasks.results.comparability import Comparability, Level, check_effects, has_equal_loss
 from tasks.run.lookup import check_undamaged
 
 _CORRECT = (pl.col("correct"), pl.col("correct_after"))
@@ -39,22 +35,28 @@ class SliceDifference:
         queries: Number of queries that are in both runs.
         before: Accuracy of the earlier run's model on them, from 0 to 1.
         after: Accuracy of the later run's model on them, from 0 to 1.
-        newly_harmful: Number of training rows that became harmful to these queries; None if
+        entered: Number of training rows that entered the k most harmful to these queries; None if
             effects cannot be compared.
-        no_longer_harmful: Number of training rows that stopped being harmful to them; None if
-            effects cannot be compared.
+        left: Number of training rows that left the k most harmful to them; None if effects cannot
+            be compared.
         broken: Number of queries that only the earlier run's model predicts correctly.
         repaired: Number of queries that only the later run's model predicts correctly.
+        doubled: Number of rows that entered and whose own harm at least doubled; None if sizes of
+            effects cannot be compared.
+        halved: Number of rows that left and whose own harm at least halved; None if sizes of
+            effects cannot be compared.
     """
 
     value: str | None
     queries: int
     before: float
     after: float
-    newly_harmful: int | None
-    no_longer_harmful: int | None
+    entered: int | None
+    left: int | None
     broken: int = 0
     repaired: int = 0
+    doubled: int | None = None
+    halved: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,9 @@ class RunDifference:
         rows: Training rows that entered or left the most harmful ones, see
             `storage.run_comparison`; None if effects cannot be compared.
         notes: Sentences on the matching of rows and on what could not be compared.
+        queries: Queries that were broken or repaired, with changed training rows; None if the runs
+            have no query in common.
+        k: Number of most harmful rows of a run that are compared, in all and for each slice.
     """
 
     comparability: Comparability
@@ -102,10 +107,17 @@ class RunDifference:
     slices: tuple[SliceDifference, ...]
     rows: pl.DataFrame | None
     notes: tuple[str, ...]
+    queries: QueryChanges | None = None
+    k: int = WORST
 
     def count(self, *words: str) -> int | None:
         """Number of rows with these changes, see `storage.run_comparison`; None if unknown."""
         return None if self.rows is None else int(self.rows["change"].is_in(words).sum())
+
+    @property
+    def has_sizes(self) -> bool:
+        """Whether sizes of effects can be compared."""
+        return self.comparability.level == "numbers"
 
     @property
     def common_queries(self) -> int:
@@ -122,24 +134,45 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     old, new = (store.read_record(check_undamaged(store, run)) for run in (before, after))
     earlier, later = RunTables.scan(store, before), RunTables.scan(store, after)
     matched = RunMatching.match(earlier, later)
-    comparability = check_leverage(check_comparability(old, new), store, before, after)
-    comparability = check_damping(comparability, store, before, after)
-    comparability = check_estimator(comparability, store, before, after)
-    pair = RunPair(earlier, later, matched, k, comparability.level)
+    comparability = check_effects(store, before, after)
+    level = comparability.level
+    pair = RunPair(earlier, later, matched, k, level)
     rows = pair.find_changes(matched.common_queries)
     group = _find_first_group(later)
     notes = [*_describe_unfinished(store, before, after), *describe_matching(matched)]
     notes += _describe_groups(earlier, later, group)
-    if matched.common_queries.is_empty():
+    overall = _compare_overall(pair, rows)
+    if overall is None:
         notes.append("The two runs have no query in common, so no effects can be compared.")
     return RunDifference(
         comparability,
-        _compare_overall(earlier, later, matched, rows),
+        overall,
         group.removeprefix("group_") if group else None,
         tuple(_compare_slices(pair)),
         rows,
         tuple(notes),
+        find_query_changes(earlier, later, matched, level, has_equal_loss(old, new))
+        if overall
+        else None,
+        k,
     )
+
+
+def describe_entered(part: SliceDifference, k: int) -> str:
+    """Describe how many training rows entered and left the k most harmful.
+
+    Examples:
+        >>> part = SliceDifference(None, 70, 0.8, 0.8, 9, 8, doubled=3, halved=1)
+        >>> print(describe_entered(part, 100))
+        9 training rows entered the 100 most harmful (3 with twice the harm or more), 8 left them \
+(1 with half the harm or less)
+    """
+    entered = f"{part.entered or 0:,} training rows entered the {k:,} most harmful"
+    left = f"{part.left or 0:,} left them"
+    if part.doubled is not None and part.halved is not None:
+        entered += f" ({part.doubled:,} with twice the harm or more)"
+        left += f" ({part.halved:,} with half the harm or less)"
+    return f"{entered}, {left}"
 
 
 def describe_matching(matched: RunMatching) -> Iterator[str]:
@@ -199,11 +232,9 @@ def _join_common_queries(before: RunTables, after: RunTables, matched: RunMatchi
     return matched.common_queries.join(old, on="before").join(new, on="after").sort("after")
 
 
-def _compare_overall(
-    before: RunTables, after: RunTables, matched: RunMatching, rows: pl.DataFrame | None
-) -> SliceDifference | None:
-    queries = _join_common_queries(before, after, matched)
-    return None if queries.is_empty() else _make_slice_difference(None, queries, rows)
+def _compare_overall(pair: RunPair, rows: pl.DataFrame | None) -> SliceDifference | None:
+    queries = _join_common_queries(pair.before, pair.after, pair.matched)
+    return None if queries.is_empty() else _make_slice_difference(None, queries, rows, pair.level)
 
 
 def _compare_slices(pair: RunPair) -> Iterator[SliceDifference]:
@@ -216,26 +247,32 @@ def _compare_slices(pair: RunPair) -> Iterator[SliceDifference]:
     }
     for value in sorted(values, key=lambda value: (value is None, value)):
         members = values[value]
-        yield _make_slice_difference(
-            value, members, pair.find_changes(members.select("before", "after"))
-        )  # type: ignore[arg-type]
+        rows = pair.find_changes(members.select("before", "after"))
+        yield _make_slice_difference(value, members, rows, pair.level)  # type: ignore[arg-type]
 
 
 def _make_slice_difference(
-    value: str | None, queries: pl.DataFrame, rows: pl.DataFrame | None
+    value: str | None, queries: pl.DataFrame, rows: pl.DataFrame | None, level: Level
 ) -> SliceDifference:
     before, after = queries.select(pl.col("correct", "correct_after").mean()).row(0)
-    counts = [None, None]
-    if rows is not None:
-        counts = [
-            int((rows["change"] == change).sum()) for change in (BECAME_HARMFUL, STOPPED_HARMING)
-        ]
-    changes = (
+
+    def count(*changes: str) -> int | None:
+        return None if rows is None else int(rows["change"].is_in(changes).sum())
+
+    has_sizes = level == "numbers"
+    broken, repaired = (
         int(queries.select(was_right & ~is_right).sum().item())
         for was_right, is_right in (_CORRECT, _CORRECT[::-1])
     )
-    broken, repaired = changes
-    newly_harmful, no_longer_harmful = counts
     return SliceDifference(
-        value, len(queries), before, after, newly_harmful, no_longer_harmful, broken, repaired
+        value,
+        len(queries),
+        before,
+        after,
+        count(*ENTERED),
+        count(*LEFT),
+        broken,
+        repaired,
+        count(ENTERED_DOUBLED) if has_sizes else None,
+        count(LEFT_HALVED) if has_sizes else None,
     )

@@ -1,23 +1,20 @@
 """Tests of a run against the limits in section `[report]` of its study."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import polars as pl
-from scipy.stats import binomtest, norm
 
 from storage import Store
-from tasks.mislabels.label_count import read_label_count
-from tasks.mislabels.results import read_matching_results
+from tasks.mislabels.label_statement import LabelStatement
+from tasks.mislabels.stored_detections import StoredDetections
 from tasks.results.candidate_recall import find_lowest_recall, is_full_scan, select_overall
 from tasks.results.comparability import find_comparable_run
-from tasks.results.compare_runs import RunDifference, SliceDifference, diff_runs
+from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.group_names import format_group_value
+from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import (
-    CONFIDENCE,
     MIN_SLICE_SIZE,
     bound_slices,
     find_group_column,
@@ -37,6 +34,8 @@ class Status(StrEnum):
     OPEN = "not tested"
 
 
+UNSEARCHED = LabelStatement(False, None, 0, False, ())
+"""Statement on labels without a detection."""
 SEVERITY = (Status.OPEN, Status.PASS, Status.WARN, Status.FAIL)
 """Results, the worst last."""
 
@@ -83,7 +82,7 @@ def check_limits(
     summary: Summary,
     queries: pl.DataFrame,
     difference: RunDifference | None = None,
-    label_facts: Mapping[str, Any] | None = None,
+    labels: LabelStatement | None = None,
 ) -> list[LimitTest]:
     """Test a run against the limits of its study; numbers without a limit are listed too.
 
@@ -92,7 +91,7 @@ def check_limits(
         summary: Summary of the run.
         queries: Table of its queries.
         difference: Comparison with an earlier run; None without one.
-        label_facts: Facts of a mislabel detection among its training rows; None without one.
+        labels: Statement on the number of wrong labels; None without a detection.
 
     Returns:
         One test for each key of the section, in its order.
@@ -101,7 +100,7 @@ def check_limits(
         _check_accuracy(limits.accuracy_below, queries),
         _check_drop(limits.accuracy_drop_above, difference),
         _check_slices(limits.slice_below, queries),
-        _check_labels(limits.wrong_labels_above, label_facts),
+        _check_labels(limits.wrong_labels_above, labels or UNSEARCHED),
         _check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
         _check_recall(limits.recall_below, summary),
         _check_residual(limits.residual_above, summary.diagnostics.get("worst_residual")),
@@ -116,26 +115,6 @@ def find_worst_status(tests: Iterable[LimitTest]) -> Status:
         <Status.PASS: 'pass'>
     """
     return max((test.status for test in tests), key=SEVERITY.index, default=Status.OPEN)
-
-
-def compare_paired_accuracy(part: SliceDifference) -> tuple[float, float, float]:
-    """Return the interval of a change in accuracy on paired queries, and McNemar's exact p-value.
-
-    The 95 % interval is the adjusted Wald interval of Bonett and Price (2012).
-
-    Examples:
-        >>> part = SliceDifference(None, 70, 0.85, 0.81, None, None, broken=3, repaired=0)
-        >>> low, high, p = compare_paired_accuracy(part)
-        >>> f"{low:.3f} {high:.3f} {p:.2f}"
-        '-0.102 0.018 0.25'
-    """
-    count = part.queries + 2
-    fell, rose = (part.broken + 1) / count, (part.repaired + 1) / count
-    error = math.sqrt((fell + rose - (rose - fell) ** 2) / count)
-    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    changed = part.broken + part.repaired
-    p = float(binomtest(part.broken, changed).pvalue) if changed else 1.0
-    return rose - fell - half, rose - fell + half, p
 
 
 def _decide(limit: float | None, low: float, high: float, *, is_least: bool) -> Status:
@@ -196,19 +175,14 @@ def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
     return LimitTest(key, name, measured, status, limit, worst.accuracy)
 
 
-def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
-    key, name = "wrong_labels_above", "wrong labels"
-    count = None if facts is None else read_label_count(facts)
+def _check_labels(limit: float | None, labels: LabelStatement) -> LimitTest:
+    key, name, count = "wrong_labels_above", "wrong labels", labels.count
     if count is None:
-        remedy = "fastif review export --random 100" if facts else "fastif mislabels"
-        measured = "not counted: no random sample was annotated" if facts else "not searched"
-        return LimitTest(key, name, measured, _decide_unmeasured(limit), limit, None, remedy)
+        status = _decide_unmeasured(limit)
+        return LimitTest(key, name, labels.share, status, limit, None, labels.command)
     rows = max(1, count.rows)
-    low, high = count.low / rows, count.high / rows
-    share = "unknown" if count.share is None else f"{count.share:.1%}"
-    measured = f"{share} ({low:.1%} - {high:.1%}) of {count.rows:,} training rows"
-    status = _decide(limit, low, high, is_least=False)
-    return LimitTest(key, name, measured, status, limit, count.share)
+    status = _decide(limit, count.low / rows, count.high / rows, is_least=False)
+    return LimitTest(key, name, labels.share, status, limit, count.share)
 
 
 def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
@@ -258,11 +232,12 @@ def read_limit_tests(store: Store, run: str, study: Study) -> list[LimitTest]:
         StoreError: There is no such run, or a file of it is damaged.
     """
     earlier = find_comparable_run(store, run)
-    results = read_matching_results(store, store.scan("train", run).collect())
+    record = store.read_record(run)
+    labels = StoredDetections.open(store).state(run, record.train_rows, record.parts)
     return check_limits(
         study.report,
         read_summary(store, run, study.path),
         store.scan("queries", run).collect(),
         diff_runs(store, earlier, run) if earlier else None,
-        results[0].facts if results else None,
+        labels,
     )

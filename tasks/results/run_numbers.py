@@ -1,4 +1,4 @@
-"""Numbers of finished runs for their list: accuracy, worst slice, recall, suspicious labels."""
+"""Numbers of finished runs for their list: accuracy, worst slice, recall, wrong labels."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage import RunStatus, Store, StoreError
-from tasks.mislabels.suspicious_count import SuspiciousCounts
+from tasks.mislabels.label_statement import LabelStatement
+from tasks.mislabels.merged_annotations import Annotations
+from tasks.mislabels.stored_detections import StoredDetections
 from tasks.results.candidate_recall import find_lowest_recall, is_full_scan
 from tasks.results.slice_accuracy import SliceInterval, bound_slices, find_group_column
 
@@ -24,15 +26,15 @@ class RunNumbers:
             of enough queries.
         recall: Lowest measured recall of the candidates; None if it was not measured.
         is_full_scan: Whether every training row was scored.
-        suspicious: Number of suspicious labels of the newest detection among exactly the training
-            rows; None without one.
+        labels: Statement on the number of wrong labels, by the newest detection among exactly the
+            training rows.
     """
 
     accuracy: float
     worst: SliceInterval | None
     recall: float | None
     is_full_scan: bool
-    suspicious: int | None
+    labels: LabelStatement
 
 
 def read_run_numbers(
@@ -48,28 +50,28 @@ def read_run_numbers(
     Returns:
         Numbers by the name of the run; runs that cannot be read are left out.
     """
-    counts = _open_counts(store, warn)
+    detections = _open_detections(store, warn)
     numbers = {}
     for status in statuses:
         if not status.is_intact:
             continue
         run = status.record.run
         try:
-            numbers[run] = _read_numbers(store, status, counts)
+            numbers[run] = _read_numbers(store, status, detections)
         except (StoreError, pl.exceptions.PolarsError, OSError, ValueError, KeyError):
             warn(f"Run {run} cannot be read; fastif verify names what is damaged.")
     return numbers
 
 
-def _open_counts(store: Store, warn: Warn) -> SuspiciousCounts:
+def _open_detections(store: Store, warn: Warn) -> StoredDetections:
     try:
-        return SuspiciousCounts.open(store)
+        return StoredDetections.open(store)
     except StoreError:
-        warn("Suspicious labels are not counted: a detection is damaged; fastif verify names it.")
-        return SuspiciousCounts(store, [])
+        warn("Wrong labels are not stated: a detection is damaged; fastif verify names it.")
+        return StoredDetections(store, [], Annotations())
 
 
-def _read_numbers(store: Store, status: RunStatus, counts: SuspiciousCounts) -> RunNumbers:
+def _read_numbers(store: Store, status: RunStatus, detections: StoredDetections) -> RunNumbers:
     run, record = status.record.run, status.record
     queries = store.scan("queries", run)
     group = find_group_column(queries.collect_schema().names())
@@ -82,5 +84,5 @@ def _read_numbers(store: Store, status: RunStatus, counts: SuspiciousCounts) -> 
         worst=slices[0] if slices else None,
         recall=float(lowest["share"]) if lowest else None,
         is_full_scan=is_full_scan(facts),
-        suspicious=counts.count(run, record.train_rows, record.parts),
+        labels=detections.state(run, record.train_rows, record.parts),
     )

@@ -262,4 +262,4 @@ class Notify(Section):
     harmful_above: Annotated[float, Field(gt=0, le=1)] | None = None
     """alert if the share of scored training rows with a negative summed effect is larger"""
     new_suspects_above: Annotated[int, Field(ge=0)] | None = None
-    """alert if more training rows are new among the 100 most harmful than in the last run"""
+    """alert if more training rows entered the 100 most harmful since the last comparable run"""

@@ -8,12 +8,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fastif.mislabels.audit_sample import MIN_AUDITED
 from tasks.mislabels.label_count import LabelCount, make_label_count, read_label_count
+from tasks.mislabels.label_statement import MIN_SAMPLED, LabelStatement
+from tasks.mislabels.sample_changes import describe_sample_changes
 from tasks.results.group_names import ALL, format_group_value
 
 MAX_VALUES = 12
 """Number of values of a group column that are shown."""
+MAX_BLOCKS = 8
+"""Number of blocks of reviewed rows that are shown, the last ones."""
 TOO_FEW = "too few"
 INTERVALS = (
     "The 90 % intervals may be read after every annotation. Each label and group is estimated by "
@@ -68,26 +71,15 @@ def describe_random_audit(facts: dict[str, Any]) -> list[str]:
     if audit is None:
         return []
     head = f"{audit['rows']:,} annotated rows, {audit['wrong']:,} of them wrong: "
-    is_counted = read_label_count(facts) is not None
-    if is_counted:
-        lines = [f"{head}estimate and probabilities are calibrated by them. {INTERVALS}"]
-    else:
-        lines = [f"{head}too few for an estimate ({MIN_AUDITED} are needed)"]
-    if is_counted and audit["later"]:
-        lines.append(
-            f"{audit['later']:,} rows were added after sampling and are not in the estimate; their "
-            "probabilities assume that they are like the others. Sample again (fastif review "
-            "export --random 100)"
-        )
-    if is_counted and audit["gone"]:
-        lines.append(
-            f"{audit['gone']:,} of the {audit['population']:,} rows at the time of sampling were "
-            "removed or changed: the estimate is for the others"
-        )
-    if audit["skipped"]:
-        then = "the intervals count" if is_counted else "an interval would count"
-        lines.append(
-            f"{audit['skipped']:,} sampled rows have no agreed annotation: {then} them both as "
-            "right and as wrong. Annotate them for narrower intervals"
-        )
-    return lines
+    lines = [f"{head}estimate and probabilities are calibrated by them. {INTERVALS}"]
+    if read_label_count(facts) is None:
+        lines = [f"{head}too few for an estimate ({MIN_SAMPLED} are needed)"]
+    return [*lines, *describe_sample_changes(facts)]
+
+
+def describe_blocks(labels: LabelStatement) -> list[str]:
+    """Describe the precision of the last blocks of reviewed rows, with the stopping rule."""
+    if not labels.blocks:
+        return []
+    blocks = "; ".join(map(str, labels.blocks[-MAX_BLOCKS:]))
+    return [f"of reviewed rows {blocks}. {labels.rule}"]

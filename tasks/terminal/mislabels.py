@@ -12,22 +12,29 @@ from rich.text import Text
 from storage.mislabel_schemas import LABEL_SCORES
 from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
 from tasks.mislabels.contradictions import count_contradictions, is_contradiction
-from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
+from tasks.mislabels.doubtful_rows import select_doubtful
 from tasks.mislabels.informed_ranking import (
     explain_chance,
     is_informed,
     select_informed,
     suggest_features,
 )
-from tasks.mislabels.label_count import read_label_count
+from tasks.mislabels.label_statement import LabelStatement
+from tasks.mislabels.reachable_recall import read_reachable_recall
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
-from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
+from tasks.mislabels.strength import (
+    EXPLANATION,
+    draw_bar,
+    grade_strength,
+    is_calibrated,
+    name_score,
+)
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.results.palette import TERMINAL_HARMFUL
 from tasks.terminal.label_counts import (
+    describe_blocks,
     describe_random_audit,
-    format_count,
     format_counts,
     make_error_panels,
 )
@@ -36,21 +43,23 @@ from tasks.terminal.mislabel_groups import make_group_panels
 SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
 """Number of rows, and of characters of a neighbour's text, that are shown."""
 
+COUNT_HEADS = ("label", "rows", "wrong", "90 % interval", "share")
+"""Heads of the counts by label; only the first two where wrong labels are not counted."""
 IDENTICAL = "identical row of another label"
 
 MIN_PSEUDO_R2 = 0.05
 """Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
 
-UNKNOWN_COUNT = (
-    "The number of wrong labels is unknown: it cannot be estimated from labels and features alone, "
-    "since errors that follow a pattern in the text (a keyword, a habit of the annotators) look "
-    "correct to every classifier trained on them. Annotations of a random sample estimate it: "
-    "fastif review export --random 100."
+WHY_UNKNOWN = (
+    "Labels and features alone cannot count them, since errors that follow a pattern in the text "
+    "(a keyword, a habit of the annotators) look correct to every classifier trained on them."
 )
 
 
-def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableType:
-    """Render the most suspicious rows and the counts."""
+def render_mislabels(
+    result: MislabelResult, labels: LabelStatement, shown: int = SHOWN
+) -> RenderableType:
+    """Render the most suspicious rows, and what is known of the number of wrong labels."""
     unreviewed = result.table.filter(pl.col("reviewed").is_null())
     table = select_informed(unreviewed, result.facts).sort("rank")
     clusters = table.unique("cluster", keep="first", maintain_order=True)
@@ -59,12 +68,10 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
         _make_flagged_panel(result, row) for row in first.iter_rows(named=True)
     ]
     if len(first) < min(shown, len(clusters)):
-        rest = f"No further row has a {name_score(result.facts)} of {MIN_PROBABILITY:g} or more."
-        body.append(Text(rest, style="dim"))
+        body.append(Text("The labels of all further rows are hardly doubtful.", style="dim"))
     if body and not is_calibrated(result.facts):
-        command = f"fastif review export --random {RANDOM_ROWS}"
-        body.append(Text(f"{EXPLANATION} ({command}).", style="dim"))
-    body.append(_make_facts_panel(result))
+        body.append(Text(f"{EXPLANATION}.", style="dim"))
+    body.append(_make_facts_panel(result, labels))
     body += make_error_panels(result.facts)
     body += make_group_panels(result)
     body += [
@@ -116,19 +123,15 @@ def warn_mislabels(result: MislabelResult) -> Iterator[str]:
         )
 
 
-def render_mislabels_markdown(result: MislabelResult) -> str:
+def render_mislabels_markdown(result: MislabelResult, labels: LabelStatement) -> str:
     """Render the counts as Markdown for Prefect: numbers and ids, no example text."""
     facts = result.facts
-    lines = [f"# Mislabels of {facts['study']}", "", "| label | rows | wrong | 90 % interval |"]
-    lines.append("| --- | ---: | ---: | ---: |")
-    lines += [f"| {' | '.join(cells[:4])} |" for cells in format_counts(facts)]
-    lines += [
-        "",
-        describe_flip_recall(facts),
-        "",
-        *describe_random_audit(facts),
-        *_describe_unknown_count(facts),
-    ]
+    command = f" `{labels.command}`" if labels.command else ""
+    lines = [f"# Mislabels of {facts['study']}", "", f"{labels.sentence}{command}", ""]
+    heads = COUNT_HEADS[: 4 if labels.count else 2]
+    lines += [f"| {' | '.join(heads)} |", f"| ---{' | ---:' * (len(heads) - 1)} |"]
+    lines += [f"| {' | '.join(cells[: len(heads)])} |" for cells in format_counts(facts)]
+    lines += ["", describe_flip_recall(facts), "", *describe_random_audit(facts)]
     lines += [f"**{warning}**" for warning in warn_mislabels(result)]
     return "\n".join(lines) + "\n"
 
@@ -142,27 +145,18 @@ def make_flagged_table(result: MislabelResult, count: int = SHOWN) -> list[dict[
             "id": str(row["id"]),
             "label": str(row["label"]),
             "suggested": str(row["suggested"]),
-            name_score(result.facts): _format_probability(row),
+            name_score(result.facts): _format_score(result, row),
         }
         for row in first.iter_rows(named=True)
     ]
 
 
 def describe_flip_recall(facts: dict[str, Any]) -> str:
-    """Describe the recall of injected label flips."""
-    recall = facts["recall"]
-    if not recall["planted"]:
+    """Describe the recall of injected label flips, of those that the first rows can hold."""
+    recall = read_reachable_recall(facts)
+    if recall is None:
         return "none injected: every row is reviewed or more likely wrong than right"
-    shares = [_percent(recall[kind]) for kind in ("any", "confusable")]
-    return (
-        f"of {recall['planted']} labels flipped in copies of the data, {shares[0]} (flipped to a "
-        f"random label) and {shares[1]} (to a confusable one) are among the first "
-        f"{recall['budget']:,} rows"
-    )
-
-
-def _percent(share: float) -> str:
-    return "none" if share != share else f"{share:.0%}"  # NaN: no flip of the kind
+    return str(recall)
 
 
 def describe_trusted_leaks(facts: dict[str, Any]) -> list[str]:
@@ -188,15 +182,10 @@ def _describe_contradictions(table: pl.DataFrame) -> Iterator[str]:
         )
 
 
-def _describe_unknown_count(facts: dict[str, Any]) -> list[str]:
-    """Sentence that the number of wrong labels is unknown; empty if it is identified."""
-    return [] if read_label_count(facts) else [UNKNOWN_COUNT]
-
-
 def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> RenderableType:
     is_judged = row["probability"] is not None
     suggestion = (", suggested ", (f"{row['suggested']}", "bold green")) if is_judged else ()
-    score = f"{name_score(result.facts)} {_format_probability(row)}"
+    score = f"{name_score(result.facts)} {_format_score(result, row, has_bar=True)}"
     if is_judged and is_calibrated(result.facts):
         score = f"wrong with {score}"
     head = Text.assemble(
@@ -228,10 +217,14 @@ def _make_flagged_panel(result: MislabelResult, row: dict[str, Any]) -> Renderab
     return Panel(Group(*body), title=Text(f"{row['id']}"), title_align="left")
 
 
-def _format_probability(row: dict[str, Any]) -> str:
-    """Format the probability of a wrong label; a phrase for the only row of a class."""
-    probability = row["probability"]
-    return "unknown: the only row of its class" if probability is None else f"{probability:.2f}"
+def _format_score(result: MislabelResult, row: dict[str, Any], *, has_bar: bool = False) -> str:
+    """Format a probability as a number, and a strength as a grade or a bar without a number."""
+    score = row["probability"]
+    if score is None:
+        return "unknown: the only row of its class"
+    if is_calibrated(result.facts):
+        return f"{score:.2f}"
+    return draw_bar(score) if has_bar else grade_strength(score)
 
 
 def _format_text(row: dict[str, Any], max_chars: int | None) -> Text:
@@ -243,18 +236,20 @@ def _format_text(row: dict[str, Any], max_chars: int | None) -> Text:
     return Text("\n→ ".join(truncated))
 
 
-def _make_facts_panel(result: MislabelResult) -> RenderableType:
+def _make_facts_panel(result: MislabelResult, labels: LabelStatement) -> RenderableType:
     facts = result.facts
     counts = Table(box=None, padding=(0, 1))
-    for name in ("label", "rows", "wrong", "90 % interval", "share"):
+    heads = COUNT_HEADS[: None if labels.count else 2]
+    for name in heads:
         counts.add_column(name, justify="left" if name == "label" else "right")
     for label, *cells in format_counts(facts):
-        counts.add_row(Text(label), *cells)
+        counts.add_row(Text(label), *cells[: len(heads) - 1])
     lines = [f"\nlabel flips  {describe_flip_recall(facts)}"]
     lines += [f"trusted      {line}" for line in describe_trusted(facts)]
     lines += [f"trusted      {line}" for line in describe_trusted_leaks(facts)]
     lines += [f"classifier   {line}" for line in describe_classifiers(facts)]
     lines += [f"reviewed     {line}" for line in _describe_reviewed(facts["reviewed"])]
+    lines += [f"precision    {line}" for line in describe_blocks(labels)]
     lines += [f"sample       {line}" for line in describe_random_audit(facts)]
     lines += [f"identical    {line}" for line in _describe_contradictions(result.table)]
     lines += [f"features     {note}" for note in facts.get("columns", [])]
@@ -262,30 +257,16 @@ def _make_facts_panel(result: MislabelResult) -> RenderableType:
         name for name in LABEL_SCORES if result.table[name].null_count() < result.table.height
     ]
     lines.append(f"signals      {', '.join(signals)}")
-    lines += [f"\n{line}" for line in _describe_unknown_count(facts)]
-    count = read_label_count(facts)
-    title = "labels"
-    if count is not None:
-        title = f"wrong labels, estimate: {format_count(count)[0]} of {count.rows:,} rows"
-    return Panel(Group(counts, Text("\n".join(lines))), title=title, title_align="left")
+    lines.append(f"\n{labels.sentence}")
+    if labels.command:
+        lines.append(f"{'' if labels.count else f'{WHY_UNKNOWN} '}To count: {labels.command}")
+    return Panel(Group(counts, Text("\n".join(lines))), title="labels", title_align="left")
 
 
 def _describe_reviewed(reviewed: dict[str, Any]) -> Iterator[str]:
-    """Describe the annotations, with the numbers of wrong labels predicted for these rows."""
+    """Describe the annotations of the table, those of random samples included."""
     if reviewed["rows"]:
-        share = reviewed["wrong"] / reviewed["rows"]
-        predicted = reviewed.get("foreseen", 0)
-        expected = ""
-        if predicted == reviewed["rows"]:
-            expected = f"; {reviewed['expected']:.0f} were predicted"
-        elif predicted:
-            expected = (
-                f"; of the {predicted:,} with an earlier probability "
-                f"{reviewed['foreseen_wrong']:,} are wrong, {reviewed['expected']:.0f} were "
-                "predicted"
-            )
-        wrong = f"{reviewed['wrong']:,} of them wrong ({share:.0%}{expected})"
-        yield f"{reviewed['rows']:,} rows, {wrong}"
+        yield f"{reviewed['rows']:,} rows, {reviewed['wrong']:,} of them wrong"
     for old, new in reviewed.get("renamed", {}).items():
         yield f"label {old} is treated as renamed to {new}, since its rows have this label now"
     for label, count in reviewed.get("unusable", {}).items():

@@ -15,11 +15,11 @@ MAX_SLICE_CELLS = 24
 """Width of the name of a slice; longer names are shortened."""
 
 RUN, STATE, SHARDS, ROWS, OPENED = "run", "state", "shards", "training rows", "opened"
-ACCURACY, WORST, RECALL, SUSPICIOUS = "accuracy", "worst slice", "recall", "suspicious"
-HEAD = (RUN, STATE, SHARDS, ACCURACY, WORST, RECALL, SUSPICIOUS, ROWS, OPENED)
-DROPPED = (ROWS, OPENED, SHARDS, RECALL, SUSPICIOUS, WORST, ACCURACY)
+ACCURACY, WORST, RECALL, LABELS = "accuracy", "worst slice", "recall", "wrong labels"
+HEAD = (RUN, STATE, SHARDS, ACCURACY, WORST, RECALL, LABELS, ROWS, OPENED)
+DROPPED = (ROWS, OPENED, SHARDS, RECALL, LABELS, WORST, ACCURACY)
 """Columns that a narrow terminal lacks, in this order; name and state are always there."""
-DROPPED_LATE = (ROWS, OPENED, RECALL, SUSPICIOUS, WORST, ACCURACY, SHARDS)
+DROPPED_LATE = (ROWS, OPENED, RECALL, LABELS, WORST, ACCURACY, SHARDS)
 """Columns that it lacks where a run is not finished: its shards say how far it is."""
 
 
@@ -62,9 +62,9 @@ def _make_row(status: RunStatus, numbers: RunNumbers | None) -> dict[str, str]:
             f"{numbers.accuracy:.1%}",
             _format_slice(numbers.worst) if numbers.worst else UNKNOWN,
             recall if numbers.recall is None else f"{numbers.recall:.2f}",
-            UNKNOWN if numbers.suspicious is None else f"{numbers.suspicious:,}",
+            numbers.labels.brief,
         ]
-    accuracy, worst, recall, suspicious = cells
+    accuracy, worst, recall, labels = cells
     return {
         RUN: record.run,
         STATE: describe_state(status),
@@ -72,7 +72,7 @@ def _make_row(status: RunStatus, numbers: RunNumbers | None) -> dict[str, str]:
         ACCURACY: f"{accuracy} of {record.query_rows:,}",
         WORST: worst,
         RECALL: recall,
-        SUSPICIOUS: suspicious,
+        LABELS: labels,
         ROWS: f"{record.train_rows:,}",
         OPENED: record.created[:16].replace("T", " "),
     }

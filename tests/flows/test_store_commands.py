@@ -48,20 +48,20 @@ def two_runs(world):
     return study, store, first, second
 
 
-def test_diff_lists_newly_harmful_rows(two_runs):
+def test_diff_lists_rows_that_entered_the_most_harmful(two_runs):
     study, _, first, second = two_runs
     code, out, _ = run("diff", first, second, "--study", study, "-k", 10)
     assert code == 0
     assert "Effects can be compared number by number" in out
     assert "60 training rows became 61" in out
     assert "17 queries are in both runs" in out
-    became, _, stopped = out.partition("training rows no longer harmful")
-    assert "relabelled" in next(line for line in became.splitlines() if " train-5 " in line)
-    assert "train-5 " not in stopped
+    entered, _, left = out.partition("training rows left the 10 most harmful")
+    assert "relabelled" in next(line for line in entered.splitlines() if " train-5 " in line)
+    assert "train-5 " not in left
     assert "plain" in out
     assert "odd" in out, "the slices"
     _, same, _ = run("diff", first, first, "--study", study)
-    assert "0 training rows newly harmful" in same
+    assert "0 training rows entered the 100 most harmful" in same
     code, _, message = run("diff", first, "no-such-run", "--study", study)
     assert code == 2
     assert "no-such-run" in message
@@ -94,9 +94,9 @@ def test_without_ids_an_inserted_row_changes_no_other_row(world):
     old, new = sums
     entered = set(list(new)[:10]) - set(list(old)[:10])
     # Those whose own harm doubled, where effects are by 61 rows and not by 60.
-    became = [text for text in entered if 61 * new[text] <= 2 * 60 * old.get(text, 0.0)]
-    assert f"{len(became)} training rows newly harmful" in out
-    assert f"{len(entered) - len(became)} more rows entered the most harmful ones" in out
+    doubled = [text for text in entered if 61 * new[text] <= 2 * 60 * old.get(text, 0.0)]
+    words = f"{len(entered)} training rows entered the 10 most harmful ({len(doubled)} with twice"
+    assert words in out
 
 
 def test_totals_of_one_group_are_not_continued_with_another(world):

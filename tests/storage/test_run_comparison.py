@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from store_samples import frame
 
 from storage.run_comparison import (
-    BECAME_HARMFUL,
-    MOVED_UP,
-    OVERTAKEN,
-    STOPPED_HARMING,
+    ENTERED_DOUBLED,
+    ENTERED_ONLY,
+    LEFT_HALVED,
+    LEFT_ONLY,
     RunTables,
     find_changes,
 )
@@ -100,9 +100,9 @@ def test_rows_that_entered_or_left_the_top_k(before, after, past, present, order
     for row in IDS:
         b, a = -old.get(row, 0.0), -new.get(row, 0.0)
         if row in now[:k] and row not in was[:k]:
-            expected[row] = BECAME_HARMFUL if a >= 2 * (b + least[row]) else MOVED_UP
+            expected[row] = ENTERED_DOUBLED if a >= 2 * (b + least[row]) else ENTERED_ONLY
         elif row in was[:k] and row not in now[:k]:
-            expected[row] = STOPPED_HARMING if 2 * (a + most[row]) <= b else OVERTAKEN
+            expected[row] = LEFT_HALVED if 2 * (a + most[row]) <= b else LEFT_ONLY
     by_id = {row["id"]: row for row in actual.to_dicts()}
     assert {row: record["change"] for row, record in by_id.items()} == expected
     for row, record in by_id.items():
@@ -145,40 +145,40 @@ def test_an_overtaken_row_has_not_stopped_being_harmful():
     before = {"a": -1.0, "b": -0.9, "c": -0.1, "d": -0.1}
     # The new rows e and f are more harmful; effects have the factor 1/6 now, not 1/4.
     after = {row: effect * 4 / 6 for row, effect in before.items()} | {"e": -3.0, "f": -2.0}
-    expected = {"a": OVERTAKEN, "b": OVERTAKEN, "e": BECAME_HARMFUL, "f": BECAME_HARMFUL}
+    expected = {"a": LEFT_ONLY, "b": LEFT_ONLY, "e": ENTERED_DOUBLED, "f": ENTERED_DOUBLED}
     assert words(one_query(before), one_query(after), 2) == expected
     assert words(one_query(after), one_query(before), 2) == {
-        "a": MOVED_UP, "b": MOVED_UP, "e": STOPPED_HARMING, "f": STOPPED_HARMING
+        "a": ENTERED_ONLY, "b": ENTERED_ONLY, "e": LEFT_HALVED, "f": LEFT_HALVED
     }  # fmt: skip
 
 
 def test_a_row_with_much_less_harm_has_stopped():
     before, after = {"a": -1.0, "b": -0.2, "c": 0.5}, {"a": -0.1, "b": -0.2, "c": 0.5}
-    assert words(one_query(before), one_query(after), 1) == {"a": STOPPED_HARMING, "b": MOVED_UP}
+    assert words(one_query(before), one_query(after), 1) == {"a": LEFT_HALVED, "b": ENTERED_ONLY}
 
 
 def test_unstored_effects_are_bounded_by_stored_ones():
     """Row a is not stored in the second run: its harm is at most that of c."""
     before = one_query({"a": -1.0, "b": -0.1, "c": -0.2, "d": 0.1})
     kept = one_query({"b": -2.0, "c": -0.9, "d": 0.5, "e": 0.4}, "abcde")
-    assert words(before, kept, 1)["a"] == OVERTAKEN
+    assert words(before, kept, 1)["a"] == LEFT_ONLY
     kept = one_query({"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "abcde")
-    assert words(before, kept, 1)["a"] == STOPPED_HARMING
+    assert words(before, kept, 1)["a"] == LEFT_HALVED
 
 
 def test_unstored_effects_of_a_ranking_score_are_bounded_by_the_row_s_own_scale():
     """Row a is ranked in the second query only: in the first its ranking score is at least -0.3."""
     before = {"q1": {"a": -1.0, "b": -0.1}, "q2": {"a": -0.1}}
     kept = {"q1": {"b": -2.0, "c": -0.3, "d": 0.5, "e": 0.4}, "q2": {"a": -0.1}}
-    for scale, expected in ((1.0, STOPPED_HARMING), (0.25, OVERTAKEN)):
+    for scale, expected in ((1.0, LEFT_HALVED), (0.25, LEFT_ONLY)):
         scaled = tables(kept, IDS, scales=ONES | {"a": scale})
         assert words(tables(before, IDS), scaled, 1)["a"] == expected
     never = tables(kept | {"q2": {"b": -0.1}}, IDS, scales=ONES)
-    assert words(tables(before, IDS), never, 1)["a"] == OVERTAKEN, "its scale is not known"
+    assert words(tables(before, IDS), never, 1)["a"] == LEFT_ONLY, "its scale is not known"
 
 
 @pytest.mark.parametrize("factor", [0.01, 3.0, 100.0])
 def test_effects_of_another_scale_are_rescaled(factor):
     before = one_query({"a": -1.0, "b": -0.9, "c": -0.8})
     after = one_query({"a": -0.79 * factor, "b": -0.9 * factor, "c": -0.8 * factor})
-    assert words(before, after, 2, sizes=False) == {"a": OVERTAKEN, "c": MOVED_UP}
+    assert words(before, after, 2, sizes=False) == {"a": LEFT_ONLY, "c": ENTERED_ONLY}

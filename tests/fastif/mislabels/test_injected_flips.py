@@ -1,11 +1,18 @@
 """Injected label flips, and the recall of a ranking on them."""
 
+import math
+from itertools import permutations
+
 import pytest
 import torch
 
 from fastif.mislabels.detector import MislabelDetector
 from fastif.mislabels.features import concat_views
-from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
+from fastif.mislabels.injected_flips import (
+    compute_reachable_share,
+    inject_flips,
+    measure_flip_recall,
+)
 from fastif.mislabels.labeled_data import LabeledData
 from tests.fastif.mislabels.noisy_clouds import make_rows
 
@@ -33,7 +40,7 @@ def test_a_perfect_ranking_has_recall_one_for_every_budget(budget):
     assert label_posterior.probability[wrong].min() > label_posterior.probability[~wrong].max()
     recall = measure_flip_recall(MislabelDetector(), rows, label_posterior, budget)
     assert recall.budget <= budget
-    assert (recall.any, recall.confusable) == (1.0, 1.0)
+    assert (recall.any, recall.confusable, recall.reachable) == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.long
@@ -47,3 +54,17 @@ def test_a_random_ranking_has_low_recall_even_with_a_budget_of_all_rows(budget):
     recall = measure_flip_recall(MislabelDetector(), rows, MislabelDetector()(rows), budget)
     assert recall.any < 0.5
     assert recall.confusable < 0.5
+
+
+@pytest.mark.parametrize("flips", [1, 2, 3, 5])
+@pytest.mark.parametrize("inspected", [1, 2, 4, 6])
+def test_the_reachable_share_is_the_largest_recall_of_all_orders(flips, inspected):
+    """Brute force over all orders of six rows, of which the first ones are flipped."""
+    recalls = {
+        sum(row < flips for row in order[:inspected]) / flips for order in permutations(range(6))
+    }
+    assert compute_reachable_share(flips, inspected) == max(recalls)
+
+
+def test_there_is_no_reachable_share_without_flips():
+    assert math.isnan(compute_reachable_share(0, 5))

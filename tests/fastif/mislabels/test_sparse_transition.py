@@ -182,7 +182,7 @@ def test_double_precision_has_the_same_selection():
 
 
 def test_the_average_is_weighted_by_likelihood_and_price():
-    """Two classes: symmetric noise, and one of a row's own; g is 1, log C(2, 1) the further price."""
+    """Two classes: g is 1, and log C(2, 1) is added to the price of a cell."""
     logits, truth, generator = make_logits(2, 400, spread=3.5)
     labels = flip(truth, torch.tensor([[0.6, 0.4], [0.0, 1.0]]), generator)
     selected = select_sparse_transition(logits, labels)

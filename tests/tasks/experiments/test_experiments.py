@@ -13,7 +13,7 @@ from tasks.experiments.amazon_correction import TABLES as REVIEWED
 from tasks.experiments.hans_correction import STRATEGIES, TABLES
 from tasks.experiments.influence_graph import _WrongPredictions
 from tasks.experiments.knn_recall import _recall_at_k
-from tasks.experiments.label_noise import _average_precision, _recall_in_first
+from tasks.experiments.label_noise import _average_precision, _list_recalls, _recall_in_first
 from tasks.experiments.layerwise import _compare_with_whole
 from tasks.experiments.radial_plot import SIDE, render_radial_plot
 from tasks.experiments.removal_retraining import _compare_with_random, _select_removals
@@ -37,6 +37,15 @@ def test_average_precision_is_that_of_scikit_learn():
     assert _average_precision(score, wrong) == pytest.approx(expected, rel=1e-6)
     best = score.argsort(descending=True)[:20]
     assert _recall_in_first(score, wrong, 0.1) == float(wrong[best].sum() / wrong.sum())
+
+
+def test_a_perfect_order_has_all_that_is_reachable():
+    """Twenty wrong of 100: five rows hold at most a quarter of them."""
+    wrong = torch.arange(100) < 20
+    recalls = _list_recalls(wrong.double(), wrong)
+    assert recalls["found in the first 5%"] == 0.25
+    assert recalls["of the reachable in the first 5%"] == 1
+    assert "of the reachable in the first 20%" not in recalls
 
 
 @pytest.mark.parametrize("kind", ["helpful", "harmful", "unsigned"])

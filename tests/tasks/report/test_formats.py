@@ -43,7 +43,9 @@ def test_json_has_the_findings_of_the_page(folder):
     record = json.loads((folder / "reports" / "two.json").read_text())
     assert (record["run"], record["compared_with"], record["result"]) == ("two", "one", "fail")
     counts = {"queries": 30, "training_rows": 22, "leaked_queries": 1, "contradictions": 1}
-    assert record["counts"] == counts | {"suspicious_labels": None}
+    assert record["counts"] == counts
+    assert record["labels"]["sentence"] == "Labels were not checked."
+    assert record["flip_recall"] is None
     accuracy = record["tests"][0]
     assert (accuracy["key"], accuracy["status"]) == ("accuracy_below", "fail")
     assert (accuracy["limit"], accuracy["value"]) == (0.99, 20 / 30)
@@ -63,7 +65,7 @@ def test_markdown_has_the_same_findings_and_no_markup_of_the_data(folder):
     assert r"| FAIL | accuracy | 66.7% (" in text
     assert r"x\|y \<b>, 66.7% of 30 queries |" in text
     assert "<b>" not in text.replace(r"\<b>", "")
-    assert "| suspicious labels | not searched |" in text
+    assert "| wrong labels | not searched |" in text
 
 
 @pytest.mark.parametrize("kind", ["json", "md"])

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from handmade_runs import STUDY, Row, open_store, write_run
+from handmade_runs import STUDY, Row, open_store, write_detection, write_run
 
 from fastif import InputError
 from tasks.report.history import METRICS, read_history
@@ -24,14 +24,16 @@ def make_rows(right, wrong, **groups):
 
 @pytest.fixture
 def store(tmp_path):
-    """Four nights: the second has no groups, the third another solver, the fourth leaks."""
+    """Four nights: the second has no groups, the third other settings and queries; one leaks."""
     store, train = open_store(tmp_path), [Row(f"t{i}", f"t text {i}") for i in range(3)]
     recall = [{"at": 10, "share": 0.9, "low": 0.8, "high": 0.95, "queries": 40}]
-    write_run(store, "one", train, make_rows(10, 10, kind="<b>"), recall=recall, solver="dual")
-    write_run(store, "two", train, make_rows(12, 8), recall=recall, solver="dual")
-    write_run(store, "three", train, make_rows(16, 4, kind="x"), solver="cg")
+    write_run(store, "one", train, make_rows(10, 10, kind="<b>"), recall=recall, solver="dual",
+              query_digest="a")  # fmt: skip
+    write_run(store, "two", train, make_rows(12, 8), recall=recall, solver="dual", query_digest="a")
+    write_run(store, "three", train, make_rows(16, 4, kind="x"), solver="cg", query_digest="b")
     leaks = [*train, Row("leak", "q text 0")]
     write_run(store, "four", leaks, make_rows(16, 4, kind="x"), solver="cg",
+              query_digest="b",
               solves={"residual": 0.25, "converged": True, "solver": "cg"})  # fmt: skip
     return store
 
@@ -61,7 +63,7 @@ def circles(svg):
 
 
 def test_points_are_in_proportion_and_lines_have_gaps(store):
-    """Accuracies 0.5, 0.6, 0.8, 0.8; the second and third are not comparable."""
+    """Accuracies 0.5, 0.6, 0.8, 0.8; the third night has other queries than the second."""
     runs = read_history(store, 10)
     svg = render_chart(ACCURACY, runs, 0.55)
     points = circles(svg)
@@ -75,11 +77,48 @@ def test_points_are_in_proportion_and_lines_have_gaps(store):
     steps = [after - before for before, after in pairwise(xs)]
     assert steps == pytest.approx([steps[0]] * 3, abs=0.3)
     assert svg.count('class="line"') == 2
+    assert re.findall(r'class="gap" d="M([\d.]+) ', svg) == [f"{(xs[1] + xs[2]) / 2:.1f}"]
+    assert "not comparable: the query set changed" in svg
     assert svg.count('class="interval"') == 4
     assert len(circles(render_chart(SLICE, runs, None))) == 3
     assert render_chart(SLICE, runs, None).count('class="line"') == 1
     assert len(circles(render_chart(RECALL, runs, 0.8))) == 2
     assert render_chart(LABELS, runs, 0.1) == ""
+
+
+def test_each_number_has_its_own_breaks(tmp_path):
+    """Other rows break nothing, another solver or estimator the numbers of effects alone."""
+    store, train = open_store(tmp_path), [Row(f"t{i}", f"t text {i}") for i in range(3)]
+    chosen = {"estimator": {"estimator": {"kind": "through the training", "models": [0]}}}
+    nights = {"one": {}, "rows": {}, "solver": {"solver": "cg"}, "labels": {"labels": ["c"]},
+              "estimator": {"curvature": chosen}, "queries": {"query_digest": "b"}}  # fmt: skip
+    given = {"query_digest": "a", "solver": "dual", "labels": ["a"]}
+    for name, more in nights.items():
+        given |= more
+        write_run(store, name, train, make_rows(3, 1), **given)
+    broken = {
+        metric.name: [run.run for run in read_history(store, 10) if run.find_break(metric)]
+        for metric in METRICS
+    }
+    assert broken["accuracy"] == broken["worst slice"] == ["labels", "queries"]
+    effects = ["solver", "labels", "estimator", "queries"]
+    assert broken["recall of candidates"] == broken["largest residual"] == effects
+    assert broken["leaks"] == ["queries"]
+    assert broken["wrong labels"] == ["labels"], "no search, so no other procedure"
+
+
+def test_another_procedure_of_the_search_is_a_break(tmp_path):
+    store = open_store(tmp_path)
+    for number, procedure in enumerate((3, 3, 4), 1):
+        train = [Row(f"t{i}", f"text {number} {i}") for i in range(3)]
+        write_run(store, f"run{number}", train, make_rows(3, 1), query_digest="a")
+        errors = {"expected": 1.0, "low": 0.0, "high": 2.0, "counted": 3}
+        write_detection(store, train, [0.9] * 3, number, procedure=procedure,
+                        counted_by="random sample", errors=errors)  # fmt: skip
+    runs = read_history(store, 10)
+    assert [run.numbers[LABELS.key].value for run in runs] == [1 / 3] * 3
+    assert [bool(run.find_break(LABELS)) for run in runs] == [False, False, True]
+    assert render_chart(LABELS, runs, None).count('class="line"') == 1
 
 
 @pytest.mark.parametrize("metric", [ACCURACY, LEAKS, RESIDUAL])
@@ -113,6 +152,7 @@ def test_the_page_is_complete_without_script_and_texts_are_no_markup(store):
     assert "Limit: at least 70 %." in html
     assert "prefers-color-scheme: dark" in html
     assert "first run" in html
+    assert "the query set changed" in html
 
 
 def test_only_a_page_of_this_kind_is_replaced(store, tmp_path):

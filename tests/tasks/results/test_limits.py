@@ -7,10 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 from handmade_runs import Row, make_run_data, open_store, write_run
+from scipy.stats import binomtest
 
+from tasks.mislabels.label_statement import make_label_statement
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.results.alerts import find_failed_limits
 from tasks.results.compare_runs import SliceDifference
-from tasks.results.limits import Status, check_limits, compare_paired_accuracy, find_worst_status
+from tasks.results.limits import Status, check_limits, find_worst_status
+from tasks.results.paired_accuracy import compare_paired_accuracy, compute_sign_test
 from tasks.study.report_section import ReportLimits
 
 
@@ -72,13 +76,15 @@ def test_a_table_without_groups_has_no_slices(tmp_path):
 def test_wrong_labels_are_decided_by_the_random_sample(tmp_path, low, high, status):
     errors = {"expected": (low + high) / 2, "low": low, "high": high, "counted": 100}
     facts = {"counted_by": "random sample", "errors": errors}
-    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=facts)
+    labels = make_label_statement(facts, Annotations())
+    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=labels)
     assert test.status is status
 
 
 @pytest.mark.parametrize("facts", [None, {"errors": None}])
 def test_labels_that_were_not_counted_are_a_warning_with_the_command(tmp_path, facts):
-    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=facts)
+    labels = make_label_statement(facts, Annotations())
+    test = _check(tmp_path, _rows("q", 3, 0), "wrong_labels_above", 0.1, labels=labels)
     assert test.status is Status.WARN
     assert test.remedy.startswith("fastif mislabels" if facts is None else "fastif review export")
 
@@ -142,6 +148,12 @@ def test_mcnemars_test_is_the_binomial_tail():
     part = SliceDifference(None, 50, 0.0, 0.0, None, None, broken=7, repaired=1)
     assert compare_paired_accuracy(part)[2] == pytest.approx(2 * (1 + 8) / 2**8)
     assert compare_paired_accuracy(SliceDifference(None, 9, 1.0, 1.0, None, None))[2] == 1.0
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (3, 5), (40, 25), (700, 610), (2000, 2000)])
+def test_the_sign_test_is_the_binomial_one(first, second):
+    expected = binomtest(first, first + second).pvalue
+    assert compute_sign_test(first, second) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.fixture

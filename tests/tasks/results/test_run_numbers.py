@@ -1,13 +1,11 @@
 """Numbers of runs in their list, from handmade runs and detections; truths by hand."""
 
-import json
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from handmade_runs import Row, fill_columns, open_store, write_run
+from handmade_runs import Row, open_store, write_detection, write_run
 
-from storage.mislabel_schemas import MISLABELS
 from tasks.results.run_numbers import read_run_numbers
 from tasks.terminal.runs import render_runs
 
@@ -17,22 +15,6 @@ def make_rows(prefix, right, wrong, **groups):
         Row(f"{prefix}{i}", f"{prefix} text {i}", correct=i < right, groups=groups)
         for i in range(right + wrong)
     ]
-
-
-def write_detection(store, train, probabilities, number=1, reviewed=(), **facts):
-    """Store a detection among these rows; `reviewed` are positions with an annotation."""
-    rows = [
-        {"train": i, "id": row.id, "text": row.text, "label": row.label, "cluster": i, "rank": i,
-         "probability": share, "reviewed": "a" if i in reviewed else None}
-        for i, (row, share) in enumerate(zip(train, probabilities, strict=True))
-    ]  # fmt: skip
-
-    def write(folder):
-        fill_columns(MISLABELS, rows).write_parquet(folder / "mislabels.parquet")
-        record = {"rows": len(rows), "number": number, **facts}
-        (folder / "facts.json").write_text(json.dumps(record))
-
-    return store.write_artifact("mislabels", f"{number:064x}", write)
 
 
 def read(store, notes=None):
@@ -57,19 +39,25 @@ def test_numbers_of_a_run_are_those_of_its_rows(tmp_path):
     assert numbers.accuracy == 30 / 59
     assert (numbers.worst.value, numbers.worst.accuracy) == ("b", 0.4)
     assert numbers.worst.high == pytest.approx(0.6546, abs=1e-4)
-    assert (numbers.recall, numbers.is_full_scan, numbers.suspicious) == (0.91, False, None)
+    assert (numbers.recall, numbers.is_full_scan, numbers.labels.brief) == (0.91, False, "-")
 
 
-def test_suspicious_labels_are_of_the_newest_detection_among_exactly_these_rows(tmp_path):
+def count(wrong):
+    """Facts of a detection that counted wrong labels among ten rows."""
+    errors = {"expected": wrong, "low": 0, "high": 10, "counted": 10, "verdicts": 40}
+    return {"counted_by": "random sample", "errors": errors, "drawn": {"rows": 40, "enough": True}}
+
+
+def test_wrong_labels_are_of_the_newest_detection_among_exactly_these_rows(tmp_path):
     store, train = open_store(tmp_path), make_rows("t", 5, 0)
     write_run(store, "one", train, make_rows("q", 3, 1))
     others = [*train[:4], Row("t4", "another text")]
-    write_detection(store, train, [0.9] * 5, 1)
-    write_detection(store, train, [0.9, 0.5, 0.49, None, 0.5], 2, reviewed=[4])
-    write_detection(store, others, [0.9] * 5, 3)
-    assert read(store)["one"].suspicious == 2
-    write_detection(store, train, [0.9] * 5, 4, informed=False)
-    assert read(store)["one"].suspicious == 0, "the order is chance, and no row is contradicted"
+    write_detection(store, train, [0.9] * 5, 1, **count(1))
+    write_detection(store, train, [0.9, 0.5, 0.49, None, 0.5], 2, reviewed=[4], **count(2))
+    write_detection(store, others, [0.9] * 5, 3, **count(3))
+    assert read(store)["one"].labels.brief == "20.0%"
+    write_detection(store, train, [0.9] * 5, 4)
+    assert read(store)["one"].labels.brief == "not counted"
 
 
 def test_a_detection_of_an_earlier_version_has_no_annotations(tmp_path):
@@ -85,7 +73,7 @@ def test_a_detection_of_an_earlier_version_has_no_annotations(tmp_path):
         (folder / "facts.json").write_text('{"rows": 2}')
 
     store.write_artifact("mislabels", "a" * 64, write)
-    assert read(store)["one"].suspicious == 1
+    assert read(store)["one"].labels.brief == "not counted"
 
 
 def test_a_damaged_detection_or_table_hides_no_other_run(tmp_path):
@@ -93,10 +81,10 @@ def test_a_damaged_detection_or_table_hides_no_other_run(tmp_path):
     for name in ("one", "two"):
         write_run(store, name, train, make_rows("q", 1, 1))
     folder = write_detection(store, train, [0.5, 0.5])
-    assert [read(store)[name].suspicious for name in ("one", "two")] == [2, 2]
+    assert [read(store)[name].labels.is_searched for name in ("one", "two")] == [True, True]
     (folder / "facts.json").write_text("{}")
     notes = []
-    assert read(store, notes)["one"].suspicious is None
+    assert not read(store, notes)["one"].labels.is_searched
     assert "a detection is damaged" in notes[0]
     (path,) = (tmp_path / "store" / "tables" / "queries").glob("run=one/*/*.parquet")
     path.write_bytes(b"\0" * path.stat().st_size)
@@ -119,17 +107,25 @@ def lines(tmp_path):
     ("width", "missing"),
     [
         (200, []),
-        (102, ["training rows", "opened"]),
-        (101, ["training rows", "opened", "shards"]),
-        (80, ["training rows", "opened", "shards", "recall", "suspicious"]),
-        (60, ["training rows", "opened", "shards", "recall", "suspicious", "worst slice"]),
+        (104, ["training rows", "opened"]),
+        (103, ["training rows", "opened", "shards"]),
+        (80, ["training rows", "opened", "shards", "recall", "wrong labels"]),
+        (60, ["training rows", "opened", "shards", "recall", "wrong labels", "worst slice"]),
         (10, ["worst slice", "accuracy"]),
     ],
 )
 def test_a_narrow_terminal_shows_fewer_columns_and_whole_names(lines, width, missing):
-    """Cells of all columns but the last two: 18 + 8 + 6 + 12 + 30 + 6 + 10, and six gaps of 2."""
+    """Cells of all columns but the last two: 18 + 8 + 6 + 12 + 30 + 6 + 12, and six gaps of 2."""
     head, *rows = lines(width)
-    names = ("training rows", "opened", "shards", "recall", "suspicious", "worst slice", "accuracy")
+    names = (
+        "training rows",
+        "opened",
+        "shards",
+        "recall",
+        "wrong labels",
+        "worst slice",
+        "accuracy",
+    )
     assert [name for name in names if name not in head] == (missing if width > 10 else [*names])
     assert [row.split()[0] for row in rows] == ["by-hand-9876543210", "by-hand-0123456789"]
     assert all(len(row) <= max(width, 28) for row in (head, *rows))
@@ -139,9 +135,9 @@ def test_a_narrow_terminal_shows_fewer_columns_and_whole_names(lines, width, mis
         assert "50.0% of 2    -" in rows[0]
 
 
-def test_a_full_scan_misses_no_row_and_counts_have_separators(tmp_path):
+def test_a_full_scan_misses_no_row(tmp_path):
     store = open_store(tmp_path)
     write_run(store, "one", make_rows("t", 2, 0), make_rows("q", 1, 1))
-    numbers = replace(read(store)["one"], is_full_scan=True, suspicious=1234)
+    numbers = replace(read(store)["one"], is_full_scan=True)
     line = render_runs(store.list_runs(), {"one": numbers}, 200)[1]
-    assert line.split()[:9] == ["one", "finished", "1/1", "50.0%", "of", "2", "-", "all", "1,234"]
+    assert line.split()[:9] == ["one", "finished", "1/1", "50.0%", "of", "2", "-", "all", "-"]

@@ -34,5 +34,6 @@ def test_a_comparison_that_cannot_be_made_has_no_counts():
     text = _render(make_difference("nothing"))
     assert "Effects cannot be compared" in text
     row = next(line for line in text.splitlines() if "(all)" in line)
-    assert row.strip(" │").split() == ["(all)", "500", "50.0%", "75.0%", "-", "-"]
+    accuracies, paired = ["(all)", "500", "50.0%", "75.0%"], ["-0.6", "to", "+0.6", "0", "0", "1"]
+    assert row.strip(" │").split() == [*accuracies, *paired], "no counts of rows"
     assert "training rows" not in text

@@ -1,5 +1,9 @@
 """A search for wrong labels on the terminal."""
 
+import re
+
+from tasks.mislabels.label_statement import make_label_statement
+from tasks.mislabels.merged_annotations import Annotations
 from tasks.terminal.label_counts import describe_random_audit
 from tasks.terminal.mislabels import render_mislabels_markdown
 
@@ -23,8 +27,11 @@ class Search:
 
 def test_the_total_row_never_has_the_name_of_a_label():
     labels = ["all", "(all)", "(added after sampling)", "", " x", "None"]
-    lines = render_mislabels_markdown(Search(make_facts(labels))).splitlines()
-    names = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.endswith("| - |")]
+    search = Search(make_facts(labels))
+    statement = make_label_statement(search.facts, Annotations())
+    lines = render_mislabels_markdown(search, statement).splitlines()
+    cells = (re.fullmatch(r"\| (.*) \| \d+ \|", line) for line in lines)
+    names = [match[1] for match in cells if match]
     assert len(names) == len(set(names)) == len(labels) + 1
     assert names[-1] == "(all)"
 
