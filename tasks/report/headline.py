@@ -61,7 +61,18 @@ def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
     )
 
 
-def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
+def make_label_headline(
+    flagged: FlaggedLabels, checks: Sequence[ReliabilityCheck]
+) -> list[str]:
+    """Summarize flagged labels and the checks of reliability, without an audit.
+
+    Returns:
+        Two sentences.
+    """
+    return [f"{'; '.join(_describe_labels(flagged))}.", _describe_reliability(checks)]
+
+
+def _describe_labels(flagged: FlaggedLabels | None) -> list[str]:
     clauses = []
     if flagged:
         count = read_label_count(flagged.facts)
@@ -84,6 +95,11 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         clauses += [line.removesuffix(".") for line in excesses][:1]
     else:
         clauses.append("Labels were not checked")
+    return clauses
+
+
+def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
+    clauses = _describe_labels(flagged)
     if data.difference and data.difference.rows is None:
         clauses.append(f"effects cannot be compared with those of {data.against}")
     elif data.difference:
@@ -105,5 +121,5 @@ def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:
     if failed:
         return f"Read with care, checks failed: {join_first(failed, 4)}."
     if not measured:
-        return "No check of reliability was measured in this run."
+        return "No check of reliability was measured."
     return f"Checks passed: {join_first(measured, 6)}."

@@ -101,8 +101,8 @@ def check_limits(
         _check_accuracy(limits.accuracy_below, queries),
         _check_drop(limits.accuracy_drop_above, difference),
         _check_slices(limits.slice_below, queries),
-        _check_labels(limits.wrong_labels_above, label_facts),
-        _check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
+        check_wrong_labels(limits.wrong_labels_above, label_facts),
+        check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
         _check_recall(limits.recall_below, summary),
         _check_residual(limits.residual_above, summary.diagnostics.get("worst_residual")),
     ]
@@ -196,7 +196,8 @@ def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
     return LimitTest(key, name, measured, status, limit, worst.accuracy)
 
 
-def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
+def check_wrong_labels(limit: float | None, facts: Mapping[str, Any] | None) -> LimitTest:
+    """Test the share of wrong labels, by an annotated random sample; `facts` of a detection."""
     key, name = "wrong_labels_above", "wrong labels"
     count = None if facts is None else read_label_count(facts)
     if count is None:
@@ -211,7 +212,8 @@ def _check_labels(limit: float | None, facts: Mapping[str, Any] | None) -> Limit
     return LimitTest(key, name, measured, status, limit, count.share)
 
 
-def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
+def check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
+    """Test the number of queries that are training rows."""
     measured = f"{leaks:,} of {queries:,} queries are training rows"
     status = _decide(limit, leaks, leaks, is_least=False)
     return LimitTest("leaks_above", "leaks", measured, status, limit, leaks)

@@ -10,15 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.mislabel_schemas import LABEL_SCORES
-from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
+from tasks.mislabels.classifier_trust import describe_classifiers
 from tasks.mislabels.contradictions import count_contradictions, is_contradiction
+from tasks.mislabels.detection_warnings import warn_detection
 from tasks.mislabels.doubtful_rows import MIN_PROBABILITY, select_doubtful
-from tasks.mislabels.informed_ranking import (
-    explain_chance,
-    is_informed,
-    select_informed,
-    suggest_features,
-)
+from tasks.mislabels.informed_ranking import select_informed
 from tasks.mislabels.label_count import read_label_count
 from tasks.mislabels.results import MislabelResult
 from tasks.mislabels.review_export import RANDOM_ROWS
@@ -36,9 +32,6 @@ SHOWN, MAX_NEIGHBOUR_CHARS = 10, 160
 """Number of rows, and of characters of a neighbour's text, that are shown."""
 
 IDENTICAL = "identical row of another label"
-
-MIN_PSEUDO_R2 = 0.05
-"""Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
 
 UNKNOWN_COUNT = (
     "The number of wrong labels is unknown: it cannot be estimated from labels and features alone, "
@@ -67,7 +60,7 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
     body += make_error_panels(result.facts)
     body += make_group_panels(result)
     body += [
-        Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
+        Panel(Text(text, style="bold red"), border_style="red") for text in warn_detection(result.facts)
     ]
     return Group(*body)
 
@@ -86,35 +79,6 @@ def suggest_step(result: MislabelResult) -> tuple[str, ...]:
     return ("review", "export", "--out", "review.csv")
 
 
-def warn_mislabels(result: MislabelResult) -> Iterator[str]:
-    """Yield warnings about the encoder, the features, the search and conflicting annotations."""
-    facts = result.facts
-    if facts["encoder_saw_labels"]:
-        yield (
-            "The texts were embedded by the study's own model, which was fitted to their labels, "
-            "wrong ones included. Set [mislabels] encoder to a model not trained on them."
-        )
-    if not is_informed(facts):
-        yield explain_chance(facts)
-    elif facts["skill"] < MIN_PSEUDO_R2:
-        yield (
-            "The features hardly predict the labels (pseudo-R² "
-            f"{max(0.0, facts['skill']):.0%}), so the ranking means little. "
-            f"{suggest_features(facts)}"
-        )
-    yield from warn_classifiers(facts)
-    if facts.get("neighbour_recall") is not None:
-        yield (
-            f"The nearest rows of {facts['rows']:,} were searched approximately: by a random "
-            f"sample, {facts['neighbour_recall']:.0%} of the nearest ones are among those used."
-        )
-    if facts["reviewed"]["conflicts"]:
-        yield (
-            f"Reviewers disagree on {facts['reviewed']['conflicts']} rows; their annotations are "
-            "not used. See `fastif review conflicts`."
-        )
-
-
 def render_mislabels_markdown(result: MislabelResult) -> str:
     """Render the counts as Markdown for Prefect: numbers and ids, no example text."""
     facts = result.facts
@@ -128,7 +92,7 @@ def render_mislabels_markdown(result: MislabelResult) -> str:
         *describe_random_audit(facts),
         *_describe_unknown_count(facts),
     ]
-    lines += [f"**{warning}**" for warning in warn_mislabels(result)]
+    lines += [f"**{warning}**" for warning in warn_detection(result.facts)]
     return "\n".join(lines) + "\n"
 
 
