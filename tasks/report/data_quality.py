@@ -57,7 +57,9 @@ def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
 
 def assess_row_quality(data: ReportRows, space: TfidfSpace) -> DataQuality:
     """Compute what needs no model: outliers, label counts and empty texts."""
-    tables = {"training rows": data.train} | ({"queries": data.queries} if len(data.queries) else {})
+    tables = {"training rows": data.train} | (
+        {"queries": data.queries} if len(data.queries) else {}
+    )
     empty = {name: _count_empty(frame) for name, frame in tables.items() if data.has_texts}
     return DataQuality(_find_outliers(data, space), _count_labels(data), [], empty, {})
 

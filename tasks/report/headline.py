@@ -61,9 +61,7 @@ def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
     )
 
 
-def make_label_headline(
-    flagged: FlaggedLabels, checks: Sequence[ReliabilityCheck]
-) -> list[str]:
+def make_label_headline(flagged: FlaggedLabels, checks: Sequence[ReliabilityCheck]) -> list[str]:
     """Summarize flagged labels and the checks of reliability, without an audit.
 
     Returns:

@@ -12,7 +12,7 @@ from tasks.report.history import METRICS, HistoryRun, read_history
 from tasks.report.history_charts import format_value, render_chart
 from tasks.report.page import make_environment, read_asset
 from tasks.report.report_marks import HISTORY_TITLE
-from tasks.results.summary_markdown import make_page_path
+from tasks.run.page_path import make_page_path
 from tasks.run.spec import open_existing_store
 from tasks.runtime.writable_path import check_outside
 from tasks.study.report_section import ReportLimits

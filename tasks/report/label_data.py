@@ -97,9 +97,7 @@ def read_label_data(store: Store, inputs: Inputs) -> LabelData:
     )
     identity = _identify(current)
     earlier = [
-        result
-        for result in read_matching_results(store, train)
-        if _identify(result) < identity
+        result for result in read_matching_results(store, train) if _identify(result) < identity
     ]
     both = (inputs.train, inputs.queries) if len(inputs.queries) else (inputs.train,)
     return LabelData(

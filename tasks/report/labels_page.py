@@ -59,7 +59,9 @@ def build_labels_page(data: LabelData, limits: ReportLimits | None = None) -> La
     shown = (flagged.chance_note, *flagged.classifiers)
     space = _make_row_space(data)
     is_comparable = data.is_comparable
-    duplicates = find_duplicates(data, space) if is_comparable else make_no_duplicates(len(data.train))
+    duplicates = (
+        find_duplicates(data, space) if is_comparable else make_no_duplicates(len(data.train))
+    )
     quality = assess_row_quality(data, space)
     checks = check_label_reliability(data, flagged.facts, duplicates)
     leaks = duplicates.leaked if is_comparable else None

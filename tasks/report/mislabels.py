@@ -200,7 +200,9 @@ def _count_groups(data: ReportRows, result: MislabelResult) -> Iterator[GroupCou
     return count_by_group(select_informed(table, result.facts), result.facts["budget"])
 
 
-def _list_harmed_queries(data: ReportRows, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
+def _list_harmed_queries(
+    data: ReportRows, rows: pl.DataFrame
+) -> dict[int, list[tuple[str, float]]]:
     scores = data.scores.join(rows.select("train"), on="train", how="semi")
     worst = scores.filter(HARM > 0).with_columns(harm=HARM).sort("train", "removal_effect")
     with_ids = worst.join(data.queries.select("query", "id"), on="query", maintain_order="left")

@@ -53,7 +53,7 @@ def read_description(start: str) -> PageDescription | None:
         start: Start of the page, with its head.
     """
     parser = _MetaParser()
-    parser.feed(start)
+    parser.feed(start.partition("<style")[0])
     try:
         fields = json.loads(parser.content)
         tests = tuple((str(a), str(b), str(c)) for a, b, c in fields["tests"])

@@ -60,7 +60,8 @@ def render_mislabels(result: MislabelResult, shown: int = SHOWN) -> RenderableTy
     body += make_error_panels(result.facts)
     body += make_group_panels(result)
     body += [
-        Panel(Text(text, style="bold red"), border_style="red") for text in warn_detection(result.facts)
+        Panel(Text(text, style="bold red"), border_style="red")
+        for text in warn_detection(result.facts)
     ]
     return Group(*body)
 
