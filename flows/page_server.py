@@ -40,16 +40,15 @@ HEADERS: dict[str, str] = {
 class PageHandler(BaseHTTPRequestHandler):
     """Answers one request: the index, or a report; everything else is refused."""
 
-    server: "PageServer"
     server_version, sys_version = "fastif", ""
     timeout = 30
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if not self._is_local():
             self._answer(HTTPStatus.MISDIRECTED_REQUEST, "The name of this server is another.")
             return
         parts = _split_path(self.path)
-        address = self.server.pages.read_address()
+        address = self._pages.read_address()
         token = address.token.encode() if address else b""
         if address is None or not (parts and hmac.compare_digest(parts[0].encode(), token)):
             self._answer(HTTPStatus.NOT_FOUND, "There is no such page.")
@@ -57,20 +56,25 @@ class PageHandler(BaseHTTPRequestHandler):
             more = {"Location": f"/{address.token}/"}
             self._answer(HTTPStatus.PERMANENT_REDIRECT, "The address ends in /.", more=more)
         elif parts[1:] == [""]:
-            index = render_index(self.server.pages.list_folders())
+            index = render_index(self._pages.list_folders())
             self._answer(HTTPStatus.OK, index, "html")
         else:
             self._answer_report(parts[1:])
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self._answer(HTTPStatus.METHOD_NOT_ALLOWED, "Pages are read-only.", more=ALLOWED)
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST  # noqa: N815
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Log nothing: addresses have the token."""
+
+    @property
+    def _pages(self) -> ServedPages:
+        assert isinstance(self.server, PageServer)
+        return self.server.pages
 
     def _is_local(self) -> bool:
         hosts = self.headers.get_all("Host") or [""]
@@ -78,7 +82,7 @@ class PageHandler(BaseHTTPRequestHandler):
         return len(hosts) == 1 and name.lower() in HOSTS
 
     def _answer_report(self, parts: list[str]) -> None:
-        folder = self.server.pages.list_folders().get(parts[0])
+        folder = self._pages.list_folders().get(parts[0])
         content = read_report_file(folder, parts[1]) if folder and len(parts) == 2 else None
         if content is None:
             self._answer(HTTPStatus.NOT_FOUND, "There is no such page.")

@@ -15,7 +15,7 @@ from tasks.study.study import load_study
 
 NAME = "pages"
 PORTS = range(4280, 4290)
-"""Ports that are tried after the one of last time. A browser keeps decisions of a review by port."""
+"""Ports to try after that of last time, since a browser keeps decisions of a review by port."""
 
 
 def open_record() -> ServedPages:

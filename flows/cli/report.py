@@ -208,7 +208,7 @@ def _is_as_bad(page: "BuiltReport", fail_on: FailOn) -> bool:
 
 
 def _print_next_step(study: Path) -> None:
-    """Print the comparison with the run before; else the search for wrong labels, or their review."""
+    """Print the comparison with the run before, the search for wrong labels, or their review."""
     loaded, store = open_study(study)
     runs = store.list_runs()
     if runs or loaded.has_audit:

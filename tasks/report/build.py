@@ -18,8 +18,8 @@ from tasks.report.markdown import render_report_markdown
 from tasks.report.page import Page, build_page, render_page
 from tasks.report.report_json import render_report_json
 from tasks.report.run_data import read_run_data
-from tasks.run.page_path import make_page_path
 from tasks.run.lookup import find_latest_run
+from tasks.run.page_path import make_page_path
 from tasks.run.spec import open_existing_store
 from tasks.runtime.writable_path import check_outside
 from tasks.study.study import Study, load_study

@@ -1,7 +1,7 @@
 """Data of a report on labels alone: rows of the study, and its searches for wrong labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import polars as pl
@@ -27,6 +27,7 @@ class LabelData(ReportRows):
         train: Table of training rows.
         mislabel_results: The current detection, then earlier ones among the same rows.
         measurements: Features or images of training rows and queries; empty for texts.
+        scores: No removal effects.
     """
 
     run: str
@@ -35,11 +36,9 @@ class LabelData(ReportRows):
     train: pl.DataFrame
     mislabel_results: tuple[MislabelResult, ...]
     measurements: tuple[Measurements, ...]
-
-    @property
-    def scores(self) -> pl.DataFrame:
-        """No removal effect."""
-        return pl.DataFrame(schema=polars_schema(SCORES))
+    scores: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=polars_schema(SCORES)), init=False
+    )
 
     @property
     def has_audit(self) -> bool:

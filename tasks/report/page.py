@@ -150,8 +150,8 @@ def render_page(page: Page | LabelsPage) -> str:
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return make_environment().get_template("page.html.jinja").render(
         page=page, data=page.data, facts=page.data.facts, script=Markup(script),
-        style=Markup(style), digest=script_hash, description=_describe_page(page), made=datetime.now(UTC), gigabyte=GIGABYTE,
-        became_harmful=BECAME_HARMFUL,
+        style=Markup(style), digest=script_hash, description=_describe_page(page),
+        made=datetime.now(UTC), gigabyte=GIGABYTE, became_harmful=BECAME_HARMFUL,
     )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def read_description(start: str) -> PageDescription | None:
         fields = json.loads(parser.content)
         tests = tuple((str(a), str(b), str(c)) for a, b, c in fields["tests"])
         actions = tuple(map(str, fields["actions"]))
-        names = (str(fields[name]) for name in ("study", "run", "finished"))
+        study, run, finished = (str(fields[name]) for name in ("study", "run", "finished"))
     except (ValueError, KeyError, TypeError):
         return None
-    return PageDescription(*names, tests, actions)
+    return PageDescription(study, run, finished, tests, actions)
