@@ -113,7 +113,7 @@ class PageServer(ThreadingHTTPServer):
     """HTTP server on a socket that is bound already.
 
     Attributes:
-        pages: What it shows.
+        pages: Record of the folders that are shown.
     """
 
     daemon_threads = True

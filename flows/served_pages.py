@@ -20,7 +20,7 @@ class PageAddress:
     """Address of the page server.
 
     Attributes:
-        port: Its port on the loopback interface.
+        port: Port on the loopback interface.
         token: First part of every path. Other users of the machine reach the port too, but cannot
             read the token.
     """
@@ -53,7 +53,7 @@ class ServedPages:
             return None
 
     def write_address(self, port: int) -> PageAddress:
-        """Record a port; the token stays that of before, so that links stay valid."""
+        """Record a port; the token stays the previous one, so that links stay valid."""
         before = self.read_address()
         address = PageAddress(port, before.token if before else secrets.token_urlsafe(16))
         fields = {"port": address.port, "token": address.token}

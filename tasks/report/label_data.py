@@ -48,10 +48,10 @@ class LabelData(ReportRows):
     @property
     def facts(self) -> Mapping[str, object]:
         """Facts of the detection, named as those of a run."""
-        found = self.mislabel_results[0].facts
+        facts = self.mislabel_results[0].facts
         return {
-            "study": found["study"],
-            "finished": datetime.fromisoformat(found["created"]),
+            "study": facts["study"],
+            "finished": datetime.fromisoformat(facts["created"]),
             "train_rows": len(self.train),
             "query_rows": len(self.queries),
         }

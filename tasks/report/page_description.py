@@ -10,7 +10,7 @@ NAME = "fastif-report"
 
 @dataclass(frozen=True)
 class PageDescription:
-    """What an index lists of a page; no text of an example.
+    """Summary of a page for an index of pages; it has no text of an example.
 
     Attributes:
         study: Name of the study.

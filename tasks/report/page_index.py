@@ -25,7 +25,7 @@ class ListedPage:
     Attributes:
         address: Address relative to the index.
         name: Name of the file without its suffix.
-        description: What the page says about itself; None for one of an earlier version.
+        description: Description in the page's head; None for one of an earlier version.
         others: Names of the formats and addresses of the report in other formats.
     """
 

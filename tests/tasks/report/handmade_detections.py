@@ -38,8 +38,8 @@ def write_study(
     lines = [f'name = "{STUDY}"', 'labels = ["a", "b", "c"]', "[train]", 'table = "rows.parquet"']
     lines += ['text = "text"', 'label = "label"', 'id = "id"', 'groups = ["source"]']
     if queries:
-        asked = pl.DataFrame(queries, schema=["text", "label"], orient="row")
-        asked.write_parquet(folder / "queries.parquet")
+        table = pl.DataFrame(queries, schema=["text", "label"], orient="row")
+        table.write_parquet(folder / "queries.parquet")
         lines += ["[queries]", 'table = "queries.parquet"', 'text = "text"', 'label = "label"']
     lines += ["[store]", 'path = "store"', "[report]", limits]
     (folder / "study.toml").write_text("\n".join(lines) + "\n")

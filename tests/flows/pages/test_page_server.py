@@ -1,95 +1,17 @@
 """The page server of `fastif up`, in its own process: what it shows, and what it never does."""
 
-import http.client
 import json
 import os
 import socket
 import threading
-import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
-from handmade_runs import STUDY, Row, open_store, write_run
+from handmade_runs import STUDY
+from page_requests import SECRET, describe, make_page, reports, send
 
-from fastif import InputError
-from flows.local_service import Service, stop_service
-from flows.page_service import check_page_port, find_page_url, open_record, start_pages
+from flows.page_service import find_page_url
 from storage.atomic import write_bytes
-from tasks.report.build import ReportRequest, build_report
-
-SECRET = b"no reader may have this"
-HEAD = '<!doctype html>\n<html lang="en">\n<head>\n<title>Data quality of x, 2026-01-01</title>\n'
-
-
-def make_page(description: dict | None, body: str = "") -> bytes:
-    content = json.dumps(description).replace('"', "&#34;") if description else ""
-    meta = f'<meta name="fastif-report" content="{content}">\n' if description else ""
-    return f"{HEAD}{meta}<style></style>\n</head>\n{body}</html>\n".encode()
-
-
-def describe(run: str, finished: str, *tests: tuple[str, str, str]) -> dict:
-    return {"study": "x", "run": run, "finished": finished, "tests": tests, "actions": ["a leak"]}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A home of the service; its server is stopped at the end."""
-    folder = tmp_path_factory.mktemp("home") / "service"
-    before = {name: os.environ.pop(name, None) for name in ("FASTIF_HOME", "PREFECT_API_URL")}
-    os.environ["FASTIF_HOME"] = str(folder)
-    yield folder
-    stop_service()
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A study with a run, whose page is built as `fastif report` builds it."""
-    folder = tmp_path_factory.mktemp("world")
-    rows = [Row(f"{i}", f"word{i} and {i}", "ab"[i % 2], i % 3 > 0) for i in range(30)]
-    write_run(open_store(folder), "one", rows[:20], rows[20:])
-    (folder / "study.toml").write_text(
-        f'name = "{STUDY}"\nlabels = ["a", "b"]\n[train]\ntable = "t.csv"\ntext = "text"\n'
-        'label = "label"\n[store]\npath = "store"\n[report]\naccuracy_below = 0.99\n'
-    )
-    build_report.fn(ReportRequest(str(folder / "study.toml"), "one"))
-    build_report.fn(ReportRequest(str(folder / "study.toml"), "one", format="json"))
-    (folder / "outside.html").write_bytes(make_page(None, SECRET.decode()))
-    (folder / "store" / "inside.html").write_bytes(make_page(None, SECRET.decode()))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def url(home, world):
-    """Address of the list of pages, by a server that was started as `fastif up` does it."""
-    (line,) = start_pages(world / "study.toml")
-    assert "on the loopback interface only" in line
-    return line.removeprefix("Report pages: ").partition(" ")[0]
-
-
-def send(url: str, path: str | None = None, method: str = "GET", host: str | None = None):
-    """Send a path exactly as it is; return status, headers and body."""
-    place, _, rest = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(place, timeout=20)
-    connection.putrequest(
-        method, f"/{rest}" if path is None else path, skip_host=host is not None,
-        skip_accept_encoding=True,
-    )  # fmt: skip
-    if host:
-        connection.putheader("Host", host)
-    connection.endheaders()
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, {key.lower(): value for key, value in answer.getheaders()}, body
-
-
-def reports(world: Path) -> Path:
-    return world / "reports"
 
 
 def test_the_index_leads_to_pages_and_shows_their_tests(url, world):
@@ -298,66 +220,3 @@ def test_a_page_that_is_rebuilt_is_never_half_read(url, world):
     assert {body for _, _, body in answers} <= versions
     assert len({len(body) for _, _, body in answers}) == 2, "both versions were read"
     assert all(int(headers["content-length"]) == len(body) for _, headers, body in answers)
-
-
-def test_only_the_loopback_interface_listens(url):
-    port = int(url.split(":")[2].split("/")[0])
-    with pytest.raises(OSError):  # noqa: PT011  (also of this machine, an address of its own)
-        socket.create_connection(("127.0.0.2", port), 2)
-
-
-def test_a_link_leads_to_the_file_when_nothing_is_shown(url, world, monkeypatch, tmp_path):
-    page = reports(world) / "one.html"
-    assert find_page_url(page).startswith("http://127.0.0.1:")
-    monkeypatch.setenv("FASTIF_HOME", str(tmp_path / "another"))
-    assert find_page_url(page) == page.as_uri()
-    assert not (tmp_path / "another").exists()
-
-
-def test_the_port_is_stable_and_one_in_use_is_refused(world, monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTIF_HOME", str(tmp_path / "own"))
-    study = world / "study.toml"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match="address already in use"):
-            check_page_port(port)
-        with pytest.raises(InputError, match=f"--pages-port {port}"):
-            list(start_pages(study, port))
-        assert not Service(tmp_path / "own", "").read_processes()
-    try:
-        (line,) = start_pages(study, port)
-        address = open_record().read_address()
-        assert address.port == port
-        assert (line,) == tuple(start_pages(study)), "what is there is not started twice"
-        with pytest.raises(InputError, match="fastif down"):
-            check_page_port(port + 1)
-        assert send(address.url)[0] == 200
-        assert stop_service() == ["pages"]
-        with pytest.raises(urllib.error.URLError):
-            urllib.request.urlopen(address.url, timeout=5)
-        assert find_page_url(reports(world) / "one.html").startswith("file:")
-        (again,) = start_pages(study)
-        assert again == line, "links stay valid"
-        assert send(address.url)[0] == 200
-    finally:
-        stop_service()
-
-
-def test_nothing_is_started_for_a_server_elsewhere(world, monkeypatch, tmp_path):
-    monkeypatch.setenv("FASTIF_HOME", str(tmp_path / "own"))
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    assert list(start_pages(world / "study.toml")) == []
-    assert not (tmp_path / "own").exists()
-
-
-def test_a_record_that_another_hand_changed_is_left_out(url, world, home):
-    """A file that names another folder than its key says shows nothing."""
-    key = find_page_url(reports(world) / "one.html").split("/")[-2]
-    wrong = home / "pages" / f"{key[::-1]}.folder"
-    wrong.write_text(f"{world}\n")
-    assert send(f"{url}{key[::-1]}/outside.html")[0] == 404
-    wrong.write_bytes(b"\xff\xfe")
-    assert send(url)[0] == 200
-    wrong.unlink()
