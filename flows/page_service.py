@@ -63,7 +63,6 @@ def start_pages(study: Path, port: int | None = None) -> Iterator[str]:
         bound = _bind(port) if port else _bind_free(address.port if address else None)
         with bound:
             address = record.write_address(bound.getsockname()[1])
-            bound.listen()
             number = bound.fileno()
             command = ["flows.page_server", f"{number}", f"{record.folder}"]
             service.start(NAME, command, {}, (number,))
@@ -92,16 +91,12 @@ def _bind_free(last: int | None) -> socket.socket:
 
 
 def _bind(port: int) -> socket.socket:
-    bound = socket.socket()
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((HOST, port))
+        return socket.create_server((HOST, port))
     except OSError as error:
-        bound.close()
         raise InputError(
             f"--pages-port {port}",
             f"a free port of {HOST}",
-            (error.strerror or str(error)).lower(),
+            os.strerror(error.errno or 0).lower(),
             "Choose another one, or omit the option for a free one.",
         ) from None
-    return bound

@@ -29,9 +29,7 @@ def test_a_link_leads_to_the_file_when_nothing_is_shown(url, world, monkeypatch,
 def test_the_port_is_stable_and_one_in_use_is_refused(world, monkeypatch, tmp_path):
     monkeypatch.setenv("FASTIF_HOME", str(tmp_path / "own"))
     study = world / "study.toml"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match="address already in use"):
             check_page_port(port)

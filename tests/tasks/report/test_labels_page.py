@@ -97,12 +97,12 @@ def test_the_page_has_the_sections_of_labels_and_leads_to_no_other(page):
 def test_certain_findings_come_first(page):
     """One leak, one contradiction, one empty row, and 42 rows in the ranking less the twin."""
     assert [action.anchor for action in page.actions] == ["quality"] * 3 + ["suspects"]
-    whats = [action.what for action in page.actions]
-    assert whats[:2] == [
+    findings = [action.what for action in page.actions]
+    assert findings[:2] == [
         "1 query is a training row",
         "1 group of identical rows has different labels",
     ]
-    assert whats[2] == "1 training row has a text without a letter or digit"
+    assert findings[2] == "1 training row has a text without a letter or digit"
     assert page.actions[0].command.startswith("fastif review apply --drop-leaks")
     assert [row["train_id"] for row in page.duplicates.leaks] == ["r5"]
     assert {row["id"] for row in page.duplicates.groups[0]} == {"r3", "twin"}
