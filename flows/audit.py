@@ -18,6 +18,7 @@ from flows.executor_config import AnyExecutorConfig, ThreadsConfig
 from flows.executors import Executor, start_executor
 from flows.flow_run_names import make_flow_run_name
 from flows.interrupted_run import crash_when_stopped
+from flows.page_service import find_page_url
 from flows.prefect_hooks import notify_failure
 from flows.shard_scheduler import Deadline, ShardScheduler, UnfinishedError
 from storage import Shard, Store
@@ -110,7 +111,7 @@ def audit(
     store.make_current(ref.run)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
     create_markdown_artifact(
-        render_summary_markdown(summary), key="influence-audit", description=ref.run
+        render_summary_markdown(summary, find_page_url), key="influence-audit", description=ref.run
     )
     create_table_artifact(
         make_worst_queries_table(summary), key="influence-audit-worst", description=ref.run

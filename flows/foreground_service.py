@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from flows.local_service import (
     start_worker,
     stop_service,
 )
+from flows.page_service import start_pages
 
 POLL_SECONDS = 2.0
 """Seconds between checks of the processes."""
@@ -36,7 +38,7 @@ def run_service(study: Path, port: int) -> list[str]:
         InputError: the server does not start, or a deployment is refused.
     """
     service = Service(service_folder(), os.environ.get("PREFECT_API_URL", ""))
-    for step in start_service(study, port):
+    for step in chain(start_service(study, port), start_pages(study)):
         print(step, flush=True)
     expected = {"worker"} if service.url else {"server", "worker"}
     if service.url:

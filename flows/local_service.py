@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -96,20 +96,34 @@ class Service:
         processes = {name: ServiceProcess(**fields) for name, fields in content.items()}
         return {name: process for name, process in processes.items() if process.is_alive}
 
-    def start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        """Start a process in a new group, unless it is running."""
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        """Start a process in a new group, unless it is running.
+
+        Args:
+            name: Name of the process.
+            command: Python module with its arguments.
+            environment: Further environment variables.
+            descriptors: Open files that the process inherits.
+        """
         running = self.read_processes()
         if name in running:
             return
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", *command],
+                [sys.executable, "-m", *command],
                 env={**os.environ, **NO_TELEMETRY, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
         self._write({**running, name: ServiceProcess(process.pid, _read_start_time(process.pid))})
 
@@ -165,7 +179,7 @@ def start_service(study: Path, port: int = PORT) -> Iterator[str]:
 def start_worker(service: Service, study: Path) -> str:
     """Start the worker unless it is running; return a message."""
     settings = {"PREFECT_API_URL": service.url, "FASTIF_STUDY": str(study.absolute())}
-    command = ["worker", "start", "--pool", POOL, "--name", worker_name()]
+    command = ["prefect", "worker", "start", "--pool", POOL, "--name", worker_name()]
     service.start("worker", command, {**settings, **HEARTBEAT_SETTINGS})
     return f"Worker is running; its log is {service.folder / 'worker.log'}."
 
@@ -189,7 +203,7 @@ def _start_server(service: Service, port: int, environment: dict[str, str]) -> I
             f"another server at {service.url}",
             f"Set PREFECT_API_URL={service.url} to use that server, or choose another --port.",
         )
-    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     service.start("server", command, {**environment, **RECORDER_SETTINGS})
     deadline = time.monotonic() + START_TIMEOUT
     while not is_healthy(service.url):

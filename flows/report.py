@@ -12,6 +12,7 @@ from prefect.artifacts import (
 from pydantic import Field
 
 from flows.flow_run_names import make_flow_run_name
+from flows.page_service import find_page_url
 from flows.prefect_hooks import notify_failure
 from tasks.report.build import ReportRequest, build_report
 from tasks.report.markdown import render_report_markdown
@@ -34,7 +35,7 @@ def report(
     against: str | None = None,
     price_per_hour: Price | None = None,
 ) -> str:
-    """Build the report page of a run from the store alone.
+    """Build the report page of a run, or of labels alone.
 
     Args:
         study: Path of the study file.
@@ -46,7 +47,7 @@ def report(
         Path of the page.
     """
     page = build_report(ReportRequest(study, run, against, None, price_per_hour))
-    link = Path(page.path).as_uri()
+    link = find_page_url(Path(page.path))
     create_markdown_artifact(
         render_report_markdown(page, link), key="data-quality", description=page.run
     )

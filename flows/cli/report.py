@@ -17,7 +17,7 @@ from flows.cli.common import (
     resolve_run,
 )
 from flows.cli.completion import complete_runs
-from flows.cli.next_step import print_comparison, print_next
+from flows.cli.next_step import name_new_file, print_comparison, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
@@ -104,6 +104,8 @@ def report(
     It begins with what to do now, and with tests against limits in [report] of the study. It is
     built from the store alone, and lists suspicious labels if `fastif mislabels` has run before.
     JSON and Markdown have the same findings, without texts of examples.
+
+    For a study of labels alone it is about the current rows and their detection, without effects.
     """
     with report_errors():
         from tasks.report.build import ReportRequest, build_report
@@ -206,9 +208,13 @@ def _is_as_bad(page: "BuiltReport", fail_on: FailOn) -> bool:
 
 
 def _print_next_step(study: Path) -> None:
-    """Print the comparison with the run before, if there is one, or the search for wrong labels."""
-    _, store = open_study(study)
-    print_comparison(store.list_runs(), study, "mislabels")
+    """Print the comparison with the run before, the search for wrong labels, or their review."""
+    loaded, store = open_study(study)
+    runs = store.list_runs()
+    if runs or loaded.has_audit:
+        print_comparison(runs, study, "mislabels")
+    else:
+        print_next("review", "export", "--out", name_new_file("review.csv"), study=study)
 
 
 @app.command()

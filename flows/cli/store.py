@@ -1,5 +1,6 @@
 """The commands `fastif diff`, `up`, `down`, `verify` and `gc`."""
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,24 +62,36 @@ def diff(
 def up(
     study: Path = DEFAULT_STUDY,
     port: Annotated[int, typer.Option(help="Port of the Prefect server on 127.0.0.1.")] = 4200,
+    pages_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Port of the report pages on 127.0.0.1; that of last time, else a free one from "
+            "4280, by default.",
+        ),
+    ] = None,
 ) -> None:
     """Start a Prefect server and a worker for nightly audits, and apply the deployments.
 
-    With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
+    The report pages of the study are shown on the loopback interface, where links in Prefect lead
+    to. With PREFECT_API_URL set nothing is started; the deployments are applied to that server.
     """
     with report_errors():
         from flows.local_service import start_service as start
+        from flows.page_service import check_page_port, start_pages
         from tasks.study.study import load_study
 
         load_study(study)
-        for step in start(study, port):
+        check_page_port(pages_port)
+        for step in chain(start(study, port), start_pages(study, pages_port)):
             print_line(step)
         print_next("down")
 
 
 @app.command()
 def down() -> None:
-    """Stop the server and the worker that `fastif up` started."""
+    """Stop the servers and the worker that `fastif up` started."""
     from flows.local_service import stop_service as stop
 
     stopped = stop()

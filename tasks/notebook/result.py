@@ -112,13 +112,13 @@ class AuditResult:
         return _select(shown, "harmful_effect", "train_", "harmful_queries").collect()
 
     def report(self, path: str | PathLike[str]) -> Path:
-        """Write the report page and return its path; an earlier page is replaced.
+        """Write the report and return its path; an earlier one of the same format is replaced.
 
         Args:
-            path: New file, with the suffix .html.
+            path: New file; its suffix .html, .md or .json chooses the format.
 
         Raises:
-            InputError: The file exists and is no report page, or lies inside the store.
+            InputError: The file exists and is no report of the format, or lies inside the store.
         """
         request = ReportRequest(str(self.study), self.run, out=str(Path(path).expanduser()))
         return Path(build_report.fn(request).path)

@@ -76,10 +76,40 @@ def list_actions(
     actions = [
         *_list_leaks(duplicates, command),
         *_list_contradictions(duplicates, command),
-        *_list_broken_rows(data, quality),
+        *_list_empty_rows(quality),
+        *_list_quarantined(data),
         *_list_labels(flagged, command),
         *_list_fallen_slices(data.difference),
         *_list_doubts(checks),
+    ]
+    return actions[:MAX_ACTIONS]
+
+
+def list_label_actions(
+    study: str,
+    duplicates: Duplicates,
+    quality: DataQuality,
+    flagged: FlaggedLabels,
+    determines_class: bool,
+) -> list[Action]:
+    """List at most five actions of a study without an audit.
+
+    Args:
+        study: Name of the study file, for the commands.
+        duplicates: Duplicates and leaks.
+        quality: Empty rows.
+        flagged: Flagged labels.
+        determines_class: Whether equal rows are of one class.
+    """
+
+    def command(*words: str) -> str:
+        return format_command(*words, study=study)
+
+    actions = [
+        *_list_leaks(duplicates, command),
+        *(_list_contradictions(duplicates, command) if determines_class else ()),
+        *_list_empty_rows(quality),
+        *_list_labels(flagged, command),
     ]
     return actions[:MAX_ACTIONS]
 
@@ -103,14 +133,17 @@ def _list_contradictions(duplicates: Duplicates, command: Command) -> Iterator[A
         yield Action(what, why, "quality", command("review", "export", "--out", "review.csv"))
 
 
-def _list_broken_rows(data: RunData, quality: DataQuality) -> Iterator[Action]:
-    empty = quality.empty["training rows"]
+def _list_empty_rows(quality: DataQuality) -> Iterator[Action]:
+    empty = quality.empty.get("training rows")
     if empty:
         rows = _count(empty, "training row has", "training rows have")
         what = f"{rows} a text without a letter or digit"
         yield Action(
             what, "nothing can be learnt from them; remove them at their source", "quality"
         )
+
+
+def _list_quarantined(data: RunData) -> Iterator[Action]:
     quarantined = len(data.summary.quarantined)
     if quarantined:
         what = f"{_count(quarantined, 'query has', 'queries have')} no scores"

@@ -9,6 +9,7 @@ import polars as pl
 from scipy.stats import false_discovery_control, fisher_exact
 
 from tasks.report.formatting import Row, index_rows
+from tasks.report.report_rows import ReportRows
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import WORDS, TfidfSpace
 
@@ -30,8 +31,9 @@ class DataQuality:
         outliers: Training rows with the lowest mean cosine similarity to their nearest neighbours.
         labels: Labels of the training rows: count, share, and whether the label is rare.
         groups: Clusters of similar queries, the least accurate first, named by typical words.
-        empty: Number of rows without a letter or digit, by table.
-        truncated: Number of rows that exceed the model's maximum length, by table.
+        empty: Number of rows without a letter or digit, by table; no table without texts.
+        truncated: Number of rows that exceed the model's maximum length, by table; no table
+            without a model.
     """
 
     outliers: list[Row]
@@ -44,18 +46,26 @@ class DataQuality:
 def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
     """Compute the section from the texts and the model's predictions."""
     tables = {"training rows": data.train, "queries": data.queries}
-    empty = {
-        name: int(frame.select(pl.any_horizontal(_lacks_letters("text", "text_pair"))).sum().item())
-        for name, frame in tables.items()
-    }
-    truncated = {name: int(frame["truncated"].sum()) for name, frame in tables.items()}
     return DataQuality(
         _find_outliers(data, space),
         _count_labels(data),
         _find_weak_groups(data, space),
-        empty,
-        truncated,
+        {name: _count_empty(frame) for name, frame in tables.items()},
+        {name: int(frame["truncated"].sum()) for name, frame in tables.items()},
     )
+
+
+def assess_row_quality(data: ReportRows, space: TfidfSpace) -> DataQuality:
+    """Compute what needs no model: outliers, label counts and empty texts."""
+    tables = {"training rows": data.train} | (
+        {"queries": data.queries} if len(data.queries) else {}
+    )
+    empty = {name: _count_empty(frame) for name, frame in tables.items() if data.has_texts}
+    return DataQuality(_find_outliers(data, space), _count_labels(data), [], empty, {})
+
+
+def _count_empty(frame: pl.DataFrame) -> int:
+    return int(frame.select(pl.any_horizontal(_lacks_letters("text", "text_pair"))).sum().item())
 
 
 def _lacks_letters(*columns: str) -> list[pl.Expr]:
@@ -63,7 +73,7 @@ def _lacks_letters(*columns: str) -> list[pl.Expr]:
     return [~pl.col(name).str.contains(r"[\p{L}\p{N}]").fill_null(True) for name in columns]
 
 
-def _find_outliers(data: RunData, space: TfidfSpace) -> list[Row]:
+def _find_outliers(data: ReportRows, space: TfidfSpace) -> list[Row]:
     if not space.similarity.shape[1]:  # a single row has no other to be similar to
         return []
     mean = space.similarity.mean(1)
@@ -72,7 +82,7 @@ def _find_outliers(data: RunData, space: TfidfSpace) -> list[Row]:
     return [train[i] | {"similarity": float(mean[i])} for i in order]
 
 
-def _count_labels(data: RunData) -> list[Row]:
+def _count_labels(data: ReportRows) -> list[Row]:
     counts = data.train["label"].value_counts().sort("count", "label")
     uniform_share = 1 / max(1, len(counts))
     return [

@@ -15,7 +15,7 @@ from tasks.data.near_duplicates import (
     split_words,
 )
 from tasks.report.formatting import Row, index_rows
-from tasks.report.run_data import RunData
+from tasks.report.report_rows import ReportRows
 from tasks.report.tfidf_space import TfidfSpace
 
 SHOWN = 50
@@ -48,13 +48,17 @@ class Duplicates:
     leaks: list[Row]
 
 
-def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
+def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
     """Find rows with equal normalized text, and neighbours that pass `is_near_duplicate`."""
     train_texts, query_texts = (_list_texts(data, frame) for frame in (data.train, data.queries))
     both = [[*first, *second] for first, second in zip(train_texts, query_texts, strict=True)]
-    numbers = number_texts(both)
+    # Features and images are compared by their values; a sign or a case of them counts.
+    numbers = number_texts(both) if data.has_texts else _number_values(both[0])
     train_numbers, query_numbers = numbers[: len(data.train)], numbers[len(data.train) :]
-    words, query_words = split_words(train_texts), split_words(query_texts)
+    words, query_words = (
+        split_words(texts) if data.has_texts else [()] * len(texts[0])
+        for texts in (train_texts, query_texts)
+    )
     groups = merge_near_texts(train_numbers, words, _list_candidates(words, space.neighbours))
     members: dict[int, list[int]] = {}
     for position, number in enumerate(groups):
@@ -87,7 +91,22 @@ def find_duplicates(data: RunData, space: TfidfSpace) -> Duplicates:
     )
 
 
-def _list_texts(data: RunData, frame: pl.DataFrame) -> list[list[str]]:
+def make_no_duplicates(rows: int) -> Duplicates:
+    """Return the duplicates of rows that cannot be compared: none.
+
+    Args:
+        rows: Number of training rows.
+    """
+    return Duplicates(0, 0, 0, 0, 0, 0, np.full(rows, -1), [], [])
+
+
+def _number_values(values: Sequence[str]) -> list[int]:
+    """Number the descriptions of values; equal ones have equal numbers."""
+    number: dict[str, int] = {}
+    return [number.setdefault(value, len(number)) for value in values]
+
+
+def _list_texts(data: ReportRows, frame: pl.DataFrame) -> list[list[str]]:
     columns = ["text", "text_pair"] if data.has_pairs else ["text"]
     return [frame[name].fill_null("").to_list() for name in columns]
 
@@ -111,7 +130,7 @@ def _find_conflicts(
 
 
 def _list_leaks(
-    data: RunData, train: dict[int, Row], matches: dict[int, int], exact: set[int]
+    data: ReportRows, train: dict[int, Row], matches: dict[int, int], exact: set[int]
 ) -> list[Row]:
     queries = index_rows(data.queries, "query")
     order = sorted(matches, key=lambda q: (q not in exact, q))

@@ -4,12 +4,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from fastif import InputError
-from tasks.report.markdown import HEAD
-from tasks.report.report_json import MARK
+from tasks.report.report_marks import (
+    START_BYTES,
+    TITLE,
+    has_json_mark,
+    has_markdown_mark,
+    has_page_mark,
+)
 from tasks.study.path_kinds import describe_path
-
-TITLE = "<title>Data quality of "
-"""Start of the title, by which an earlier page is recognised."""
 
 
 class ReportFormat(StrEnum):
@@ -77,9 +79,7 @@ def check_page_path(out: str, chosen: str | None = None, title: str = TITLE) -> 
 
 def _is_report(path: Path, kind: ReportFormat, title: str) -> bool:
     with path.open("rb") as file:
-        start = file.read(4096).lstrip()
+        start = file.read(START_BYTES)
     if kind is ReportFormat.HTML:
-        return start.startswith(b"<!doctype html>") and title.encode() in start
-    if kind is ReportFormat.MARKDOWN:
-        return start.startswith(HEAD.encode())
-    return start.removeprefix(b"{").lstrip().startswith(f'"{MARK}":'.encode())
+        return has_page_mark(start, title)
+    return has_markdown_mark(start) if kind is ReportFormat.MARKDOWN else has_json_mark(start)

@@ -63,12 +63,36 @@ def _describe_lowest_slice(slices: SourceSliceEffects, share: float) -> str:
     )
 
 
-def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
+def make_label_headline(flagged: FlaggedLabels, checks: Sequence[ReliabilityCheck]) -> list[str]:
+    """Summarize flagged labels and the checks of reliability, without an audit.
+
+    Returns:
+        Sentences on labels, and on reliability.
+    """
+    clauses = [*_describe_labels(flagged), *_describe_excess(flagged)]
+    more = [f"{'; '.join(clauses)}."] if clauses else []
+    return [" ".join([flagged.statement.sentence, *more]), _describe_reliability(checks)]
+
+
+def _describe_labels(flagged: FlaggedLabels | None) -> list[str]:
     clauses = []
     if flagged and flagged.has_previous and flagged.rows:
         new = sum(bool(row["new"]) for row in flagged.rows[:FIRST_FLAGGED])
         first = min(FIRST_FLAGGED, len(flagged.rows))
         clauses.append(f"{new} of the first {first} suspicious labels are new")
+    return clauses
+
+
+def _describe_excess(flagged: FlaggedLabels | None) -> list[str]:
+    """Clause on a group with more than its share, for the end: it begins with a name."""
+    excesses = (
+        line for counts in (flagged.groups if flagged else ()) for line in describe_excesses(counts)
+    )
+    return [line.removesuffix(".") for line in excesses][:1]
+
+
+def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
+    clauses = _describe_labels(flagged)
     if data.difference and data.difference.rows is None:
         clauses.append(f"effects cannot be compared with those of {data.against}")
     elif data.difference and data.difference.overall:
@@ -78,11 +102,7 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
         clauses.append(
             f"{len(rows):,} of {len(data.train):,} training rows harm at least one query"
         )
-    excesses = (
-        line for counts in (flagged.groups if flagged else ()) for line in describe_excesses(counts)
-    )
-    # Last, since a sentence does not begin with the name of a group in the data.
-    sentence = "; ".join([*clauses, *[line.removesuffix(".") for line in excesses][:1]])
+    sentence = "; ".join([*clauses, *_describe_excess(flagged)])
     return f"{data.labels.sentence} {sentence[0].upper()}{sentence[1:]}."
 
 
@@ -92,5 +112,5 @@ def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:
     if failed:
         return f"Read with care, checks failed: {join_first(failed, 4)}."
     if not measured:
-        return "No check of reliability was measured in this run."
+        return "No check of reliability was measured."
     return f"Checks passed: {join_first(measured, 6)}."

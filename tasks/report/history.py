@@ -95,7 +95,8 @@ def read_history(store: Store, last: int) -> list[HistoryRun]:
     """
     statuses = [status for status in store.list_runs() if status.is_intact][:last][::-1]
     if not statuses:
-        raise InputError("--last", "a finished run in the store", "none", "Run `fastif audit`.")
+        remedy = "Run `fastif audit`; a study of labels alone has no runs."
+        raise InputError("--last", "a finished run in the store", "none", remedy)
     reader = _Reader(store, StoredDetections.open(store))
     before = [None, *statuses[:-1]]
     return [reader.read_run(*pair) for pair in zip(before, statuses, strict=True)]

@@ -11,14 +11,13 @@ from tasks.report.formats import ReportFormat, check_page_path
 from tasks.report.history import METRICS, HistoryRun, read_history
 from tasks.report.history_charts import format_value, render_chart
 from tasks.report.page import make_environment, read_asset
-from tasks.results.summary_markdown import make_page_path
+from tasks.report.report_marks import HISTORY_TITLE
+from tasks.run.page_path import make_page_path
 from tasks.run.spec import open_existing_store
 from tasks.runtime.writable_path import check_outside
 from tasks.study.report_section import ReportLimits
 from tasks.study.study import load_study
 
-TITLE = "<title>Data quality over runs of "
-"""Start of the title, by which an earlier page of this kind is recognised."""
 NAME = "history"
 
 
@@ -36,7 +35,7 @@ def write_history(study_path: Path, last: int, out: str | None = None) -> Path:
     study = load_study(study_path)
     store = open_existing_store(study)
     default = make_page_path(store.layout.root, study.folder, NAME)
-    path = check_page_path(out or str(default), ReportFormat.HTML, TITLE)
+    path = check_page_path(out or str(default), ReportFormat.HTML, HISTORY_TITLE)
     if out:
         check_outside(store.layout.root, path)
     html = render_history(study.name, read_history(store, last), study.report)

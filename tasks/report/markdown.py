@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from tasks.report.actions import Action
 from tasks.report.built_report import BuiltReport
 from tasks.report.formatting import escape_unprintable
+from tasks.report.report_marks import HEADS
 from tasks.results.group_names import format_group_value
 from tasks.results.limits import LimitTest
 
-HEAD = "# Data quality, run "
-"""Start of a report as Markdown, by which an earlier one is recognised."""
 _MARKUP = re.compile(r"[\\|<\[\]*`&]")
 
 
@@ -24,7 +23,7 @@ def render_report_markdown(page: BuiltReport, link: str = "") -> str:
     actions = [_format_action(number, action) for number, action in enumerate(page.actions, 1)]
     checks = [list(row.values()) for row in page.reliability]
     parts = [
-        [f"{HEAD}{_escape(page.run)}"],
+        [f"{HEADS[0] if page.has_audit else '# Data quality, '}{_escape(page.run)}"],
         *([[f"Compared with run {_escape(page.against)}."]] if page.against else []),
         ["## Do now", "", *(actions or ["Nothing."])],
         _make_table("Tests", ("result", "test", "measured", "limit"), map(_list_cells, page.tests)),

@@ -23,7 +23,7 @@ from tasks.mislabels.strength import EXPLANATION, is_calibrated, name_score
 from tasks.mislabels.trusted_use import describe_trusted
 from tasks.report.formatting import Row
 from tasks.report.label_matrix import LabelMatrix, make_label_matrix
-from tasks.report.run_data import RunData
+from tasks.report.report_rows import ReportRows
 
 SHOWN, MAX_HARMED = 300, 3
 MAX_REVIEWED_CHARS = 2000
@@ -157,7 +157,7 @@ def make_review_row(row: Row) -> Row:
     }
 
 
-def read_flagged_labels(data: RunData) -> FlaggedLabels | None:
+def read_flagged_labels(data: ReportRows) -> FlaggedLabels | None:
     """Read the newest search for wrong labels among the rows of a run; None without one."""
     result = data.mislabels
     if result is None:
@@ -202,14 +202,16 @@ def _drop_annotated(table: pl.DataFrame, annotations: Annotations) -> pl.DataFra
     )
 
 
-def _count_groups(data: RunData, result: MislabelResult) -> Iterator[GroupCounts]:
+def _count_groups(data: ReportRows, result: MislabelResult) -> Iterator[GroupCounts]:
     columns = list_group_columns(data.train)
     values = data.train.select("train", *columns)
     table = result.table.join(values, on="train", how="left", maintain_order="left")
     return count_by_group(select_informed(table, result.facts), result.facts["budget"])
 
 
-def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tuple[str, float]]]:
+def _list_harmed_queries(
+    data: ReportRows, rows: pl.DataFrame
+) -> dict[int, list[tuple[str, float]]]:
     scores = data.scores.join(rows.select("train"), on="train", how="semi")
     worst = scores.filter(HARM > 0).with_columns(harm=HARM).sort("train", "removal_effect")
     with_ids = worst.join(data.queries.select("query", "id"), on="query", maintain_order="left")
@@ -221,7 +223,7 @@ def _list_harmed_queries(data: RunData, rows: pl.DataFrame) -> dict[int, list[tu
     return harmed
 
 
-def _read_previous_ids(data: RunData) -> set[str] | None:
+def _read_previous_ids(data: ReportRows) -> set[str] | None:
     """Ids of the first rows of the previous search; None if there was none.
 
     A search by another procedure does not count: a row that it missed need not be new.

@@ -23,12 +23,14 @@ from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.formatting import Row, escape_unprintable, shorten_text
 from tasks.report.headline import make_headline
 from tasks.report.label_matrix import LabelMatrix, make_label_matrix
+from tasks.report.labels_page import LabelsPage
 from tasks.report.mislabels import (
     FlaggedLabels,
     format_signal,
     make_review_row,
     read_flagged_labels,
 )
+from tasks.report.page_description import PageDescription
 from tasks.report.reliability import (
     Baseline,
     ReliabilityCheck,
@@ -175,15 +177,28 @@ def _render_pictures(slices: SourceSliceEffects, stage_seconds: list[Row]) -> di
     return {name: Markup(rendered) for name, rendered in pictures.items()}
 
 
-def render_page(page: Page) -> str:
+def render_page(page: Page | LabelsPage) -> str:
     """Render the page as HTML that loads nothing and escapes every text of the data."""
     script = _join_scripts()
     style = format_css_variables() + read_asset("page.css") + read_asset("map.css")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return make_environment().get_template("page.html.jinja").render(
-        page=page, data=page.data, facts=page.data.summary.facts, script=Markup(script),
-        style=Markup(style), digest=script_hash, made=datetime.now(UTC), gigabyte=GIGABYTE,
+        page=page, data=page.data, facts=page.data.facts, script=Markup(script),
+        style=Markup(style), digest=script_hash, description=_describe_page(page),
+        made=datetime.now(UTC), gigabyte=GIGABYTE,
     )  # fmt: skip
+
+
+def _describe_page(page: Page | LabelsPage) -> dict[str, object]:
+    """Describe the page for an index of pages."""
+    facts = page.data.facts
+    return PageDescription(
+        study=f"{facts['study']}",
+        run=page.data.run,
+        finished=f"{facts['finished']}",
+        tests=tuple((t.name, t.status.value, t.measured) for t in page.tests if t.bound),
+        actions=tuple(action.what for action in page.actions),
+    ).dump()
 
 
 @cache

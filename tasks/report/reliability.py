@@ -13,6 +13,7 @@ from storage.ranking import RANKING
 from tasks.mislabels.reachable_recall import ReachableRecall, read_reachable_recall
 from tasks.report.duplicates import Duplicates
 from tasks.report.formatting import Row
+from tasks.report.report_rows import ReportRows
 from tasks.report.run_data import RunData
 from tasks.report.tfidf_space import TfidfSpace
 from tasks.report.undecided_checks import explain_curvature, explain_flips, explain_recall
@@ -82,6 +83,21 @@ def check_reliability(
     ]
 
 
+def check_label_reliability(
+    data: ReportRows, facts: Row, duplicates: Duplicates
+) -> list[ReliabilityCheck]:
+    """Check injected label flips, and leaks where there are queries, without an audit.
+
+    Args:
+        data: Rows of the report.
+        facts: Summary of the detection.
+        duplicates: Duplicates and leaks.
+    """
+    has_leaks = len(data.queries) and data.is_comparable
+    leaks = [_check_leaks(data, duplicates)] if has_leaks else []
+    return [*_check_injected_flips(facts["recall"]), *leaks]
+
+
 def is_above(low: float, high: float, limit: float) -> bool | None:
     """Whether a share is at least `limit` by its confidence interval; None if inconclusive.
 
@@ -91,7 +107,7 @@ def is_above(low: float, high: float, limit: float) -> bool | None:
     return True if low >= limit else False if high < limit else None
 
 
-def _check_leaks(data: RunData, duplicates: Duplicates) -> ReliabilityCheck:
+def _check_leaks(data: ReportRows, duplicates: Duplicates) -> ReliabilityCheck:
     share = duplicates.leaked / max(1, len(data.queries))
     return ReliabilityCheck(
         "query leakage",

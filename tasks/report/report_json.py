@@ -6,11 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from tasks.report.built_report import BuiltReport
+from tasks.report.report_marks import JSON_MARK
 from tasks.results.changes_record import make_changes_record
 from tasks.results.limits import find_worst_status
 
-MARK = "fastif_report"
-"""First key of a report as JSON, by which an earlier one is recognised; its value is a version."""
 VERSION = 1
 
 
@@ -21,8 +20,9 @@ def render_report_json(page: BuiltReport) -> str:
         page: Report that was built.
     """
     record = {
-        MARK: VERSION,
-        "run": page.run,
+        JSON_MARK: VERSION,
+        "run": page.run if page.has_audit else None,
+        "detection": None if page.has_audit else page.run,
         "compared_with": page.against,
         "result": find_worst_status(page.tests),
         "actions": [asdict(action) for action in page.actions],

@@ -1,5 +1,6 @@
 """Data of a finished run for the report, read from the store once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from tasks.mislabels.label_statement import LabelStatement, make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
+from tasks.report.report_rows import ReportRows
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.summary import Summary, read_summary
@@ -21,7 +23,7 @@ from tasks.run.lookup import check_undamaged
 
 
 @dataclass(frozen=True, eq=False)
-class RunData:
+class RunData(ReportRows):
     """Tables of a run, with searches for wrong labels and the comparison with an earlier run.
 
     Attributes:
@@ -51,30 +53,14 @@ class RunData:
     features: EncoderFeatures | None = None
 
     @property
-    def mislabels(self) -> MislabelResult | None:
-        """Newest search for wrong labels; None without one."""
-        return self.mislabel_results[0] if self.mislabel_results else None
-
-    @cached_property
-    def labels(self) -> LabelStatement:
-        """Statement on the number of wrong labels."""
-        facts = self.mislabels.facts if self.mislabels else None
-        return make_label_statement(facts, self.annotations)
-
-    @cached_property
-    def slice_column(self) -> str:
-        """Column that slices the queries: the study's first group column, or label."""
-        return _find_first_group(self.queries)
-
-    @cached_property
-    def source_column(self) -> str:
-        """Column that groups the training rows: the study's first group column, or label."""
-        return _find_first_group(self.train)
+    def facts(self) -> Mapping[str, object]:
+        """Facts of the run, such as its study and the time of its end."""
+        return self.summary.facts
 
     @property
-    def has_pairs(self) -> bool:
-        """Whether an example is a pair of texts."""
-        return self.train["text_pair"].null_count() < len(self.train)
+    def has_audit(self) -> bool:
+        """Whether the report has effects: that of a run does."""
+        return True
 
     @property
     def has_ranking_scores(self) -> bool:
@@ -124,8 +110,3 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         annotations=read_annotations(store),
         features=find_encoder_features(store, tables["train"]),
     )
-
-
-def _find_first_group(rows: pl.DataFrame) -> str:
-    groups = [name for name in rows.columns if name.startswith("group_")]
-    return groups[0] if groups else "label"

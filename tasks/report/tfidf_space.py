@@ -14,7 +14,7 @@ from fastif import CandidateIndex
 from fastif.mislabels.features import compute_lsa
 from fastif.mislabels.knn import find_neighbours
 from fastif.mislabels.tfidf import tf_idf
-from tasks.report.run_data import RunData
+from tasks.report.report_rows import ReportRows
 
 DIMENSIONS = 64
 NEIGHBOURS = 10
@@ -42,15 +42,24 @@ class TfidfSpace:
     query_similarity: Float[Tensor, "q k"]
 
 
-def make_tfidf_space(data: RunData) -> TfidfSpace:
-    """Compute the vectors of a run's rows from their texts."""
+def make_tfidf_space(data: ReportRows) -> TfidfSpace:
+    """Compute the vectors of a report's rows from their texts."""
     columns = ["text", "text_pair"] if data.has_pairs else ["text"]
     texts = pl.concat([data.train.select(columns), data.queries.select(columns)])
     torch.manual_seed(0)
     terms = tf_idf([_tokenize(texts[name].fill_null("").to_list()) for name in columns])
-    points = compute_lsa(terms, DIMENSIONS)
-    points = normalize(points, dim=1)
-    train, queries = points[: len(data.train)], points[len(data.train) :]
+    return make_space(compute_lsa(terms, DIMENSIONS), len(data.train))
+
+
+def make_space(vectors: Float[Tensor, "m d"], train_rows: int) -> TfidfSpace:
+    """Normalize vectors of rows, and search for the nearest training rows of each.
+
+    Args:
+        vectors: Vectors of the training rows, then of the queries, [n + q, d].
+        train_rows: Number n of training rows.
+    """
+    points = normalize(vectors, dim=1)
+    train, queries = points[:train_rows], points[train_rows:]
     k = min(NEIGHBOURS, len(train) - 1)
     index = CandidateIndex.build(train, "Flat")
     train_neighbours, query_neighbours = (

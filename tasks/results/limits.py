@@ -100,8 +100,8 @@ def check_limits(
         _check_accuracy(limits.accuracy_below, queries),
         _check_drop(limits.accuracy_drop_above, difference),
         _check_slices(limits.slice_below, queries),
-        _check_labels(limits.wrong_labels_above, labels or UNSEARCHED),
-        _check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
+        check_wrong_labels(limits.wrong_labels_above, labels or UNSEARCHED),
+        check_leaks(limits.leaks_above, summary.leaked_queries, len(queries)),
         _check_recall(limits.recall_below, summary),
         _check_residual(limits.residual_above, summary.diagnostics.get("worst_residual")),
     ]
@@ -175,7 +175,8 @@ def _check_slices(limit: float | None, queries: pl.DataFrame) -> LimitTest:
     return LimitTest(key, name, measured, status, limit, worst.accuracy)
 
 
-def _check_labels(limit: float | None, labels: LabelStatement) -> LimitTest:
+def check_wrong_labels(limit: float | None, labels: LabelStatement) -> LimitTest:
+    """Test the share of wrong labels, by an annotated random sample."""
     key, name, count = "wrong_labels_above", "wrong labels", labels.count
     if count is None:
         status = _decide_unmeasured(limit)
@@ -185,7 +186,8 @@ def _check_labels(limit: float | None, labels: LabelStatement) -> LimitTest:
     return LimitTest(key, name, labels.share, status, limit, count.share)
 
 
-def _check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
+def check_leaks(limit: float | None, leaks: int, queries: int) -> LimitTest:
+    """Test the number of queries that are training rows."""
     measured = f"{leaks:,} of {queries:,} queries are training rows"
     status = _decide(limit, leaks, leaks, is_least=False)
     return LimitTest("leaks_above", "leaks", measured, status, limit, leaks)

@@ -1,13 +1,14 @@
 """The summary of a run as Prefect artifacts: numbers and ids, no example text."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from storage.uri import is_remote
 from tasks.results.diagnostics import (
     format_loss,
 )
 from tasks.results.evidence import Row
 from tasks.results.summary import Summary
+from tasks.run.page_path import make_page_path
 
 WORST_COLUMNS = ("worst queries", "loss", "most harmful training row", "removal effect")
 
@@ -17,8 +18,13 @@ def format_truncated_counts(facts: Row) -> str:
     return f"{facts['truncated_queries']} queries, {facts['truncated_train']} training rows"
 
 
-def render_summary_markdown(summary: Summary) -> str:
-    """Render the summary as Markdown for Prefect: numbers and ids, no example text."""
+def render_summary_markdown(summary: Summary, find_url: Callable[[Path], str] = Path.as_uri) -> str:
+    """Render the summary as Markdown for Prefect: numbers and ids, no example text.
+
+    Args:
+        summary: Summary of a run.
+        find_url: Function that returns the address of a report page.
+    """
     facts = summary.facts
     forecast = f"| forecast | {summary.outcome} |"
     lines = [
@@ -32,7 +38,7 @@ def render_summary_markdown(summary: Summary) -> str:
         *(f"| {name} | {text} |" for name, text in summary.evidence),
         *([forecast] if summary.outcome else []),
         f"| results | `{summary.store}` |",
-        f"| report | {_format_page_link(summary)} |",
+        f"| report | {_format_page_link(summary, find_url)} |",
         "",
         *(f"**{warning}**\n" for warning in summary.warnings),
         f"| {' | '.join(WORST_COLUMNS)} |",
@@ -42,24 +48,12 @@ def render_summary_markdown(summary: Summary) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _format_page_link(summary: Summary) -> str:
+def _format_page_link(summary: Summary, find_url: Callable[[Path], str]) -> str:
     """Link to the report page of the run, or the command that builds it."""
     page = make_page_path(summary.store, summary.study.parent, summary.run)
     if page.is_file():
-        return f"[{page.name}]({page.resolve().as_uri()})"
+        return f"[{page.name}]({find_url(page.resolve())})"
     return f"`fastif report {summary.run} --study {summary.study}`"
-
-
-def make_page_path(store_root: Path, folder: Path, run: str) -> Path:
-    """Path of a run's report page: next to a local store, or next to the study of a remote one.
-
-    Args:
-        store_root: Root of the store, a folder or a URI.
-        folder: Folder of the study file.
-        run: Name of the run.
-    """
-    parent = folder if is_remote(store_root) else Path(store_root).parent
-    return parent / "reports" / f"{run}.html"
 
 
 def make_worst_queries_table(summary: Summary) -> list[dict[str, str]]:

@@ -8,8 +8,8 @@ from tasks.study.study import Study
 
 LABELS_ONLY = (
     "A study without [model] finds wrong labels: run `fastif mislabels` first, which shows them; "
-    "`fastif export mislabels` and `fastif review export` write them. Runs and reports need a "
-    "model and an audit, see `fastif init`."
+    "then `fastif report` makes their page, and `fastif export mislabels` and `fastif review "
+    "export` write them. Runs need a model and an audit, see `fastif init`."
 )
 """Remedy where a study of labels only has no store yet."""
 

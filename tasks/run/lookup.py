@@ -58,7 +58,7 @@ def find_latest_run(store: Store) -> str:
             expected="a run",
             got="none",
             remedy="Start one with `fastif audit`. A study without [model] has no runs: its "
-            "results are in `fastif mislabels` and `fastif export mislabels`.",
+            "results are in `fastif mislabels`, `fastif report` and `fastif export mislabels`.",
         )
     return check_undamaged(store, status.record.run)
 

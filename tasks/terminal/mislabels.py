@@ -10,15 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.mislabel_schemas import LABEL_SCORES
-from tasks.mislabels.classifier_trust import describe_classifiers, warn_classifiers
+from tasks.mislabels.classifier_trust import describe_classifiers
 from tasks.mislabels.contradictions import count_contradictions, is_contradiction
+from tasks.mislabels.detection_warnings import warn_detection
 from tasks.mislabels.doubtful_rows import select_doubtful
-from tasks.mislabels.informed_ranking import (
-    explain_chance,
-    is_informed,
-    select_informed,
-    suggest_features,
-)
+from tasks.mislabels.informed_ranking import select_informed
 from tasks.mislabels.label_statement import LabelStatement
 from tasks.mislabels.reachable_recall import read_reachable_recall
 from tasks.mislabels.results import MislabelResult
@@ -47,9 +43,6 @@ COUNT_HEADS = ("label", "rows", "wrong", "90 % interval", "share")
 """Heads of the counts by label; only the first two where wrong labels are not counted."""
 IDENTICAL = "identical row of another label"
 
-MIN_PSEUDO_R2 = 0.05
-"""Least pseudo-R² of the labels given the features at which the ranking is meaningful."""
-
 WHY_UNKNOWN = (
     "Labels and features alone cannot count them, since errors that follow a pattern in the text "
     "(a keyword, a habit of the annotators) look correct to every classifier trained on them."
@@ -75,7 +68,8 @@ def render_mislabels(
     body += make_error_panels(result.facts)
     body += make_group_panels(result)
     body += [
-        Panel(Text(text, style="bold red"), border_style="red") for text in warn_mislabels(result)
+        Panel(Text(text, style="bold red"), border_style="red")
+        for text in warn_detection(result.facts)
     ]
     return Group(*body)
 
@@ -94,35 +88,6 @@ def suggest_step(result: MislabelResult) -> tuple[str, ...]:
     return ("review", "export", "--out", "review.csv")
 
 
-def warn_mislabels(result: MislabelResult) -> Iterator[str]:
-    """Yield warnings about the encoder, the features, the search and conflicting annotations."""
-    facts = result.facts
-    if facts["encoder_saw_labels"]:
-        yield (
-            "The texts were embedded by the study's own model, which was fitted to their labels, "
-            "wrong ones included. Set [mislabels] encoder to a model not trained on them."
-        )
-    if not is_informed(facts):
-        yield explain_chance(facts)
-    elif facts["skill"] < MIN_PSEUDO_R2:
-        yield (
-            "The features hardly predict the labels (pseudo-R² "
-            f"{max(0.0, facts['skill']):.0%}), so the ranking means little. "
-            f"{suggest_features(facts)}"
-        )
-    yield from warn_classifiers(facts)
-    if facts.get("neighbour_recall") is not None:
-        yield (
-            f"The nearest rows of {facts['rows']:,} were searched approximately: by a random "
-            f"sample, {facts['neighbour_recall']:.0%} of the nearest ones are among those used."
-        )
-    if facts["reviewed"]["conflicts"]:
-        yield (
-            f"Reviewers disagree on {facts['reviewed']['conflicts']} rows; their annotations are "
-            "not used. See `fastif review conflicts`."
-        )
-
-
 def render_mislabels_markdown(result: MislabelResult, labels: LabelStatement) -> str:
     """Render the counts as Markdown for Prefect: numbers and ids, no example text."""
     facts = result.facts
@@ -132,7 +97,7 @@ def render_mislabels_markdown(result: MislabelResult, labels: LabelStatement) ->
     lines += [f"| {' | '.join(heads)} |", f"| ---{' | ---:' * (len(heads) - 1)} |"]
     lines += [f"| {' | '.join(cells[: len(heads)])} |" for cells in format_counts(facts)]
     lines += ["", describe_flip_recall(facts), "", *describe_random_audit(facts)]
-    lines += [f"**{warning}**" for warning in warn_mislabels(result)]
+    lines += [f"**{warning}**" for warning in warn_detection(result.facts)]
     return "\n".join(lines) + "\n"
 
 

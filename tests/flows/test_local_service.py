@@ -1,7 +1,8 @@
-"""`fastif up` and `down`, once for real: a server, a worker, the deployments, a run of one."""
+"""`fastif up` and `down`, once for real: servers, a worker, the deployments, a run of two."""
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -57,7 +58,7 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
         assert "Worker is running" in output
         service = Service(service_folder_of(home), url)
         there = service.read_processes()
-        assert set(there) == {"server", "worker"}
+        assert set(there) == {"server", "worker", "pages"}
         again = fastif(home, "up", "--study", study, "--port", port).stdout
         assert "is running" in again
         assert service.read_processes() == there, "what is there is not started twice"
@@ -86,9 +87,19 @@ def test_up_starts_the_service_and_down_stops_it(world, home):
         assert named.startswith("influence-audit world ")
         store = world / "store"
         assert list(store.glob("runs/*/manifest/finish.json"))
+        by_name = {deployment["name"]: deployment["id"] for deployment in deployments}
+        report = f"{url}/deployments/{by_name['data-quality-report']}/create_flow_run"
+        assert await_end(url, httpx.post(report, json={}).json()["id"])["type"] == "COMPLETED"
+        wanted = {"artifacts": {"key": {"any_": ["data-quality-page"]}}}
+        (artifact,) = httpx.post(f"{url}/artifacts/filter", json=wanted).json()
+        (link,) = re.findall(r"\((http://127\.0\.0\.1:\d+/[^)]+)\)", artifact["data"])
+        (page,) = (world / "reports").glob("*.html")
+        assert httpx.get(link).content == page.read_bytes(), "the link in Prefect leads to the page"
     finally:
         stopped = fastif(home, "down").stdout
-    assert "worker, server" in stopped
+    assert "pages, worker, server" in stopped
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(link, timeout=2)
     assert stopped.endswith("Next: fastif up\n")
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{url}/health", timeout=2)

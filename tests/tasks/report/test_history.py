@@ -10,7 +10,8 @@ from handmade_runs import STUDY, Row, open_store, write_detection, write_run
 from fastif import InputError
 from tasks.report.history import METRICS, read_history
 from tasks.report.history_charts import render_chart
-from tasks.report.history_page import TITLE, render_history, write_history
+from tasks.report.history_page import render_history, write_history
+from tasks.report.report_marks import HISTORY_TITLE
 from tasks.study.report_section import ReportLimits
 
 ACCURACY, SLICE, RECALL, RESIDUAL, LABELS, LEAKS = METRICS
@@ -163,7 +164,7 @@ def test_only_a_page_of_this_kind_is_replaced(store, tmp_path):
     )
     path = write_history(study, 3)
     assert path == tmp_path / "reports" / "history.html"
-    assert TITLE in path.read_text()
+    assert HISTORY_TITLE in path.read_text()
     assert write_history(study, 3) == path
     path.write_text("<!doctype html><title>Data quality of one</title>")
     with pytest.raises(InputError, match="other contents"):
