@@ -1,0 +1,1 @@
+"""Which change broke it: injected incidents, and the group of rows that `fastif bisect` ranks first."""

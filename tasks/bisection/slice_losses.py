@@ -1,0 +1,153 @@
+"""Losses of the queries of a slice in two runs, paired query by query."""
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+from fastif import InputError
+from storage import Store
+from storage.run_comparison import RunMatching, RunTables
+from tasks.bisection.change_groups import PREFIX
+from tasks.results.slice_accuracy import find_group_column
+from tasks.study.errors import join_some, suggest
+
+CONFIDENCE = 0.95
+MAX_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class SliceLosses:
+    """Losses of the queries that both runs have, in nats.
+
+    Attributes:
+        value: Value of the first group column of the queries; None for all queries.
+        queries: Columns `before` and `after` (positions of the query in both runs), `loss` and
+            `loss_after`, and `label`; ordered by `after`.
+        dropped: Number of common queries of the slice without a finite loss, or without scores, in
+            one of the runs; they are not in `queries`.
+        unmatched: Number of queries of the slice in the later run that the earlier one lacks.
+    """
+
+    value: str | None
+    queries: pl.DataFrame
+    dropped: int
+    unmatched: int
+
+    @property
+    def before(self) -> float:
+        """Mean loss in the earlier run, in nats."""
+        return _mean(self.queries["loss"])
+
+    @property
+    def after(self) -> float:
+        """Mean loss in the later run, in nats."""
+        return _mean(self.queries["loss_after"])
+
+    @property
+    def change(self) -> float:
+        """Mean of the change of the loss, in nats; positive where the later run is worse."""
+        return self.after - self.before
+
+    @property
+    def half_width(self) -> float:
+        """Half width of the 95 % interval of the change over queries; infinite for one query.
+
+        It is Student's t interval of the paired differences, for other queries of the same kind
+        and the same two models: a retraining with another seed is not part of it.
+        """
+        differences = self.queries["loss_after"] - self.queries["loss"]
+        return half_width(differences)
+
+
+def half_width(differences: pl.Series) -> float:
+    """Return t s / √q of q differences: half of Student's 95 % interval of their mean."""
+    from scipy.special import stdtrit  # slow, and not needed for a refusal
+
+    count = len(differences)
+    if count < 2:
+        return math.inf
+    deviation = float(differences.cast(pl.Float64).std())  # type: ignore[arg-type]
+    return float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * deviation / math.sqrt(count)
+
+
+def read_slice_losses(
+    store: Store, runs: tuple[str, str], matched: RunMatching, value: str | None
+) -> SliceLosses:
+    """Read the losses of a slice in an earlier and a later run.
+
+    Args:
+        store: Store of the study.
+        runs: Names of the earlier and the later run.
+        matched: Matching of their queries: a query is common if text and label are equal.
+        value: Value of the first group column of the queries in the later run; all queries if None.
+
+    Raises:
+        InputError: The runs have no query in common, or none of this slice.
+    """
+    old, new = (_read_queries(store, run) for run in runs)
+    if matched.common_queries.is_empty():
+        raise InputError(
+            f"runs {runs[0]} and {runs[1]}",
+            "queries with equal texts and labels in both",
+            "no query in common",
+            "Losses on other queries cannot be compared: audit both models with one query table.",
+        )
+    if value is not None:
+        new = new.filter(pl.col("group") == value)
+        _check_slice(store, runs[1], value, new)
+    joined = matched.common_queries.join(
+        old.select(before="query", loss="loss", has_scores="has_scores"), on="before"
+    ).join(
+        new.select(after="query", loss_after="loss", has_scores_after="has_scores", label="label"),
+        on="after",
+    )
+    if joined.is_empty():
+        got = f"none of its {len(new)} queries is in run {runs[0]}"
+        remedy = "Choose another slice, or audit both models with one query table."
+        raise InputError(f"--slice {value}", "queries that both runs have", got, remedy)
+    known = joined.filter("has_scores", "has_scores_after").drop_nulls(["loss", "loss_after"])
+    if known.is_empty():
+        got = "none: they are quarantined, see `fastif report`"
+        remedy = "Solve the quarantined queries first, as the report explains."
+        raise InputError("queries of both runs", "a finite loss and scores", got, remedy)
+    kept = known.select("before", "after", "loss", "loss_after", "label").sort("after")
+    return SliceLosses(value, kept, len(joined) - len(known), len(new) - len(joined))
+
+
+def _read_queries(store: Store, run: str) -> pl.DataFrame:
+    queries = store.scan("queries", run)
+    column = find_group_column(queries.collect_schema().names())
+    group = pl.col(column) if column else pl.lit(None, pl.String)
+    position = pl.col("query").cast(pl.UInt32)
+    loss = pl.col("loss").cast(pl.Float64)
+    rows = queries.select(position, "label", loss=loss, group=group).collect()
+    solves = store.scan("solves", run).select(position, has_scores=pl.col("reason").is_null())
+    return rows.join(solves.collect(), on="query", how="left").with_columns(
+        pl.col("has_scores").fill_null(False)
+    )
+
+
+def _check_slice(store: Store, run: str, value: str, rows: pl.DataFrame) -> None:
+    """Refuse a slice without queries; the error lists those that exist."""
+    if not rows.is_empty():
+        return
+    queries = store.scan("queries", run)
+    column = find_group_column(queries.collect_schema().names())
+    if column is None:
+        remedy = "Omit it, or add the column to [queries] groups and audit both models again."
+        raise InputError("--slice", "a group column of the queries", "none", remedy)
+    names = queries.select(pl.col(column).drop_nulls().unique().sort()).collect()[column].to_list()
+    name = column.removeprefix(PREFIX)
+    hint = suggest(value, names)
+    remedy = f"{hint[:1].upper()}{hint[1:]}" if hint else "Use one of these values."
+    raise InputError("--slice", f"a {name}: {join_some(names, MAX_SHOWN)}", value, remedy)
+
+
+def _mean(values: pl.Series) -> float:
+    return float(values.mean())  # type: ignore[arg-type]
+
+
+def scan_tables(store: Store, runs: tuple[str, str]) -> tuple[RunTables, RunTables]:
+    """Return the tables of both runs."""
+    return RunTables.scan(store, runs[0]), RunTables.scan(store, runs[1])
