@@ -1,1 +1,1 @@
-"""Which change broke it: injected incidents, and the group of rows that `fastif bisect` ranks first."""
+"""Which change broke it: injected incidents and the group that `fastif bisect` ranks first."""

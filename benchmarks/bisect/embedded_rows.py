@@ -90,9 +90,7 @@ def _write_base(folder: Path, words: list[str], embeddings: torch.Tensor) -> Non
     vocabulary = {word: i for i, word in enumerate([*special, *words])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
     fast.save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -108,12 +106,11 @@ def _write_base(folder: Path, words: list[str], embeddings: torch.Tensor) -> Non
         torch.manual_seed(0)
         model = BertModel(config)
     with torch.no_grad():
-        model.embeddings.word_embeddings.weight[:2] = 0
-        model.embeddings.word_embeddings.weight[2:] = embeddings
-        model.embeddings.position_embeddings.weight.zero_()
-        model.embeddings.token_type_embeddings.weight.zero_()
-        layer = model.encoder.layer[0]
-        for part in (layer.attention.output.dense, layer.output.dense):
-            part.weight.zero_()
-            part.bias.zero_()
+        weights = dict(model.named_parameters())
+        weights["embeddings.word_embeddings.weight"][:2] = 0
+        weights["embeddings.word_embeddings.weight"][2:] = embeddings
+        for name, weight in weights.items():  # position, type, and what the layer would add
+            is_output = ".output.dense." in name
+            if is_output or "position_emb" in name or "token_type" in name:
+                weight.zero_()
     model.save_pretrained(folder)

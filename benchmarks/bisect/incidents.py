@@ -5,9 +5,10 @@ batches of new rows with right labels, some rows removed, and some labels change
 those of the column `batch`: a batch of the day for new rows, a desk for earlier ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 
 import polars as pl
 
@@ -18,7 +19,7 @@ DUPLICATES, REMOVED_SLICE, SEED = "duplicates", "removed slice", "seed"
 FAULTS = (RANDOM_LABELS, RELABELLED, LEAK, DUPLICATES, REMOVED_SLICE)
 TRAIN, QUERIES, ORDINARY = 900, 400, 40
 FAULTY = 80
-"""Rows of a faulty batch."""
+"""Rows that are relabelled or leaked at most; a batch of random labels has three times as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +68,18 @@ def make_incident(rows: EmbeddedRows, fault: str, seed: int) -> Incident:
     ]
     removed = before.filter(desk="desk-0").head(ORDINARY // 2)
     after = pl.concat([before.join(removed, on="id", how="anti"), *ordinary])
-    corrected = after.filter(desk="desk-1").head(ORDINARY // 6)
+    corrected = after.filter(desk="desk-1").head(ORDINARY // 4)
     after = _relabel(after, corrected, rows.labels, seed)
     parts = _Parts(rows, before, after, queries, spare.slice(3 * ORDINARY), seed)
     return INJECTIONS[fault](parts)
 
 
 def _relabel(
-    table: pl.DataFrame, chosen: pl.DataFrame, labels: tuple[str, ...], seed: int
+    table: pl.DataFrame, chosen: pl.DataFrame, labels: Sequence[str], seed: int
 ) -> pl.DataFrame:
-    """Give the chosen rows another label at random."""
-    from random import Random
-
+    """Give each of the chosen rows a label at random."""
     random = Random(seed)
-    new = [
-        random.choice([label for label in labels if label != given]) for given in chosen["label"]
-    ]
+    new = [random.choice(labels) for _ in range(len(chosen))]
     changed = chosen.select("id", new=pl.Series(new, dtype=pl.String))
     joined = table.join(changed, on="id", how="left", maintain_order="left")
     return joined.with_columns(label=pl.coalesce("new", "label")).drop("new")
@@ -97,13 +94,13 @@ def _finish(
 ) -> Incident:
     columns = ["id", "text", "label", "batch"]
     seeds = (parts.seed, parts.seed + 1_000 if culprit is None else parts.seed)
-    tables = (table.select(columns) for table in (parts.before, after))
-    return Incident(fault, *tables, parts.queries, value, culprit, seeds)
+    earlier, later = (table.select(columns) for table in (parts.before, after))
+    return Incident(fault, earlier, later, parts.queries, value, culprit, seeds)
 
 
 def _add_random_labels(parts: _Parts) -> Incident:
     """Add a batch whose labels are random."""
-    batch = parts.spare.head(FAULTY).with_columns(batch=pl.lit("day-bad"))
+    batch = parts.spare.head(3 * FAULTY).with_columns(batch=pl.lit("day-bad"))
     batch = _relabel(batch, batch, parts.rows.labels, parts.seed)
     after = pl.concat([parts.after, batch])
     return _finish(parts, RANDOM_LABELS, after, None, ("added", "day-bad"))
@@ -115,17 +112,18 @@ def _relabel_desk(parts: _Parts) -> Incident:
     rows = parts.after.filter(pl.col("batch") == desk)
     label = rows["label"].value_counts().sort("count", "label", descending=True)["label"][0]
     chosen = rows.filter(pl.col("label") == label).head(FAULTY)
-    after = _relabel(parts.after, chosen, parts.rows.labels, parts.seed)
+    others = [each for each in parts.rows.labels if each != label]
+    after = _relabel(parts.after, chosen, others, parts.seed)
     return _finish(parts, RELABELLED, after, desk, ("relabelled", desk))
 
 
 def _leak_queries(parts: _Parts) -> Incident:
-    """Add queries to the training table: the loss falls for a wrong reason."""
-    leaked = parts.queries.head(FAULTY).with_columns(
-        id="leak-" + pl.col("text"), batch=pl.lit("day-leak")
-    )
+    """Add queries of one desk to the training table: the loss falls for a wrong reason."""
+    desk = "desk-1"
+    leaked = parts.queries.filter(desk=desk).head(FAULTY)
+    leaked = leaked.with_columns(id="leak-" + pl.col("text"), batch=pl.lit("day-leak"))
     after = pl.concat([parts.after, leaked.select(parts.after.columns)])
-    return _finish(parts, LEAK, after, None, ("added", "day-leak"))
+    return _finish(parts, LEAK, after, desk, ("added", "day-leak"))
 
 
 def _duplicate_rows(parts: _Parts) -> Incident:

@@ -65,19 +65,20 @@ def bisect(
     """
     with report_errors():
         from tasks.bisection.bisect_runs import bisect_runs
-        from tasks.bisection.conclusion import conclude
+        from tasks.bisection.conclusion import conclude, explain_no_retraining
         from tasks.run.run_names import resolve_run_name
         from tasks.terminal.bisection import render_bisection
 
         loaded, store = open_study(study)
         before, after = (resolve_run_name(store, name) for name in (before, after))
         bisection = bisect_runs(store, before, after, part, by)
-        if confirm and loaded.training is not None and bisection.suspects:
+        reason = explain_no_retraining(bisection, loaded.training is not None, confirm)
+        if reason:
+            conclusion = conclude(bisection, (), reason)
+        else:
             from tasks.bisection.confirm import confirm_suspects
 
             conclusion = confirm_suspects(loaded, store, bisection, confirm)
-        else:
-            conclusion = conclude(bisection, ())
         if kind is Format.JSON:
             from tasks.bisection.bisection_json import render_bisection_json
 

@@ -28,8 +28,9 @@ class Bisection:
     Attributes:
         runs: Names of the earlier and the later run.
         losses: Losses of the slice in both runs.
-        contributions: Contribution of each group of changed rows: those in the direction of the
-            change first, the largest first; groups without stored effects last.
+        contributions: Contribution of each group of changed rows, those that explain the change
+            most first: in its direction, or by size alone where the direction is not significant;
+            groups without stored effects last.
         settings: Settings that differ between the runs, one phrase each.
         noise: Fluctuation of the slice's loss from one training to another on the same rows; None
             if it was not measured.
@@ -57,9 +58,13 @@ class Bisection:
 
     @property
     def suspects(self) -> tuple[Contribution, ...]:
-        """Groups whose contribution has the sign of the change, the largest first."""
-        sign = self.losses.change
-        return tuple(each for each in self.contributions if (each.value or 0.0) * sign > 0)
+        """Groups whose contribution has the direction of the change, the largest first."""
+        direction = self.losses.direction
+        return tuple(
+            each
+            for each in self.contributions
+            if (each.value or 0.0) * direction > 0 or (not direction and each.value)
+        )
 
 
 def bisect_runs(
@@ -96,8 +101,10 @@ def bisect_runs(
     settings = _describe_settings(old, new)
     notes = [*describe_matching(matched), *_describe_losses(losses)]
     noise = measure_noise(find_repeats(store, runs, losses))
-    ordered = _sort_contributions(contributions, losses.change)
-    return Bisection(runs, losses, tuple(ordered), settings, noise, matched.train.renamed, tuple(notes))
+    ordered = _sort_contributions(contributions, losses.direction)
+    return Bisection(
+        runs, losses, tuple(ordered), settings, noise, matched.train.renamed, tuple(notes)
+    )
 
 
 def _check_runs(store: Store, old: RunRecord, new: RunRecord) -> None:
@@ -155,23 +162,19 @@ def _describe_settings(old: RunRecord, new: RunRecord) -> tuple[str, ...]:
         if old.parts.get(name) != new.parts.get(name) and name not in ROWS_ONLY
     }
     reasons = check_comparability(old, new).reasons
-    return tuple(
-        reason for reason in reasons if reason.split(":")[0].split(".")[0] in differing
-    )
+    return tuple(reason for reason in reasons if reason.split(":")[0].split(".")[0] in differing)
 
 
 def _describe_losses(losses: SliceLosses) -> Iterator[str]:
     if losses.unmatched:
-        yield f"{losses.unmatched:,} queries of the later run are not in the earlier one."
+        yield f"Queries of the later run that the earlier one lacks: {losses.unmatched:,}."
     if losses.dropped:
-        yield f"{losses.dropped:,} common queries have no loss or no scores in one of the runs."
+        yield f"Common queries without loss or scores in one of the runs: {losses.dropped:,}."
 
 
-def _sort_contributions(
-    contributions: list[Contribution], change: float
-) -> list[Contribution]:
+def _sort_contributions(contributions: list[Contribution], direction: int) -> list[Contribution]:
     def order(each: Contribution) -> tuple[bool, float]:
-        value = each.value if each.value is not None else 0.0
-        return each.value is None, -value if change >= 0 else value
+        value = each.value or 0.0
+        return each.value is None, -value * direction if direction else -abs(value)
 
     return sorted(contributions, key=order)

@@ -1,4 +1,4 @@
-"""Conclusion of a bisection: suspects that a retraining confirms, against the noise of retraining."""
+"""Conclusion of a bisection: suspects that a retraining confirms beyond its noise."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,9 @@ from tasks.bisection.slice_losses import half_width
 
 CONFIRMED, WITHIN_NOISE, OPPOSITE = "confirmed", "within noise", "opposite"
 UNKNOWN = "noise unknown"
+WITHOUT_TRAINING = "the study has no section [training], so no model can be trained again"
+NOT_REQUESTED = "no confirmation was requested"
+NO_SUSPECT = "no group of changed rows has the direction of the change"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +25,8 @@ class Retraining:
     Attributes:
         group: Group whose change was reverted; None for a control on the unchanged rows.
         seed: Seed of the training.
-        differences: Loss of the later run minus that of the retraining, for each query of the
-            slice, in nats; columns `label` and `difference`.
+        differences: Loss of the later run minus that of the retraining, for each common query, in
+            nats. Columns: `stratum`, `chosen` (the query is in the slice) and `difference`.
     """
 
     group: ChangeGroup | None
@@ -32,13 +35,14 @@ class Retraining:
 
     @property
     def effect(self) -> float:
-        """Mean of the differences: positive where the change of the group raised the loss."""
-        return float(self.differences["difference"].mean())  # type: ignore[arg-type]
+        """Mean difference of the slice: positive where the change of the group raised the loss."""
+        chosen = self.differences.filter("chosen")["difference"]
+        return float(chosen.mean())  # type: ignore[arg-type]
 
     @property
     def half_width(self) -> float:
         """Half width of the 95 % interval of `effect` over queries."""
-        return half_width(self.differences["difference"])
+        return half_width(self.differences.filter("chosen")["difference"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,19 +62,23 @@ class Conclusion:
     def assess(self, group: ChangeGroup) -> str:
         """Return the verdict on a group; empty if it was not reverted in a retraining.
 
-        A group is confirmed if the retraining without its change moves the loss back by more than
-        both the noise of retraining and the uncertainty of the mean over queries.
+        A group is confirmed if its contribution, and the change of the loss by the retraining
+        without its change, have one sign and both exceed the noise of retraining; the latter also
+        has to exceed its interval over queries.
         """
         retraining = next((each for each in self.retrainings if each.group is group), None)
         if retraining is None:
             return ""
-        if retraining.effect * self.bisection.losses.change <= 0:
+        contributions = self.bisection.contributions
+        value = next(each.value for each in contributions if each.group is group) or 0.0
+        if retraining.effect * value <= 0:
             return OPPOSITE
         noise = self.bisection.noise
         if noise is None:
             return UNKNOWN
-        bound = max(noise.margin, retraining.half_width)
-        return CONFIRMED if abs(retraining.effect) > bound else WITHIN_NOISE
+        is_beyond = min(abs(retraining.effect), abs(value)) > noise.margin
+        is_significant = abs(retraining.effect) > retraining.half_width
+        return CONFIRMED if is_beyond and is_significant else WITHIN_NOISE
 
     @property
     def blamed(self) -> tuple[ChangeGroup, ...]:
@@ -95,3 +103,18 @@ def conclude(
         trainings = known.trainings + noise.trainings
         noise = replace(noise, deviation=math.sqrt(variance), degrees=degrees, trainings=trainings)
     return Conclusion(replace(bisection, noise=noise or known), tuple(retrainings), reason)
+
+
+def explain_no_retraining(bisection: Bisection, has_recipe: bool, count: int) -> str:
+    """Return why nothing can be confirmed, before any model is read; empty if something can.
+
+    Args:
+        bisection: Bisection of two runs.
+        has_recipe: Whether the study has a section `[training]`.
+        count: Number of suspects to confirm.
+    """
+    if not bisection.suspects:
+        return NO_SUSPECT
+    if not count:
+        return NOT_REQUESTED
+    return "" if has_recipe else WITHOUT_TRAINING

@@ -8,7 +8,12 @@ import polars as pl
 from storage import Store
 from tasks.bisection.bisect_runs import Bisection
 from tasks.bisection.change_groups import ChangeGroup, describe_group
-from tasks.bisection.conclusion import Conclusion, Retraining, conclude
+from tasks.bisection.conclusion import (
+    Conclusion,
+    Retraining,
+    conclude,
+    explain_no_retraining,
+)
 from tasks.bisection.retrain import retrain
 from tasks.bisection.retraining_recipe import find_recipe
 from tasks.bisection.reverted_rows import read_stored_table, revert_group
@@ -16,8 +21,6 @@ from tasks.data.dataset import Table
 from tasks.study.study import Study
 
 MAX_RETRAININGS = 2
-NOT_REQUESTED = "no confirmation was requested (--confirm 0)"
-NO_SUSPECT = "no group of changed rows moves the loss in the direction of its change"
 
 
 def confirm_suspects(study: Study, store: Store, bisection: Bisection, count: int) -> Conclusion:
@@ -36,9 +39,9 @@ def confirm_suspects(study: Study, store: Store, bisection: Bisection, count: in
     Raises:
         InputError: A training fails, or a label of a run is none of the study.
     """
+    if reason := explain_no_retraining(bisection, study.training is not None, count):
+        return conclude(bisection, (), reason)
     suspects = [each.group for each in bisection.suspects[:count]]
-    if not suspects:
-        return conclude(bisection, (), NO_SUSPECT if count else NOT_REQUESTED)
     before, after = bisection.runs
     labels = study.labels
 
@@ -50,7 +53,7 @@ def confirm_suspects(study: Study, store: Store, bisection: Bisection, count: in
         return conclude(bisection, (), recipe)
     later = read_later("train")
     earlier = read_stored_table(store, before, "train", labels, bisection.renamed)
-    sample = read_later("queries").take(bisection.losses.queries["after"].to_list())
+    sample = read_later("queries").take(bisection.losses.common["after"].to_list())
     has_control = bisection.noise is None and len(suspects) < MAX_RETRAININGS
     plans = [*_plan_reverted(later, earlier, suspects), *([(None, later)] if has_control else [])]
     retrainings = []
@@ -58,9 +61,9 @@ def confirm_suspects(study: Study, store: Store, bisection: Bisection, count: in
         seed = recipe.seed if group else recipe.seed + 1
         name = f"retraining without {describe_group(group)}" if group else f"control, seed {seed}"
         losses = retrain(recipe, table, sample, seed, name)
-        known = bisection.losses.queries
+        known = bisection.losses.common
         difference = known["loss_after"] - pl.Series(losses, dtype=pl.Float64)
-        frame = known.select("label").with_columns(difference=difference)
+        frame = known.select("stratum", "chosen").with_columns(difference=difference)
         retrainings.append(Retraining(group, seed, frame))
     return conclude(bisection, retrainings)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage import RunRecord, Store
-from tasks.bisection.slice_losses import CONFIDENCE, SliceLosses
 from storage.run_comparison import RunMatching, RunTables
+from tasks.bisection.slice_losses import CONFIDENCE, SliceLosses
 
 NOT_ROWS = ("model", "models", "queries", "certificate", "groups", "carried")
 """Parts of a record that may differ between two trainings on the same rows and settings."""
@@ -39,43 +39,47 @@ class RetrainingNoise:
 def measure_noise(pairs: Iterable[pl.DataFrame]) -> RetrainingNoise | None:
     """Estimate the noise from the query losses of pairs of trainings on the same rows.
 
-    A training shifts the losses of all queries with one label together, mainly by the bias of that
-    class. For shares w and mean differences m of the labels l of a slice, with m independent
-    between labels, the variance of the slice's mean difference is Σ_l w_l² E[m_l²]; its estimate
-    from J pairs is the mean of Σ_l w_l² m_l², with J times the number of labels as degrees of
-    freedom. The squared mean difference itself is used where it is larger, as where all labels move
-    together.
+    A pair has one mean difference d_g for each stratum g (a slice, or a label). They are the sample
+    of which the noise is the root mean square, weighted by the shares w_g of the queries: the
+    variance is the mean over J pairs of max(Σ_g w_g d_g², d², s² / q), where d and s are mean and
+    standard deviation of the q differences of the slice itself. Degrees of freedom are J times the
+    number of strata; strata of one training move together in part, so that these are too many, and
+    the maximum makes up for it.
 
     Args:
-        pairs: One frame a pair, with the columns `label` and `difference` (nats).
+        pairs: One frame a pair, with the columns `stratum`, `chosen` (the query is in the slice)
+            and `difference` (nats).
 
     Returns:
         The noise; None without a pair.
 
     Examples:
-        >>> labels = ["a", "a", "b", "b"]
-        >>> pair = pl.DataFrame({"label": labels, "difference": [0.2, 0.4, -0.1, -0.1]})
+        >>> pair = pl.DataFrame({
+        ...     "stratum": ["a", "a", "b", "b"],
+        ...     "chosen": [True, True, False, False],
+        ...     "difference": [0.2, 0.2, -0.1, -0.1],
+        ... })
         >>> noise = measure_noise([pair])
         >>> round(noise.deviation, 4), noise.degrees
-        (0.1581, 2)
+        (0.2, 2)
     """
-    squares, labels = [], 0
+    squares, strata = [], 0
     for pair in pairs:
-        cells = pair.group_by("label").agg(
+        cells = pair.group_by("stratum").agg(
             share=pl.len() / len(pair), mean=pl.col("difference").mean()
         )
-        by_label = float(((cells["share"] * cells["mean"]) ** 2).sum())
-        squares.append(max(by_label, float(pair["difference"].mean()) ** 2))  # type: ignore[arg-type]
-        labels = max(labels, len(cells))
+        chosen = pair.filter("chosen")["difference"]
+        spread = float(chosen.var() or 0.0) / len(chosen)  # type: ignore[arg-type]
+        by_stratum = float((cells["share"] * cells["mean"] ** 2).sum())
+        squares.append(max(by_stratum, float(chosen.mean()) ** 2, spread))  # type: ignore[arg-type]
+        strata = max(strata, len(cells))
     if not squares:
         return None
     deviation = math.sqrt(sum(squares) / len(squares))
-    return RetrainingNoise(deviation, labels * len(squares), len(squares))
+    return RetrainingNoise(deviation, strata * len(squares), len(squares))
 
 
-def find_repeats(
-    store: Store, runs: tuple[str, str], losses: SliceLosses
-) -> list[pl.DataFrame]:
+def find_repeats(store: Store, runs: tuple[str, str], losses: SliceLosses) -> list[pl.DataFrame]:
     """Return differences of the slice's losses between each of two runs and its repeats.
 
     A repeat is a finished run of the store with the same training rows and settings and another
@@ -90,11 +94,11 @@ def find_repeats(
     frames = []
     for run, side, loss in zip(runs, ("before", "after"), ("loss", "loss_after"), strict=True):
         record = store.read_record(run)
-        queries = losses.queries.select("label", query=side, loss=loss)
+        queries = losses.common.select("stratum", "chosen", query=side, loss=loss)
         for status in statuses:
             if _is_repeat(status.record, record):
                 frames.append(_pair_losses(store, run, status.record.run, queries))
-    return [frame for frame in frames if not frame.is_empty()]
+    return [frame for frame in frames if frame["chosen"].any()]
 
 
 def _is_repeat(other: RunRecord, record: RunRecord) -> bool:
@@ -114,11 +118,11 @@ def _drop_seed(parts: dict[str, object]) -> dict[str, object]:
 
 
 def _pair_losses(store: Store, run: str, other: str, queries: pl.DataFrame) -> pl.DataFrame:
-    """Return label and difference of the loss of the queries that both runs have."""
+    """Return stratum and difference of the loss of the queries that both runs have."""
     sides: Sequence[RunTables] = [RunTables.scan(store, name) for name in (run, other)]
     common = RunMatching.match(*sides).common_queries
     position = pl.col("query").cast(pl.UInt32).alias("after")
     rows = sides[1].queries.select(position, other=pl.col("loss").cast(pl.Float64)).collect()
     joined = common.join(queries, left_on="before", right_on="query").join(rows, on="after")
     difference = pl.col("other") - pl.col("loss")
-    return joined.drop_nulls("other").select("label", difference=difference)
+    return joined.drop_nulls("other").select("stratum", "chosen", difference=difference)

@@ -12,8 +12,6 @@ from tasks.models.training_record import collect_settings, read_record
 from tasks.study.errors import join_some
 from tasks.study.study import Study
 
-WITHOUT_TRAINING = "the study has no section [training], so no model can be trained again"
-
 
 @dataclass(frozen=True)
 class RetrainingRecipe:
@@ -39,12 +37,11 @@ def find_recipe(
     the study with its training record, and the study still has these settings.
 
     Args:
-        study: Present study.
+        study: Present study, with a section `[training]`.
         record: Record of the run.
         read_rows: Function that reads the training rows of the run.
     """
-    if study.training is None:
-        return WITHOUT_TRAINING
+    assert study.training is not None
     if list(study.labels) != record.parts.get("labels"):
         return f"the study has other labels than run {record.run}"
     folder = study.resolve(study.model.path)

@@ -9,7 +9,7 @@ from fastif import InputError
 from storage import Store
 from storage.run_comparison import RunMatching, RunTables
 from tasks.bisection.change_groups import PREFIX
-from tasks.results.slice_accuracy import find_group_column
+from tasks.results.slice_accuracy import MIN_SLICE_SIZE, find_group_column
 from tasks.study.errors import join_some, suggest
 
 CONFIDENCE = 0.95
@@ -22,17 +22,24 @@ class SliceLosses:
 
     Attributes:
         value: Value of the first group column of the queries; None for all queries.
-        queries: Columns `before` and `after` (positions of the query in both runs), `loss` and
-            `loss_after`, and `label`; ordered by `after`.
+        common: Queries of all slices with a loss and scores in both runs, ordered by `after`.
+            Columns: `before` and `after` (positions of the query in both runs), `loss` and
+            `loss_after`, `chosen` (the query is in the slice), and `stratum`: the slice, or the
+            label where there are no two slices of `MIN_SLICE_SIZE` queries.
         dropped: Number of common queries of the slice without a finite loss, or without scores, in
-            one of the runs; they are not in `queries`.
+            one of the runs; they are not in `common`.
         unmatched: Number of queries of the slice in the later run that the earlier one lacks.
     """
 
     value: str | None
-    queries: pl.DataFrame
+    common: pl.DataFrame
     dropped: int
     unmatched: int
+
+    @property
+    def queries(self) -> pl.DataFrame:
+        """Queries of the slice."""
+        return self.common.filter("chosen")
 
     @property
     def before(self) -> float:
@@ -56,8 +63,14 @@ class SliceLosses:
         It is Student's t interval of the paired differences, for other queries of the same kind
         and the same two models: a retraining with another seed is not part of it.
         """
-        differences = self.queries["loss_after"] - self.queries["loss"]
-        return half_width(differences)
+        return half_width(self.queries["loss_after"] - self.queries["loss"])
+
+    @property
+    def direction(self) -> int:
+        """Sign of the change; 0 where its interval over queries contains 0."""
+        if abs(self.change) <= self.half_width:
+            return 0
+        return 1 if self.change > 0 else -1
 
 
 def half_width(differences: pl.Series) -> float:
@@ -93,26 +106,34 @@ def read_slice_losses(
             "no query in common",
             "Losses on other queries cannot be compared: audit both models with one query table.",
         )
+    is_chosen = pl.lit(True) if value is None else (pl.col("group") == value).fill_null(False)
+    new = new.with_columns(chosen=is_chosen)
     if value is not None:
-        new = new.filter(pl.col("group") == value)
-        _check_slice(store, runs[1], value, new)
+        _check_slice(store, runs[1], value, new.filter("chosen"))
     joined = matched.common_queries.join(
         old.select(before="query", loss="loss", has_scores="has_scores"), on="before"
-    ).join(
-        new.select(after="query", loss_after="loss", has_scores_after="has_scores", label="label"),
-        on="after",
-    )
-    if joined.is_empty():
-        got = f"none of its {len(new)} queries is in run {runs[0]}"
+    ).join(new.rename({"query": "after", "loss": "loss_after"}), on="after", suffix="_after")
+    count = int(joined["chosen"].sum())
+    if not count:
+        got = f"none of its {int(new['chosen'].sum())} queries is in run {runs[0]}"
         remedy = "Choose another slice, or audit both models with one query table."
         raise InputError(f"--slice {value}", "queries that both runs have", got, remedy)
     known = joined.filter("has_scores", "has_scores_after").drop_nulls(["loss", "loss_after"])
-    if known.is_empty():
+    kept = int(known["chosen"].sum())
+    if not kept:
         got = "none: they are quarantined, see `fastif report`"
         remedy = "Solve the quarantined queries first, as the report explains."
         raise InputError("queries of both runs", "a finite loss and scores", got, remedy)
-    kept = known.select("before", "after", "loss", "loss_after", "label").sort("after")
-    return SliceLosses(value, kept, len(joined) - len(known), len(new) - len(joined))
+    columns = ["before", "after", "loss", "loss_after", "chosen"]
+    common = known.sort("after").select(*columns, stratum=_select_stratum(known))
+    return SliceLosses(value, common, count - kept, int(new["chosen"].sum()) - count)
+
+
+def _select_stratum(known: pl.DataFrame) -> pl.Expr:
+    """Return the slice as stratum where there are two of enough queries, else the label."""
+    sizes = known.drop_nulls("group")["group"].value_counts()["count"]
+    has_slices = int((sizes >= MIN_SLICE_SIZE).sum()) > 1
+    return pl.col("group") if has_slices else pl.col("label")
 
 
 def _read_queries(store: Store, run: str) -> pl.DataFrame:
