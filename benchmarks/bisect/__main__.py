@@ -108,11 +108,11 @@ def measure_incident(rows: EmbeddedRows, fault: str, seed: int) -> Outcome:
     incident = make_incident(rows, fault, seed)
     study, store, before, after = run_nights(rows, incident, WORK)
     start = time.perf_counter()
-    found = bisect_runs(store, before, after, incident.value)
-    conclusion = confirm_suspects(load_study(study), store, found, 1)
+    bisection = bisect_runs(store, before, after, incident.value)
+    conclusion = confirm_suspects(load_study(study), store, bisection, 1)
     seconds = time.perf_counter() - start
-    keys = [(each.group.kind, each.group.source) for each in found.contributions]
-    values = {key: each.value or 0.0 for key, each in zip(keys, found.contributions, strict=True)}
+    keys = [(each.group.kind, each.group.source) for each in bisection.contributions]
+    values = dict(zip(keys, (each.value or 0.0 for each in bisection.contributions), strict=True))
     guilty = incident.culprit
     blamed = [(group.kind, group.source) for group in conclusion.blamed]
     reverted = next((each for each in conclusion.retrainings if each.group), None)
@@ -121,8 +121,8 @@ def measure_incident(rows: EmbeddedRows, fault: str, seed: int) -> Outcome:
         rows.name,
         fault,
         seed,
-        found.losses.change,
-        found.losses.half_width,
+        bisection.losses.change,
+        bisection.losses.half_width,
         keys.index(guilty) + 1 if guilty else None,
         values[guilty] if guilty else None,
         max((value for key, value in values.items() if key != guilty), key=abs),

@@ -47,7 +47,7 @@ class Retraining:
 
 @dataclass(frozen=True, eq=False)
 class Conclusion:
-    """A bisection with the retrainings that confirm or refute its first suspects.
+    """Bisection of two runs with the retrainings that confirm or refute its first suspects.
 
     Attributes:
         bisection: The bisection, with the noise of retraining if it is known.

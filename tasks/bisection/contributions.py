@@ -63,7 +63,7 @@ def compute_contribution(
     L(later) - L(earlier) is predicted as Σ e(earlier row) - Σ e(later row): a row that was removed
     changes the loss by its effect in the earlier run, a row that was added by minus its effect in
     the later one, a row with a new label or text by both. The sum is of first order: rows that
-    repeat each other have a larger effect together than the sum of theirs.
+    repeat each other have a larger effect together than its sum.
     """
     gone, gone_stored, gone_untrained = earlier.sum_over(group.before)
     came, came_stored, came_untrained = later.sum_over(group.after)

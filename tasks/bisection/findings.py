@@ -16,7 +16,7 @@ from tasks.bisection.slice_losses import SliceLosses
 from tasks.results.group_names import format_group_value
 
 HEAD = ("change of training rows", "rows", "contribution", "stored", "by retraining", "notes")
-REST = "rest: seed, settings, error of prediction"
+REST = "rest"
 MAX_MOVES = 3
 VERDICTS = {
     CONFIRMED: "confirmed",
@@ -51,8 +51,8 @@ def describe_change(losses: SliceLosses) -> str:
 def _describe_noise(conclusion: Conclusion) -> str:
     noise = conclusion.bisection.noise
     if noise is None:
-        why = f": {conclusion.reason}" if conclusion.reason else ""
-        return f"The noise of retraining is not measured, so no group is blamed{why}."
+        hint = "; a control measures it (--confirm 1)" if conclusion.retrainings else ""
+        return f"The noise of retraining is not measured, so no group is blamed{hint}."
     pairs = "one pair" if noise.trainings == 1 else f"{noise.trainings} pairs"
     return (
         f"Trainings on equal rows differ by {noise.deviation:.4f} nats on this slice (standard "
@@ -97,8 +97,13 @@ def list_rows(conclusion: Conclusion, most: int | None = None) -> list[tuple[str
         others = bisection.contributions[len(rows) :]
         count = sum(each.group.rows for each in others)
         total = sum(each.value or 0.0 for each in others)
-        rows.append((f"{len(others):,} other groups", f"{count:,}", f"{total:+.4f}", "", "", ""))
-    return [*rows, (REST, "", format_value(conclusion, bisection.rest), "", "", "")]
+        value = "unknown" if any(each.value is None for each in others) else f"{total:+.4f}"
+        rows.append((f"{len(others):,} other groups", f"{count:,}", value, "", "", ""))
+    parts = ["seed", "settings", "error of the prediction"]
+    if unknown := sum(each.value is None for each in bisection.contributions):
+        parts.append(f"{unknown:,} groups without stored effects")
+    rest = format_value(conclusion, bisection.rest)
+    return [*rows, (REST, "", rest, "", "", ", ".join(parts))]
 
 
 def _list_cells(conclusion: Conclusion, each: Contribution) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ def render_bisection(conclusion: Conclusion) -> RenderableType:
     """Render findings, the groups with the largest contributions, and notes."""
     bisection = conclusion.bisection
     table = Table(box=None, padding=(0, 1))
-    for name in HEAD:
+    rows = list_rows(conclusion, SHOWN)
+    used = [place for place in range(len(HEAD)) if any(row[place] for row in rows)]
+    for name in (HEAD[place] for place in used):
         table.add_column(Text(name), justify="right" if name in NUMBERS else "left")
-    for row in list_rows(conclusion, SHOWN):
-        table.add_row(*map(Text, row))
+    for row in rows:
+        table.add_row(*(Text(row[place]) for place in used))
     findings = Text("\n".join(list_findings(conclusion)) + "\n")
     legend = (
         "Contribution: part of the change of the mean loss in nats, predicted from stored removal "

@@ -19,7 +19,7 @@ COUNT = 40
 
 
 @pytest.fixture
-def found(tmp_path):
+def bisection(tmp_path):
     """A bisection with one group of added rows, which raised the loss by 0.1 nats."""
     store = open_store(tmp_path)
     train = [Row(f"r{i}", f"text {i}") for i in range(3)]
@@ -33,10 +33,10 @@ def found(tmp_path):
     return bisect_runs(store, "one", "two")
 
 
-def retraining(found, group, effect, spread=0.001):
+def retraining(bisection, group, effect, spread=0.001):
     """A retraining after which the losses of both strata are lower by `effect`."""
     values = [effect + spread * (-1) ** (i // 2) for i in range(COUNT)]
-    frame = found.losses.common.select("stratum", "chosen")
+    frame = bisection.losses.common.select("stratum", "chosen")
     return Retraining(group, 0, frame.with_columns(difference=pl.Series(values)))
 
 
@@ -50,40 +50,40 @@ def retraining(found, group, effect, spread=0.001):
         (0.09, None, UNKNOWN),
     ],
 )
-def test_a_group_is_confirmed_only_beyond_the_noise(found, effect, noise, verdict):
-    group = found.contributions[0].group
-    trainings = [retraining(found, group, effect)]
-    trainings += [] if noise is None else [retraining(found, None, noise)]
-    conclusion = conclude(found, trainings)
+def test_a_group_is_confirmed_only_beyond_the_noise(bisection, effect, noise, verdict):
+    group = bisection.contributions[0].group
+    trainings = [retraining(bisection, group, effect)]
+    trainings += [] if noise is None else [retraining(bisection, None, noise)]
+    conclusion = conclude(bisection, trainings)
     assert conclusion.assess(group) == verdict
     assert conclusion.blamed == ((group,) if verdict == CONFIRMED else ())
     text = " ".join(list_findings(conclusion))
     assert ("Confirmed as a cause: added." in text) == (verdict == CONFIRMED)
 
 
-def test_a_small_contribution_is_never_confirmed(found):
+def test_a_small_contribution_is_never_confirmed(bisection):
     """A retraining that moved the loss by chance does not make a harmless group guilty."""
-    group = found.contributions[0].group
-    trainings = [retraining(found, group, 0.5), retraining(found, None, 0.04)]
-    assert conclude(found, trainings).assess(group) == WITHIN_NOISE
+    group = bisection.contributions[0].group
+    trainings = [retraining(bisection, group, 0.5), retraining(bisection, None, 0.04)]
+    assert conclude(bisection, trainings).assess(group) == WITHIN_NOISE
 
 
-def test_controls_and_repeats_are_pooled(found):
-    once = conclude(found, [retraining(found, None, 0.03)]).bisection
+def test_controls_and_repeats_are_pooled(bisection):
+    once = conclude(bisection, [retraining(bisection, None, 0.03)]).bisection
     assert once.noise.degrees == 2
-    both = conclude(once, [retraining(found, None, 0.04)]).bisection.noise
+    both = conclude(once, [retraining(bisection, None, 0.04)]).bisection.noise
     assert (both.degrees, both.trainings) == (4, 2)
     assert both.deviation == pytest.approx(((0.03**2 + 0.04**2) / 2) ** 0.5, rel=1e-3)
 
 
-def test_without_retraining_the_first_suspect_is_named_but_not_blamed(found):
-    findings = list_findings(conclude(found, (), "no reason"))
+def test_without_retraining_the_first_suspect_is_named_but_not_blamed(bisection):
+    findings = list_findings(conclude(bisection, (), "no reason"))
     assert findings[-1] == "First suspect, not confirmed: added (no reason)."
     assert "noise of retraining is not measured" in findings[1]
 
 
-def test_rows_of_the_table_sum_to_the_change(found):
-    *groups, rest = list_rows(conclude(found, ()))
+def test_rows_of_the_table_sum_to_the_change(bisection):
+    *groups, rest = list_rows(conclude(bisection, ()))
     values = [float(row[2].split()[0]) for row in (*groups, rest)]
-    assert sum(values) == pytest.approx(found.losses.change, abs=1e-3)
-    assert list_rows(conclude(found, ()), most=0)[0][:2] == ("1 other groups", "1")
+    assert sum(values) == pytest.approx(bisection.losses.change, abs=1e-3)
+    assert list_rows(conclude(bisection, ()), most=0)[0][:2] == ("1 other groups", "1")

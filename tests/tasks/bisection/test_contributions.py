@@ -60,15 +60,15 @@ def test_one_changed_row_explains_the_whole_change(tmp_path, after, name, value)
     store = open_store(tmp_path)
     write_ridge_run(store, "one", BASE)
     write_ridge_run(store, "two", after)
-    found = bisect_runs(store, "one", "two", value)
+    bisection = bisect_runs(store, "one", "two", value)
     part = slice(1, None, 2) if value else slice(None)
     truth = (losses(after) - losses(BASE))[part].mean()
-    (only,) = found.contributions
+    (only,) = bisection.contributions
     assert describe_group(only.group) == name
-    assert found.losses.change == pytest.approx(truth, rel=1e-4)
+    assert bisection.losses.change == pytest.approx(truth, rel=1e-4)
     assert only.value == pytest.approx(truth, rel=1e-4)
     assert only.is_complete
-    assert found.rest == pytest.approx(0, abs=1e-6)
+    assert bisection.rest == pytest.approx(0, abs=1e-6)
 
 
 def test_a_second_night_is_split_by_source(tmp_path):
@@ -81,8 +81,8 @@ def test_a_second_night_is_split_by_source(tmp_path):
     store = open_store(tmp_path)
     write_ridge_run(store, "one", BASE)
     write_ridge_run(store, "two", after, sources)
-    found = bisect_runs(store, "one", "two")
-    values = {describe_group(each.group): each.value for each in found.contributions}
+    bisection = bisect_runs(store, "one", "two")
+    values = {describe_group(each.group): each.value for each in bisection.contributions}
     now = losses(after).mean()
     truth = {
         "added, source bad": now - losses([*relabelled, *fine]).mean(),
@@ -97,8 +97,8 @@ def test_a_second_night_is_split_by_source(tmp_path):
         truth, key=lambda name: abs(truth[name])
     )
     total = sum(values.values())
-    assert found.explained == pytest.approx(total)
-    assert found.rest == pytest.approx(now - losses(BASE).mean() - total, abs=1e-6)
+    assert bisection.explained == pytest.approx(total)
+    assert bisection.rest == pytest.approx(now - losses(BASE).mean() - total, abs=1e-6)
 
 
 def test_missing_effects_are_reported_and_never_zero(tmp_path):
@@ -108,12 +108,12 @@ def test_missing_effects_are_reported_and_never_zero(tmp_path):
     gone = {(q, 20) for q in range(12)}
     half = {(q, 21) for q in range(6)}
     write_ridge_run(store, "two", after, {"r30": "x", "r31": "y"}, left_out=gone | half)
-    found = bisect_runs(store, "one", "two")
-    by_source = {each.group.source: each for each in found.contributions}
+    bisection = bisect_runs(store, "one", "two")
+    by_source = {each.group.source: each for each in bisection.contributions}
     assert by_source["x"].value is None
     assert by_source["x"].stored == 0
-    assert found.contributions[-1] is by_source["x"]
-    assert by_source["x"] not in found.suspects
+    assert bisection.contributions[-1] is by_source["x"]
+    assert by_source["x"] not in bisection.suspects
     assert by_source["y"].stored == pytest.approx(0.5)
     assert not by_source["y"].is_complete
 

@@ -87,15 +87,15 @@ def test_quarantined_queries_are_left_out_and_counted(tmp_path):
     tables = {name: store.scan(name, "two").collect() for name in ("queries", "scores")}
     tables["scores"] = tables["scores"].filter(~is_lost)
     store.commit("two", "00000", {**tables, "solves": kept.with_columns(reason=reason)})
-    found = bisect_runs(store, "one", "two")
-    assert found.losses.queries["after"].to_list() == [0, 2, 3]
-    assert "Common queries without loss or scores in one of the runs: 1." in found.notes
-    assert found.contributions[0].stored == 1
+    bisection = bisect_runs(store, "one", "two")
+    assert bisection.losses.queries["after"].to_list() == [0, 2, 3]
+    assert "Common queries without loss or scores in one of the runs: 1." in bisection.notes
+    assert bisection.contributions[0].stored == 1
 
 
 def test_new_queries_and_other_settings_are_stated(tmp_path):
     queries = [*QUERIES, Row("q9", "a new query", groups={"part": "x"})]
-    found = bisect_runs(pair(tmp_path, queries=queries, max_length=64), "one", "two")
-    assert len(found.losses.queries) == 4
-    assert "Queries of the later run that the earlier one lacks: 1." in found.notes
-    assert found.settings == ("max_length: absent -> 64",)
+    bisection = bisect_runs(pair(tmp_path, queries=queries, max_length=64), "one", "two")
+    assert len(bisection.losses.queries) == 4
+    assert "Queries of the later run that the earlier one lacks: 1." in bisection.notes
+    assert bisection.settings == ("max_length: absent -> 64",)

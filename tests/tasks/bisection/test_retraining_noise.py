@@ -65,8 +65,8 @@ def test_another_seed_alone_is_a_repeat_of_itself(tmp_path):
     store = open_store(tmp_path)
     for run, loss in (("one", 0.5), ("two", 0.57)):
         write_run(store, run, rows(), queries(loss), model=run, tables="t")
-    found = bisect_runs(store, "one", "two")
-    assert found.contributions == ()
-    assert found.noise is not None
-    assert abs(found.losses.change) <= found.noise.margin
-    assert found.rest == pytest.approx(0.07, rel=1e-3)
+    bisection = bisect_runs(store, "one", "two")
+    assert bisection.contributions == ()
+    assert bisection.noise is not None
+    assert abs(bisection.losses.change) <= bisection.noise.margin
+    assert bisection.rest == pytest.approx(0.07, rel=1e-3)
