@@ -73,12 +73,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bisect")
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--seeds", type=int, default=MAX_SEEDS, help="of each fault, fewer to try")
+    parser.add_argument("--measured", action="store_true", help="publish what is measured so far")
     options = parser.parse_args()
     data = Path(os.environ.get("FASTIF_DATA", ""))
     if not (data / "sst2").is_dir():
         sys.exit("FASTIF_DATA must name the folder with sst2/ and ag_news/")
     first = DEVELOPMENT if options.development else 0
-    outcomes = list(measure_incidents(data, first, options.seeds))
+    if options.measured:
+        outcomes = list(read_outcomes(first))
+    else:
+        outcomes = list(measure_incidents(data, first, options.seeds))
     result = {"incidents": outcomes, "recipe": describe_recipe(), "machine": describe()}
     if options.development or options.seeds < MAX_SEEDS:
         print(render_pages(build_pages(result)))
@@ -89,18 +93,38 @@ def main() -> int:
 
 def measure_incidents(data: Path, first: int, most: int) -> Iterator[dict]:
     """Yield the outcome of each incident, measured or read from an interrupted benchmark."""
-    for name in TABLES:
-        rows = prepare_rows(name, data, WORK)
-        for fault, seeds in SEEDS.items():
-            for seed in seeds[:most]:
-                path = WORK / "outcomes" / f"{name}-{fault.replace(' ', '-')}-{first + seed}.json"
-                if not path.is_file():
-                    outcome = asdict(measure_incident(rows, fault, first + seed))
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(json.dumps(outcome), "utf-8")
-                outcome = json.loads(path.read_text("utf-8"))
-                print(json.dumps(outcome), file=sys.stderr, flush=True)
-                yield outcome
+    tables = {name: prepare_rows(name, data, WORK) for name in TABLES}
+    for name, fault, seed in list_incidents(first, most):
+        path = name_outcome(name, fault, seed)
+        if not path.is_file():
+            outcome = asdict(measure_incident(tables[name], fault, seed))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(outcome), "utf-8")
+        outcome = json.loads(path.read_text("utf-8"))
+        print(json.dumps(outcome), file=sys.stderr, flush=True)
+        yield outcome
+
+
+def read_outcomes(first: int) -> Iterator[dict]:
+    """Yield the outcomes that an interrupted benchmark has measured."""
+    for incident in list_incidents(first, MAX_SEEDS):
+        path = name_outcome(*incident)
+        if path.is_file():
+            yield json.loads(path.read_text("utf-8"))
+
+
+def list_incidents(first: int, most: int) -> Iterator[tuple[str, str, int]]:
+    """Yield data set, fault and seed of each incident; every seed has all data sets and faults."""
+    for offset in range(most):
+        for name in TABLES:
+            for fault, seeds in SEEDS.items():
+                if offset in seeds:
+                    yield name, fault, first + offset
+
+
+def name_outcome(name: str, fault: str, seed: int) -> Path:
+    """Return the file of the outcome of an incident."""
+    return WORK / "outcomes" / f"{name}-{fault.replace(' ', '-')}-{seed}.json"
 
 
 def measure_incident(rows: EmbeddedRows, fault: str, seed: int) -> Outcome:

@@ -26,7 +26,9 @@ def build_pages(result: dict) -> list[ResultPage]:
     innocent = sum(each["blames_innocent"] for each in outcomes)
     wrong = sum(each["blames_innocent"] for each in alone)
     right = first + len(alone) - wrong
-    is_reached = right >= GOAL and not wrong
+    goal = format_goal(right >= GOAL and not wrong)
+    if len(outcomes) < INCIDENTS:
+        goal = f"not decided, {len(outcomes)} are measured"
     return [
         ResultPage(
             name="bisect",
@@ -34,7 +36,7 @@ def build_pages(result: dict) -> list[ResultPage]:
             question="Does `fastif bisect` find the group of training rows that changed a slice?",
             answer=(
                 f"In {right} of {len(outcomes)} incidents (goal {GOAL} of {INCIDENTS}: "
-                f"{format_goal(is_reached)}): the guilty group is first in {first} of "
+                f"{goal}): the guilty group is first in {first} of "
                 f"{len(faulty)}, and where only the seed differs a group is blamed in {wrong} of "
                 f"{len(alone)}."
             ),
@@ -84,7 +86,7 @@ def _describe(result: dict) -> str:
     return bullets(
         "Command: `python -m benchmarks.bisect`.",
         f"Hardware, {describe_machine(result)}.",
-        f"SST-2 (two labels) and two labels of AG News; {TRAIN} training rows and {QUERIES} "
+        f"Data: {_list_data(result['incidents'])}; {TRAIN} training rows and {QUERIES} "
         "queries, sampled anew for each incident. Sources and slices are four clusters of the "
         f"sentence embeddings. {result['recipe']}",
         f"Every night has ordinary changes: three batches of {ORDINARY} new rows, "
@@ -99,6 +101,12 @@ def _describe(result: dict) -> str:
         "Sizes of the faults, recipe and the rule of confirmation were chosen on incidents of "
         "other seeds (`--development`), not on these.",
     )
+
+
+def _list_data(outcomes: list[dict]) -> str:
+    names = {"sst2": "SST-2", "ag_news": "two labels of AG News"}
+    counts = {text: sum(each["data"] == name for each in outcomes) for name, text in names.items()}
+    return ", ".join(f"{text} ({count} incidents)" for text, count in counts.items() if count)
 
 
 def _list_failures(faulty: list[dict]) -> str:
