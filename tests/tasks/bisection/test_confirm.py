@@ -156,9 +156,9 @@ def test_the_command_confirms_the_batch_of_flipped_labels(second_night):
 def test_a_study_without_training_says_why_nothing_is_confirmed(second_night, tmp_path):
     folder = tiny.copy(second_night, tmp_path / "world")
     study = write(folder, training=None)
-    code, out, _ = run("bisect", "previous", "latest", study)
+    code, out, _ = run("bisect", "previous", "latest", study, "--format", "md")
     assert code == 0
-    assert "no section [training]" in " ".join(out.split())
+    assert "First suspect, not confirmed: added, kind day-2 (the study has no section" in out
 
 
 @pytest.mark.parametrize(
