@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from benchmarks.bisect.embedded_rows import EmbeddedRows
+if TYPE_CHECKING:  # a run-time import would load torch for the page
+    from benchmarks.bisect.embedded_rows import EmbeddedRows
 
 RANDOM_LABELS, RELABELLED, LEAK = "random labels", "relabelled", "leak"
 DUPLICATES, REMOVED_SLICE, SEED = "duplicates", "removed slice", "seed"
@@ -47,7 +49,7 @@ class Incident:
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    rows: EmbeddedRows
+    rows: "EmbeddedRows"
     before: pl.DataFrame
     after: pl.DataFrame
     queries: pl.DataFrame
@@ -55,7 +57,7 @@ class _Parts:
     seed: int
 
 
-def make_incident(rows: EmbeddedRows, fault: str, seed: int) -> Incident:
+def make_incident(rows: "EmbeddedRows", fault: str, seed: int) -> Incident:
     """Sample the tables of an incident and inject its fault."""
     shuffled = rows.rows.sample(fraction=1, shuffle=True, seed=seed).with_columns(
         id="r-" + pl.col("text"), batch=pl.col("desk")
