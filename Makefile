@@ -10,7 +10,7 @@ STUDY ?= examples/nli/study.toml
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-reproductions bench-gpu wheel clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-bisect bench-reproductions bench-gpu wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -92,6 +92,9 @@ bench-first-day: $(VENV)/.test ## measure a new user's first day by the printed 
 
 bench-pages: $(VENV)/.test ## measure how long a report takes to build and how large it is, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.pages
+
+bench-bisect: $(VENV)/.test ## measure in how many injected incidents the guilty change is ranked first, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.bisect
 
 bench-reproductions: $(VENV)/.test ## reproduce the published experiments, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.reproductions

@@ -53,13 +53,15 @@ def make_run_data(folder, train, queries, **given):
 
 def write_run(
     store, run, train, queries, effects=None, recall=None, solves=None, curvature=None,
-    scales=None, query_digest=None, **parts
+    scales=None, tables=None, query_digest=None, **parts
 ):  # fmt: skip
     """Commit a run of these rows; `effects` is {(query, train): effect}, all if omitted.
 
-    With `scales`, one for each training row, rows are ranked by effect times scale.
+    With `scales`, one for each training row, rows are ranked by effect times scale. `tables` stands
+    for the digest of both tables, the name of the run if omitted.
     """
-    parts = {"train": f"{run}", "queries": query_digest or run, "model": "m", **parts}
+    same = tables or run
+    parts = {"train": f"{same}", "queries": query_digest or same, "model": "m", **parts}
     mark = compute_fingerprint(parts)
     created = "2026-01-01T00:00:00+00:00"
     record = RunRecord(run, STUDY, mark, created, parts, len(queries), len(train), 1_000)
@@ -71,11 +73,11 @@ def write_run(
             for t in range(len(train))
         }
     store.commit(run, "train", {"train": examples(train, "train")})
-    tables = {"queries": examples(queries, "query"), "scores": scores(effects, scales)}
-    tables["solves"] = fill_columns(
+    frames = {"queries": examples(queries, "query"), "scores": scores(effects, scales)}
+    frames["solves"] = fill_columns(
         SOLVES, [{"query": q, "reason": None, **(solves or {})} for q in range(len(queries))]
     )
-    store.commit(run, "00000", tables)
+    store.commit(run, "00000", frames)
     row = {"run": run, "study": STUDY, "fingerprint": mark, "candidates": '{"kind": "knn"}'}
     row |= {
         "curvature": json.dumps(curvature or {}),

@@ -11,6 +11,9 @@ from flows.cli import (
     annotators as annotators_commands,
 )
 from flows.cli import (
+    bisect as bisect_commands,
+)
+from flows.cli import (
     correct as correct_commands,
 )
 from flows.cli import (
@@ -66,6 +69,7 @@ app.add_typer(reproduce_commands.app)
 app.add_typer(runs_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(single_query_commands.app)
+app.add_typer(bisect_commands.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,11 +23,11 @@ def render_report_markdown(page: BuiltReport, link: str = "") -> str:
     actions = [_format_action(number, action) for number, action in enumerate(page.actions, 1)]
     checks = [list(row.values()) for row in page.reliability]
     parts = [
-        [f"{HEADS[0] if page.has_audit else '# Data quality, '}{_escape(page.run)}"],
-        *([[f"Compared with run {_escape(page.against)}."]] if page.against else []),
+        [f"{HEADS[0] if page.has_audit else '# Data quality, '}{escape_markdown(page.run)}"],
+        *([[f"Compared with run {escape_markdown(page.against)}."]] if page.against else []),
         ["## Do now", "", *(actions or ["Nothing."])],
         _make_table("Tests", ("result", "test", "measured", "limit"), map(_list_cells, page.tests)),
-        ["## Summary", "", *(f"- {_escape(sentence)}" for sentence in page.headline)],
+        ["## Summary", "", *(f"- {escape_markdown(sentence)}" for sentence in page.headline)],
         _make_table("Reliability", ("check", "measured", "result"), checks),
         _make_table("Counts", ("count", "number"), _list_counts(page)),
         *([[f"[Report page]({link})"]] if link else []),
@@ -37,7 +37,7 @@ def render_report_markdown(page: BuiltReport, link: str = "") -> str:
 
 def _format_action(number: int, action: Action) -> str:
     """Format an action on one line; its command is code, ready to be copied."""
-    line = f"{number}. {_escape(action.what)}: {_escape(action.why)}."
+    line = f"{number}. {escape_markdown(action.what)}: {escape_markdown(action.why)}."
     fence = "``" if "`" in action.command else "`"
     return f"{line} {fence}{action.command}{fence}" if action.command else line
 
@@ -58,14 +58,14 @@ def _list_counts(page: BuiltReport) -> Iterable[Sequence[str]]:
 
 
 def _make_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *([_escape(cell) for cell in row] for row in rows)]
+    lines = [head, ["---"] * len(head), *([escape_markdown(cell) for cell in row] for row in rows)]
     return [f"## {title}", "", *(f"| {' | '.join(line)} |" for line in lines)]
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     r"""Return a text on one line that is no markup.
 
-    >>> _escape("a|b <img> [x]")
+    >>> escape_markdown("a|b <img> [x]")
     'a\\|b \\<img> \\[x\\]'
     """
     return _MARKUP.sub(r"\\\g<0>", escape_unprintable(" ".join(text.split())))

@@ -274,7 +274,7 @@ def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
 
 
 def _list_changed(data: RunData) -> list[Row]:
-    """Rows that became harmful or stopped harming; a removed row has no position `train`."""
+    """Rows that entered or left the most harmful ones; a removed row has no position `train`."""
     if data.difference is None or data.difference.rows is None:
         return []
     rows = data.difference.rows.with_columns(

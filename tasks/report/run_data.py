@@ -11,7 +11,6 @@ from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
 from tasks.mislabels.annotations import read_annotations
-from tasks.mislabels.label_statement import LabelStatement, make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features

@@ -9,6 +9,7 @@ from benchmarks.page import INDEX, PAGES, RESULTS, ResultPage, read_result, writ
 
 MODULES = {
     "answering": "nightly.answering",
+    "bisect": "bisect.report",
     "budget": "budget",
     "bulk": "bulk.report",
     "bulk-against": "bulk.against_report",

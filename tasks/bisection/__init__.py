@@ -1,0 +1,1 @@
+"""Bisection of two runs: the change of a slice's loss, split over the training rows that differ."""

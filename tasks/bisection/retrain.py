@@ -1,0 +1,45 @@
+"""Retraining of a run's model on other rows or with another seed, and the losses of its queries."""
+
+from collections.abc import Sequence
+
+import fastif
+from fastif.models.max_positions import check_length
+from tasks.bisection.retraining_recipe import RetrainingRecipe
+from tasks.data.dataset import Table
+from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.hidden_state_cache import cache_hidden_states
+from tasks.runtime.devices import resolve_devices
+from tasks.runtime.progress import progress_bar
+
+
+def retrain(
+    recipe: RetrainingRecipe, table: Table, queries: Table, seed: int, name: str
+) -> Sequence[float]:
+    """Train by the recipe and return the cross-entropy of each query, in nats.
+
+    With the rows and the seed of the run, the losses are those of the run.
+
+    Args:
+        recipe: Settings of the training.
+        table: Training rows.
+        queries: Queries, in the order of the result.
+        seed: Seed of the new head and of the order of the rows.
+        name: Description of the training, for its progress.
+    """
+    study, base = recipe.study, recipe.base
+    device = resolve_devices(study.run.devices)[0].torch
+    objective = make_objective(study, base, table, seed, device)
+    length = study.model.max_length
+    check_length(objective.full_model, length)
+    tokenizer = fastif.load_tokenizer(base, objective.full_model)
+
+    def encode(rows: Table) -> fastif.TextExamples:
+        return fastif.encode(tokenizer, rows.texts, rows.text_pairs, rows.labels, length, device)
+
+    texts = encode(table)
+    objective.verify_shortcuts(texts)
+    rows = cache_hidden_states(objective, texts, study)
+    config = make_training_config(study, seed)
+    with progress_bar(name, config.count_steps(len(table)), "steps") as advance:
+        objective.params = fastif.fit(objective, rows, config, lambda *_: advance(1))
+    return fastif.predict(objective, encode(queries))[1].tolist()
