@@ -26,7 +26,7 @@ from benchmarks.review_loop.rounds import Loop
 from benchmarks.review_loop.study import LABELS, News, read_news, write_study
 
 WORK = Path("benchmarks/.work/review-loop")
-FULL = {"rows": 5000, "queries": 1000, "tested": 6600, "verdicts": 300, "rounds": 3, "seeds": 5}
+FULL = {"rows": 5000, "queries": 1000, "tested": 3000, "verdicts": 300, "rounds": 3, "seeds": 5}
 QUICK = {"rows": 300, "queries": 60, "tested": 200, "verdicts": 20, "rounds": 2, "seeds": 2}
 RESULT = "review-loop"
 
