@@ -12,8 +12,7 @@ from benchmarks.review_loop.orders import FOLDS, order_by_cleanlab, order_random
 from benchmarks.review_loop.retraining import (
     DROPPED,
     GIVEN,
-    measure_baselines,
-    measure_orders,
+    HeadTrainer,
     predict_kept,
 )
 from benchmarks.review_loop.study import CLEAN, LABELS, News
@@ -26,12 +25,11 @@ RANDOM = "random"
 
 def collect_result(loop: dict, news: News, folder: Path, size: dict) -> dict:
     """Return the result of a finished loop, with retrained heads."""
-    first, mean = encode_texts(news.texts, folder / "features.safetensors")
+    first, mean = encode_texts(news.texts, folder)
     n = len(news.ids)
     orders = order_rows(loop, news, mean[:n])
-    seeds = range(size["seeds"])
-    baselines = measure_baselines(first, news, seeds)
-    hits = measure_orders(first, news, orders, seeds)
+    trainer = HeadTrainer(first, news, range(size["seeds"]), folder / "heads")
+    baselines, hits = trainer.measure_baselines(), trainer.measure_orders(orders)
     before, after = (
         predict_kept(make_head(0), folder / name, first[n:], news.test_labels)
         for name in loop["heads"]

@@ -1,5 +1,7 @@
 """Outputs of the frozen encoder for each text: of the first token, and their mean."""
 
+import copy
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -26,19 +28,21 @@ def load_classifier(seed: int) -> torch.nn.Module:
 
 def make_head(seed: int) -> torch.nn.Module:
     """Return pooler and classifier of a seed: what the study trains, on a frozen encoder."""
-    return extract_head(load_classifier(seed))
+    return copy.deepcopy(_load_head(seed))
 
 
-def extract_head(model: torch.nn.Module) -> torch.nn.Module:
-    """Return pooler and classifier of a model as one module."""
+@cache
+def _load_head(seed: int) -> torch.nn.Module:
+    model = load_classifier(seed)
     return torch.nn.Sequential(model.bert.pooler.dense, torch.nn.Tanh(), model.classifier)
 
 
 @torch.no_grad()
-def encode_texts(texts: list[str], cache: Path) -> tuple[Tensor, Tensor]:
+def encode_texts(texts: list[str], folder: Path) -> tuple[Tensor, Tensor]:
     """Return the outputs of the first token, and the mean output, [n d] each; kept in a file."""
-    if cache.is_file():
-        kept = load_file(cache)
+    path = folder / f"features-{len(texts)}.safetensors"
+    if path.is_file():
+        kept = load_file(path)
         return kept["first"], kept["mean"]
     model, tokenizer = load_classifier(0), AutoTokenizer.from_pretrained(str(_base()))
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -56,8 +60,7 @@ def encode_texts(texts: list[str], cache: Path) -> tuple[Tensor, Tensor]:
         mask = batch["attention_mask"][..., None]
         first[places] = hidden[:, 0]
         mean[places] = (hidden * mask).sum(1) / mask.sum(1)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"first": first, "mean": mean}, cache)
+    save_file({"first": first, "mean": mean}, path)
     return first, mean
 
 

@@ -16,7 +16,7 @@ from benchmarks.review_loop.evidence import (
 )
 from benchmarks.review_loop.journal import Journal
 from benchmarks.review_loop.orders import SCORES, order_by_cleanlab
-from benchmarks.review_loop.retraining import DROPPED, GIVEN, retrain
+from benchmarks.review_loop.retraining import DROPPED, GIVEN, RIGHT, HeadTrainer
 from benchmarks.review_loop.study import CLEAN, News, read_news, write_study
 
 
@@ -114,13 +114,24 @@ def test_two_models_are_compared_on_the_same_rows():
     assert entry["low"] < 0.2 < entry["high"]
 
 
-def test_a_head_learns_what_its_features_tell():
+def test_heads_are_trained_on_the_labels_of_an_order(tmp_path):
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(400) % 4
-    features = 3 * torch.randn(4, 384, generator=generator)[labels]
+    truth = torch.arange(400) % 4
+    features = 3 * torch.randn(4, 384, generator=generator)[truth]
     features += 0.1 * torch.randn(features.shape, generator=generator)
-    share = retrain(features[:300], labels[:300], features[300:], labels[300:], [0])
-    assert float(share.mean()) > 0.9
+    given = truth.clone()
+    given[150:300] = (given[150:300] + 1) % 4  # half of the rows have the next class
+    ids = [f"{place}" for place in range(300)]
+    news = News(ids, ids, given[:300], truth[:300], truth[300:])
+    trainer = HeadTrainer(features, news, [0], tmp_path)
+    shares = {name: float(hits.mean()) for name, hits in trainer.measure_baselines().items()}
+    assert shares[DROPPED] > 0.9
+    assert shares[RIGHT] > 0.9
+    assert shares[GIVEN] < 0.9
+    hits = trainer.measure_orders({"wrong first": torch.arange(299, -1, -1)})["wrong first"]
+    assert list(hits) == [50, 100, 200, 300]
+    assert torch.equal(hits[300], trainer.measure_baselines()[RIGHT])
+    assert float(hits[200].mean()) > 0.9
 
 
 def test_a_journal_repeats_no_finished_step(tmp_path):
