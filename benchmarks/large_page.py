@@ -82,8 +82,13 @@ def make_large_run(folder: Path, data: Path, rows: int = ROWS, queries: int = QU
 def write_encoder(folder: Path) -> None:
     """Write an encoder of two layers with random weights and the tokenizer of MiniLM."""
     tokenizer = AutoTokenizer.from_pretrained(str(files(BASE) / "model"))
-    sizes = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 2}
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=LAYERS,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_attention_heads=2,
+    )
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=len(tokenizer), num_hidden_layers=LAYERS, **sizes)
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -46,7 +46,7 @@ def collect_result(loop: dict, news: News, folder: Path, size: dict) -> dict:
             "queries": compare_hits(*queries),
             "test rows": compare_hits(before, after),
         },
-        "found": {
+        "errors": {
             name: {str(count): int(news.wrong[order[:count]].sum()) for count in hits[name]}
             for name, order in orders.items()
         },

@@ -4,6 +4,7 @@ import copy
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,7 @@ from fastif.models.pretrained import quiet_loading
 BATCH = 64
 
 
-def load_classifier(seed: int) -> torch.nn.Module:
+def load_classifier(seed: int) -> Any:
     """Return the encoder with the head of a seed, as `fastif train` starts."""
     torch.manual_seed(seed)
     with quiet_loading():
@@ -26,13 +27,13 @@ def load_classifier(seed: int) -> torch.nn.Module:
     return model.eval()
 
 
-def make_head(seed: int) -> torch.nn.Module:
+def make_head(seed: int) -> torch.nn.Sequential:
     """Return pooler and classifier of a seed: what the study trains, on a frozen encoder."""
     return copy.deepcopy(_load_head(seed))
 
 
 @cache
-def _load_head(seed: int) -> torch.nn.Module:
+def _load_head(seed: int) -> torch.nn.Sequential:
     model = load_classifier(seed)
     return torch.nn.Sequential(model.bert.pooler.dense, torch.nn.Tanh(), model.classifier)
 

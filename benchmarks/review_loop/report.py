@@ -106,20 +106,19 @@ def _round_lines(result: dict) -> str:
 
 
 def _order_table(result: dict) -> str:
-    orders, found = result["curves"]["orders"], result["found"]
-    shown = [count for count in SHOWN if all(count in found[name] for name in orders)]
+    orders, errors = result["curves"]["orders"], result["errors"]
+    shown = [count for count in SHOWN if all(count in errors[name] for name in orders)]
     rows = [
         [
             name,
             *(_format_accuracy(entry["accuracy"][count]) for count in shown),
             _needed(entry["needed"]),
-            *(f"{found[name][count]:,}" for count in shown if count == "300"),
+            *(f"{errors[name][count]:,}" for count in shown if count == "300"),
         ]
         for name, entry in orders.items()
     ]
-    errors = ["errors in the first 300"] if "300" in shown else []
-    head = ["order", *(f"{int(count):,} verdicts" for count in shown), "verdicts needed", *errors]
-    return table(head, rows)
+    head = ["order", *(f"{int(count):,} verdicts" for count in shown), "verdicts needed"]
+    return table(head + ["errors in the first 300"] * ("300" in shown), rows)
 
 
 def _baseline_table(baselines: dict) -> str:
@@ -148,8 +147,9 @@ def _step_table(steps: list[dict]) -> str:
 def _describe(result: dict) -> list[str]:
     note = f" {result['note']}." if result.get("note") else ""
     return [
-        "Command: `python -m benchmarks.review_loop` (`make bench-loop`), with the extra "
-        "`browser` and Chromium.",
+        f"Command: `python -m benchmarks.review_loop --rows {result['rows']} --queries "
+        f"{result['queries']}` (`make bench-loop` with the defaults), with the extra `browser` and "
+        "Chromium.",
         f"Hardware, {describe_machine(result)}.{note}",
         f"Data: the first {result['rows']:,} annotated rows of NoisyAG-News with the labels of the "
         f"annotators; {result['queries']:,} queries and {result['tested']:,} further rows of its "

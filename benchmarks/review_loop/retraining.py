@@ -85,7 +85,7 @@ class HeadTrainer:
         return outputs.argmax(1) == right
 
 
-def predict_kept(head: nn.Module, path: Path, test: Tensor, test_labels: Tensor) -> Tensor:
+def predict_kept(head: nn.Sequential, path: Path, test: Tensor, test_labels: Tensor) -> Tensor:
     """Return whether the saved model of a run predicts each test row correctly, [m]."""
     weights = load_file(path)
     names = ("bert.pooler.dense", "classifier")
