@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, stack
 
 RESAMPLES = 1000
 LEVELS = (0.025, 0.975)
@@ -50,6 +50,24 @@ def summarize(samples: np.ndarray, value: float) -> dict[str, float | None]:
     return {name: number if np.isfinite(number) else None for name, number in names.items()}
 
 
+def compare_orders(
+    orders: Mapping[str, Mapping[int, Tensor]], first: str, count: int
+) -> dict[str, dict[str, float | None]]:
+    """Return how much more accurate an order is than each other one after so many verdicts.
+
+    Args:
+        orders: Share of correct trainings of each test row, [m], by order and count.
+        first: Order that is compared with the others.
+        count: Number of verdicts; orders without it are left out.
+    """
+    out = {}
+    for name, by_count in orders.items():
+        if name != first and count in by_count and count in orders[first]:
+            gain = orders[first][count] - by_count[count]
+            out[name] = summarize(resample_rows(gain[None])[:, 0], float(gain.mean()))
+    return out
+
+
 def summarize_curves(
     baselines: Mapping[str, Tensor],
     orders: Mapping[str, Mapping[int, Tensor]],
@@ -66,8 +84,6 @@ def summarize_curves(
         given: Baseline without verdicts.
         goal: Baseline whose accuracy is to be reached.
     """
-    from torch import stack
-
     out: dict = {"baselines": {}, "orders": {}}
     start, target = baselines[given], baselines[goal]
     for name, hits in baselines.items():

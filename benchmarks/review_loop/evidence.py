@@ -6,7 +6,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from benchmarks.review_loop.curve import summarize_curves
+from benchmarks.review_loop.curve import compare_orders, summarize_curves
 from benchmarks.review_loop.features import encode_texts, make_head
 from benchmarks.review_loop.orders import FOLDS, order_by_cleanlab, order_randomly
 from benchmarks.review_loop.retraining import (
@@ -52,6 +52,7 @@ def collect_result(loop: dict, news: News, folder: Path, size: dict) -> dict:
         },
         "reviewed": reviewed,
         "curves": summarize_curves(baselines, hits, GIVEN, DROPPED),
+        "leads": compare_orders(hits, PAGE, size["verdicts"]),
     }
 
 

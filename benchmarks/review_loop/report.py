@@ -30,6 +30,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 _run_table(runs),
                 _round_lines(result),
                 _order_table(result),
+                *_list_leads(result),
                 _baseline_table(curves["baselines"]),
                 _step_table(result["steps"]),
             ],
@@ -119,6 +120,17 @@ def _order_table(result: dict) -> str:
     ]
     head = ["order", *(f"{int(count):,} verdicts" for count in shown), "verdicts needed"]
     return table(head + ["errors in the first 300"] * ("300" in shown), rows)
+
+
+def _list_leads(result: dict) -> list[str]:
+    """Compare the order of the page with the others after as many verdicts as were given."""
+    if not result["leads"]:
+        return []
+    leads = "; ".join(f"{_gain(entry)} than {name}" for name, entry in result["leads"].items())
+    return [
+        f"Accuracy of the page's order after {result['verdicts']} verdicts, in points more (95 %): "
+        f"{leads}."
+    ]
 
 
 def _baseline_table(baselines: dict) -> str:

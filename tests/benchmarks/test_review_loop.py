@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 import torch
 
-from benchmarks.review_loop.curve import count_needed, summarize_curves
+from benchmarks.review_loop.curve import compare_orders, count_needed, summarize_curves
 from benchmarks.review_loop.evidence import (
     ONCE,
     PAGE,
@@ -70,6 +70,15 @@ def test_the_interval_of_a_gain_is_that_of_paired_rows():
     assert entry["gain"]["high"] - entry["gain"]["low"] == pytest.approx(3.92 * error, rel=0.1)
     needed = curves["orders"]["a"]["needed"]
     assert [needed[key] for key in ("value", "low", "high")] == [100, 100, 100]
+
+
+def test_orders_are_compared_after_equally_many_verdicts():
+    better, worse = torch.tensor([1.0] * 80 + [0.0] * 20), torch.tensor([1.0] * 70 + [0.0] * 30)
+    orders = {"page": {100: worse, 300: better}, "other": {300: worse}, "short": {100: worse}}
+    leads = compare_orders(orders, "page", 300)
+    assert list(leads) == ["other"]
+    assert leads["other"]["value"] == pytest.approx(0.1)
+    assert leads["other"]["low"] == pytest.approx(0.1 - 1.96 * 0.03, abs=0.01)
 
 
 def test_a_goal_out_of_reach_needs_no_number():
