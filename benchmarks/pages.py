@@ -102,15 +102,16 @@ def noisy_ag_news(data: Path) -> Path:
 
 
 def measure_pages(name: str, study: Path) -> dict:
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     built = build_report.fn(ReportRequest(str(study)))
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - used
     facts = open_existing_store(load_study(study)).scan("runs", built.run).collect().to_dicts()[0]
     return {
         "night": name,
         "queries": facts["query_rows"],
         "train": facts["train_rows"],
         "seconds": seconds,
+        "processor": processor,
         "megabytes": Path(built.path).stat().st_size / 1e6,
         "headline": built.headline,
     }
@@ -125,14 +126,15 @@ def build_pages(out: dict) -> list[ResultPage]:
             f"{entry['queries']:,}",
             f"{entry['train']:,}",
             f"{entry['seconds']:.1f}",
+            f"{entry['processor']:.1f}" if "processor" in entry else "",
             f"{entry['megabytes']:.2f}",
             entry["machine"]["date"],
         ]
         for entry in runs
     ]
     size = max(entry["megabytes"] for entry in runs)
-    headline = f"at most {max(entry['seconds'] for entry in runs):.1f} s and {size:.2f} MB"
-    head = ["run", "queries", "training rows", "seconds", "MB", "measured"]
+    headline = f"at most {max(map(_count_seconds, runs)):.1f} s and {size:.2f} MB"
+    head = ["run", "queries", "training rows", "seconds", "processor seconds", "MB", "measured"]
     return [
         ResultPage(
             name="report-time",
@@ -144,12 +146,18 @@ def build_pages(out: dict) -> list[ResultPage]:
             measured=bullets(
                 "Command: `python -m benchmarks.pages`.",
                 *_describe_machines(runs),
-                "From the store alone to the written page, in one process.",
+                "From the store alone to the written page, in one process. The answer has "
+                "processor seconds where they were measured.",
                 "The large run has the texts of MultiNLI and an encoder of two layers with random "
                 "weights (`benchmarks/large_page.py`).",
             ),
         )
     ]
+
+
+def _count_seconds(entry: dict) -> float:
+    """Return the processor seconds of a run's page, else its wall seconds."""
+    return entry.get("processor", entry["seconds"])
 
 
 def _describe_largest(runs: list[dict]) -> str:
@@ -158,7 +166,7 @@ def _describe_largest(runs: list[dict]) -> str:
     goal = format_goal(largest["megabytes"] < MAX_MEGABYTES)
     return (
         f"For {largest['queries']:,} queries and {largest['train']:,} training rows it takes "
-        f"{largest['seconds']:.1f} s and {largest['megabytes']:.2f} MB (goal under "
+        f"{_count_seconds(largest):.1f} s and {largest['megabytes']:.2f} MB (goal under "
         f"{MAX_MEGABYTES} MB: {goal})."
     )
 
