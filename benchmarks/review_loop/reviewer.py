@@ -9,6 +9,8 @@ from typing import Any
 
 from benchmarks.review_loop.study import LABELS
 
+PATIENCE_MS = 600_000
+"""Longest wait for the browser, which may share its core with other work."""
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
 
 
@@ -41,7 +43,9 @@ def open_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=find_browser(), args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         try:
             yield browser
         finally:
@@ -67,6 +71,7 @@ def review_page(
         labels: Labels of the study, in the order of their keys.
     """
     page = browser.new_context(accept_downloads=True).new_page()
+    page.set_default_timeout(PATIENCE_MS)
     page.goto(path.resolve().as_uri())
     page.get_by_role("button", name="Review", exact=True).focus()
     page.keyboard.press("Enter")
