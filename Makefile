@@ -10,7 +10,7 @@ STUDY ?= examples/nli/study.toml
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-bisect bench-reproductions bench-gpu wheel clean
+.PHONY: help audit test test-long test-faults test-browser fuzz golden mutants check docs docs-serve notebooks bench bench-fidelity bench-first-day bench-bulk bench-against bench-nightly bench-mislabels bench-pages bench-bisect bench-loop bench-reproductions bench-gpu screenshots wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -96,11 +96,17 @@ bench-pages: $(VENV)/.test ## measure how long a report takes to build and how l
 bench-bisect: $(VENV)/.test ## measure in how many injected incidents the guilty change is ranked first, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.bisect
 
+bench-loop: $(VENV)/.browser ## measure the whole review loop on noisy labels: page, verdicts, corrected table, second audit, with FASTIF_DATA
+	$(BIN)/python -m benchmarks.review_loop
+
 bench-reproductions: $(VENV)/.test ## reproduce the published experiments, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.reproductions
 
 bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
 	$(BIN)/python -m benchmarks.bulk.gpu --scale full
+
+screenshots: $(VENV)/.browser ## pictures of the example's report in docs/images: desktop, phone, dark, print
+	$(BIN)/python -m benchmarks.screenshots
 
 wheel: $(VENV)/.dev ## the wheel and the source distribution in dist/, for pip install --find-links dist 'fastif[cpu]'
 	rm -rf dist
