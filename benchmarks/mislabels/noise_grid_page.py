@@ -51,7 +51,11 @@ def build_pages(result: dict) -> list[ResultPage]:
         question="Is the fused probability ever worse than the columns that it is made of?",
         answer=(
             f"Yes, sometimes. On {len(sets)} sets its average precision is {_describe(gains)}."
-            + (f" On {len(held_out)} sets of eight tables that were held out at first: " if held_out else "")
+            + (
+                f" On {len(held_out)} sets of eight tables that were held out at first: "
+                if held_out
+                else ""
+            )
             + (f"{_describe([gain(entry) for entry in held_out.values()])}." if held_out else "")
         ),
         headline=f"{mean:+.3f} in the mean, {min(gains):+.3f} at worst, on {len(sets)} sets",
