@@ -194,5 +194,5 @@ def test_rows_added_after_sampling_are_reported_and_not_in_the_estimate(tmp_path
     assert facts["drawn"]["later"] == 80
     assert facts["errors"]["counted"] == 120
     assert facts["errors"]["low"] <= wrong[:120].sum() <= facts["errors"]["high"] < wrong.sum()
-    assert "of 120 rows" in words
+    assert "of 120 labels are wrong (90 % interval" in words
     assert "80 rows were added after sampling and are not in the estimate" in words

@@ -80,7 +80,7 @@ def test_the_page_describes_the_sample_behind_the_estimate(searched):
         return render_page(build_page(read_run_data(store, own, searched / "study.toml")))
 
     before, out = page(), searched / "drawn.csv"
-    assert "The number of wrong labels is unknown" in before
+    assert "How many labels are wrong is unknown: no random sample was annotated." in before
     assert "are expected to be wrong" not in before
     study = searched / "study.toml"
     run("review", "export", "--study", study, "--out", out, "--random", 40)
@@ -91,7 +91,7 @@ def test_the_page_describes_the_sample_behind_the_estimate(searched):
     assert run("review", "import", out, "--study", study).exit_code == 0
     detect_mislabels.fn(str(study))
     after = page()
-    assert "a random sample of 40 annotated rows, 10 of them wrong" in after
+    assert "by 40 annotated rows of a random sample)" in after
     assert "is unknown" not in after
     assert "Suspicious labels" in after
 

@@ -34,8 +34,9 @@ def test_the_command_ranks_flips_first_with_evidence(noisy):
     assert (
         select_flipped(result.table)["suggested"] != select_flipped(result.table)["label"]
     ).all()
-    for words in ("nearest row of another label", "90 % interval", "label flips"):
+    for words in ("nearest row of another label", "strength", "label flips"):
         assert words in done.output
+    assert "90 % interval" not in done.output, "nothing was counted"
     assert "fitted to their labels" not in done.output
     table = result.table
     near = table.join(
