@@ -60,7 +60,8 @@ def prepare_rows(name: str, data: Path, work: Path) -> EmbeddedRows:
         table.select("label", components=pl.Series(components.tolist())).write_parquet(cached)
     embedded = pl.read_parquet(cached).filter(pl.col("label").is_in(labels))
     components = embedded["components"].list.head(WIDTH).to_list()
-    desks = KMeans(DESKS, n_init=3, random_state=0).fit_predict(components)
+    clusters = KMeans(DESKS, n_init=3, random_state=0)  # type: ignore[arg-type]
+    desks = clusters.fit_predict(components)
     words = [f"row{i}" for i in range(len(embedded))]
     _write_base(base, words, torch.tensor(components))
     names = [f"desk-{desk}" for desk in desks]
