@@ -44,7 +44,8 @@ def wide_file(page_file):
     """The page with 300 pairs of long texts, twelve classes, probabilities, and one row twice."""
     page = _build(page_file.parent)
     classes = ["neg", "pos", *(f"a longer name of class {i}" for i in range(3, 13))]
-    calibrated = {"drawn": {"enough": True, "rows": 100, "wrong": 9, "later": 0}}
+    audit = {"enough": True, "rows": 100, "wrong": 9, "later": 0, "gone": 0, "skipped": 0}
+    calibrated = {"drawn": audit}
     facts = page.flagged.facts | calibrated | {"by_label": {key: {"rows": 25} for key in classes}}
     rows = [
         row | {"id": f"{i}", "rank": i, "text": f"{i} {row['text']} " * 90, "text_pair": "so it is"}
