@@ -54,7 +54,7 @@ def compute_bar_length(score: float) -> float:
         score: Score of a row, between 0 and 1.
 
     Examples:
-        >>> compute_bar_length(0.5), compute_bar_length(1.0), compute_bar_length(0.0)
+        >>> round(compute_bar_length(0.5), 6), compute_bar_length(1.0), compute_bar_length(0.0)
         (0.5, 1.0, 0.0)
     """
     clipped = min(MAX_SCORE, max(MIN_SCORE, score))

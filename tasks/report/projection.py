@@ -28,7 +28,7 @@ def project_principal(
         Scores, in the unit of the features, and the share of the variance that they have, 0 to 1.
 
     Examples:
-        >>> project_principal(np.array([[0.0, 1.0], [4.0, 1.0]]))[0].tolist()
+        >>> project_principal(np.array([[0.0, 1.0], [4.0, 1.0]]))[0].round(6).tolist()
         [[-2.0, 0.0], [2.0, 0.0]]
     """
     centred = np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64)

@@ -95,7 +95,7 @@ def check_label_reliability(
     """
     has_leaks = len(data.queries) and data.is_comparable
     leaks = [_check_leaks(data, duplicates)] if has_leaks else []
-    return [*_check_injected_flips(facts["recall"]), *leaks]
+    return [*_check_injected_flips(read_reachable_recall(facts)), *leaks]
 
 
 def is_above(low: float, high: float, limit: float) -> bool | None:

@@ -279,10 +279,7 @@ def test_bad_settings_are_refused(trained, section, problem):
         plan_run(write_study(trained, "bad.toml", estimator=section))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"curvature": {"damping": 0.1}}, {"training": None}],
-)
+@pytest.mark.parametrize("changes", [{"curvature": {"damping": 0.1}}, {"training": None}])
 @pytest.mark.parametrize("section", [{"power": 0.5}, {"checkpoints": ["trained/checkpoint-0.5"]}])
 def test_settings_that_would_have_no_effect_are_refused(trained, changes, section):
     with pytest.raises(StudyError, match=r"\[estimator\]"):
