@@ -242,7 +242,6 @@ def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
     assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
-@pytest.mark.long
 def test_a_run_with_a_removed_parent_is_readable(world, first):
     add_rows(world)
     study = write(world)
