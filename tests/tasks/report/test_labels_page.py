@@ -154,7 +154,6 @@ def test_json_and_markdown_have_the_findings(folder):
     assert (record["run"], record["detection"]) == (None, "labels-3")
     assert record["counts"] == {
         "queries": 3, "training_rows": 42, "leaked_queries": 1, "contradictions": 1,
-        "suspicious_labels": sum(row.strength >= 0.5 for row in ROWS),
     }  # fmt: skip
     assert record["worst_slice"] is None
     text = Path(build_report.fn(ReportRequest(study, format="md")).path).read_text()
