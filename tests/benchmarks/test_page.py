@@ -30,6 +30,7 @@ MODULES = {
     "overhead": "nightly.overhead",
     "pages": "pages",
     "reproductions": "reproductions",
+    "review-loop": "review_loop.report",
     "review-order": "mislabels.review_order_page",
     "second-night": "nightly.second",
     "speed": "report",
