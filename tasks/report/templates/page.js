@@ -25,5 +25,5 @@ for (const table of document.querySelectorAll("table.live")) {
   if (table.dataset.export !== undefined) equipSuspects(view);
   else if (table.dataset.address !== undefined) equipAddress(view);
 }
-equipMap(views);
+if (document.getElementById("map-canvas")) equipMap(views); // labels alone have no map
 equipFolds();

@@ -58,6 +58,7 @@ def test_a_page_that_is_shown_is_reviewed_and_keeps_its_decisions(opened, shown,
     for key in "ksn":
         opened.keyboard.press(key)
     opened.keyboard.press("Escape")
+    opened.wait_for_function("!location.hash.includes('row=')")
     assert read_progress(opened).startswith("3 of 40 reviewed")
     opened.reload()
     assert read_progress(opened).startswith("3 of 40 reviewed")
