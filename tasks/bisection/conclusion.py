@@ -84,7 +84,7 @@ class Conclusion:
     def blamed(self) -> tuple[ChangeGroup, ...]:
         """Groups that are confirmed as causes of the change; the larger effect first."""
         known = [each for each in self.retrainings if each.group is not None]
-        ordered = sorted(known, key=lambda each: -abs(each.effect))
+        ordered = sorted(known, key=lambda each: abs(each.effect), reverse=True)
         groups = [each.group for each in ordered if each.group is not None]
         return tuple(group for group in groups if self.assess(group) == CONFIRMED)
 
