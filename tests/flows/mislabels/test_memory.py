@@ -1,6 +1,5 @@
 """Peak memory of a detection of many vectors, and of one that fine-tunes an encoder."""
 
-import os
 import re
 import subprocess
 import sys
@@ -70,14 +69,26 @@ def write_texts(folder, finetune):
     return folder / "study.toml"
 
 
+MEASURE = """
+import os, subprocess, sys
+with subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+print(child.returncode, usage.ru_maxrss)
+"""
+
+
 def measure_peak(study):
-    """Peak resident memory of `fastif mislabels`, bytes."""
+    """Peak resident memory of `fastif mislabels`, bytes.
+
+    The peak of a process starts at that of its parent, so the parent is a small one.
+    """
     command = [sys.executable, "-m", "flows.cli", "mislabels", "--study", study]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return 1024 * usage.ru_maxrss
+    measure = [sys.executable, "-S", "-c", MEASURE, *command]
+    done = subprocess.run(measure, check=True, capture_output=True, text=True)
+    code, kilobytes = map(int, done.stdout.split())
+    assert code == 0
+    return 1024 * kilobytes
 
 
 def forecast_in_child(study):
@@ -99,7 +110,6 @@ def test_memory_grows_by_a_few_copies_of_the_table(tmp_path):
 @pytest.mark.long
 def test_memory_of_fine_tuning_is_in_the_forecast(tmp_path):
     studies = [write_texts(tmp_path / str(finetune), finetune) for finetune in (False, True)]
-    # In child processes: the peak of a process starts at that of its parent.
     expected_without, expected = map(forecast_in_child, studies)
     without, peak = map(measure_peak, studies)
     added = expected - expected_without
