@@ -108,8 +108,8 @@ def select_sparse_transition(
     misses = 0
     while misses < min(rows.classes, PATIENCE) and len(fit.cells) < cells:
         wider = _add_cells(fit, rows, cost)
-        if wider is None or wider.log_likelihood - fit.log_likelihood < MIN_GAIN:
-            break
+        if wider is None or not wider.log_likelihood - fit.log_likelihood >= MIN_GAIN:
+            break  # also if a fit has diverged, so that its likelihood is no number
         fit = wider
         fits.append(fit)
         misses += 1
