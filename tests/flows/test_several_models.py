@@ -229,7 +229,8 @@ def test_a_model_of_clearly_lower_agreement_is_excluded_and_reported(
         curvature={"damping": "auto", "leverage": "off"},
         training=training,
     )
-    monkeypatch.setattr("tasks.run.context.find_clearly_worse", lambda choices: [0])
+    for module in ("tasks.run.context", "tasks.audit.select_estimator"):
+        monkeypatch.setattr(f"{module}.find_clearly_worse", lambda choices: [0])
     store, run = tiny.run_directly(study)
     members = load_run(plan_run(study)).members
     rows = [tiny.rows_of(folder / f"{name}.csv") for name in ("train", "queries")]
