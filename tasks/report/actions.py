@@ -167,7 +167,7 @@ def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Ac
                 what, "a random sample counts the rest", "suspects", command(*labels.words)
             )
         return
-    what = f"{_count(count, 'label', 'labels')} to review, the most suspicious first"
+    what = f"{_count(count, 'listed label', 'listed labels')} to review, the most suspicious first"
     why = f"a look at the first {first} takes about {_count(minutes, 'minute', 'minutes')}"
     if labels.blocks:
         why = f"{labels.review_sentence.removesuffix('.')}; {why}"
