@@ -52,7 +52,7 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     if proposal.queries is not None:
         parts.append(_make_queries(proposal.queries, path, proposal.has_audit))
     if proposal.has_audit:
-        parts += [*_make_method(), *_make_run()]
+        parts += [*_make_method(proposal), *_make_run()]
     parts += _make_mislabels(proposal)
     parts.append(_make_store(path, name))
     if proposal.has_audit:
@@ -111,6 +111,8 @@ def _make_top(proposal: Proposal, name: str) -> Part:
 
 
 def _make_model(proposal: Proposal, path: Path) -> Part:
+    if proposal.own is not None:
+        return proposal.own.make_part(path)
     model, length = proposal.model, proposal.length
     assert model is not None
     assert length is not None
@@ -184,15 +186,14 @@ def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
     return Part(part.name, part.comment, [*part.lines, trusted])
 
 
-def _make_method() -> list[Part]:
+def _make_method(proposal: Proposal) -> list[Part]:
     layers = 'last encoder layer and head; "last:2" and "all" take longer'
+    attributed = Line("attributed", "last:1", layers)
+    if proposal.own is not None:
+        attributed = proposal.own.attributed
     damping = "chosen from the data; or a number such as 0.1: larger is more stable"
     return [
-        Part(
-            "parameters",
-            "parameters that influence is computed for",
-            [Line("attributed", "last:1", layers)],
-        ),
+        Part("parameters", "parameters that influence is computed for", [attributed]),
         Part("curvature", "curvature of the training loss", [Line("damping", "auto", damping)]),
         Part(
             "candidates",
@@ -243,8 +244,7 @@ def _make_store(path: Path, name: str) -> Part:
 
 def _make_training(proposal: Proposal) -> list[Part]:
     """Return the recorded part of the training recipe, commented out; no part without a record."""
-    assert proposal.model is not None
-    recipe = proposal.model.recipe or {}
+    recipe = proposal.model.recipe if proposal.model is not None else None
     if not recipe:
         return []
     comments = {"base": "the model that was fine-tuned"}

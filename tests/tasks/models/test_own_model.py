@@ -208,3 +208,32 @@ def test_search_for_wrong_labels(folder):
     """The same study serves the search for wrong labels, from its features."""
     study, *_ = own_package.make_study(folder)
     assert detect_mislabels.fn(str(study)) is not None
+
+
+def test_from_init_to_report(folder, monkeypatch):
+    """`fastif init` writes a study of the module that audit, report and the search can use."""
+    own_package.make_study(folder)
+    (folder / "study.toml").unlink()
+    monkeypatch.chdir(folder)
+    function = f"{own_package.NAME}:load"
+    arguments = ("weights", "train.parquet", "queries.parquet", "--factory", function, "--yes")
+    order = [part for label in own_package.LABELS for part in ("--labels-order", label)]
+    code, out, message = command_line.run("init", *arguments, *order, "--no-forecast")
+    assert code == 0, (out, message)
+    study = load_study(folder / "study.toml")
+    assert study.train.features == ("age", "income", "job")
+    assert study.model.factory == function
+    code, out, message = command_line.run("doctor", "study.toml")
+    assert code == 0, (out, message)
+    tiny.run_directly(folder / "study.toml")
+    code, out, message = command_line.run("report", "study.toml")
+    assert code == 0, (out, message)
+
+
+def test_init_without_a_folder(folder, monkeypatch):
+    """The folder that the function gets has to be named."""
+    own_package.make_study(folder)
+    (folder / "study.toml").unlink()
+    monkeypatch.chdir(folder)
+    arguments = ("train.parquet", "queries.parquet", "--factory", f"{own_package.NAME}:load")
+    assert "the folder of the weights" in command_line.run_refused(folder, "init", *arguments)
