@@ -15,7 +15,7 @@ from tasks.study.estimator_section import (
 )
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
-from tasks.study.own_model_check import check_own_model
+from tasks.study.own_model_check import check_own_model, refuse_text_model
 from tasks.study.sections import (
     Curvature,
     Mislabels,
@@ -181,13 +181,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             "name the columns in the same order",
         )
     if study.has_audit and not is_own:
-        yield Problem(
-            f"[train] {key}",
-            "text: an audit supports text classifiers only",
-            key,
-            "give [model] a factory for a torch module of your own; or remove [model], [curvature] "
-            "and [candidates]: the search for wrong labels needs none",
-        )
+        yield refuse_text_model(key)
     if study.training is not None or study.mislabels.has_classifier:
         yield Problem(
             "[training]" if study.training else "[mislabels]",
