@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids, as_tensor, check_batch_size, check_label_count
@@ -80,6 +80,19 @@ class Examples(ABC):
     def equal_lengths(self) -> bool:
         """Whether only examples of equal length share a batch."""
         return False
+
+    @property
+    def truncated(self) -> Bool[Tensor, " n"]:
+        """Whether each example was longer than the model reads; False unless a subclass says so."""
+        return torch.zeros(len(self), dtype=torch.bool)
+
+    def with_equal_lengths(self: AnyExamples, enabled: bool = True) -> AnyExamples:
+        """Return a view with batches of equal lengths; the examples themselves by default."""
+        return self
+
+    def to_device(self: AnyExamples, device: torch.device | str) -> AnyExamples:
+        """Return a view with batches on another device; the examples themselves by default."""
+        return self
 
     def with_batch_size(self: AnyExamples, size: int) -> AnyExamples:
         """Return a view of the same examples with another batch size.
@@ -160,7 +173,17 @@ class Examples(ABC):
                 start += max(1, min(size, capacity))
 
 
-class TensorExamples(Examples):
+class LabeledExamples(Examples):
+    """Examples whose labels are in memory.
+
+    Attributes:
+        labels: Targets [n *t], in the form that the loss expects.
+    """
+
+    labels: Shaped[Tensor, "n *t"]
+
+
+class TensorExamples(LabeledExamples):
     """Examples held as tensors or arrays: tables of numbers, images, embeddings.
 
     Args:

@@ -11,14 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from fastif.data.arrays import check_batch_size, check_label_count
-from fastif.data.examples import BATCH_SIZE, Batch, Examples
+from fastif.data.examples import BATCH_SIZE, Batch, LabeledExamples
 from fastif.errors import InputError
 
 Side = Literal["right", "left"]
 """Side of a token sequence on which padding is added."""
 
 
-class TextExamples(Examples):
+class TextExamples(LabeledExamples):
     """Tokenized texts; each batch is padded to its longest text. `encode` makes them from strings.
 
     Args:
@@ -59,7 +59,7 @@ class TextExamples(Examples):
         check_label_count(len(tokens), len(labels), "TextExamples")
         check_batch_size(batch_size)
         self.tokens, self.segments, self.labels = tokens, segments, labels
-        self.truncated, self.padding, self.device = truncated, padding, device
+        self._truncated, self.padding, self.device = truncated, padding, device
         self._batch_tokens, self.side, self.batch_size = batch_tokens, side, batch_size
         self._equal_lengths = False
         self._lengths = torch.tensor([len(row) for row in tokens])
@@ -70,6 +70,10 @@ class TextExamples(Examples):
     @property
     def lengths(self) -> Int[Tensor, " n"]:
         return self._lengths
+
+    @property
+    def truncated(self) -> Bool[Tensor, " n"]:
+        return self._truncated
 
     @property
     def batch_tokens(self) -> int | None:

@@ -4,7 +4,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fastif.data.arrays import format_type_name
-from fastif.data.examples import Batch
+from fastif.data.examples import COLUMN_WEIGHTS, Batch, Examples
+from fastif.data.tokenized_text import Side
 from fastif.data.torch_forms import as_loss, as_measure
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
@@ -23,9 +24,11 @@ from fastif.models.parameters import (
     check_finite,
     match_names,
 )
-from fastif.numerics.arithmetic import HALF, upcast_half
+from fastif.models.plain_module import AnyModule, check_quantised, unwrap_module, upcast_module
+from fastif.numerics.arithmetic import upcast_half
 
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
+NO_INPUTS = ("labels", COLUMN_WEIGHTS)
+"""Keys of a batch that are not arguments of the module."""
 
 
 class Objective(ABC):
@@ -42,6 +45,7 @@ class Objective(ABC):
         penalty: L2 weight decay of training. It adds penalty·I to the curvature and is in no
             example's gradient. 0 for decoupled decay (AdamW), which no loss contains.
         module: Module that owns the attributed parameters; gradients place hooks on its layers.
+        full_model: Model with all layers; other than `module` where frozen layers are cut off.
         params: Trained values of the attributed parameters by name.
         space: Order and shapes of the parameters in a vector of length p.
     """
@@ -51,6 +55,7 @@ class Objective(ABC):
     penalty: float = 0.0
     per_example_backward: bool = False
     module: nn.Module
+    full_model: nn.Module
     params: Params
     space: ParamSpace
 
@@ -63,6 +68,26 @@ class Objective(ABC):
     def like(self) -> Tensor:
         """Empty tensor with the dtype and device of the parameters."""
         return next(iter(self.params.values())).new_empty(0)
+
+    @property
+    def num_frozen_layers(self) -> int:
+        """Number of frozen layers that run once; 0 if they run each time or there are none."""
+        return 0
+
+    @property
+    def hidden_width(self) -> int:
+        """Size of a token's hidden state above the frozen layers; 0 if they run each time."""
+        return 0
+
+    @property
+    def padding_side(self) -> Side | None:
+        """Side on which rows are padded; None if only rows of equal length share a batch."""
+        return "right"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is unusual in the model, for its user; none by default."""
+        return ()
 
     @abstractmethod
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
@@ -80,6 +105,10 @@ class Objective(ABC):
         """Return the batch with padding on the side that the model needs; unchanged by default."""
         return batch
 
+    def verify_shortcuts(self, *tables: Examples) -> None:
+        """Test optimisations on rows of the tables, and undo what fails; none by default."""
+        return None
+
     def make_fresh_copy(self) -> "Objective":
         """Return a copy with a module that has not run yet; the objective itself by default."""
         return self
@@ -90,15 +119,16 @@ class Objective(ABC):
 
 
 class ModuleObjective(Objective):
-    """Objective of any PyTorch module with one input tensor, for tables, images or own networks.
+    """Objective of any PyTorch module, for tables, images or own networks.
 
     Half-precision weights and buffers are computed in single precision, and floating-point inputs
     are converted to the type of the weights. A wrapper for several devices or for a compiler is
     removed.
 
     Args:
-        module: Module that maps `batch["inputs"]` to outputs [b c]. Outputs [b], a mapping or an
-            object with `logits`, and a tuple of one are accepted. It is copied and never changed.
+        module: Module that maps `batch["inputs"]`, and all other tensors of a batch by their names
+            as keyword arguments, to outputs [b c]. Outputs [b], a mapping or an object with
+            `logits`, and a tuple of one are accepted. It is copied and never changed.
         loss: Training loss of an example; a plain `nn.CrossEntropyLoss` is converted.
         attributed: Attributed parameters: "all", or regular expressions on their names.
         measure: Function of a query to explain; None for its loss.
@@ -132,7 +162,7 @@ class ModuleObjective(Objective):
         check_finite(module, type(module).__name__)
         self.loss, self.measure = as_loss(loss), as_measure(measure)
         self.penalty = check_penalty(penalty)
-        self.module = frozen_copy(upcast_module(module))
+        self.module = self.full_model = frozen_copy(upcast_module(module))
         self._unused = frozen_copy(self.module)
         names = [name for name, _ in self.module.named_parameters()]
         chosen = names if attributed == "all" else match_names(names, attributed)
@@ -141,14 +171,17 @@ class ModuleObjective(Objective):
 
     def make_fresh_copy(self) -> "ModuleObjective":
         other = copy.copy(self)
-        other.module = frozen_copy(self._unused)
+        other.module = other.full_model = frozen_copy(self._unused)
         return other
 
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
-        inputs = batch["inputs"]
-        if inputs.is_floating_point():
-            inputs = inputs.to(self.like.dtype)
-        output = functional_call(self.module, dict(params), (inputs,))
+        inputs = {
+            name: tensor.to(self.like.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in batch.items()
+            if name not in NO_INPUTS
+        }
+        args = (inputs.pop("inputs"),) if "inputs" in inputs else ()
+        output = functional_call(self.module, dict(params), args, inputs)
         if isinstance(output, tuple | list) and len(output) > 1:
             raise InputError(
                 type(self.module).__name__,
@@ -156,44 +189,10 @@ class ModuleObjective(Objective):
                 f"a {type(output).__name__} of {len(output)}",
                 "Wrap the module in one that returns the logits alone.",
             )
-        return extract_logits(output, len(inputs), type(self.module).__name__)
+        return extract_logits(output, len(batch["labels"]), type(self.module).__name__)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         return capture_last_linear_input(self.module, lambda: self.outputs(self.params, batch))
-
-
-def unwrap_module(module: nn.Module) -> nn.Module:
-    """Return the module inside of wrappers for several devices or for a compiler."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    while isinstance(module, wrappers) or hasattr(module, "_orig_mod"):
-        module = getattr(module, "_orig_mod", None) or getattr(module, "module")  # noqa: B009
-    return module
-
-
-def check_quantised(module: nn.Module) -> None:
-    """Refuse layers with integer weights, which have no gradient.
-
-    Raises:
-        InputError: With the name of the first such layer.
-    """
-    for name, layer in module.named_modules():
-        weights = [p for p in layer.parameters(recurse=False) if not p.is_floating_point()]
-        if weights or ".quantized" in type(layer).__module__:
-            raise InputError(
-                type(module).__name__,
-                "weights of floating point",
-                f"the quantised layer {name or 'itself'} ({type(layer).__name__})",
-                "Use the model before quantisation.",
-            )
-
-
-def upcast_module(module: AnyModule) -> AnyModule:
-    """Return the module, or a copy in single precision if some of it is in half precision."""
-    tensors = (*module.parameters(), *module.buffers())
-    if not any(tensor.dtype in HALF for tensor in tensors):
-        return module
-    wide = any(tensor.dtype == torch.float64 for tensor in tensors)
-    return copy.deepcopy(module).to(torch.float64 if wide else torch.float32)
 
 
 def check_penalty(penalty: float) -> float:

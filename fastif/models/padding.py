@@ -17,6 +17,13 @@ NO_TOKEN = -1
 SIDES: tuple[Side | None, ...] = ("right", "left", None)
 """Sides of padding in the order in which they are tried."""
 
+PADDING_NOTES = {
+    "right": None,
+    "left": "rows are padded on the left, since padding on the right changes outputs",
+    None: "only rows of equal length share a forward pass, since padding changes outputs",
+}
+"""Sentence on each side of padding."""
+
 
 @dataclass(frozen=True)
 class Padding:

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch, Examples
+from fastif.data.tokenized_text import Side
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
 from fastif.models.classifier_head import capture_head_input, extract_logits
@@ -27,6 +28,7 @@ from fastif.models.objective import (
     select_attributed_params,
 )
 from fastif.models.padding import (
+    PADDING_NOTES,
     Padding,
     align_padding,
     get_padding_token,
@@ -95,7 +97,8 @@ class TransformerObjective(Objective):
         half: bool = False,
     ) -> None:
         self.name = f"model {model.config._name_or_path or type(model).__name__}"
-        self.full_model, self._precision = make_single_precision_copy(model, half)
+        self.full_model: PreTrainedModel
+        self.full_model, self._precision = make_single_precision_copy(model, half)  # type: ignore[override]
         check_finite(self.full_model, self.name)
         self.loss, self.measure = select_loss(model, loss), measure
         self.penalty = check_penalty(penalty)
@@ -125,14 +128,14 @@ class TransformerObjective(Objective):
         return self._cut.width if self._cut else 0
 
     @property
+    def padding_side(self) -> Side | None:
+        return self.padding.side
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on unusual weights, padding and frozen layers."""
-        padding = {
-            "right": None,
-            "left": "rows are padded on the left, since padding on the right changes outputs",
-            None: "only rows of equal length share a forward pass, since padding changes outputs",
-        }[self.padding.side]
-        return tuple(note for note in (self._precision, padding, self.cut_note) if note)
+        notes = (self._precision, PADDING_NOTES[self.padding.side], self.cut_note)
+        return tuple(note for note in notes if note)
 
     def compute_prefix(self, batch: Batch) -> Batch:
         """Return the batch with hidden states of frozen layers, zero at padding."""
@@ -213,14 +216,10 @@ class TransformerObjective(Objective):
         if "hidden" in batch:
             return batch
         batch = self.align_padding(batch)
-        return (
-            batch
-            if self._cut is None
-            else {
-                **batch,
-                "hidden": compute_hidden_states(self._cut, self.full_model, self.padding, batch),
-            }
-        )
+        if self._cut is None:
+            return batch
+        hidden = compute_hidden_states(self._cut, self.full_model, self.padding, batch)
+        return {**batch, "hidden": hidden}
 
     def _forward(
         self, cut: TruncatedModel | None, params: Params, batch: Batch

@@ -11,6 +11,7 @@ from torch import Tensor
 import fastif
 from fastif.attribution.certificate import Certificate
 from fastif.attribution.slice_totals import SliceTotals
+from fastif.data.examples import LabeledExamples
 from storage import polars_schema
 from storage.schemas import SCORES, SOLVES, TOTALS, queries_schema, train_schema
 from tasks.data.dataset import Table
@@ -128,7 +129,7 @@ def _null_nonfinite(numbers: Tensor) -> pl.Series:
 def _make_examples_frame(
     key: str,
     table: Table,
-    texts: fastif.TextExamples,
+    texts: LabeledExamples,
     labels: Sequence[str],
     ids: Tensor,
     outputs: Tensor,

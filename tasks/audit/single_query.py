@@ -142,7 +142,7 @@ def solve_repeat(index: int, request: QueryRequest, ref: RunRef) -> str:
 def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) -> ExplainedQuery:
     """Average the repeats and score every training row with the mean solution."""
     with lease_run(ref) as context:
-        device = context.train_texts.device
+        device = context.objective.like.device
         solutions = tuple(_read_repeat(context, digest, device) for digest in digests)
         solver = AveragedSolver(require_repeated_solver(context.study), solutions)
         attributor = replace(

@@ -9,6 +9,7 @@ import polars as pl
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from torch import Tensor
+from transformers import PreTrainedModel
 
 import fastif
 from fastif import InputError
@@ -201,9 +202,7 @@ def _replace_table(source, table: Path):
 
 
 def _encode_table(context: RunContext, table: Table) -> fastif.TextExamples:
-    tokenizer = fastif.load_tokenizer(
-        find_model_folder(context.study), context.objective.full_model
-    )
+    tokenizer = fastif.load_tokenizer(find_model_folder(context.study), _get_classifier(context))
     return fastif.encode(
         tokenizer,
         table.texts,
@@ -215,6 +214,23 @@ def _encode_table(context: RunContext, table: Table) -> fastif.TextExamples:
     )
 
 
+def _get_classifier(context: RunContext) -> PreTrainedModel:
+    """Return the study's text classifier.
+
+    Raises:
+        InputError: The model is of another kind, which cannot be written to a folder.
+    """
+    model = context.objective.full_model
+    if isinstance(model, PreTrainedModel) and context.study.model_kind == "text":
+        return model
+    raise InputError(
+        "fastif correct",
+        "a text classifier, which is saved as a folder",
+        f"{type(model).__name__}",
+        "Correct the model from Python, see docs/guides/library.md.",
+    )
+
+
 def _write_model(
     context: RunContext,
     request: CorrectionRequest,
@@ -222,7 +238,7 @@ def _write_model(
     result: CorrectionResult,
 ) -> None:
     """Write the model and the record of its correction, whole or not at all."""
-    model, folder = context.objective.full_model, find_model_folder(context.study)
+    model, folder = _get_classifier(context), find_model_folder(context.study)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     record = {
         "from": compute_model_digest(folder),

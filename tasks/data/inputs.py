@@ -67,7 +67,8 @@ def read_tables(study: Study) -> Inputs:
     tables: list[Table] = []
 
     def read_role(role: str) -> None:
-        source, joins = study.train, None
+        # A collate function gets the columns by name.
+        source, joins = study.train, False if study.model.factory else None
         if role == "queries":
             # Their columns are read as those of the training rows, however few queries there are.
             source, train_rows = study.queries, tables[0].measurements if tables else None

@@ -30,6 +30,10 @@ class VectorColumn:
         rows = len(self.values) if self.rows is None else len(self.rows)
         return rows, self.values.shape[1]
 
+    def __getitem__(self, position: int) -> np.ndarray:
+        """Return a selected vector, [w]."""
+        return self.values[position if self.rows is None else self.rows[position]]
+
     def take(self, rows: Sequence[int]) -> "VectorColumn":
         """Select rows by position, in this order."""
         positions = np.asarray(rows, dtype=np.int64)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastif import TextExamples
+from fastif import Examples
 from tasks.data.dataset import Table
 from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.training_record import (
@@ -46,7 +46,7 @@ class TrainingDifference:
 
 
 def compare_max_length(
-    before: int, now: int, tables: Sequence[TextExamples]
+    before: int, now: int, tables: Sequence[Examples]
 ) -> Iterator[TrainingDifference]:
     """Compare the maximum length, if it changes the truncation of any text."""
     truncated_counts = [int((texts.truncated | (texts.lengths > before)).sum()) for texts in tables]

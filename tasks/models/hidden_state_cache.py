@@ -28,8 +28,7 @@ def cache_hidden_states(
         file: File of hidden states that do not fit into memory; None if there is none.
     """
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.further_models))
-    is_transformer = isinstance(objective, fastif.TransformerObjective)
-    token_bytes = count_bytes_per_token(objective) if is_transformer else 0
+    token_bytes = count_bytes_per_token(objective)
     if not token_bytes:  # no layer is frozen
         return PrefixCache(objective, texts, 0, GROUP, file=file)
     cached = sum(map(len, plan_cache(texts, token_bytes, budget, 0, GROUP).memory))
@@ -38,6 +37,6 @@ def cache_hidden_states(
         return PrefixCache(objective, texts, budget, GROUP, advance, file)
 
 
-def count_bytes_per_token(objective: fastif.TransformerObjective) -> int:
+def count_bytes_per_token(objective: fastif.Objective) -> int:
     """Return the bytes of a token's hidden state; 0 if no layer is frozen."""
     return objective.hidden_width * objective.like.element_size()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from fastif import InputError, TextExamples
+from fastif import Examples, InputError
 from tasks.data.dataset import Table
 from tasks.models.compare_training import (
     TrainingDifference,
@@ -30,7 +30,7 @@ from tasks.study.study import Study
 
 MAX_SHOWN = 5
 
-ModelTables = tuple[str, TextExamples, TextExamples]
+ModelTables = tuple[str, Examples, Examples]
 """Digest of a model, and the training rows and queries in its tokens."""
 
 ADDED = (

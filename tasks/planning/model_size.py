@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import torch
+
+from fastif import InputError
 from tasks.models.hidden_state_cache import count_bytes_per_token
 from tasks.run.context import RunContext
 
@@ -48,12 +51,20 @@ def measure_models(context: RunContext) -> ModelSize:
         nbytes=sum(tensor.nbytes for tensor in objective.full_model.parameters()),
         token_bytes=count_bytes_per_token(objective),
         layer_shapes=tuple(tuple(shape) for shape in objective.space.shapes if len(shape) == 2),
-        embedding_width=objective.full_model.config.get_text_config().hidden_size,
+        embedding_width=context.memo.get("embedding width", lambda: _measure_embedding(context)),
         checkpoints=len(context.study.estimator.folders),
         loaded=len(context.members),
         ranks_by_cosine=context.ranks_by_cosine or _may_rank_by_cosine(context),
         tries_ekfac=context.tries_ekfac,
     )
+
+
+def _measure_embedding(context: RunContext) -> int:
+    """Return the dimension of an embedding; 0 for a module without a linear layer."""
+    try:
+        return context.objective.embed(context.train_texts.take(torch.zeros(1).long())).shape[1]
+    except InputError:  # no audit of it uses embeddings
+        return 0
 
 
 def _may_rank_by_cosine(context: RunContext) -> bool:

@@ -15,7 +15,8 @@ from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import release_to_os
 from storage import Store
 from tasks.data.inputs import read_study
-from tasks.models.load import TokenizedTables, load_objective, load_tokenized_tables
+from tasks.models.load import load_study_model
+from tasks.models.loaded_model import EncodedTables
 from tasks.models.locate import find_model_folders
 from tasks.planning.method_selection import resolve_auto_settings
 from tasks.planning.workload import make_solver_problem
@@ -201,7 +202,7 @@ def _check_run(context: RunContext) -> None:
 def load_run(
     plan: RunPlan, device: Device | None = None, same_run: RunContext | None = None
 ) -> RunContext:
-    """Load every model, check it against the study, and tokenize both tables.
+    """Load every model, check it against the study, and encode both tables.
 
     Args:
         plan: Plan of the run.
@@ -216,7 +217,7 @@ def load_run(
     texts = (
         None
         if same_run is None
-        else TokenizedTables(same_run.train_texts, same_run.query_texts).to_device(torch_device)
+        else EncodedTables(same_run.train_texts, same_run.query_texts).to_device(torch_device)
     )
     fingerprint_inputs = plan.record.parts
     digests = [str(fingerprint_inputs["model"]), *fingerprint_inputs.get("models", [])]  # type: ignore[misc]
@@ -232,11 +233,12 @@ def load_run(
 
 
 def _load_model(
-    plan: RunPlan, folder: Path, digest: str, device: torch.device, texts: TokenizedTables | None
+    plan: RunPlan, folder: Path, digest: str, device: torch.device, texts: EncodedTables | None
 ) -> RunContext:
-    objective = load_objective(plan.inputs, folder, device)
+    model = load_study_model(plan.inputs, folder, digest, device)
     if texts is None:
-        texts = load_tokenized_tables(plan.inputs, folder, objective)
+        texts = model.encode_tables(plan.inputs)
     else:
-        objective.verify_shortcuts(texts.train, texts.queries)
-    return RunContext(plan, objective, texts.train, texts.queries, digest)
+        model.objective.verify_shortcuts(texts.train, texts.queries)
+        model.check(model.objective, texts.train)
+    return RunContext(plan, model.objective, texts.train, texts.queries, digest)

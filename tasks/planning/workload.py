@@ -206,7 +206,7 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
     return SolverProblem(
         train=train,
         rows=min(curvature.sample_size or train, train),
-        rows_per_example=(context.objective.full_model.config.num_labels or 2) - 1,
+        rows_per_example=len(context.study.labels) - 1,
         parameters=context.objective.space.size,
         batch_size=context.study.run.batch_size,
         is_hessian=curvature.kind == "hessian",
@@ -218,7 +218,7 @@ def count_factor_examples(context: RunContext) -> int:
     return context.solver.estimate_cost(make_solver_problem(context)).factor_examples
 
 
-def _measure_table(texts: fastif.TextExamples, table: Table) -> TableSize:
+def _measure_table(texts: fastif.Examples, table: Table) -> TableSize:
     characters = sum(len(text) for text in (*table.texts, *(table.text_pairs or [])))
     lengths = texts.lengths
     return TableSize(len(texts), int(lengths.sum()), characters, int(lengths.max()))

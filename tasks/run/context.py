@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 import fastif
+from fastif.data.examples import LabeledExamples
 from fastif.evaluation.estimator import COSINE, UNROLLED, row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import EstimatorSelection
@@ -46,7 +47,7 @@ class RunContext:
     Attributes:
         plan: Plan of the run.
         objective: Model and loss; of several models, the first.
-        train_texts, query_texts: Tokenized tables.
+        train_texts, query_texts: Tables as inputs of the model, such as tokens.
         model_digest: SHA-256 of the model's files.
         others: Contexts of the study's further models.
         existing_store: Store of the study; None if it did not exist when the run was opened.
@@ -61,9 +62,9 @@ class RunContext:
     """
 
     plan: RunPlan
-    objective: fastif.TransformerObjective
-    train_texts: fastif.TextExamples
-    query_texts: fastif.TextExamples
+    objective: fastif.Objective
+    train_texts: LabeledExamples
+    query_texts: LabeledExamples
     model_digest: str
     others: "tuple[RunContext, ...]" = ()
     existing_store: Store | None = None

@@ -1,6 +1,7 @@
 """Inputs of a run's fingerprint: everything that its results depend on."""
 
 from dataclasses import fields
+from pathlib import Path
 
 from fastif import InputError
 from tasks.data.inputs import Inputs
@@ -58,6 +59,14 @@ def _collect_recipe(study: Study) -> dict[str, object]:
     return {"recipe": recipe, **study.estimator.settings}
 
 
+def _compute_digest(study: Study, folder: Path) -> str:
+    if study.model.factory is None:
+        return compute_model_digest(folder)
+    from tasks.models.own_model import compute_own_digest  # imports torch
+
+    return compute_own_digest(study, folder)
+
+
 def compute_model_digests(study: Study) -> list[str]:
     """Return the digest of every model of the study.
 
@@ -65,7 +74,7 @@ def compute_model_digests(study: Study) -> list[str]:
         InputError: A model is missing, or two of them are equal.
     """
     folders = find_model_folders(study)
-    digests = [compute_model_digest(folder) for folder in folders]
+    digests = [_compute_digest(study, folder) for folder in folders]
     for i, digest in enumerate(digests):
         if digest in digests[:i]:
             raise InputError(

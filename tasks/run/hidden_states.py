@@ -115,7 +115,7 @@ def hidden_digest(context: RunContext, table: TableName, model: str | None = Non
         {
             "model": model or context.model_digest,
             "cut": context.objective.num_frozen_layers,
-            "padding": context.objective.padding.side,
+            "padding": context.objective.padding_side,
             "max_length": parts["max_length"],
             "table": parts[table],
             "batch_tokens": context.study.run.batch_tokens,
@@ -208,5 +208,5 @@ def _count_bytes(context: RunContext, table: TableName, placement: CachePlan | N
     )
 
 
-def _select_texts(context: RunContext, table: TableName) -> fastif.TextExamples:
+def _select_texts(context: RunContext, table: TableName) -> fastif.Examples:
     return context.train_texts if table == "train" else context.query_texts

@@ -3,10 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fastif import InputError
+import torch
+
+from fastif import Examples, InputError, TextExamples
 from tasks.run.context import Memo, RunContext
 from tasks.run.spec import RunPlan
 from tasks.study.study import Study
+
+COMPARED_ROWS = 64
+"""Number of rows whose inputs are compared if they are not tokens."""
 
 
 def replace_study(context: RunContext, study: Study) -> RunContext:
@@ -26,6 +31,20 @@ def replace_plan(context: RunContext, plan: RunPlan) -> RunContext:
     return replace(first, others=tuple(others))
 
 
+def find_different_row(first: Examples, other: Examples) -> int | None:
+    """Return the first row whose tokens differ, None if none does; of other inputs, a sample."""
+    if isinstance(first, TextExamples) and isinstance(other, TextExamples):
+        rows = enumerate(zip(first.tokens, other.tokens, strict=True))
+        return next((row for row, (left, right) in rows if not left.equal(right)), None)
+    step = max(1, len(first) // COMPARED_ROWS)
+    return next((row for row in range(0, len(first), step) if _differ(first, other, row)), None)
+
+
+def _differ(first: Examples, other: Examples, row: int) -> bool:
+    left, right = (table.take(torch.tensor([row])) for table in (first, other))
+    return left.keys() != right.keys() or any(not left[k].equal(right[k]) for k in left)
+
+
 def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None:
     """Check that a further model has the tokens and parameters of the first.
 
@@ -43,12 +62,11 @@ def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None
             "Use checkpoints or seeds of one training; another architecture needs another study.",
         )
     for name in ("train_texts", "query_texts"):
-        rows = zip(getattr(first, name).tokens, getattr(other, name).tokens, strict=True)
-        for row, (left, right) in enumerate(rows, start=1):
-            if not left.equal(right):
-                raise InputError(
-                    where,
-                    "the tokenizer of the first model",
-                    f"other tokens for row {row} of the {name.removesuffix('_texts')} table",
-                    "Copy the tokenizer's files of the first model into this folder.",
-                )
+        row = find_different_row(getattr(first, name), getattr(other, name))
+        if row is not None:
+            raise InputError(
+                where,
+                "the tokenizer of the first model, or its other way to read rows",
+                f"other inputs for row {row + 1} of the {name.removesuffix('_texts')} table",
+                "Copy the tokenizer's files of the first model into this folder.",
+            )

@@ -15,10 +15,12 @@ from tasks.study.estimator_section import (
 )
 from tasks.study.fields import HUB
 from tasks.study.loss import TrainingLoss
+from tasks.study.own_model_check import check_own_model
 from tasks.study.sections import (
     Curvature,
     Mislabels,
     ModelSource,
+    Parameters,
     QuerySource,
     Run,
     TableSource,
@@ -44,6 +46,11 @@ class StudySections(Protocol):
     @property
     def model(self) -> ModelSource:
         """Trained classifier."""
+        ...
+
+    @property
+    def parameters(self) -> Parameters:
+        """Attributed parameters."""
         ...
 
     @property
@@ -153,6 +160,9 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
 def _check_contents(study: StudySections) -> Iterator[Problem]:
     """Check tables of features or images, which support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
+    is_own = study.model.factory is not None and study.has_audit
+    if is_own:
+        yield from check_own_model(study.model, study.train, study.parameters, study.training)
     if study.train.text:
         return
     if not getattr(study.queries, key):
@@ -170,12 +180,13 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             join_some(names[1], 20),
             "name the columns in the same order",
         )
-    if study.has_audit:
+    if study.has_audit and not is_own:
         yield Problem(
             f"[train] {key}",
             "text: an audit supports text classifiers only",
             key,
-            "remove [model], [curvature] and [candidates]: the search for wrong labels needs none",
+            "give [model] a factory for a torch module of your own; or remove [model], [curvature] "
+            "and [candidates]: the search for wrong labels needs none",
         )
     if study.training is not None or study.mislabels.has_classifier:
         yield Problem(

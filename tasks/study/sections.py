@@ -33,6 +33,9 @@ class ModelSource(Section):
     """a local folder, or a model of the hub such as hub:textattack/bert-base-uncased-SST-2"""
     max_length: Annotated[int, Field(ge=2)] = 128
     """maximum number of tokens; longer texts are truncated, and counted in the results"""
+    factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """function of an installed package, "package.module:function", that makes the model from the
+    folder path: it returns module, loss and collate function"""
 
 
 _KEYS_OF = {
@@ -158,6 +161,11 @@ class Parameters(Section):
 
     attributed: Selection = "last:1"
     """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
+
+    @property
+    def selection(self) -> str | list[str]:
+        """Attributed parameters as the objectives take them."""
+        return self.attributed if isinstance(self.attributed, str) else [*self.attributed]
 
 
 class Curvature(Section):

@@ -9,7 +9,7 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
@@ -24,6 +24,7 @@ from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
 from tasks.study.nearby_studies import suggest_study
 from tasks.study.new_study import write_new_file
+from tasks.study.own_model_check import attribute_whole_module
 from tasks.study.path_kinds import describe_path
 from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
@@ -113,6 +114,11 @@ class Study(Section):
         return self.folder / path
 
     @property
+    def model_kind(self) -> Literal["text", "own"]:
+        """Kind of the model: a text classifier, or a module made by `[model] factory`."""
+        return "text" if self.model.factory is None else "own"
+
+    @property
     def further_models(self) -> tuple[str, ...]:
         """Models other than that of `[model]`: further trainings, then checkpoints of this one."""
         return (*self.models, *self.estimator.folders)
@@ -163,6 +169,7 @@ def load_study(path: Path) -> Study:
     values, problems = drop_unrepresentable(_read_toml(path))
     problems += order_class_weights(values)
     absent = _fill_absent_sections(values)
+    attribute_whole_module(values)
     # In strict JSON mode lists are accepted as tuples and 1 as a float, but "1" is not a number.
     # A bare TOML date becomes the text it was written as.
     text = json.dumps(values, default=str)

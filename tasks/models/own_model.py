@@ -1,0 +1,203 @@
+"""Model of a study that is any torch module, made by a function of an installed package."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import fastif
+from fastif import InputError
+from fastif.data.collated_examples import Collate, CollatedExamples
+from fastif.data.torch_forms import as_loss
+from fastif.models.binary_logit import BinaryLogitObjective
+from tasks.data.announcements import announce_notes
+from tasks.data.dataset import Table
+from tasks.data.inputs import Inputs
+from tasks.data.row_values import read_rows
+from tasks.models.loaded_model import LoadedModel
+from tasks.models.model_function import ModelFunction, import_model_function
+from tasks.study.study import Study
+
+CHUNK = 2**24
+"""Bytes of a tensor that are hashed at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnModel:
+    """Module, loss and collate function, as the function of a study returned them.
+
+    Attributes:
+        module: Trained module.
+        loss: Loss of training: cross-entropy, or the binary one for a single logit; None for that
+            of the study.
+        collate: Function from a list of rows, mappings from column to value, to its inputs.
+        has_single_logit: Whether the module has one output for two labels.
+    """
+
+    module: nn.Module
+    loss: fastif.CrossEntropy | None
+    collate: Collate
+    has_single_logit: bool = False
+
+
+def load_own_model(
+    inputs: Inputs, folder: Path, digest: str | None, device: torch.device
+) -> LoadedModel:
+    """Call the function of `[model] factory`, and return its module with the loss of training.
+
+    Args:
+        inputs: Study and tables.
+        folder: Folder of the model, the argument of the function.
+        digest: Digest of the model with which the run was planned; None if there is none.
+        device: Device of the module.
+
+    Raises:
+        InputError: The function cannot be used, or does not make the same model at each call.
+    """
+    study = inputs.study
+    function = _import_function(study)
+    announce_notes([function.warning])
+    model = _call_function(function, folder)
+    if digest is not None and _compute_digest(function, model) != digest:
+        raise InputError(
+            f"model {function.name}",
+            "the same weights at each call",
+            "other weights than at the call before",
+            "Load trained weights from the folder that the function gets, in evaluation mode.",
+        )
+    loss = _select_loss(study, inputs.train, model)
+    kind = BinaryLogitObjective if model.has_single_logit else fastif.ModuleObjective
+    chosen = study.parameters.selection
+    attributed = "all" if chosen == "all" else [chosen] if isinstance(chosen, str) else chosen
+    plain = fastif.CrossEntropy()  # loss of queries, without weights or smoothing
+    objective = kind(model.module.to(device), loss, attributed, plain, study.penalty)
+
+    def encode_table(table: Table) -> CollatedExamples:
+        source = study.queries if table is inputs.queries else study.train
+        labels = torch.tensor(table.labels, dtype=torch.long)
+        rows = read_rows(source, table)
+        return CollatedExamples(rows, labels, model.collate, device, study.run.batch_size)
+
+    return LoadedModel(objective, encode_table, partial(_check_outputs, study))
+
+
+def compute_own_digest(study: Study, folder: Path) -> str:
+    """Return the digest of a model of `[model] factory`: its weights, and the code of its package.
+
+    Raises:
+        InputError: The function cannot be used.
+    """
+    function = _import_function(study)
+    return _compute_digest(function, _call_function(function, folder))
+
+
+def _import_function(study: Study) -> ModelFunction:
+    assert study.model.factory is not None
+    return import_model_function(study.model.factory)
+
+
+def _call_function(function: ModelFunction, folder: Path) -> OwnModel:
+    """Call the function with the folder, and check what it returns."""
+    where = f"model {function.name}"
+    try:
+        product = function.call(folder)
+    except Exception as error:  # code of the user may raise anything
+        got = f"{type(error).__name__}: {error}".splitlines()[0]
+        remedy = f"It was called with one argument, the path {folder}; correct the function."
+        raise InputError(where, "a function that returns a model", got, remedy) from error
+    if not isinstance(product, tuple) or len(product) != 3:
+        raise InputError(
+            where,
+            "module, loss and collate function, a tuple of three",
+            type(product).__name__ + (f" of {len(product)}" if isinstance(product, tuple) else ""),
+            "Return (module, None, collate) for the cross-entropy of the study's [loss].",
+        )
+    module, loss, collate = product
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            where, "a torch module as first value", type(module).__name__, _explain_module(module)
+        )
+    if not callable(collate):
+        remedy = "Return a function from a list of rows, mappings from column to value, to tensors."
+        raise InputError(where, "a collate function", type(collate).__name__, remedy)
+    if isinstance(loss, nn.BCEWithLogitsLoss) and loss.weight is None and loss.pos_weight is None:
+        return OwnModel(module.eval(), None, collate, has_single_logit=True)
+    return OwnModel(module.eval(), _as_cross_entropy(loss, where), collate)
+
+
+def _explain_module(module: object) -> str:
+    """Return the remedy of a model that is no torch module."""
+    if type(module).__module__.startswith("keras"):
+        return "Keras models are torch modules with KERAS_BACKEND=torch only."
+    if type(module).__module__.startswith("setfit"):
+        return "Return one torch module: the sentence transformer's body and a torch head."
+    return "Return the trained nn.Module itself."
+
+
+def _as_cross_entropy(loss: object, where: str) -> fastif.CrossEntropy | None:
+    """Return a loss as cross-entropy; None stays None, for that of the study."""
+    if loss is None:
+        return None
+    converted = as_loss(loss)
+    if isinstance(converted, fastif.CrossEntropy):
+        return converted
+    raise InputError(
+        where,
+        "a cross-entropy as loss: a study explains classifiers of one label a row",
+        type(loss).__name__,
+        "Use the library for other losses, see docs/guides/library.md.",
+    )
+
+
+def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEntropy:
+    """Return the loss of training, which is stated in one place only.
+
+    Raises:
+        InputError: Function and study state different losses, or the labels do not fit one logit.
+    """
+    stated = study.loss.build(train.labels, len(study.labels))
+    if model.has_single_logit and len(study.labels) != 2:
+        raise InputError(
+            "labels",
+            "two labels for a module with a single logit (BCEWithLogitsLoss)",
+            f"{len(study.labels)}",
+            "Correct `labels`, or return the cross-entropy and an output for each label.",
+        )
+    if model.loss is None or model.loss == stated:
+        return stated
+    if stated != fastif.CrossEntropy():
+        raise InputError(
+            "[loss]",
+            f"the loss that {study.model.factory} returns, {model.loss}, or no such section",
+            f"{stated}",
+            "State the loss in one place: return None, or remove [loss].",
+        )
+    return model.loss
+
+
+def _check_outputs(study: Study, objective: fastif.Objective, examples: fastif.Examples) -> None:
+    """Refuse a module with another number of outputs than labels."""
+    batch = examples.take(torch.arange(min(2, len(examples))))
+    width = objective.outputs(objective.params, batch).shape[1]
+    if width != len(study.labels):
+        raise InputError(
+            f"model {study.model.factory}",
+            f"{len(study.labels)} outputs, one for each label of the study",
+            f"{width}",
+            "Correct `labels`, or return nn.BCEWithLogitsLoss() for a single logit and two labels.",
+        )
+
+
+def _compute_digest(function: ModelFunction, model: OwnModel) -> str:
+    """Return the SHA-256 over code, architecture, loss and weights."""
+    hasher = hashlib.sha256(function.compute_digest().encode())
+    hasher.update(f"{model.module!r}\n{model.loss}\n{model.has_single_logit}".encode())
+    for name, tensor in sorted(model.module.state_dict().items()):
+        hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        for part in numbers.split(CHUNK):
+            hasher.update(part.numpy().tobytes())
+    return hasher.hexdigest()

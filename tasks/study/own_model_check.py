@@ -1,0 +1,45 @@
+"""Checks of a study whose model is made by `[model] factory`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.study.errors import Problem, format_value
+from tasks.study.sections import ModelSource, Parameters, TableSource
+from tasks.study.training_section import Training
+
+
+def attribute_whole_module(values: dict[str, Any]) -> None:
+    """Set the attributed parameters of such a study to all of them, if it names none, in place."""
+    model, parameters = values.get("model"), values.get("parameters", {})
+    if isinstance(model, dict) and "factory" in model and isinstance(parameters, dict):
+        values["parameters"] = {"attributed": "all", **parameters}
+
+
+def check_own_model(
+    model: ModelSource, train: TableSource, parameters: Parameters, training: Training | None
+) -> Iterator[Problem]:
+    """Yield a problem for each key that has no meaning for a module of one's own."""
+    if isinstance(parameters.attributed, str) and parameters.attributed != "all":
+        yield Problem(
+            "[parameters] attributed",
+            '"all", or regular expressions on the names of the module\'s parameters',
+            format_value(parameters.attributed),
+            "which layers are its last is not known: name them, such as ['head']",
+        )
+    if "max_length" in model.model_fields_set:
+        change = "remove it: the collate function decides what the module reads"
+        yield Problem("[model] max_length", "no such key", format_value(model.max_length), change)
+    if training is not None:
+        yield Problem(
+            "[training]",
+            "no such section together with [model] factory, which `fastif train` cannot train",
+            "a section",
+            "remove it, and set [curvature] damping to a number",
+        )
+    if train.image is not None:
+        yield Problem(
+            "[train] image",
+            "text or features, which the collate function gets as mappings",
+            format_value(train.image),
+            "name a column of lists of numbers, or of paths, in features",
+        )
