@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastif.data.arrays import check_batch_size, check_label_count
 from fastif.data.decoded_image import ImageError
-from fastif.data.examples import BATCH_SIZE, Batch, Examples
+from fastif.data.examples import BATCH_SIZE, Batch, LabeledExamples
 from fastif.errors import InputError
 
 CACHE_BYTES = 2**28
@@ -19,7 +19,7 @@ ImageProcessor = Callable[[bytes], Float[Tensor, "c h w"]]
 """Function from an encoded image to its pixel values, equal each time."""
 
 
-class ImageExamples(Examples):
+class ImageExamples(LabeledExamples):
     """Encoded images, such as JPEG files; each batch is decoded when it is read.
 
     Args:

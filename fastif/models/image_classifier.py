@@ -82,7 +82,8 @@ class ImageObjective(Objective):
         half: bool = False,
     ) -> None:
         self.name = f"model {model.config._name_or_path or type(model).__name__}"
-        self.full_model, self._precision = make_single_precision_copy(model, half)
+        self.full_model: PreTrainedModel
+        self.full_model, self._precision = make_single_precision_copy(model, half)  # type: ignore[override]
         check_finite(self.full_model, self.name)
         self.loss, self.measure = select_loss(model, loss), measure
         self.penalty = check_penalty(penalty)

@@ -160,7 +160,8 @@ class Parameters(Section):
     """`[parameters]`: the parameters that influence is computed for."""
 
     attributed: Selection = "last:1"
-    """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
+    """last:K (the last K encoder layers, or stages of an image model, and the head), head (image
+    models), all, or a list of regular expressions"""
 
     @property
     def selection(self) -> str | list[str]:

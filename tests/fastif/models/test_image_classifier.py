@@ -98,7 +98,7 @@ def test_effects_of_a_head_equal_a_dense_solve():
     cached = PrefixCache(objective, train, budget_bytes=2**20)
     operator = fastif.GaussNewton(objective, cached).with_damping(0.1)
     answer = fastif.Attributor(
-        objective, cached, operator, fastif.Dual(), fastif.ExhaustiveSearch()
+        objective, cached, operator, fastif.Dual(), fastif.ExhaustiveSearch(), leverage="off"
     )(queries)
     effects = torch.empty(2, 8).scatter_(1, answer.influences.ids, answer.influences.removal_effect)
     # H of a linear softmax head, from the definition: mean of (diag p - p pᵀ) ⊗ (x x^T).
