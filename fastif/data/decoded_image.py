@@ -3,8 +3,10 @@
 import io
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+if TYPE_CHECKING:  # Pillow is an extra
+    from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 """Formats that are read, by the names of Pillow."""
@@ -29,7 +31,7 @@ class DecodedImage:
         changes: Words on what decoding changed, such as dropped transparency.
     """
 
-    pixels: Image.Image
+    pixels: "Image.Image"
     changes: tuple[str, ...] = ()
 
 
@@ -42,6 +44,8 @@ def decode_image(content: bytes) -> DecodedImage:
         ImageError: The content is empty, truncated, too large, of 16 bits or more a channel, or
             no image of a known format.
     """
+    from PIL import Image, UnidentifiedImageError
+
     if not content:
         raise ImageError("an empty file (0 bytes)")
     try:
@@ -60,7 +64,9 @@ def decode_image(content: bytes) -> DecodedImage:
         raise ImageError(f"a damaged image ({type(error).__name__}: {reason})") from None
 
 
-def _convert(image: Image.Image) -> DecodedImage:
+def _convert(image: "Image.Image") -> DecodedImage:
+    from PIL import ImageOps
+
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
             f"an image of {image.width:,} x {image.height:,}, more than {MAX_PIXELS:,} pixels"
@@ -79,7 +85,7 @@ def _convert(image: Image.Image) -> DecodedImage:
     return DecodedImage(upright.convert("L" if is_grey else "RGB"), (*changes,))
 
 
-def _describe_frames(image: Image.Image) -> list[str]:
+def _describe_frames(image: "Image.Image") -> list[str]:
     # MPO is the JPEG of some cameras, with previews as further frames.
     count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     return ["the first of several frames is used"] if count > 1 else []

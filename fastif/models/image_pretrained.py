@@ -8,11 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 from transformers import (
     AutoImageProcessor,
@@ -28,15 +27,12 @@ from fastif.models.parameters import check_finite
 from fastif.models.pixel_shape import read_pixel_shape
 from fastif.models.pretrained import from_pretrained, load_classifier
 
+if TYPE_CHECKING:  # Pillow is an extra
+    from PIL import Image
+
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files with the settings of an image processor, one of which a folder must have."""
-MODEL_SUFFIX, TIMM = "ForImageClassification", "timm_wrapper"
-
-
-def is_image_classifier(config: dict[str, Any]) -> bool:
-    """Whether a config.json is that of an image classifier, of transformers or of timm."""
-    kinds = [str(kind) for kind in config.get("architectures") or []]
-    return any(kind.endswith(MODEL_SUFFIX) for kind in kinds) or is_timm(config)
+TIMM = "timm_wrapper"
 
 
 def is_timm(config: dict[str, Any]) -> bool:
@@ -125,7 +121,7 @@ class PixelProcessor:
         """
         return self.process(decode_image(content).pixels)
 
-    def process(self, image: Image.Image) -> Float[Tensor, "c h w"]:
+    def process(self, image: "Image.Image") -> Float[Tensor, "c h w"]:
         """Return the pixel values of a decoded image; grey images are repeated in each channel."""
         pixels = image.convert("L" if self.channels == 1 else "RGB")
         return self.processor([pixels], return_tensors="pt")["pixel_values"][0]
@@ -142,15 +138,13 @@ def load_image_processor(source: str | Path, model: PreTrainedModel) -> PixelPro
         InputError: It has no preprocessor_config.json, or its pixel values have another number of
             channels or another size than the model reads.
     """
-    folder, where = Path(source), f"image processor {source}"
-    is_bare = folder.is_dir() and not any((folder / name).is_file() for name in PROCESSOR_FILES)
-    if is_bare and not is_timm(_read_config(folder)):
-        raise InputError(
-            where,
-            f"the file {PROCESSOR_FILES[0]} with the size and normalisation of training",
-            "none in the model's folder",
-            "Save the processor of the training there: `processor.save_pretrained(folder)`.",
-        )
+    where = f"image processor {source}"
+    if importlib.util.find_spec("PIL") is None:
+        remedy = "pip install 'fastif[images]'."
+        raise InputError(where, "the library Pillow", "it is not installed", remedy)
+    from PIL import Image
+
+    check_processor_files(source)
     loaded = from_pretrained(AutoImageProcessor, source, "image processor", backend="pil")
     channels, height, width = read_pixel_shape(model, where)
     processor = PixelProcessor(loaded, channels)
@@ -168,6 +162,23 @@ def load_image_processor(source: str | Path, model: PreTrainedModel) -> PixelPro
         remedy = "Use the processor of the model's training."
         raise InputError(where, expected, f"the shape {list(shape)}", remedy)
     return processor
+
+
+def check_processor_files(source: str | Path) -> None:
+    """Refuse a folder without the settings of an image processor.
+
+    Raises:
+        InputError: It has none; those of a model of timm are in its config.json.
+    """
+    folder = Path(source)
+    is_bare = folder.is_dir() and not any((folder / name).is_file() for name in PROCESSOR_FILES)
+    if is_bare and not is_timm(_read_config(folder)):
+        raise InputError(
+            f"image processor {source}",
+            f"the file {PROCESSOR_FILES[0]} with the size and normalisation of training",
+            "none in the model's folder",
+            "Save the processor of the training there: `processor.save_pretrained(folder)`.",
+        )
 
 
 def _require_timm(source: str | Path) -> None:

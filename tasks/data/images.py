@@ -1,6 +1,7 @@
 """Images of a column: encoded files such as PNG, their paths, or one byte per pixel."""
 
 import hashlib
+import importlib.util
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from fastif.data.decoded_image import ImageError, decode_image
 from tasks.data.encoded_images import EncodedImages, read_content
 from tasks.data.image_files import find_image_files
 from tasks.study.errors import Problem, StudyError, join_some
@@ -32,15 +34,12 @@ class ImageColumn:
     Attributes:
         pixels: Pixel values from 0 to 1, [n, d], of images that may be reduced.
         words: Description of each image, different for different images.
-        reduced: Whether images were resized or converted, so that different ones may have equal
-            pixels.
         encoded: Encoded images; None for one byte per pixel.
         notes: Sentences on what decoding changed.
     """
 
     pixels: np.ndarray
     words: list[str]
-    reduced: bool = False
     encoded: EncodedImages | None = None
     notes: tuple[str, ...] = ()
 
@@ -109,12 +108,10 @@ def _decode_images(
     sources: Sequence[bytes] | Sequence[Path], place: str, where: str
 ) -> ImageColumn:
     """Decode image files, one in memory at a time; resize them if sizes differ or are large."""
-    try:
-        from fastif.data.decoded_image import ImageError, decode_image
-    except ImportError:
+    if importlib.util.find_spec("PIL") is None:
         change = "pip install 'fastif[images]', or save one byte per pixel"
         got = "it is not installed"
-        raise _make_error(place, where, "the library Pillow", got, change) from None
+        raise _make_error(place, where, "the library Pillow", got, change)
     images: list[Image] = []
     sizes, digests, words, faults = set(), [], [], []
     changes: Counter[str] = Counter()
@@ -145,9 +142,15 @@ def _decode_images(
     notes = tuple(f"images: {change} in {count:,} rows" for change, count in changes.items())
     reduced = not is_small or bool(changes)
     encoded = EncodedImages(sources, digests, place)
-    return ImageColumn(
-        pixels, words if reduced else _describe_rows(pixels), reduced, encoded, notes
-    )
+    # Words of the whole image: different ones may be equal once they are resized.
+    return ImageColumn(pixels, words if reduced else _describe_rows(pixels), encoded, notes)
+
+
+def reduce_images(images: EncodedImages) -> np.ndarray:
+    """Return pixel values of images in RGB and of one small size, [n, d]."""
+    decoded = (decode_image(content).pixels.convert("RGB") for content in images)
+    rows = [np.asarray(image.resize((MAX_SIDE, MAX_SIDE)), np.float32).ravel() for image in decoded]
+    return np.stack(rows) / 255
 
 
 def _describe_rows(pixels: np.ndarray) -> list[str]:

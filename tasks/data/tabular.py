@@ -49,7 +49,6 @@ class Measurements:
         image: Whether the numbers are pixels of images.
         kinds: Kind of each feature, such as numbers or categories.
         notes: Sentences on columns that may have been read in an unexpected way.
-        reduced: Whether images were resized or converted, so that different ones may be equal.
         joined: Whether the first vector is of single columns.
         encoded: Encoded images, as a model reads them; None for features and bare pixels.
     """
@@ -59,7 +58,6 @@ class Measurements:
     image: bool
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    reduced: bool = False
     vectors: tuple[VectorColumn, ...] = ()
     joined: bool = False
     encoded: EncodedImages | None = None
@@ -99,9 +97,7 @@ def read_measurements(
     if source.image is not None:
         column = opened.frame[source.image]
         images = read_images(column, opened.place, opened.folder)
-        rows = Measurements(
-            images.pixels, [], True, (), images.notes, images.reduced, encoded=images.encoded
-        )
+        rows = Measurements(images.pixels, [], True, (), images.notes, encoded=images.encoded)
         return rows, images.words
     joined = plan_joining(source, opened, joins)
     numbers, categories, vectors, kinds, words, notes, problems = [], [], [], [], [], [], []

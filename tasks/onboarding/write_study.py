@@ -52,7 +52,7 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     if proposal.queries is not None:
         parts.append(_make_queries(proposal.queries, path, proposal.has_audit))
     if proposal.has_audit:
-        parts += [*_make_method(), *_make_run()]
+        parts += [*_make_method(proposal), *_make_run()]
     parts += _make_mislabels(proposal)
     parts.append(_make_store(path, name))
     if proposal.has_audit:
@@ -113,15 +113,14 @@ def _make_top(proposal: Proposal, name: str) -> Part:
 def _make_model(proposal: Proposal, path: Path) -> Part:
     model, length = proposal.model, proposal.length
     assert model is not None
-    assert length is not None
     place = model.name if model.name.startswith(HUB) else relate_path(model.folder, path.parent)
     comment = f"{model.note}; change it for another model" if model.note else (
         "change it when the model is trained again elsewhere"
     )  # fmt: skip
-    lines = [
-        Line("path", place, comment),
-        Line("max_length", length.tokens, f"{length}; use the length of training if it differs"),
-    ]
+    lines = [Line("path", place, comment)]
+    if length is not None:
+        comment = f"{length}; use the length of training if it differs"
+        lines.append(Line("max_length", length.tokens, comment))
     return Part("model", "the trained classifier", lines)
 
 
@@ -184,8 +183,10 @@ def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
     return Part(part.name, part.comment, [*part.lines, trusted])
 
 
-def _make_method() -> list[Part]:
+def _make_method(proposal: Proposal) -> list[Part]:
     layers = 'last encoder layer and head; "last:2" and "all" take longer'
+    if proposal.train.image is not None:
+        layers = 'last stage and head; "head" is faster, "last:2" and "all" take longer'
     damping = "chosen from the data; or a number such as 0.1: larger is more stable"
     return [
         Part(
