@@ -58,7 +58,6 @@ def build_labels_page(data: LabelData, limits: ReportLimits | None = None) -> La
     duplicates = find_duplicates(data, space)
     quality = assess_row_quality(data, space)
     checks = check_label_reliability(data, flagged.facts, duplicates)
-    limits, leaks = limits or ReportLimits(), duplicates.leaked
     return LabelsPage(
         data,
         list_label_actions(data.study, duplicates, quality, flagged, data.determines_class),

@@ -11,6 +11,7 @@ from fastif.data.image_examples import ImageExamples
 from fastif.models.image_classifier import ImageObjective
 from fastif.models.image_pretrained import load_image_classifier, load_image_processor
 from tasks.data.inputs import read_inputs
+from tasks.models.finetune import train_model
 from tasks.models.locate import compute_model_digest
 from tasks.planning.open_run import validate_run
 from tasks.run.spec import plan_run
@@ -125,3 +126,23 @@ def test_the_head_alone_is_attributed_by_name(copied):
     copied.write_text(copied.read_text().replace("last:1", "head"))
     context = validate_run(plan_run(copied))
     assert context.objective.space.names == ("classifier.weight", "classifier.bias")
+
+
+def test_a_model_is_trained_on_images_from_a_base(copied):
+    text = copied.read_text().replace('path = "model"', 'path = "trained"')
+    text += '[training]\nbase = "model"\ntrainable = "head"\nepochs = 20\nlearning_rate = 0.05\n'
+    copied.write_text(text)
+    result = train_model.fn(str(copied))
+    assert result.accuracy > 0.9
+    trained = copied.parent / "trained"
+    before, after = (load_image_classifier(folder, LABELS).state_dict()
+                     for folder in (copied.parent / "model", trained))  # fmt: skip
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert (trained / "preprocessor_config.json").is_file()
+    assert train_model.fn(str(copied)).skipped
+    context = validate_run(plan_run(copied))
+    losses = context.objective.losses(
+        context.objective.params, context.train_texts.take(torch.arange(TRAIN))
+    )
+    assert float(losses.mean()) == pytest.approx(result.loss, rel=1e-3)
