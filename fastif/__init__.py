@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
         UnionSearch as UnionSearch,  # no export any more, but importable as before
     )
     from fastif.curvature import Ekfac, GaussNewton, Hessian
+    from fastif.data.collated_examples import CollatedExamples
     from fastif.data.examples import Examples, TensorExamples, all_ids
     from fastif.data.tokenized_text import TextExamples, encode
     from fastif.entry_points import audit
@@ -49,6 +50,7 @@ __all__ = [
     "Attributor",
     "BinaryCrossEntropy",
     "CandidateIndex",
+    "CollatedExamples",
     "ConjugateGradient",
     "CrossEntropy",
     "Direct",

@@ -50,6 +50,15 @@ OrderOption = Annotated[
     list[str] | None,
     typer.Option("--labels-order", help="Label of the next output; repeated, in their order."),
 ]
+FactoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="PACKAGE.MODULE:FUNCTION",
+        help="Function of an installed package that makes a torch module of your own from a "
+        "folder: fastif init FOLDER TRAIN QUERIES --factory ...",
+    ),
+]
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Ask nothing; guesses are marked in the file.")
 ]
@@ -73,6 +82,7 @@ def init(
     id_column: IdOption = None,
     groups: GroupsOption = None,
     order: OrderOption = None,
+    factory: FactoryOption = None,
     yes: YesOption = False,
     no_forecast: NoForecastOption = False,
     labels: LabelsOption = False,
@@ -95,7 +105,8 @@ def init(
         path = target or Path(DEFAULT)
         path = path / DEFAULT if path.is_dir() else path
         wishes = Wishes(text or (), label or (), id_column or (), groups)
-        _write_inferred(words, path, name, wishes, tuple(order or ()), is_asked, not no_forecast)
+        labels_order = tuple(order or ())
+        _write_inferred(words, path, name, wishes, labels_order, factory, is_asked, not no_forecast)
 
 
 def _names_template(words: list[str]) -> bool:
@@ -129,6 +140,7 @@ def _write_inferred(
     name: str | None,
     wishes: "Wishes",
     order: tuple[str, ...],
+    factory: str | None,
     is_asked: bool,
     has_forecast: bool,
 ) -> None:
@@ -138,12 +150,17 @@ def _write_inferred(
 
     check_new_file(path)
     words = words or (ask_arguments() if is_asked else [])
+    own = None
+    if factory is not None:
+        from tasks.onboarding.own_module import split_folder
+
+        own, words = split_folder(words, factory)
     arguments = read_arguments(words)  # refused before the slow imports
     from tasks.onboarding.propose import Request, propose_study
     from tasks.onboarding.questions import BestGuesses
     from tasks.onboarding.write_study import render_proposal
 
-    request = Request(arguments.model, arguments.train, arguments.queries, wishes, order)
+    request = Request(arguments.model, arguments.train, arguments.queries, wishes, order, own)
     proposal = propose_study(request, TerminalAnswers() if is_asked else BestGuesses())
     write_new_file(path, render_proposal(proposal, path, name))
     _check_written(path)

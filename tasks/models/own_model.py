@@ -21,6 +21,7 @@ from tasks.models.loaded_model import LoadedModel
 from tasks.models.model_function import ModelFunction, import_model_function
 from tasks.study.study import Study
 
+_digests: dict[object, str] = {}
 CHUNK = 2**24
 """Bytes of a tensor that are hashed at a time."""
 
@@ -62,12 +63,7 @@ def load_own_model(
     announce_notes([function.warning])
     model = _call_function(function, folder)
     if digest is not None and _compute_digest(function, model) != digest:
-        raise InputError(
-            f"model {function.name}",
-            "the same weights at each call",
-            "other weights than at the call before",
-            "Load trained weights from the folder that the function gets, in evaluation mode.",
-        )
+        raise _make_weights_error(function)
     loss = _select_loss(study, inputs.train, model)
     kind = BinaryLogitObjective if model.has_single_logit else fastif.ModuleObjective
     chosen = study.parameters.selection
@@ -91,7 +87,31 @@ def compute_own_digest(study: Study, folder: Path) -> str:
         InputError: The function cannot be used.
     """
     function = _import_function(study)
-    return _compute_digest(function, _call_function(function, folder))
+    key = (function.name, folder, function.compute_digest(), _list_files(folder))
+    if key not in _digests:
+        first, second = (
+            _compute_digest(function, _call_function(function, folder)) for _ in range(2)
+        )
+        if first != second:
+            raise _make_weights_error(function)
+        _digests[key] = first
+    return _digests[key]
+
+
+def _list_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return path, size and time of change of every file of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = ((str(path), path.stat()) for path in files)
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _make_weights_error(function: ModelFunction) -> InputError:
+    return InputError(
+        f"model {function.name}",
+        "the same weights at each call",
+        "other weights than at the call before",
+        "Load trained weights from the folder that the function gets, or fix the random seed.",
+    )
 
 
 def _import_function(study: Study) -> ModelFunction:

@@ -16,6 +16,8 @@ def describe_proposal(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
     """Yield key, value and reason of everything that was inferred."""
     if proposal.model is not None and proposal.has_audit:
         yield "model", str(proposal.model.name), proposal.model.note
+    if proposal.own is not None:
+        yield "model", proposal.own.function, f"gets the folder {proposal.own.folder}"
     order = proposal.order
     share = "" if order.accuracy is None else (
         f"; {100 * order.accuracy:.0f} % of {order.rows} sampled training rows are right"

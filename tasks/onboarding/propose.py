@@ -14,6 +14,7 @@ from tasks.onboarding.label_order import LabelOrder, order_labels
 from tasks.onboarding.labelled_samples import agrees, describe_query_doubt, predict_sample
 from tasks.onboarding.model_folder import ModelFolder, open_model
 from tasks.onboarding.model_trial import ModelTrial, load_trial
+from tasks.onboarding.own_module import OwnModule, order_own_labels
 from tasks.onboarding.profiled_table import open_table
 from tasks.onboarding.questions import Answers
 from tasks.onboarding.reading_trials import read_texts, sample_rows
@@ -41,6 +42,7 @@ class Request:
         queries: File of the queries; None without them.
         wishes: Columns that the user names.
         order: Labels in the order of the model's outputs, as the user gives them; empty to infer.
+        own: Function and folder of a torch module of one's own; None for other models.
     """
 
     model: str | None
@@ -48,6 +50,7 @@ class Request:
     queries: Path | None
     wishes: Wishes = field(default_factory=Wishes)
     order: tuple[str, ...] = ()
+    own: OwnModule | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class Proposal:
         length: Maximum length of the texts; None without a model of texts.
         has_encoder: Whether the encoder of the search for wrong labels is installed.
         warnings: Reasons to doubt the model or the tables.
+        own: Function and folder of a torch module of one's own; None for other models.
     """
 
     model: ModelFolder | None
@@ -71,11 +75,13 @@ class Proposal:
     length: TextLength | None
     has_encoder: bool
     warnings: tuple[str, ...] = field(default=())
+    own: OwnModule | None = None
 
     @property
     def has_audit(self) -> bool:
         """Whether the study supports an audit."""
-        return self.model is not None and self.queries is not None
+        has_model = self.model is not None or self.own is not None
+        return has_model and self.queries is not None
 
 
 def propose_study(request: Request, answers: Answers) -> Proposal:
@@ -121,7 +127,7 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
     if model is not None and model.max_length is not None and length is not None:
         length = replace(length, tokens=model.max_length)
     has_encoder = importlib.util.find_spec(ENCODER_PACKAGE) is not None
-    return Proposal(model, train, queries, order, length, has_encoder)
+    return Proposal(model, train, queries, order, length, has_encoder, own=request.own)
 
 
 def _load_trial(model: ModelFolder) -> ModelTrial | ImageTrial:
@@ -140,6 +146,8 @@ def _order_values(
     label = train.content.label
     if model is None or trial is None:
         labels = request.order or tuple(sort_values(values))
+        if request.own is not None:
+            return order_own_labels(labels, bool(request.order))
         return LabelOrder(labels, "the values of the table; without a model, any order is right")
     place = f"column {label} of {train.table.path.name}"
     given, predicted = predict_sample(trial, train)

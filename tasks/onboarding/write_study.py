@@ -111,6 +111,8 @@ def _make_top(proposal: Proposal, name: str) -> Part:
 
 
 def _make_model(proposal: Proposal, path: Path) -> Part:
+    if proposal.own is not None:
+        return proposal.own.make_part(path)
     model, length = proposal.model, proposal.length
     assert model is not None
     place = model.name if model.name.startswith(HUB) else relate_path(model.folder, path.parent)
@@ -187,13 +189,12 @@ def _make_method(proposal: Proposal) -> list[Part]:
     layers = 'last encoder layer and head; "last:2" and "all" take longer'
     if proposal.train.image is not None:
         layers = 'last stage and head; "head" is faster, "last:2" and "all" take longer'
+    attributed = Line("attributed", "last:1", layers)
+    if proposal.own is not None:
+        attributed = proposal.own.attributed
     damping = "chosen from the data; or a number such as 0.1: larger is more stable"
     return [
-        Part(
-            "parameters",
-            "parameters that influence is computed for",
-            [Line("attributed", "last:1", layers)],
-        ),
+        Part("parameters", "parameters that influence is computed for", [attributed]),
         Part("curvature", "curvature of the training loss", [Line("damping", "auto", damping)]),
         Part(
             "candidates",
@@ -244,8 +245,7 @@ def _make_store(path: Path, name: str) -> Part:
 
 def _make_training(proposal: Proposal) -> list[Part]:
     """Return the recorded part of the training recipe, commented out; no part without a record."""
-    assert proposal.model is not None
-    recipe = proposal.model.recipe or {}
+    recipe = proposal.model.recipe if proposal.model is not None else None
     if not recipe:
         return []
     comments = {"base": "the model that was fine-tuned"}
