@@ -59,6 +59,13 @@ class Examples(ABC):
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         """Return the examples at the given positions, collated into one batch."""
 
+    def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
+        """Return what a batch needs next to hidden states of frozen layers; all by default.
+
+        Examples that are costly to read may leave out what the frozen layers alone read.
+        """
+        return self.take(ids)
+
     @property
     def lengths(self) -> Int[Tensor, " n"]:
         """Cost [n] of each example in tokens; 1 for every example unless a subclass defines it."""
@@ -252,6 +259,9 @@ class ExampleSubset(WrappedExamples):
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
         return self.examples.take(self.ids[ids])
 
+    def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.examples.take_targets(self.ids[ids])
+
 
 class RelabeledExamples(WrappedExamples):
     """Other examples with replaced labels.
@@ -266,7 +276,12 @@ class RelabeledExamples(WrappedExamples):
         self.labels = labels
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        batch = self.examples.take(ids)
+        return self._relabel(self.examples.take(ids), ids)
+
+    def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self._relabel(self.examples.take_targets(ids), ids)
+
+    def _relabel(self, batch: Batch, ids: Int[Tensor, " b"]) -> Batch:
         return {**batch, "labels": self.labels[ids].to(batch["labels"].device)}
 
 

@@ -20,6 +20,7 @@ from fastif.gradients.reordering import (
     is_along_first_axis,
     may_reorder,
 )
+from fastif.models.stage_cut import inject_hidden_states
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,14 @@ def _format_layer(layer: str) -> str:
 
 
 def _has_foreign_hooks(layer: nn.Module) -> bool:
-    """Whether the layer has foreign hooks, which may change its input or output."""
+    """Whether the layer has foreign hooks, which may change its input or output.
+
+    The hook of a truncated model comes before those that capture a call, and acts in the model's
+    forward pass alone.
+    """
+    before = {*layer._forward_pre_hooks.values()} - {inject_hidden_states}
     return bool(
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
+        layer._forward_hooks or before or layer._backward_hooks or layer._backward_pre_hooks
     )
 
 

@@ -7,7 +7,8 @@ from torch.func import functional_call, vjp, vmap
 
 from fastif.numerics.arithmetic import matmul_eps
 
-CLOSED_FORM_LAYERS = (nn.Linear, nn.LayerNorm)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CLOSED_FORM_LAYERS = (nn.Linear, nn.LayerNorm, *BATCH_NORMS)
 """Layers with a closed form of their gradients in this module."""
 
 RELATIVE_TOLERANCE = 1e-4
@@ -26,6 +27,8 @@ def has_closed_form(layer: nn.Module) -> bool:
         >>> has_closed_form(nn.Linear(1, 1)), has_closed_form(nn.Bilinear(1, 1, 1))
         (True, False)
     """
+    if isinstance(layer, BATCH_NORMS) and (layer.training or layer.running_mean is None):
+        return False  # statistics of the batch
     return "forward" not in vars(layer) and any(
         isinstance(layer, kind) and type(layer).forward is kind.forward
         for kind in CLOSED_FORM_LAYERS
@@ -75,7 +78,18 @@ def compute_layer_gradients(
             "weight": weight.sum(axes) if axes else weight,
             "bias": bias.sum(axes) if axes else bias,
         }
+    if isinstance(layer, BATCH_NORMS) and has_closed_form(layer):
+        return _compute_batch_norm_gradients(layer, inputs, delta)
     return _compute_vjp_gradients(layer, inputs, delta, outputs)
+
+
+def _compute_batch_norm_gradients(
+    layer: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, inputs: Tensor, delta: Tensor
+) -> dict[str, Tensor]:
+    """Return the gradients of a batch normalisation with running statistics."""
+    normal = F.batch_norm(inputs, layer.running_mean, layer.running_var, eps=layer.eps)
+    sums = {"weight": delta * normal, "bias": delta}
+    return {name: grads.reshape(*grads.shape[:2], -1).sum(2) for name, grads in sums.items()}
 
 
 def _compute_vjp_gradients(

@@ -18,6 +18,8 @@ STATES_FILE, POSITIONS_FILE = "states.bin", "places.npz"
 class HiddenStateFile:
     """Hidden states of examples in one flat file: token after token, without padding.
 
+    Those of images are feature maps, whose channels take the place of tokens.
+
     The file is mapped again for each batch, so that pages that were read do not stay in memory.
 
     Args:
@@ -30,7 +32,7 @@ class HiddenStateFile:
         ends = lengths.cumsum()
         spans = zip((ends - lengths).tolist(), ends.tolist(), strict=True)
         self._spans = dict(zip(places.tolist(), spans, strict=True))
-        self._shape, self._dtype = (int(ends[-1]), like.shape[1]), like.dtype
+        self._shape, self._dtype = (int(ends[-1]), *like.shape[1:]), like.dtype
         # Stays open: another process may remove the file, to make room for newer ones.
         self._file = (folder / STATES_FILE).open("rb")
 
@@ -65,18 +67,20 @@ class HiddenStateFile:
             progress: Function that receives the number of examples just written.
         """
         written: list[Tensor] = []
+        lengths: list[int] = []
         like = np.empty((0, 0), np.float32)
         with (folder / STATES_FILE).open("wb") as file:
             for places in groups:
                 for row in remove_padding(objective.compute_prefix(examples.take(places))):
                     like = _to_numpy(row)
+                    lengths.append(len(like))
                     file.write(like.tobytes())
                 written.append(places)
                 if progress:
                     progress(len(places))
         places = torch.cat(written)
-        lengths = examples.lengths[places].numpy()
-        np.savez(folder / POSITIONS_FILE, places=places.numpy(), lengths=lengths, like=like[:0])
+        arrays = {"places": places.numpy(), "lengths": np.array(lengths), "like": like[:0]}
+        np.savez(folder / POSITIONS_FILE, **arrays)
 
 
 def _to_numpy(row: Tensor) -> np.ndarray:

@@ -123,15 +123,15 @@ def select_unpadded_rows(batch: Batch, places: Int[Tensor, " m"], length: int) -
     }
 
 
-def remove_padding(batch: Batch) -> list[Float[Tensor, "_ d"]]:
-    """Return the hidden states of every row, one for each of its tokens."""
+def remove_padding(batch: Batch) -> list[Float[Tensor, "*x"]]:
+    """Return the hidden states of every row: one for each of its tokens, or of a whole image."""
     mask = batch.get("attention_mask")
     if mask is None:
         return list(batch["hidden"])
     return [row[is_token] for row, is_token in zip(batch["hidden"], mask != 0, strict=True)]
 
 
-def add_padding(rows: Sequence[Float[Tensor, "_ d"]], batch: Batch) -> Float[Tensor, "b t d"]:
+def add_padding(rows: Sequence[Tensor], batch: Batch) -> Float[Tensor, "b *x"]:
     """Put hidden states at the tokens of the batch, and zeros elsewhere."""
     mask = batch.get("attention_mask")
     if mask is None:

@@ -63,11 +63,10 @@ class PrefixCache(WrappedExamples):
                 progress(len(places))
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        batch = self.examples.take(ids)
         rows = self._find_states(ids.tolist())
         if rows is None:
-            return self.objective.compute_prefix(batch)
-        batch = self.objective.align_padding(batch)
+            return self.objective.compute_prefix(self.examples.take(ids))
+        batch = self.objective.align_padding(self.examples.take_targets(ids))
         return {**batch, "hidden": add_padding(rows, batch)}
 
     def _find_states(self, places: list[int]) -> list[Tensor] | None:

@@ -47,7 +47,27 @@ def load_model(
         InputError: If the model cannot be found, weights are missing, its head has other labels or
             another order, or it was trained on several labels for each row or on regression.
     """
-    model, report = _from_pretrained(AutoModelForSequenceClassification, source, "model", dtype)
+    return load_classifier(AutoModelForSequenceClassification, source, labels, dtype)
+
+
+def load_classifier(
+    auto: type,
+    source: str | Path,
+    labels: Sequence[str] | None,
+    dtype: torch.dtype | None = torch.float32,
+) -> PreTrainedModel:
+    """Load a fine-tuned classifier by a class of transformers and check it, as `load_model` does.
+
+    Args:
+        auto: Class that loads the model, such as AutoModelForImageClassification.
+        source: Folder of a saved model, or its name on the hub.
+        labels: Label names that the output units must have, in this order; unchecked if None.
+        dtype: Type of the weights in memory; None keeps the type in which they were saved.
+
+    Raises:
+        InputError: See `load_model`.
+    """
+    model, report = from_pretrained(auto, source, "model", dtype)
     if report["missing_keys"]:
         raise InputError(
             f"model {source}",
@@ -75,7 +95,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         InputError: If the model cannot be found, has no classification head, or lacks other
             weights.
     """
-    model, report = _from_pretrained(
+    model, report = from_pretrained(
         AutoModelForSequenceClassification,
         source,
         "model",
@@ -96,7 +116,7 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
     Raises:
         InputError: If the model cannot be found, lacks weights, or some are not finite.
     """
-    model, report = _from_pretrained(AutoModel, source, "model", torch.float32)
+    model, report = from_pretrained(AutoModel, source, "model", torch.float32)
     check_base(model, report, source)
     check_finite(model, f"model {source}")
     return model.eval()
@@ -108,7 +128,7 @@ def read_encoder_width(source: str | Path) -> int:
     Raises:
         InputError: If the configuration cannot be found.
     """
-    return _from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
+    return from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
 
 
 def read_encoder_max_length(source: str | Path) -> int | None:
@@ -117,7 +137,7 @@ def read_encoder_max_length(source: str | Path) -> int | None:
     Raises:
         InputError: If the configuration cannot be found.
     """
-    config = _from_pretrained(AutoConfig, source, "config")
+    config = from_pretrained(AutoConfig, source, "config")
     with quiet_loading(), torch.device("meta"):
         return find_max_length(AutoModel.from_config(config))
 
@@ -134,7 +154,7 @@ def load_tokenizer(
     Raises:
         InputError: If the tokenizer cannot be found, or has another vocabulary than the model.
     """
-    tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
+    tokenizer = from_pretrained(AutoTokenizer, source, "tokenizer")
     if model is None:
         return tokenizer
     num_embeddings = getattr(model.config.get_text_config(), "vocab_size", None)
@@ -151,13 +171,28 @@ def load_tokenizer(
     return tokenizer
 
 
-def _from_pretrained(
+def from_pretrained(
     auto: type,
     source: str | Path,
     kind: str,
     dtype: torch.dtype | None = None,
     **config: object,
 ):
+    """Load a part of a saved model by a class of transformers; remote code is never run.
+
+    Args:
+        auto: Class that loads it.
+        source: Folder of a saved model, or its name on the hub.
+        kind: Part for messages: model, config, tokenizer, image processor.
+        dtype: Type of the weights in memory; None keeps the type in which they were saved.
+        config: Further options of the configuration; of a processor, its own.
+
+    Returns:
+        The part; of a model, also the report of its loading.
+
+    Raises:
+        InputError: It cannot be found or read.
+    """
     folder = Path(source)
     if (str(source).startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
         raise InputError(
@@ -173,7 +208,7 @@ def _from_pretrained(
         "dtype": dtype or "auto",
         **config,
     }
-    options = options if kind == "model" else {}
+    options = options if kind == "model" else config
     try:
         with quiet_loading():
             loaded = auto.from_pretrained(str(source), trust_remote_code=False, **options)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import fastif
-from fastif.models.max_positions import check_length
 from tasks.bisection.retraining_recipe import RetrainingRecipe
 from tasks.data.dataset import Table
-from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.finetune import encode_rows, make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
@@ -29,17 +28,10 @@ def retrain(
     study, base = recipe.study, recipe.base
     device = resolve_devices(study.run.devices)[0].torch
     objective = make_objective(study, base, table, seed, device)
-    length = study.model.max_length
-    check_length(objective.full_model, length)
-    tokenizer = fastif.load_tokenizer(base, objective.full_model)
-
-    def encode(rows: Table) -> fastif.TextExamples:
-        return fastif.encode(tokenizer, rows.texts, rows.text_pairs, rows.labels, length, device)
-
-    texts = encode(table)
+    texts = encode_rows(study, base, objective, table)[1]
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
     config = make_training_config(study, seed)
     with progress_bar(name, config.count_steps(len(table)), "steps") as advance:
         objective.params = fastif.fit(objective, rows, config, lambda *_: advance(1))
-    return fastif.predict(objective, encode(queries))[1].tolist()
+    return fastif.predict(objective, encode_rows(study, base, objective, queries)[1])[1].tolist()

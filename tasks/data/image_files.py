@@ -53,10 +53,8 @@ def read_image_folder(path: Path, role: str, limit: int | None = None) -> RawTab
     return RawTable(str(path), list(COLUMNS), frame, notes=notes, folder=path)
 
 
-def read_image_files(
-    column: pl.Series, folder: Path | None, place: str, where: str
-) -> Iterator[bytes]:
-    """Read the image files that a column names, each one when it is needed.
+def find_image_files(column: pl.Series, folder: Path | None, place: str, where: str) -> list[Path]:
+    """Return the paths of the image files that a column names.
 
     Paths are relative to the folder. No file outside of it is read, not by a link either.
 
@@ -83,7 +81,7 @@ def read_image_files(
         got = f"{column.dtype} with {join_some(faults, MAX_SHOWN)}"
         change = "correct these paths, or remove the rows"
         raise StudyError(place, [Problem(where, expected, got, change)])
-    return ((root / name).read_bytes() for name in column)
+    return [root / name for name in column]
 
 
 def _find_fault(root: Path, name: str) -> str:

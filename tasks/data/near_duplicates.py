@@ -17,6 +17,8 @@ from tasks.data.normalize_text import normalize_text
 MIN_SIMILARITY, MIN_WORDS = 0.9, 10
 """Least share of words that near duplicates have in common, in order, and least number of words of
 a text: in shorter ones a single word, such as "not", can change the label."""
+MIN_CORRELATION, MIN_CONTRAST = 0.99, 1e-3
+"""Least correlation of the pixels of nearly equal images, and least norm of their contrast."""
 WORDS = re.compile(r"\w+")
 
 TextColumns = Sequence[Sequence[str]]
@@ -29,15 +31,21 @@ def group_near_duplicates(table: Table, neighbours: Tensor) -> Tensor:
     """Number of the duplicate group of each row, [n], for any labels.
 
     Exact duplicates have equal normalized texts. Near duplicates are pairs of `neighbours` with
-    nearly equal word sequences. Rows of features or images are duplicates if they are equal.
+    nearly equal word sequences, or nearly equal images. Rows of features are duplicates if they are
+    equal.
 
     Args:
         table: Rows, in an order that depends on their contents alone.
         neighbours: Positions of similar rows for each row, [n, k].
     """
     groups = group_exact_duplicates(table)
-    if table.measurements is not None or len(groups.unique()) < 2:
+    if len(groups.unique()) < 2:
         return groups
+    if table.measurements is not None:
+        if not table.measurements.image:
+            return groups
+        images = make_image_vectors(table.measurements.numbers)
+        return torch.tensor(merge_near_images(groups.tolist(), images, neighbours.numpy()))
     words = split_words(_list_texts(table))
     return torch.tensor(merge_near_texts(groups.tolist(), words, neighbours.tolist()))
 
@@ -52,16 +60,14 @@ def number_contents(table: Table) -> Tensor | None:
     """Number of each row's content where it determines the class: texts and images; else None, [n].
 
     Only the spaces around a text do not count: a case, a sign or an emoji may make the class. Equal
-    measurements of a table may well be of different classes, since the columns do not say all; so
-    may different images that are equal once they are reduced.
+    measurements of a table may well be of different classes, since the columns do not say all.
 
     >>> rows = ["a", "b", "c"], ["C++ jobs", " C++ jobs", "C# jobs"], None, [0, 1, 1]
     >>> number_contents(Table(*rows, {}, "", "here")).tolist()
     [1, 1, 0]
     """
     if table.measurements is not None:
-        whole = table.measurements.image and not table.measurements.reduced
-        return torch.tensor(_number(table.texts)) if whole else None
+        return torch.tensor(_number(table.texts)) if table.measurements.image else None
     columns = ([text.strip() for text in column] for column in _list_texts(table))
     return torch.tensor(_number(list(zip(*columns, strict=True))))
 
@@ -108,6 +114,49 @@ def merge_near_texts(
             if is_near_duplicate(words[row], words[other]):
                 near_pairs.add((low, high))
     return _merge_pairs(groups, sorted(near_pairs))
+
+
+def make_image_vectors(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels centred and of unit length, [n, d]; zeros for an image of one colour."""
+    centred = pixels - pixels.mean(1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    return centred / np.where(norms > MIN_CONTRAST, norms, np.inf)
+
+
+def find_near_images(
+    images: np.ndarray, others: np.ndarray, neighbours: np.ndarray
+) -> list[tuple[int, int]]:
+    """Find the candidates whose pixels are nearly equal: those of a correlation of 0.99 or more.
+
+    Args:
+        images: Vectors of `make_image_vectors`, [n, d].
+        others: Vectors of the images that they are compared with, [m, d].
+        neighbours: Positions of the candidates of each image, [n, k], by similar embeddings.
+
+    Returns:
+        Pairs of an image and its candidate.
+    """
+    pairs = []
+    for column in neighbours.T:
+        correlation = np.einsum("nd,nd->n", images, others[column])
+        rows = np.flatnonzero(correlation >= MIN_CORRELATION)
+        pairs += zip(rows.tolist(), column[rows].tolist(), strict=True)
+    return pairs
+
+
+def merge_near_images(
+    groups: Sequence[int], images: np.ndarray, neighbours: np.ndarray
+) -> list[int]:
+    """Merge groups that contain nearly equal images, as connected components.
+
+    Args:
+        groups: Group number of each row, of equal images.
+        images: Vectors of `make_image_vectors`, [n, d].
+        neighbours: Positions of the candidates of each image, [n, k].
+    """
+    near = find_near_images(images, images, neighbours)
+    pairs = {(min(groups[a], groups[b]), max(groups[a], groups[b])) for a, b in near}
+    return _merge_pairs(groups, sorted(pair for pair in pairs if pair[0] != pair[1]))
 
 
 def is_near_duplicate(left: Words, right: Words) -> bool:

@@ -1,7 +1,6 @@
 """Rows of features or images: numeric columns, categorical columns, pixels."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ import polars as pl
 
 from tasks.data.column_notes import describe_giveaway, describe_unique
 from tasks.data.decimals import POINT, parse_numbers, strip_cells
+from tasks.data.encoded_images import EncodedImages
 from tasks.data.feature_notes import describe_categories, describe_parsed
 from tasks.data.file_scanners import ROW
-from tasks.data.images import read_pixels
+from tasks.data.images import read_images
 from tasks.data.joined_columns import (
     JoinedColumns,
     count_single,
@@ -49,8 +49,8 @@ class Measurements:
         image: Whether the numbers are pixels of images.
         kinds: Kind of each feature, such as numbers or categories.
         notes: Sentences on columns that may have been read in an unexpected way.
-        reduced: Whether images were resized or converted, so that different ones may be equal.
         joined: Whether the first vector is of single columns.
+        encoded: Encoded images, as a model reads them; None for features and bare pixels.
     """
 
     numbers: np.ndarray
@@ -58,9 +58,9 @@ class Measurements:
     image: bool
     kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    reduced: bool = False
     vectors: tuple[VectorColumn, ...] = ()
     joined: bool = False
+    encoded: EncodedImages | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -71,7 +71,10 @@ class Measurements:
         categories = [[column[i] for i in rows] for column in self.categories]
         numbers = self.numbers[list(rows)]
         vectors = tuple(column.take(rows) for column in self.vectors)
-        return dataclasses.replace(self, numbers=numbers, categories=categories, vectors=vectors)
+        encoded = None if self.encoded is None else self.encoded.take(rows)
+        return dataclasses.replace(
+            self, numbers=numbers, categories=categories, vectors=vectors, encoded=encoded
+        )
 
 
 def read_measurements(
@@ -93,9 +96,9 @@ def read_measurements(
     """
     if source.image is not None:
         column = opened.frame[source.image]
-        pixels, reduced = read_pixels(column, opened.place, opened.folder)
-        words = [f"image {hashlib.sha256(row.tobytes()).hexdigest()[:16]}" for row in pixels]
-        return Measurements(pixels, [], image=True, reduced=reduced), words
+        images = read_images(column, opened.place, opened.folder)
+        rows = Measurements(images.pixels, [], True, (), images.notes, encoded=images.encoded)
+        return rows, images.words
     joined = plan_joining(source, opened, joins)
     numbers, categories, vectors, kinds, words, notes, problems = [], [], [], [], [], [], []
     for name in source.features:

@@ -23,7 +23,7 @@ from tasks.mislabels.detect import make_views
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, read_detection_plan
 from tasks.mislabels.informed_ranking import check_informed, select_informed
 from tasks.mislabels.results import MislabelResult
-from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.finetune import encode_rows, make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
 from tasks.run.spec import resolve_store_path
@@ -167,18 +167,13 @@ def _make_classifier_fn(inputs: Inputs) -> PredictFn:
     assert study.training is not None
     device = resolve_devices(study.run.devices)[0].torch
 
-    def make_with_seed(seed: int) -> fastif.TransformerObjective:
+    def make_with_seed(seed: int) -> fastif.Objective:
         return make_objective(study, base, inputs.train, seed, device)
 
     objective = make_with_seed(study.training.seed)
-    tokenizer = fastif.load_tokenizer(base, objective.full_model)
 
     def encode_table(table: Table) -> fastif.Examples:
-        length = study.model.max_length
-        texts = fastif.encode(
-            tokenizer, table.texts, table.text_pairs, table.labels, length, device
-        )
-        return cache_hidden_states(objective, texts, study)
+        return cache_hidden_states(objective, encode_rows(study, base, objective, table)[1], study)
 
     train, queries = encode_table(inputs.train), encode_table(inputs.queries)
 

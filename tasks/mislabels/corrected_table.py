@@ -76,7 +76,6 @@ def correct_rows(study: Path, store: Store | None, duplicates: bool, leaks: bool
     if leaks and not inputs.study.has_queries:
         expected, got = "a study with [queries]", "a study without"
         raise InputError("--drop-leaks", expected, got, "Add [queries], or leave the option out.")
-    _check_comparable(inputs, duplicates, leaks)
     drops = Drops(duplicates, _map_queries(inputs) if leaks else {})
     rows = _make_rows(inputs)
     correction = apply_annotations(rows, annotations, inputs.study.labels, drops)
@@ -88,22 +87,11 @@ def correct_rows(study: Path, store: Store | None, duplicates: bool, leaks: bool
     return CorrectedRows(inputs, correction)
 
 
-def _check_comparable(inputs: Inputs, duplicates: bool, leaks: bool) -> None:
-    measurements = inputs.train.measurements
-    if (duplicates or leaks) and measurements is not None and measurements.reduced:
-        raise InputError(
-            "--drop-duplicates" if duplicates else "--drop-leaks",
-            "images that are compared as they are",
-            "images that were resized or converted, so that different ones may be equal",
-            "Leave the option out.",
-        )
-
-
 def _make_rows(inputs: Inputs) -> LabelledRows:
     table, labels = inputs.train, inputs.study.labels
     measurements = table.measurements
     names = [labels[i] for i in table.labels]
-    decides = measurements is None or (measurements.image and not measurements.reduced)
+    decides = measurements is None or measurements.image
     contents = content_digests(table)
     digests = [row_digest(*row) for row in zip(contents, names, strict=True)]
     return LabelledRows(table.ids, names, contents, digests, decides)

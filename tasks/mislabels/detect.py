@@ -47,6 +47,7 @@ from tasks.mislabels.detection_plan import (
 )
 from tasks.mislabels.facts import make_facts
 from tasks.mislabels.head_cache import HeadCache
+from tasks.mislabels.image_features import ImageEncoder, make_image_views
 from tasks.mislabels.neighbour_cache import NeighbourCache
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.mislabels.results import (
@@ -196,6 +197,8 @@ def count_heads(plan: DetectionPlan) -> int:
 
 def make_views(store: Store, plan: DetectionPlan, tables: Sequence[Table]) -> FeatureViews:
     """Return feature views of the rows of several tables, concatenated in order."""
+    if isinstance(plan.encoder, ImageEncoder):
+        return make_image_views(store, plan.encoder, plan.inputs.study, tables)
     if plan.encoder is not None:
         return make_text_views(store, plan.encoder, plan.inputs.study, tables)
     measurements = [table.measurements for table in tables if table.measurements is not None]

@@ -14,6 +14,7 @@ from tasks.mislabels.classifier_columns import (
     read_classifier_columns,
 )
 from tasks.mislabels.cross_fitted_classifier import classifier_key
+from tasks.mislabels.image_features import ImageEncoder, make_image_encoder
 from tasks.mislabels.predicted_columns import ClassifierColumn
 from tasks.mislabels.text_features import TextEncoder, make_encoder
 from tasks.models.locate import find_encoder_folder
@@ -24,6 +25,11 @@ from tasks.study.study import Study
 
 DETECTOR_VERSION = 13
 """Version of the detector; a change of its results raises it."""
+IMAGE_WARNING = (
+    "Wrong labels: the images are embedded by the study's own model, which was fitted to their "
+    "labels, wrong ones included. Set [mislabels] encoder to the folder of an image model not "
+    "trained on them."
+)
 DETECTOR = MislabelDetector()
 """Detector with its default settings."""
 
@@ -34,14 +40,14 @@ class DetectionPlan:
 
     Attributes:
         inputs: Study and tables.
-        encoder: Text encoder; None where rows have no texts.
+        encoder: Encoder of texts or images; None where rows are used as they are.
         encoder_saw_labels: Whether the encoder may have been trained on the labels.
         annotations: Annotations in the store.
         columns: Predictions of other classifiers in the training table.
     """
 
     inputs: Inputs
-    encoder: TextEncoder | None
+    encoder: TextEncoder | ImageEncoder | None
     encoder_saw_labels: bool
     annotations: Annotations
     columns: tuple[ClassifierColumn, ...] = ()
@@ -90,6 +96,9 @@ def warn_encoder(study: Study) -> str:
     Raises:
         InputError: The encoder cannot be found.
     """
+    if study.train.image is not None:
+        is_used = study.mislabels.encoder is not None or study.has_audit
+        return IMAGE_WARNING if is_used and find_encoder_folder(study)[1] else ""
     if not study.train.text or not find_encoder_folder(study)[1]:
         return ""
     return (
@@ -118,8 +127,13 @@ def read_detection_plan(path: Path) -> DetectionPlan:
     return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations, columns)
 
 
-def _find_encoder(study: Study) -> tuple[TextEncoder | None, bool]:
-    """Text encoder of a study, and whether it may have been trained on the labels."""
+def _find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
+    """Encoder of a study, and whether it may have been trained on the labels."""
+    if study.train.image is not None:
+        if study.mislabels.encoder is None and not study.has_audit:
+            return None, False  # pixels
+        folder, saw_labels = find_encoder_folder(study)
+        return make_image_encoder(folder), saw_labels
     if not study.train.text:
         return None, False
     folder, saw_labels = find_encoder_folder(study)

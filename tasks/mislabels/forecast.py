@@ -28,9 +28,11 @@ from fastif.mislabels.tfidf import char_trigrams
 from tasks.mislabels.cross_fitting_forecast import forecast_cross_fitting
 from tasks.mislabels.detect import count_heads
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, find_store
+from tasks.mislabels.image_features import ImageEncoder, count_unembedded, measure_embedding
 from tasks.mislabels.results import KIND
 from tasks.mislabels.tabular_views import count_features
 from tasks.mislabels.text_features import (
+    TextEncoder,
     compute_embedding_width,
     count_unencoded,
     measure_seconds_per_text,
@@ -68,7 +70,7 @@ class LabelForecast:
 
     Attributes:
         rows: Number of training rows.
-        texts: Number of texts without a cached embedding.
+        texts: Number of texts or images without a cached embedding.
         heads: Number of linear heads to fit.
         encode_seconds: Time to encode texts, seconds.
         knn_seconds: Time to search nearest neighbours, seconds.
@@ -76,6 +78,7 @@ class LabelForecast:
         noise_seconds: Time of label noise, calibrations and scores, seconds.
         train_seconds: Time of cross-fitting a classifier, seconds; 0 without one.
         memory: Peak memory, GB.
+        unit: What is encoded, texts or images.
     """
 
     rows: int
@@ -87,6 +90,7 @@ class LabelForecast:
     noise_seconds: float
     train_seconds: float
     memory: float
+    unit: str = "texts"
 
     @property
     def seconds(self) -> float:
@@ -99,7 +103,7 @@ class LabelForecast:
         if self.train_seconds:
             training = f"cross-fitting the classifier: {self.train_seconds:,.0f} s; "
         return (
-            f"{self.rows:,} training rows. Encoding {self.texts:,} texts: "
+            f"{self.rows:,} training rows. Encoding {self.texts:,} {self.unit}: "
             f"{self.encode_seconds:,.0f} s; {training}"
             f"nearest neighbours: {self.knn_seconds:,.0f} s; fitting {self.heads} linear heads: "
             f"{self.fit_seconds:,.0f} s; label noise and scores: {self.noise_seconds:,.0f} s. "
@@ -121,15 +125,20 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
         find_classifier_folder(inputs.study)  # raises if it cannot be found
     if store is not None and store.find_artifact(KIND, plan.digest) is not None:
         return None
-    encode_seconds, texts = 0.0, 0
-    if plan.encoder is not None:
-        tables = [inputs.train, *([inputs.queries] if plan.trusted else [])]
+    encode_seconds, texts, cost = 0.0, 0, None
+    tables = [inputs.train, *([inputs.queries] if plan.trusted else [])]
+    if isinstance(plan.encoder, ImageEncoder):
+        texts = sum(count_unembedded(store, plan.encoder, table) for table in tables)
+        cost = measure_embedding(plan.encoder, inputs.study, inputs.train)
+        encode_seconds = texts * cost.seconds
+    elif plan.encoder is not None:
         texts = sum(count_unencoded(store, plan.encoder, table) for table in tables)
         seconds_per_text = (
             measure_seconds_per_text(plan.encoder, inputs.study, inputs.train) if texts else 0.0
         )
         encode_seconds = texts * seconds_per_text
-    rows, width = len(inputs.train), _compute_feature_width(plan)
+    rows = len(inputs.train)
+    width = _compute_feature_width(plan) if cost is None else cost.width
     classes = len(inputs.study.labels)
     training = forecast_cross_fitting(inputs.study, inputs.train)
     return LabelForecast(
@@ -142,6 +151,7 @@ def forecast_mislabels(plan: DetectionPlan) -> LabelForecast | None:
         _estimate_noise_seconds(rows, classes) + _estimate_score_seconds(rows, width, classes),
         training.seconds,
         _estimate_memory(plan, width, classes, training.nbytes),
+        "texts" if cost is None else "images",
     )
 
 
@@ -165,7 +175,7 @@ def _estimate_memory(plan: DetectionPlan, width: int, classes: int, training_byt
 def _estimate_term_bytes(plan: DetectionPlan) -> float:
     """Bytes of the n-gram terms of all rows, from a sample."""
     table = plan.inputs.train
-    if plan.encoder is None:
+    if not isinstance(plan.encoder, TextEncoder):
         return 0.0
     columns = [table.texts, *([] if table.text_pairs is None else [table.text_pairs])]
     sample = slice(None, None, max(1, len(table) // MAX_KNN_ROWS))
@@ -183,7 +193,11 @@ def _estimate_term_bytes(plan: DetectionPlan) -> float:
 def _estimate_weight_heads(plan: DetectionPlan) -> float:
     """Heads that select the view weights, as fractions of a head fitted to all rows."""
     share = min(1.0, MAX_SELECTION_ROWS / len(plan.inputs.train))
-    return len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share if plan.encoder is not None else 0.0
+    return (
+        len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share
+        if isinstance(plan.encoder, TextEncoder)
+        else 0.0
+    )
 
 
 def _count_whole_heads(plan: DetectionPlan) -> float:
@@ -244,7 +258,7 @@ def _time(call: Callable[[], object]) -> float:
 def _compute_feature_width(plan: DetectionPlan) -> int:
     """Number of feature columns."""
     table = plan.inputs.train
-    if plan.encoder is not None:
+    if isinstance(plan.encoder, TextEncoder):
         factor = 1 if table.text_pairs is None else 4
         return LSA_WIDTH + factor * compute_embedding_width(plan.encoder)
     assert table.measurements is not None

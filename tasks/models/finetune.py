@@ -11,6 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import fastif
+from fastif.data.examples import LabeledExamples
+from fastif.models.image_classifier import ImageObjective
+from fastif.models.image_pretrained import load_image_base, load_image_processor
 from fastif.models.max_positions import check_length
 from fastif.models.parameters import Params
 from fastif.models.pretrained import load_base
@@ -22,6 +25,7 @@ from tasks.data.dataset import Table, check_label_variety
 from tasks.data.inputs import read_study, read_table_once
 from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
+from tasks.models.image_model import encode_images
 from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.trained_folder import (
@@ -143,7 +147,7 @@ def _find_existing(study: Study, training_fingerprint: str) -> TrainingResult | 
 
 def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) -> TrainingResult:
     assert study.training is not None
-    base, length, seed = find_base_folder(study), study.model.max_length, study.training.seed
+    base, seed = find_base_folder(study), study.training.seed
     config = make_training_config(study, seed)
     check_config(config)  # before the folder of the model is made
     fractions, note = select_fractions(study.training, config.count_steps(len(table)), folder, base)
@@ -152,9 +156,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     model = objective.full_model
     has_record, record_note = plan_record(study.training, objective, folder, len(fractions))
     note = " ".join(part for part in (note, record_note) if part)
-    tokenizer = fastif.load_tokenizer(base, model)
-    check_length(model, length)
-    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
+    tokenizer, texts = encode_rows(study, base, objective, table)
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
     dynamics = TrainingDynamics(texts.labels)
@@ -213,15 +215,41 @@ def _evaluate(
     return TrainingResult(str(folder), False, float(losses.mean()), float(accuracy), note)
 
 
+def encode_rows(
+    study: Study, base: Path, objective: fastif.Objective, table: Table
+) -> tuple[object, LabeledExamples]:
+    """Return the tokenizer or image processor of the base, and the rows as inputs of the model.
+
+    Args:
+        study: Study with the kind of the model.
+        base: Folder of the base model.
+        objective: Untrained model.
+        table: Rows.
+
+    Raises:
+        InputError: The processor does not fit the model.
+    """
+    model, device = objective.full_model, objective.like.device
+    assert isinstance(model, PreTrainedModel)
+    if study.model_kind == "image":
+        processor = load_image_processor(base, model)
+        return processor.processor, encode_images(study, table, processor, device)
+    tokenizer, length = fastif.load_tokenizer(base, model), study.model.max_length
+    check_length(model, length)
+    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
+    return tokenizer, texts
+
+
 def make_objective(
     study: Study, base: Path, table: Table, seed: int, device: torch.device
-) -> fastif.TransformerObjective:
+) -> fastif.TransformerObjective | ImageObjective:
     """Return the untrained model: the base with a new head, initialized from the seed."""
     assert study.training is not None
     trainable = study.training.trainable
     model = _make_classifier(base, study, seed)
     model.to(device)  # type: ignore[arg-type]
-    return fastif.TransformerObjective(
+    kind = ImageObjective if study.model_kind == "image" else fastif.TransformerObjective
+    return kind(
         model,
         trainable if isinstance(trainable, str) else list(trainable),
         study.loss.build(table.labels, len(study.labels)),
@@ -246,4 +274,5 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
 def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """Return the base model with a new, randomly initialized head of one output a label."""
     torch.manual_seed(seed)
-    return load_base(base, study.labels)
+    load = load_image_base if study.model_kind == "image" else load_base
+    return load(base, study.labels)

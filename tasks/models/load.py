@@ -1,10 +1,11 @@
-"""Loading of a study's model, by its kind: a text classifier, or a torch module of one's own."""
+"""Loading of a study's model, by its kind: a classifier of texts or images, or one's own module."""
 
 from pathlib import Path
 
 import torch
 
 from tasks.data.inputs import Inputs
+from tasks.models.image_model import load_image_model
 from tasks.models.loaded_model import LoadedModel
 from tasks.models.own_model import load_own_model
 from tasks.models.text_model import load_text_model
@@ -26,4 +27,6 @@ def load_study_model(
     """
     if inputs.study.model_kind == "own":
         return load_own_model(inputs, folder, digest, device)
+    if inputs.study.model_kind == "image":
+        return load_image_model(inputs, folder, device)
     return load_text_model(inputs, folder, device)

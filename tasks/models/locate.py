@@ -16,7 +16,10 @@ from tasks.study.study import Study
 _hashes: FileCache[str] = FileCache(1024)
 logger = logging.getLogger(__name__)
 
-MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model")
+MODEL_FILES = (
+    "*.safetensors", "config.json", "tokenizer*", "vocab*", "merges*", "*.model",
+    "preprocessor_config.json", "processor_config.json",
+)  # fmt: skip
 """Patterns of the files that determine a model's outputs; other files in the folder may change."""
 
 

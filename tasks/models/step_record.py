@@ -64,7 +64,7 @@ class StepRecorder:
 
 
 def plan_record(
-    training: Training, objective: fastif.TransformerObjective, folder: Path, checkpoints: int
+    training: Training, objective: fastif.Objective, folder: Path, checkpoints: int
 ) -> tuple[bool, str]:
     """Decide whether the training is recorded, and return a sentence on the disk that it takes.
 

@@ -23,7 +23,7 @@ ROW_BYTES = 500
 
 
 def estimate_fold_bytes(
-    objective: fastif.TransformerObjective, longest: Batch, study: Study, rows: int, tokens: float
+    objective: fastif.Objective, longest: Batch, study: Study, rows: int, tokens: float
 ) -> int:
     """Estimate the memory that trainings on folds add to a process, bytes.
 

@@ -5,6 +5,7 @@ import polars as pl
 
 from tasks.models.label_order import find_better_label_order
 from tasks.onboarding.column_profiles import format_values
+from tasks.onboarding.image_trial import ImageTrial
 from tasks.onboarding.label_order import LabelOrder, is_chance
 from tasks.onboarding.model_trial import ModelTrial
 from tasks.onboarding.reading_trials import read_texts, sample_rows
@@ -20,12 +21,14 @@ MIN_RATIO = 0.75
 """Ratio of the accuracies of queries and training rows from which queries are not doubted."""
 
 
-def predict_sample(trial: ModelTrial, roles: TableRoles) -> tuple[list[str], np.ndarray]:
+def predict_sample(
+    trial: ModelTrial | ImageTrial, roles: TableRoles
+) -> tuple[list[str], np.ndarray]:
     """Predict a sample of labelled rows.
 
     Args:
         trial: Loaded model.
-        roles: Roles of the columns of a table with text.
+        roles: Roles of the columns of a table with what the model reads.
 
     Returns:
         Label of each sampled row, and the output unit that the model predicts for it.
@@ -34,8 +37,13 @@ def predict_sample(trial: ModelTrial, roles: TableRoles) -> tuple[list[str], np.
     values = format_values(roles.table.frame[label]).alias(label)
     rows = roles.table.frame.with_columns(values).filter(pl.col(label).is_in([*roles.labels]))
     rows = _sample_labelled(rows, label)
-    predicted = trial.predict(*read_texts(rows, roles.content.text)).argmax(1)
-    return rows[label].to_list(), predicted
+    if isinstance(trial, ModelTrial):
+        scores = trial.predict(*read_texts(rows, roles.content.text))
+    else:
+        scores = trial.predict_images(rows[str(roles.image)], roles.table.path)
+    if scores is None:
+        return [], np.empty(0, np.int64)
+    return rows[label].to_list(), scores.argmax(1)
 
 
 def agrees(order: LabelOrder) -> bool:
@@ -43,7 +51,9 @@ def agrees(order: LabelOrder) -> bool:
     return not order.warning and (order.accuracy or 0.0) >= SETTLING_ACCURACY
 
 
-def describe_query_doubt(trial: ModelTrial, queries: TableRoles, order: LabelOrder) -> str:
+def describe_query_doubt(
+    trial: ModelTrial | ImageTrial, queries: TableRoles, order: LabelOrder
+) -> str:
     """Describe queries that are predicted no better than by chance, unlike the training rows.
 
     Args:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastif import InputError
+from tasks.models.image_config import is_image_config
 from tasks.models.locate import fetch_hub_model
 from tasks.models.training_record import RECORD_FILE
 from tasks.study.fields import HUB
@@ -25,6 +26,7 @@ class ModelFolder:
         note: Explanation of the chosen checkpoint; empty if there was no choice.
         recipe: Settings of the training that are recorded, by the key of `[training]`.
         max_length: Number of tokens that is recorded; None if it is not.
+        reads_images: Whether it is an image classifier.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ModelFolder:
     note: str = ""
     recipe: Mapping[str, Any] | None = None
     max_length: int | None = None
+    reads_images: bool = False
 
 
 def is_model_folder(path: Path) -> bool:
@@ -62,7 +65,7 @@ def open_model(name: str) -> ModelFolder:
     record = _read_json(folder / RECORD_FILE).get("study") or {}
     max_length = record.get("max_length") if isinstance(record, dict) else None
     recipe = _read_recipe(folder, config)
-    return ModelFolder(name, folder, names, note, recipe, max_length)
+    return ModelFolder(name, folder, names, note, recipe, max_length, is_image_config(config))
 
 
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
@@ -109,10 +112,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
         remedy = "Save model and tokenizer there with save_pretrained, or name another folder."
         raise InputError(where, expected, "a folder without config.json", remedy)
     config = _read_json(folder / CONFIG)
+    if is_image_config(config):
+        return config
     kinds = [str(kind) for kind in config.get("architectures") or []]
     if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
         remedy = (
-            "Name the fine-tuned classifier (AutoModelForSequenceClassification). Without one, "
+            "Name the fine-tuned classifier (AutoModelForSequenceClassification, or "
+            "AutoModelForImageClassification). Without one, "
             "leave MODEL out: wrong labels are found without a model."
         )
         raise InputError(where, expected, f"a {kinds[0]}, without a head for labels", remedy)
@@ -125,8 +131,9 @@ def _read_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     Raises:
         InputError: A regression, or a model for several labels a row.
     """
-    names = config.get("id2label") or {}
-    count = len(names) or int(config.get("num_labels") or 2)
+    names = config.get("id2label") or dict(enumerate(config.get("label_names") or []))
+    names = {str(unit): name for unit, name in names.items()}
+    count = len(names) or int(config.get("num_labels") or config.get("num_classes") or 2)
     problem = config.get("problem_type")
     if count < 2 or problem not in (None, "single_label_classification"):
         got = f"problem_type {problem!r}" if problem else "a single output unit (regression)"

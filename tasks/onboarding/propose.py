@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastif import InputError
 from tasks.onboarding.choose_columns import Outputs, check_wishes
+from tasks.onboarding.image_trial import ImageTrial, load_image_trial
 from tasks.onboarding.label_doubts import describe_label_doubts, describe_spellings
 from tasks.onboarding.label_names import sort_values
 from tasks.onboarding.label_order import LabelOrder, order_labels
@@ -19,6 +20,7 @@ from tasks.onboarding.questions import Answers
 from tasks.onboarding.reading_trials import read_texts, sample_rows
 from tasks.onboarding.roles import (
     TableRoles,
+    assign_image_roles,
     assign_query_roles,
     assign_roles,
     explain_missing_text,
@@ -60,7 +62,7 @@ class Proposal:
         train: Roles of the training table.
         queries: Roles of the queries; None without them.
         order: Labels and how their order was inferred.
-        length: Maximum length of the texts; None without a model.
+        length: Maximum length of the texts; None without a model of texts.
         has_encoder: Whether the encoder of the search for wrong labels is installed.
         warnings: Reasons to doubt the model or the tables.
         own: Function and folder of a torch module of one's own; None for other models.
@@ -97,18 +99,21 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
     sources = [(request.train, "train"), (request.queries, "queries")]
     tables = [open_table(path, role) for path, role in sources if path is not None]
     check_wishes(tables, request.wishes)
-    trial = None if model is None else load_trial(model.folder)
+    trial = None if model is None else _load_trial(model)
+    reader = trial if isinstance(trial, ModelTrial) else None
     names = () if model is None else model.names
-    outputs = Outputs(names, len(names) or None, trial)
-    train = assign_roles(tables[0], request.wishes, outputs, answers)
-    if model is not None and not train.content.text:
+    outputs = Outputs(names, len(names) or None, reader)
+    reads_images = model is not None and model.reads_images
+    assign = assign_image_roles if reads_images else assign_roles
+    train = assign(tables[0], request.wishes, outputs, answers)
+    if model is not None and not reads_images and not train.content.text:
         raise StudyError(tables[0].path, [explain_missing_text(tables[0])])
     values = {**train.labels}
     order = _order_values(request, values, train, model, trial, answers)
     train = train.doubt_label("") if agrees(order) else train
     queries, new = None, []
     if len(tables) > 1:
-        outputs = Outputs(order.labels, outputs.count, trial)
+        outputs = Outputs(order.labels, outputs.count, reader)
         queries = assign_query_roles(tables[1], request.wishes, outputs, answers, train)
         if new := [value for value in queries.labels if value not in order.labels]:
             values |= queries.labels
@@ -118,11 +123,15 @@ def propose_study(request: Request, answers: Answers) -> Proposal:
             queries = queries.doubt_label(doubt)
     if not request.order:
         order = replace(order, doubt=describe_label_doubts(values, names, new))
-    length = None if trial is None else _measure_length(trial, train, queries)
+    length = None if reader is None else _measure_length(reader, train, queries)
     if model is not None and model.max_length is not None and length is not None:
         length = replace(length, tokens=model.max_length)
     has_encoder = importlib.util.find_spec(ENCODER_PACKAGE) is not None
     return Proposal(model, train, queries, order, length, has_encoder, own=request.own)
+
+
+def _load_trial(model: ModelFolder) -> ModelTrial | ImageTrial:
+    return load_image_trial(model.folder) if model.reads_images else load_trial(model.folder)
 
 
 def _order_values(
@@ -130,7 +139,7 @@ def _order_values(
     values: dict[str, int],
     train: TableRoles,
     model: ModelFolder | None,
-    trial: ModelTrial | None,
+    trial: ModelTrial | ImageTrial | None,
     answers: Answers,
 ) -> LabelOrder:
     """Order the labels like the model's outputs, or by alphabet without a model."""

@@ -69,6 +69,32 @@ def assign_roles(
     return _complete_roles(table, content, wishes)
 
 
+def assign_image_roles(
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
+) -> TableRoles:
+    """Assign a role to each column of a table with images, whatever texts it has.
+
+    Raises:
+        StudyError: No column holds images, or none is plausible as the label.
+    """
+    content = choose_columns(_drop_long_texts(table), wishes, outputs, answers)
+    if find_image(table.profiles, {content.label}) is None:
+        raise StudyError(table.path, [_explain_missing_image(table)])
+    return _complete_roles(table, replace(content, text=()), wishes)
+
+
+def _explain_missing_image(table: ProfiledTable) -> Problem:
+    """Return the problem that no column, or more than one, of a table holds images."""
+    kinds = [f"{profile.name} ({profile.kind})" for profile in table.profiles.values()]
+    return Problem(
+        f"[{table.role}] image",
+        "a column with images or paths of image files, or a folder of images by class",
+        f"none that is clear among the columns {join_some(kinds, 20)}",
+        "leave other columns of bytes out of the table, or write the study by hand: "
+        "fastif init --template",
+    )
+
+
 def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishes) -> TableRoles:
     """Add id, groups, and features or an image to text and label."""
     profiles, label = table.profiles, content.label

@@ -115,15 +115,14 @@ def _make_model(proposal: Proposal, path: Path) -> Part:
         return proposal.own.make_part(path)
     model, length = proposal.model, proposal.length
     assert model is not None
-    assert length is not None
     place = model.name if model.name.startswith(HUB) else relate_path(model.folder, path.parent)
     comment = f"{model.note}; change it for another model" if model.note else (
         "change it when the model is trained again elsewhere"
     )  # fmt: skip
-    lines = [
-        Line("path", place, comment),
-        Line("max_length", length.tokens, f"{length}; use the length of training if it differs"),
-    ]
+    lines = [Line("path", place, comment)]
+    if length is not None:
+        comment = f"{length}; use the length of training if it differs"
+        lines.append(Line("max_length", length.tokens, comment))
     return Part("model", "the trained classifier", lines)
 
 
@@ -188,6 +187,8 @@ def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
 
 def _make_method(proposal: Proposal) -> list[Part]:
     layers = 'last encoder layer and head; "last:2" and "all" take longer'
+    if proposal.train.image is not None:
+        layers = 'last stage and head; "head" is faster, "last:2" and "all" take longer'
     attributed = Line("attributed", "last:1", layers)
     if proposal.own is not None:
         attributed = proposal.own.attributed

@@ -78,7 +78,7 @@ def make_built_report(page: Page | LabelsPage, path: str) -> BuiltReport:
 
 def _count_findings(page: Page | LabelsPage) -> dict[str, int | None]:
     data = page.data
-    has_leaks = data.has_audit or (len(data.queries) and data.is_comparable)
+    has_leaks = data.has_audit or (len(data.queries))
     return {
         "queries": len(data.queries),
         "training_rows": len(data.train),

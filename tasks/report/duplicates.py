@@ -9,7 +9,9 @@ from torch import Tensor
 
 from tasks.data.near_duplicates import (
     Words,
+    find_near_images,
     is_near_duplicate,
+    merge_near_images,
     merge_near_texts,
     number_texts,
     split_words,
@@ -60,6 +62,9 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
         for texts in (train_texts, query_texts)
     )
     groups = merge_near_texts(train_numbers, words, _list_candidates(words, space.neighbours))
+    images = data.image_vectors
+    if images:
+        groups = merge_near_images(train_numbers, images[0], space.neighbours.numpy())
     members: dict[int, list[int]] = {}
     for position, number in enumerate(groups):
         members.setdefault(number, []).append(position)
@@ -75,6 +80,9 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
         for row in reversed(rows)  # the nearest comes last and wins
         if is_near_duplicate(query_words[q], words[row])
     }
+    if len(images) > 1:
+        near_images = find_near_images(images[1], images[0], space.query_neighbours.numpy())
+        near_leaked = {q: row for q, row in near_images if q not in leaked}
     near = [rows for rows in members.values() if len({train_numbers[i] for i in rows}) > 1]
     train = index_rows(data.train, "train")
     order = sorted(members, key=lambda n: (n not in conflicting, -len(members[n])))
@@ -89,15 +97,6 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
         [[train[i] for i in members[n][:10]] for n in order[:SHOWN]],
         _list_leaks(data, train, {**leaked, **near_leaked}, set(leaked)),
     )
-
-
-def make_no_duplicates(rows: int) -> Duplicates:
-    """Return the duplicates of rows that cannot be compared: none.
-
-    Args:
-        rows: Number of training rows.
-    """
-    return Duplicates(0, 0, 0, 0, 0, 0, np.full(rows, -1), [], [])
 
 
 def _number_values(values: Sequence[str]) -> list[int]:

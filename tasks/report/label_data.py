@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from storage import Store, polars_schema
 from storage.schemas import SCORES
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
+from tasks.data.near_duplicates import make_image_vectors
 from tasks.data.tabular import Measurements
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.group_counts import PREFIX, list_group_columns
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_current_result, read_matching_results
 from tasks.report.report_rows import ReportRows
+from tasks.report.thumbnails import Thumbnails, make_thumbnails
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,7 @@ class LabelData(ReportRows):
         mislabel_results: The current detection, then earlier ones among the same rows.
         measurements: Features or images of training rows and queries; empty for texts.
         annotations: Annotations of the store.
+        thumbnails: Thumbnails of images; None for other rows.
         scores: No removal effects.
     """
 
@@ -40,6 +44,7 @@ class LabelData(ReportRows):
     mislabel_results: tuple[MislabelResult, ...]
     measurements: tuple[Measurements, ...]
     annotations: Annotations = field(default_factory=Annotations)
+    thumbnails: Thumbnails | None = None
     scores: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(schema=polars_schema(SCORES)), init=False
     )
@@ -71,14 +76,17 @@ class LabelData(ReportRows):
         return not self.measurements
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether equal rows can be recognized: images that were resized cannot."""
-        return not any(each.reduced for each in self.measurements)
-
-    @property
     def determines_class(self) -> bool:
         """Whether equal rows are of one class: texts and images, but not columns of a table."""
-        return self.has_texts or (self.is_comparable and self.measurements[0].image)
+        return self.has_texts or self.measurements[0].image
+
+    def show_image(self, words: str) -> str:
+        return self.thumbnails.make(words) if self.thumbnails is not None else ""
+
+    @property
+    def image_vectors(self) -> list[np.ndarray]:
+        """Pixels of training rows and queries for a comparison; empty for other rows."""
+        return [make_image_vectors(each.numbers) for each in self.measurements if each.image]
 
 
 def read_label_data(store: Store, inputs: Inputs) -> LabelData:
@@ -111,6 +119,7 @@ def read_label_data(store: Store, inputs: Inputs) -> LabelData:
         (current, *earlier),
         tuple(part.measurements for part in both if part.measurements is not None),
         read_annotations(store),
+        make_thumbnails(both),
     )
 
 

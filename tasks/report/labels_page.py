@@ -6,7 +6,7 @@ from tasks.mislabels.detection_warnings import warn_detection
 from tasks.mislabels.tabular_views import make_features
 from tasks.report.actions import Action, list_label_actions
 from tasks.report.data_quality import DataQuality, assess_row_quality
-from tasks.report.duplicates import Duplicates, find_duplicates, make_no_duplicates
+from tasks.report.duplicates import Duplicates, find_duplicates
 from tasks.report.headline import make_label_headline
 from tasks.report.label_data import LabelData
 from tasks.report.mislabels import FlaggedLabels, read_flagged_labels
@@ -55,17 +55,15 @@ def build_labels_page(data: LabelData, limits: ReportLimits | None = None) -> La
     assert flagged is not None, "labels alone are read with their detection"
     shown = (flagged.chance_note, *flagged.classifiers)
     space = _make_row_space(data)
-    is_comparable = data.is_comparable
-    duplicates = (
-        find_duplicates(data, space) if is_comparable else make_no_duplicates(len(data.train))
-    )
+    duplicates = find_duplicates(data, space)
     quality = assess_row_quality(data, space)
     checks = check_label_reliability(data, flagged.facts, duplicates)
-    leaks = duplicates.leaked if is_comparable else None
     return LabelsPage(
         data,
         list_label_actions(data.study, duplicates, quality, flagged, data.determines_class),
-        check_label_limits(limits or ReportLimits(), data.labels, leaks, len(data.queries)),
+        check_label_limits(
+            limits or ReportLimits(), data.labels, duplicates.leaked, len(data.queries)
+        ),
         make_label_headline(flagged, checks),
         [line for line in warn_detection(flagged.facts) if line not in shown],
         flagged,

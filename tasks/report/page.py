@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT_HALVED
 from tasks.mislabels.strength import compute_bar_length, grade_strength
+from tasks.mislabels.tabular_views import make_features
 from tasks.planning.actuals import GIGABYTE
 from tasks.report import charts
 from tasks.report.actions import Action, list_actions
@@ -40,7 +41,7 @@ from tasks.report.reliability import (
 )
 from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects, summarize_slices
-from tasks.report.tfidf_space import make_tfidf_space
+from tasks.report.tfidf_space import TfidfSpace, make_space, make_tfidf_space
 from tasks.report.training_map import TrainingMap, list_shown_rows, make_training_map
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
 from tasks.results.changed_query import describe_rows, name_states
@@ -133,7 +134,7 @@ def build_page(
         price_per_hour: Price of one machine hour; None if unknown.
         limits: Limits of the study; none by default.
     """
-    space = make_tfidf_space(data)
+    space = _make_row_space(data)
     duplicates, slices, flagged = (
         find_duplicates(data, space),
         summarize_slices(data),
@@ -166,6 +167,13 @@ def build_page(
         pictures=_render_pictures(slices, stage_seconds),
         price_per_hour=price_per_hour,
     )
+
+
+def _make_row_space(data: RunData) -> TfidfSpace:
+    """Vectors of the rows: tf-idf of texts, or pixels of images."""
+    if data.has_texts:
+        return make_tfidf_space(data)
+    return make_space(make_features(data.images), len(data.train))
 
 
 def _render_pictures(slices: SourceSliceEffects, stage_seconds: list[Row]) -> dict[str, str]:

@@ -93,7 +93,7 @@ def check_label_reliability(
         facts: Summary of the detection.
         duplicates: Duplicates and leaks.
     """
-    has_leaks = len(data.queries) and data.is_comparable
+    has_leaks = len(data.queries)
     leaks = [_check_leaks(data, duplicates)] if has_leaks else []
     return [*_check_injected_flips(read_reachable_recall(facts)), *leaks]
 

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import numpy as np
 import polars as pl
 
 from tasks.mislabels.label_statement import LabelStatement, make_label_statement
@@ -45,9 +46,22 @@ class ReportRows:
         return True
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether equal rows can be recognized: images that were resized cannot."""
-        return True
+    def image_vectors(self) -> list[np.ndarray]:
+        """Pixels of training rows and queries for a comparison; empty for other rows."""
+        return []
+
+    def show_image(self, words: str) -> str:
+        """Return the address of a thumbnail of an image; empty for other rows.
+
+        Args:
+            words: Description of the row.
+        """
+        return ""
+
+    @property
+    def has_near_duplicates(self) -> bool:
+        """Whether nearly equal rows are recognized: texts and images, not columns of a table."""
+        return self.has_texts or bool(self.image_vectors)
 
     @property
     def determines_class(self) -> bool:

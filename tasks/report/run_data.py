@@ -1,24 +1,33 @@
 """Data of a finished run for the report, read from the store once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
+from fastif import InputError
 from storage import Store, StoreError
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
+from storage.run_record import RunRecord
+from tasks.data.images import reduce_images
+from tasks.data.inputs import read_inputs
+from tasks.data.near_duplicates import make_image_vectors
+from tasks.data.tabular import Measurements
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
 from tasks.report.report_rows import ReportRows
+from tasks.report.thumbnails import Thumbnails, make_thumbnails
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import check_undamaged
+from tasks.study.study import load_study
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +46,8 @@ class RunData(ReportRows):
         difference: Comparison of the two runs; None without one.
         annotations: Annotations of the store.
         features: Stored embeddings of the training rows; None without them.
+        images: Pixels of training rows and queries, of one size; empty for texts.
+        thumbnails: Thumbnails of images; None for other rows.
     """
 
     run: str
@@ -50,11 +61,26 @@ class RunData(ReportRows):
     difference: RunDifference | None
     annotations: Annotations = field(default_factory=Annotations)
     features: EncoderFeatures | None = None
+    images: tuple[Measurements, ...] = ()
+    thumbnails: Thumbnails | None = None
 
     @property
     def facts(self) -> Mapping[str, object]:
         """Facts of the run, such as its study and the time of its end."""
         return self.summary.facts
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether rows are texts, not images."""
+        return not self.images
+
+    @property
+    def image_vectors(self) -> list[np.ndarray]:
+        """Pixels of training rows and queries for a comparison; empty for other rows."""
+        return [make_image_vectors(each.numbers) for each in self.images]
+
+    def show_image(self, words: str) -> str:
+        return self.thumbnails.make(words) if self.thumbnails is not None else ""
 
     @property
     def has_audit(self) -> bool:
@@ -94,6 +120,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
             got=f"{status.done} of {status.planned} shards",
             remedy="Run `fastif audit` again; it computes what is missing.",
         )
+    images, thumbnails = _read_images(status.record, study)
     tables = {name: store.scan(name, run).collect() for name in ("queries", "train", "scores")}
     tables["totals"] = store.scan("totals", run).collect()
     earlier = against or find_comparable_run(store, run)
@@ -108,4 +135,33 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         difference=run_difference,
         annotations=read_annotations(store),
         features=find_encoder_features(store, tables["train"]),
+        images=images,
+        thumbnails=thumbnails,
     )
+
+
+def _read_images(
+    record: RunRecord, study: Path
+) -> tuple[tuple[Measurements, ...], Thumbnails | None]:
+    """Read the images of a run from its tables, since the store has none; nothing for texts.
+
+    Raises:
+        InputError: The tables have changed since the run.
+    """
+    if not study.is_file() or load_study(study).train.image is None:
+        return (), None
+    inputs = read_inputs(study)
+    tables = inputs.train, inputs.queries
+    if [table.digest for table in tables] != [record.parts[name] for name in ("train", "queries")]:
+        raise InputError(
+            f"run {record.run}",
+            "the tables of the run, to compare and show its images",
+            "other contents",
+            "Restore the images and tables that the run was made of, or run `fastif audit` again.",
+        )
+    images = [table.measurements for table in tables if table.measurements is not None]
+    if len({each.numbers.shape[1] for each in images}) > 1:
+        images = [
+            replace(each, numbers=reduce_images(each.encoded)) for each in images if each.encoded
+        ]
+    return tuple(images), make_thumbnails(tables)

@@ -14,6 +14,7 @@ from tasks.study.estimator_section import (
     check_through_training,
 )
 from tasks.study.fields import HUB
+from tasks.study.image_check import check_image_study
 from tasks.study.loss import TrainingLoss
 from tasks.study.own_model_check import check_own_model, refuse_text_model
 from tasks.study.sections import (
@@ -158,7 +159,7 @@ def find_contradictions(study: StudySections) -> Iterator[Problem]:
 
 
 def _check_contents(study: StudySections) -> Iterator[Problem]:
-    """Check tables of features or images, which support only the search for wrong labels."""
+    """Check tables of features or images; features support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
     if is_own:
@@ -180,6 +181,9 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             join_some(names[1], 20),
             "name the columns in the same order",
         )
+    if study.train.image is not None:
+        yield from check_image_study(study.model, study.run, study.mislabels, study.has_audit)
+        return
     if study.has_audit and not is_own:
         yield refuse_text_model(key)
     if study.training is not None or study.mislabels.has_classifier:

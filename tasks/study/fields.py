@@ -49,8 +49,9 @@ def _check_distinct(value: Any) -> Any:
 
 
 def _parse_selection(value: Any) -> Any:
-    """Parse "last:K", "all", or a non-empty list of regular expressions to a tuple."""
-    if isinstance(value, str) and (value == "all" or re.fullmatch(r"last:0*[1-9]\d*", value)):
+    """Parse "last:K", "head", "all", or a non-empty list of regular expressions to a tuple."""
+    is_word = isinstance(value, str)
+    if is_word and (value in ("all", "head") or re.fullmatch(r"last:0*[1-9]\d*", value)):
         return value
     patterns = value if isinstance(value, list | tuple) else ()
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):

@@ -46,10 +46,10 @@ def check_own_model(
 
 
 def refuse_text_model(key: str) -> Problem:
-    """Return the problem of features or images that a text classifier shall read."""
+    """Return the problem of features that a classifier of texts or images shall read."""
     return Problem(
         f"[train] {key}",
-        "text: an audit supports text classifiers only",
+        "text or image: an audit supports classifiers of texts and images",
         key,
         "give [model] a factory for a torch module of your own; or remove [model], [curvature] "
         "and [candidates]: the search for wrong labels needs none",

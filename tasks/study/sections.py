@@ -124,8 +124,8 @@ class Mislabels(Section):
     """`[mislabels]`: settings of the search for wrong labels; none of them needs tuning."""
 
     encoder: Name | None = None
-    """text encoder that was not trained on these labels: a folder, hub:owner/name or
-    package:NAME/folder; [training] base if omitted, or else the model itself"""
+    """encoder of texts or images that was not trained on these labels: a folder, hub:owner/name
+    or package:NAME/folder; [training] base if omitted, or else the model itself"""
     folds: Annotated[int, Field(ge=2)] | None = None
     """number of folds for cross-fitting [training], which adds out-of-fold predictions of the
     fine-tuned classifier; no cross-fitting if omitted"""
@@ -160,7 +160,8 @@ class Parameters(Section):
     """`[parameters]`: the parameters that influence is computed for."""
 
     attributed: Selection = "last:1"
-    """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
+    """last:K (the last K encoder layers, or stages of an image model, and the head), head (image
+    models), all, or a list of regular expressions"""
 
     @property
     def selection(self) -> str | list[str]:

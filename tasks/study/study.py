@@ -114,9 +114,11 @@ class Study(Section):
         return self.folder / path
 
     @property
-    def model_kind(self) -> Literal["text", "own"]:
-        """Kind of the model: a text classifier, or a module made by `[model] factory`."""
-        return "text" if self.model.factory is None else "own"
+    def model_kind(self) -> Literal["text", "image", "own"]:
+        """Kind of the model: a classifier of texts or images, or made by `[model] factory`."""
+        if self.model.factory is not None:
+            return "own"
+        return "image" if self.train.image is not None else "text"
 
     @property
     def further_models(self) -> tuple[str, ...]:

@@ -64,6 +64,9 @@ const equipReview = (view, kept, onMove) => {
     part("place").textContent = `Rank ${readRank()}, row ${place + 1} of ${queue.length}`
       + (queue.length < total ? " that fit the filter" : "");
     part("id").textContent = showText(row.id);
+    const images = current.querySelectorAll(":scope > td:not([data-cell]) img.thumb");
+    part("image").replaceChildren(...[...images].map(image => image.cloneNode()));
+    part("image").hidden = images.length === 0;
     part("text").textContent = showText(row.text);
     part("pair").textContent = showText(row.text_pair);
     part("pair").parentElement.hidden = row.text_pair === "";

@@ -91,7 +91,7 @@ def test_a_path_that_is_no_image_is_refused_with_its_row(tmp_path):
     write_images(tmp_path)
     (tmp_path / NAMES[2]).write_text("text")
     write_paths(tmp_path, NAMES)
-    assert "row 3: Unidentified" in refusal(tmp_path, "t.csv")
+    assert "row 3: no image" in refusal(tmp_path, "t.csv")
     pl.DataFrame({"image": [None, *NAMES[1:]], "label": LABELS}).write_csv(tmp_path / "t.csv")
     assert "null in row 1" in refusal(tmp_path, "t.csv")
 

@@ -234,15 +234,12 @@ def test_values_of_a_table_are_compared_as_they_are(page):
     assert "letter or digit" not in html
 
 
-def test_images_that_were_resized_are_not_called_equal(page):
+def test_equal_images_of_several_labels_are_found(page):
     values = ["image 1", "image 1", "image 2", "image 3", "image 4", "image 5"]
     labels = ["a", "b", "b", "a", "b", "a"]
     whole = build_labels_page(make_measured(values, labels, page, image=True))
     assert whole.duplicates.conflicting == 1
     assert whole.actions[0].what == "1 group of identical rows has different labels"
-    reduced = build_labels_page(make_measured(values, labels, page, image=True, reduced=True))
-    assert (reduced.duplicates.exact, reduced.duplicates.groups) == (0, [])
-    assert "were not searched" in render_page(reduced)
 
 
 def test_the_command_ends_with_the_code_of_the_limits(tmp_path, monkeypatch):
