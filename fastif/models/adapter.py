@@ -84,7 +84,7 @@ def attach_adapter(
             )
     except Exception as error:  # PEFT raises errors of many kinds for a base that does not fit
         raise _make_misfit(source, _first_line(error)) from error
-    model = _unwrap(adapted, "default", dict(source.settings))
+    model = _unwrap(adapted, "default", source.resolved_settings)
     _compare_tensors(model, tensors, source)
     model.config._name_or_path = str(source.folder)
     return model
@@ -120,12 +120,13 @@ def unwrap_adapter(model: nn.Module) -> PreTrainedModel:
     return _unwrap(copy.deepcopy(model, shared), active[0], settings)
 
 
-def add_lora(base: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrainedModel:
+def add_lora(base: PreTrainedModel, settings: Mapping[str, Any], base_name: str) -> PreTrainedModel:
     """Return the base with a new LoRA adapter, whose matrix B is zero; the base is changed.
 
     Args:
         base: Classifier to adapt.
         settings: Arguments of `peft.LoraConfig`; the task is sequence classification.
+        base_name: Folder of the base, or its name on the hub, for the saved adapter.
 
     Raises:
         InputError: If PEFT is not installed, or no layer of the base is targeted.
@@ -144,6 +145,8 @@ def add_lora(base: PreTrainedModel, settings: Mapping[str, Any]) -> PreTrainedMo
             'Write the ends of their names, such as ["query", "value"], or "all-linear".',
         ) from error
     saved = json.loads(json.dumps(config.to_dict(), default=_plain))
+    saved["modules_to_save"] = list(dict.fromkeys(saved["modules_to_save"]))  # PEFT adds its own
+    saved["base_model_name_or_path"] = base_name
     return _unwrap(adapted, "default", saved)
 
 
@@ -160,7 +163,7 @@ def save_adapter(model: PreTrainedModel, folder: Path, base: str | None = None) 
     folder.mkdir(parents=True, exist_ok=True)
     settings = {**adapter.settings, "inference_mode": True}
     if base is not None:
-        settings |= {"base_model_name_or_path": base, "revision": None}
+        settings["base_model_name_or_path"] = base
     text = json.dumps(settings, indent=2, sort_keys=True)
     (folder / ADAPTER_CONFIG).write_text(text + "\n", "utf-8")
     parameters = dict(model.named_parameters())
@@ -170,6 +173,14 @@ def save_adapter(model: PreTrainedModel, folder: Path, base: str | None = None) 
     }
     save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     model.config.save_pretrained(folder)
+
+
+def save_classifier(model: PreTrainedModel, folder: Path) -> None:
+    """Save a classifier, or its adapter alone if it has one."""
+    if get_adapter(model) is None:
+        model.save_pretrained(folder, safe_serialization=True)
+    else:
+        save_adapter(model, folder)
 
 
 def import_peft(where: str) -> Any:

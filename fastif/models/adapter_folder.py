@@ -83,6 +83,16 @@ class AdapterFolder:
             )
         return folder
 
+    @property
+    def resolved_settings(self) -> dict[str, Any]:
+        """Content of `adapter_config.json`, with the absolute path of a base that is a folder."""
+        name = str(self.settings["base_model_name_or_path"])
+        is_local = self._find_local_base(name) is not None
+        return {
+            **self.settings,
+            "base_model_name_or_path": str(self.base_folder) if is_local else name,
+        }
+
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each saved tensor by name, from the header of the weights."""
@@ -170,12 +180,19 @@ class AdapterFolder:
         name = self.settings.get("base_model_name_or_path")
         if not isinstance(name, str) or not name.strip():
             raise self._make_base_error("none")
-        for folder in (self.folder / Path(name).expanduser(), Path(name).expanduser()):
-            if folder.is_dir():
-                return folder.resolve()
+        if (folder := self._find_local_base(name)) is not None:
+            return folder
         if _HUB_NAME.fullmatch(name) and not name.startswith("."):
             return self._fetch_base(name)
         raise self._make_base_error(f"no folder {name}")
+
+    def _find_local_base(self, name: str) -> Path | None:
+        """Return the folder that a name means, from the adapter, the file of a link, or here."""
+        linked = (self.folder / ADAPTER_CONFIG).resolve().parent
+        for start in (self.folder, linked, Path()):
+            if (start / Path(name).expanduser()).is_dir():
+                return (start / Path(name).expanduser()).resolve()
+        return None
 
     def _fetch_base(self, name: str) -> Path:
         from huggingface_hub import snapshot_download

@@ -1,8 +1,9 @@
 """Models and tokenizers from a folder or the Hugging Face hub, with weights and labels checked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -82,8 +83,13 @@ def _load_with_adapter(source: AdapterFolder, dtype: torch.dtype | None) -> PreT
         **source.read_labels(),
     )
     check_layers(base, report, source.base_folder)
+    return attach_adapter(base, source, _list_random(report))
+
+
+def _list_random(report: Mapping[str, Collection[Any]]) -> frozenset[str]:
+    """Return the names of weights that were not loaded, since they are missing or do not fit."""
     mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
-    return attach_adapter(base, source, {*report["missing_keys"], *mismatched})
+    return frozenset({*report["missing_keys"], *mismatched})
 
 
 def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
@@ -95,6 +101,9 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
     Args:
         source: Folder of a saved model, or its name on the hub.
         labels: Label names of the output units.
+
+    Returns:
+        The model, with the names of its random weights as `random_names`.
 
     Raises:
         InputError: If the model cannot be found, has no classification head, or lacks other
@@ -114,6 +123,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)
+    model.random_names = _list_random(report)
     return model.eval()
 
 

@@ -23,6 +23,7 @@ from tasks.data.inputs import read_study, read_table_once
 from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder
+from tasks.models.lora import adapt_base
 from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.trained_folder import (
     check_replaceable,
@@ -218,7 +219,7 @@ def make_objective(
 ) -> fastif.TransformerObjective:
     """Return the untrained model: the base with a new head, initialized from the seed."""
     assert study.training is not None
-    trainable = study.training.trainable
+    trainable = study.training.trained
     model = _make_classifier(base, study, seed)
     model.to(device)  # type: ignore[arg-type]
     return fastif.TransformerObjective(
@@ -244,6 +245,9 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
 
 
 def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
-    """Return the base model with a new, randomly initialized head of one output a label."""
+    """Return the base model with a new head of one output a label, and perhaps an adapter."""
     torch.manual_seed(seed)
-    return load_base(base, study.labels)
+    model = load_base(base, study.labels)
+    if study.training is None or study.training.lora_rank is None:
+        return model
+    return adapt_base(model, base, study.training)

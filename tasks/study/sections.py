@@ -157,7 +157,9 @@ class Parameters(Section):
     """`[parameters]`: the parameters that influence is computed for."""
 
     attributed: Selection = "last:1"
-    """last:K (the last K encoder layers and the head), all, or a list of regular expressions"""
+    """last:K (the last K encoder layers and the head), all, adapter (of a LoRA adapter: its
+    matrices and its head), or a list of regular expressions; last:K and all of a model with an
+    adapter are parameters of the adapter alone"""
 
 
 class Curvature(Section):

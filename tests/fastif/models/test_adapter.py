@@ -1,6 +1,5 @@
 """LoRA adapters: loaded as PEFT loads them, attributed exactly, or refused by name."""
 
-import json
 import shutil
 
 import peft
@@ -321,7 +320,7 @@ def test_bases_that_are_quantised_adapters_or_not_named_are_refused(tmp_path):
         path.read_text().replace(
             "{", '{"quantization_config": {"quant_method": "bitsandbytes"},', 1
         )
-    )  # noqa: E501
+    )
     with pytest.raises(InputError, match=r"quantised \(bitsandbytes\)"):
         load_model(adapter)
     with changed_settings(adapter) as settings:
