@@ -2,7 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from fastif.errors import InputError
 
 GENERIC_NAME = re.compile(r"label[ _-]?(\d+)", re.IGNORECASE)
 """Pattern of names that transformers gives to unnamed labels, such as LABEL_1."""
@@ -86,3 +89,39 @@ def _fold_case(name: str) -> str:
 
 def _strip_punctuation(name: str) -> str:
     return "".join(letter for letter in _fold_case(name) if letter.isalnum())
+
+
+def check_label_names(
+    label_names: Sequence[str], units: Mapping[str, int], labels: Sequence[str], source: str | Path
+) -> None:
+    """Refuse labels in another order than the outputs of a model.
+
+    Args:
+        label_names: Names of the outputs, in order.
+        units: Output of each label by name, as the configuration has it.
+        labels: Labels of the study, in order.
+        source: Folder or name of the model.
+
+    Raises:
+        InputError: The orders differ, or the configuration contradicts itself.
+    """
+    inconsistent = [n for unit, n in enumerate(label_names) if n in units and units[n] != unit]
+    if inconsistent and not all(GENERIC_NAME.fullmatch(name) for name in units):
+        raise InputError(
+            f"model {source}",
+            "id2label and label2id that agree",
+            f"id2label {label_names}, label2id {dict(units)}",
+            "Correct its config.json: which output unit is which label?",
+        )
+    if all(map(GENERIC_NAME.fullmatch, label_names)) and sorted(units.values()) == list(
+        range(len(label_names))
+    ):
+        # A configuration with label2id alone.
+        label_names = sorted(units, key=lambda name: units[name])
+    if find_misplaced_labels(labels, label_names):
+        raise InputError(
+            f"model {source}",
+            f"labels in the order of the model's output units, {label_names}",
+            f"{list(labels)}",
+            "Set `labels` of the study to the model's order.",
+        )

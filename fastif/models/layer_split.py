@@ -8,10 +8,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from fastif.errors import InputError
+from fastif.models.adapter import get_adapter
 from fastif.models.parameters import match_names
 
 Attributed = Literal["all"] | str | Sequence[str]
-""""all", "last:K" (the last K encoder layers and the head), or regular expressions."""
+""""all", "last:K" (the last K encoder layers and the head), "adapter", or regular expressions."""
 
 NON_TEXT_MODULE = re.compile("vision|visual|image|audio")
 """Pattern of modules that do not read text."""
@@ -82,7 +83,10 @@ def _find_modules_before_encoder(model: PreTrainedModel) -> list[str]:
 
 
 def select_attributed_names(model: PreTrainedModel, attributed: Attributed) -> list[str]:
-    """Return the parameter names that "all", "last:K" or a list of patterns selects.
+    """Return the parameter names that "all", "last:K", "adapter" or a list of patterns selects.
+
+    In a model with an adapter, "all" and "last:K" select parameters of the adapter alone: those
+    that its training changed. Patterns select any.
 
     Args:
         model: Classifier with the parameters.
@@ -92,16 +96,25 @@ def select_attributed_names(model: PreTrainedModel, attributed: Attributed) -> l
         InputError: If a pattern or K does not fit the model.
     """
     names = [name for name, _ in model.named_parameters()]
-    if attributed == "all":
-        return names
     if not isinstance(attributed, str):
         return match_names(names, attributed)
+    if adapter := get_adapter(model):
+        names = [name for name in names if name in adapter.saved_names]
+    elif attributed == "adapter":
+        raise InputError(
+            "attributed parameters",
+            'a model with a LoRA adapter for "adapter"',
+            "a model without one",
+            'Set [parameters] attributed to "last:1".',
+        )
+    if attributed in ("all", "adapter"):
+        return names
     path, layers = get_encoder_layers(model)
     match = re.fullmatch(r"last:(\d+)", attributed)
     if not match or not 1 <= int(match[1]) <= len(layers):
         raise InputError(
             "attributed parameters",
-            f'"all", a list of patterns, or "last:K" with K from 1 to {len(layers)}',
+            f'"all", "adapter", a list of patterns, or "last:K" with K from 1 to {len(layers)}',
             repr(attributed),
             "Correct [parameters] attributed.",
         )

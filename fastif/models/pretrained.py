@@ -1,8 +1,9 @@
 """Models and tokenizers from a folder or the Hugging Face hub, with weights and labels checked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -16,11 +17,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from fastif.errors import InputError
+from fastif.models.adapter import attach_adapter
+from fastif.models.adapter_folder import MERGE, AdapterFolder, is_adapter
 from fastif.models.complete_weights import check_base, check_layers
-from fastif.models.label_names import GENERIC_NAME, find_misplaced_labels
+from fastif.models.head_check import check_head
 from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
-from fastif.models.problem_type import SINGLE_LABEL, read_problem_type
 from fastif.models.weight_files import (
     check_weight_types,
     find_damaged_file,
@@ -36,7 +38,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a fine-tuned sequence classifier from a folder or the Hugging Face hub, and check it.
 
-    Only safetensors are read, and remote code is never run. The model is in evaluation mode.
+    Only safetensors are read, and remote code is never run. The model is in evaluation mode. A
+    folder may hold a LoRA adapter of PEFT, which names its base.
 
     Args:
         source: Folder of a saved model, or its name on the hub.
@@ -47,7 +50,12 @@ def load_model(
         InputError: If the model cannot be found, weights are missing, its head has other labels or
             another order, or it was trained on several labels for each row or on regression.
     """
-    return load_classifier(AutoModelForSequenceClassification, source, labels, dtype)
+    if not is_adapter(source):
+        return load_classifier(AutoModelForSequenceClassification, source, labels, dtype)
+    model = _load_with_adapter(AdapterFolder(source), dtype)
+    if labels is not None:
+        check_head(model, labels, source)
+    return model.eval()
 
 
 def load_classifier(
@@ -77,8 +85,27 @@ def load_classifier(
         )
     check_layers(model, report, source)
     if labels is not None:
-        _check_head(model, labels, source)
+        check_head(model, labels, source)
     return model.eval()
+
+
+def _load_with_adapter(source: AdapterFolder, dtype: torch.dtype | None) -> PreTrainedModel:
+    base, report = from_pretrained(
+        AutoModelForSequenceClassification,
+        source.base_folder,
+        "model",
+        dtype,
+        ignore_mismatched_sizes=True,  # the adapter has the head of its labels
+        **source.read_labels(),
+    )
+    check_layers(base, report, source.base_folder)
+    return attach_adapter(base, source, _list_random(report))
+
+
+def _list_random(report: Mapping[str, Collection[Any]]) -> frozenset[str]:
+    """Return the names of weights that were not loaded, since they are missing or do not fit."""
+    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    return frozenset({*report["missing_keys"], *mismatched})
 
 
 def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
@@ -91,10 +118,15 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         source: Folder of a saved model, or its name on the hub.
         labels: Label names of the output units.
 
+    Returns:
+        The model, with the names of its random weights as `random_names`.
+
     Raises:
         InputError: If the model cannot be found, has no classification head, or lacks other
             weights.
     """
+    if is_adapter(source):
+        raise InputError(f"model {source}", "a base to train", "an adapter", MERGE)
     model, report = from_pretrained(
         AutoModelForSequenceClassification,
         source,
@@ -107,6 +139,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)
+    model.random_names = _list_random(report)
     return model.eval()
 
 
@@ -116,8 +149,12 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
     Raises:
         InputError: If the model cannot be found, lacks weights, or some are not finite.
     """
-    model, report = from_pretrained(AutoModel, source, "model", torch.float32)
-    check_base(model, report, source)
+    if is_adapter(source):
+        adapted = _load_with_adapter(AdapterFolder(source), torch.float32)
+        model = getattr(adapted, adapted.base_model_prefix)
+    else:
+        model, report = from_pretrained(AutoModel, source, "model", torch.float32)
+        check_base(model, report, source)
     check_finite(model, f"model {source}")
     return model.eval()
 
@@ -128,7 +165,7 @@ def read_encoder_width(source: str | Path) -> int:
     Raises:
         InputError: If the configuration cannot be found.
     """
-    return from_pretrained(AutoConfig, source, "config").get_text_config().hidden_size
+    return from_pretrained(AutoConfig, _find_base(source), "config").get_text_config().hidden_size
 
 
 def read_encoder_max_length(source: str | Path) -> int | None:
@@ -137,7 +174,7 @@ def read_encoder_max_length(source: str | Path) -> int | None:
     Raises:
         InputError: If the configuration cannot be found.
     """
-    config = from_pretrained(AutoConfig, source, "config")
+    config = from_pretrained(AutoConfig, _find_base(source), "config")
     with quiet_loading(), torch.device("meta"):
         return find_max_length(AutoModel.from_config(config))
 
@@ -154,7 +191,8 @@ def load_tokenizer(
     Raises:
         InputError: If the tokenizer cannot be found, or has another vocabulary than the model.
     """
-    tokenizer = from_pretrained(AutoTokenizer, source, "tokenizer")
+    folder = AdapterFolder(source).tokenizer_folder if is_adapter(source) else source
+    tokenizer = from_pretrained(AutoTokenizer, folder, "tokenizer")
     if model is None:
         return tokenizer
     num_embeddings = getattr(model.config.get_text_config(), "vocab_size", None)
@@ -169,6 +207,11 @@ def load_tokenizer(
             "Copy the files of the tokenizer that it was trained with into the model's folder.",
         )
     return tokenizer
+
+
+def _find_base(source: str | Path) -> str | Path:
+    """Return the folder of an adapter's base, or the source itself if it is no adapter."""
+    return AdapterFolder(source).base_folder if is_adapter(source) else source
 
 
 def from_pretrained(
@@ -222,6 +265,9 @@ def from_pretrained(
             str(damaged or _summarize_error(error)),
             damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
+    if kind == "model" and getattr(loaded[0], "_hf_peft_config_loaded", False):
+        change = "Name the folder of the adapter, downloaded, or hub:owner/name in a study."
+        raise InputError(f"model {source}", "a whole model", "an adapter", change)
     if kind == "model" and folder.is_dir():
         check_weight_types(folder, [name for name, _ in loaded[0].named_parameters()])
         loaded[0].saved_dtypes = saved_dtypes(folder)
@@ -248,51 +294,3 @@ def quiet_loading() -> Iterator[None]:
         yield
     finally:
         transformers_logging.set_verbosity(before)
-
-
-def _check_head(model: PreTrainedModel, labels: Sequence[str], source: str | Path) -> None:
-    config = model.config
-    if config.num_labels != len(labels):
-        raise InputError(
-            f"model {source}",
-            f"{len(labels)} output units, one for each label of the study",
-            f"{config.num_labels}",
-            "Correct `labels` in the study, or use the model that was trained on them.",
-        )
-    problem = read_problem_type(model)
-    if problem not in (None, SINGLE_LABEL):
-        raise InputError(
-            f"model {source}",
-            f"a classifier with one label for each row, problem_type {SINGLE_LABEL!r}",
-            f"{problem!r}",
-            "Audit it from Python with its own loss, see docs/guides/library.md; or correct "
-            "problem_type in its config.json.",
-        )
-    label_names = [str(name) for _, name in sorted((config.id2label or {}).items())]
-    units = {name: int(unit) for name, unit in (config.label2id or {}).items()}
-    _check_label_names(label_names, units, labels, source)
-
-
-def _check_label_names(
-    label_names: Sequence[str], units: Mapping[str, int], labels: Sequence[str], source: str | Path
-) -> None:
-    inconsistent = [n for unit, n in enumerate(label_names) if n in units and units[n] != unit]
-    if inconsistent and not all(GENERIC_NAME.fullmatch(name) for name in units):
-        raise InputError(
-            f"model {source}",
-            "id2label and label2id that agree",
-            f"id2label {label_names}, label2id {dict(units)}",
-            "Correct its config.json: which output unit is which label?",
-        )
-    if all(map(GENERIC_NAME.fullmatch, label_names)) and sorted(units.values()) == list(
-        range(len(label_names))
-    ):
-        # A configuration with label2id alone.
-        label_names = sorted(units, key=lambda name: units[name])
-    if find_misplaced_labels(labels, label_names):
-        raise InputError(
-            f"model {source}",
-            f"labels in the order of the model's output units, {label_names}",
-            f"{list(labels)}",
-            "Set `labels` of the study to the model's order.",
-        )

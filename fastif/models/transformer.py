@@ -15,6 +15,7 @@ from fastif.data.examples import Batch, Examples
 from fastif.data.tokenized_text import Side
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
+from fastif.models.adapter import unwrap_adapter
 from fastif.models.classifier_head import capture_head_input, extract_logits
 from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
 from fastif.models.gradient_check import check_gradient
@@ -63,7 +64,7 @@ class TransformerObjective(Objective):
     Args:
         model: Classifier with eager attention. It is copied (with shared weights) and not changed.
         attributed: Attributed parameters: "all", "last:K" (the last K encoder layers and the head),
-            or regular expressions on their names.
+            "adapter" (those of a LoRA adapter), or regular expressions on their names.
         loss: Training loss; None for the usual one of the model's `problem_type`.
         measure: Function of a query to explain; None for its loss.
         penalty: L2 weight decay of training, 0 or more, see `Objective`.
@@ -89,13 +90,14 @@ class TransformerObjective(Objective):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         attributed: Attributed,
         loss: Loss | None = None,
         measure: Measure | None = None,
         penalty: float = 0.0,
         half: bool = False,
     ) -> None:
+        model = unwrap_adapter(model)
         self.name = f"model {model.config._name_or_path or type(model).__name__}"
         self.full_model: PreTrainedModel
         self.full_model, self._precision = make_single_precision_copy(model, half)  # type: ignore[override]
@@ -225,10 +227,8 @@ class TransformerObjective(Objective):
         self, cut: TruncatedModel | None, params: Params, batch: Batch
     ) -> Float[Tensor, "b c"]:
         """Run rows that share a forward pass, with the padding that they have."""
-        module, inputs = (
-            cut.module if cut else self.full_model,
-            select_model_inputs(self.full_model, batch),
-        )
+        module = cut.module if cut else self.full_model
+        inputs = select_model_inputs(self.full_model, batch)
         with cut.inject_hidden(batch["hidden"]) if cut else nullcontext():
             output = functional_call(module, dict(params), (), inputs)
         return extract_logits(output, len(batch["input_ids"]), self.name)

@@ -85,8 +85,6 @@ def _list_damaged_files(folder: Path) -> Iterator[DamagedFile]:
 
 def suggest_remedy(folder: Path) -> str:
     """Return a remedy for a folder that cannot be loaded."""
-    if (folder / "adapter_config.json").is_file():
-        return "It is an adapter: save the whole model, `merge_and_unload().save_pretrained(...)`."
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
         return "Save its weights as safetensors: pickled ones (.bin) are never read."
     family = _read_family(folder)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 import fastif
 from fastif import InputError
 from fastif.correction import CorrectedModel, Correction, correct
+from fastif.models.adapter import save_classifier
 from storage.atomic_folder import replace_folder
 from tasks.correction.slice_changes import SliceChange, compute_slice_changes, decide_improvement
 from tasks.data.announcements import announce_notes
@@ -251,7 +252,7 @@ def _write_model(
     try:
         model.load_state_dict(dict(corrected.params), strict=False)
         with replace_folder(request.out) as temp_path:
-            model.save_pretrained(temp_path, safe_serialization=True)
+            save_classifier(model, temp_path)
             fastif.load_tokenizer(folder, model).save_pretrained(temp_path)
             record["model_digest"] = compute_model_digest(temp_path)
             (temp_path / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")

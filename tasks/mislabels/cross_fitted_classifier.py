@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 import fastif
 from fastif.mislabels.group_folds import assign_group_folds
+from fastif.models.adapter import get_adapter
 from fastif.models.max_positions import check_length, find_max_length
 from storage import Store, compute_fingerprint
 from tasks.data.announcements import announce_notes
@@ -136,7 +137,8 @@ def _predict_with_judge(study: Study, table: Table) -> Tensor:
     folder, device = find_classifier_folder(study), resolve_devices(study.run.devices)[0].torch
     model = fastif.load_model(folder, study.labels)
     model.to(device)  # type: ignore[arg-type]
-    objective = fastif.TransformerObjective(model, "last:1", fastif.CrossEntropy())
+    chosen = "adapter" if get_adapter(model) else "last:1"
+    objective = fastif.TransformerObjective(model, chosen, fastif.CrossEntropy())
     texts = tokenize_rows(study, model, folder, table, device)
     _announce_truncated(texts)
     objective.verify_shortcuts(texts)

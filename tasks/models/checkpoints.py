@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastif.models.adapter_folder import is_adapter
 from fastif.models.weight_files import find_damaged_file, suggest_remedy
 from tasks.models.json_object import read_json
 from tasks.models.model_identity import ModelIdentity, compare_identities, read_identity
@@ -98,7 +99,7 @@ def _list_folders(folder: Path) -> list[Path]:
 
 def _find_defect(folder: Path) -> str:
     """Return why a folder holds no complete model; empty if it does."""
-    if not (folder / "config.json").is_file():
+    if not ((folder / "config.json").is_file() or is_adapter(folder)):
         return "incomplete: no config.json"
     if not any(folder.glob("*.safetensors")):
         has_pickle = any(folder.glob("*.bin"))

@@ -27,6 +27,7 @@ from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.image_model import encode_images
 from tasks.models.locate import compute_model_digest, find_base_folder
+from tasks.models.lora import adapt_base
 from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.trained_folder import (
     check_replaceable,
@@ -245,7 +246,7 @@ def make_objective(
 ) -> fastif.TransformerObjective | ImageObjective:
     """Return the untrained model: the base with a new head, initialized from the seed."""
     assert study.training is not None
-    trainable = study.training.trainable
+    trainable = study.training.trained
     model = _make_classifier(base, study, seed)
     model.to(device)  # type: ignore[arg-type]
     kind = ImageObjective if study.model_kind == "image" else fastif.TransformerObjective
@@ -272,7 +273,10 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
 
 
 def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
-    """Return the base model with a new, randomly initialized head of one output a label."""
+    """Return the base model with a new head of one output a label, and perhaps an adapter."""
     torch.manual_seed(seed)
     load = load_image_base if study.model_kind == "image" else load_base
-    return load(base, study.labels)
+    model = load(base, study.labels)
+    if study.training is None or study.training.lora_rank is None:
+        return model
+    return adapt_base(model, base, study.training)

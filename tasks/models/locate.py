@@ -2,18 +2,22 @@
 
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import re
 from pathlib import Path
 
 from fastif import InputError
+from fastif.models.adapter_folder import AdapterFolder, is_adapter
 from storage.run_record import sha256_file
 from tasks.runtime.file_cache import FileCache
 from tasks.study.fields import HUB
 from tasks.study.study import Study
 
 _hashes: FileCache[str] = FileCache(1024)
+PLACE_SETTINGS = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
+"""Settings of an adapter that change none of its outputs, given the files of its base."""
 logger = logging.getLogger(__name__)
 
 MODEL_FILES = (
@@ -185,10 +189,25 @@ def fetch_hub_model(name: str, where: str) -> Path:
 
 
 def compute_model_digest(folder: Path) -> str:
-    """Return the SHA-256 over the model's files: weights, configuration and tokenizer."""
+    """Return the SHA-256 over the model's files: weights, configuration and tokenizer.
+
+    For an adapter the files of its base count too, but not where the base is.
+
+    Raises:
+        InputError: The base of an adapter cannot be found.
+    """
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     lines = [f"{path.name} {hash_file(path)}" for path in files]
+    if is_adapter(folder):
+        lines += _describe_adapter(AdapterFolder(folder))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _describe_adapter(adapter: AdapterFolder) -> list[str]:
+    """Return lines for the digest of an adapter: its settings, and the digest of its base."""
+    settings = {k: v for k, v in adapter.settings.items() if k not in PLACE_SETTINGS}
+    content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return [f"adapter {content}", f"base {compute_model_digest(adapter.base_folder)}"]
 
 
 def hash_file(path: Path) -> str:

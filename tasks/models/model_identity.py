@@ -9,6 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from fastif.models.adapter_folder import ADAPTER_CONFIG
 from tasks.models.json_object import read_json
 from tasks.models.locate import hash_file
 
@@ -17,7 +18,15 @@ VOCABULARY = ("tokenizer.json", "vocab*", "merges*", "*.model")
 CALL_SETTINGS = ("padding", "truncation")
 """Entries of tokenizer.json that hold the last call's settings and may differ in one training."""
 LABELS = ("id2label", "label2id", "num_labels", "problem_type")
-INCIDENTAL = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache")
+INCIDENTAL = (
+    "_name_or_path",
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "inference_mode",
+    "peft_version",
+)
 """Entries of a configuration that may differ between two savings of a model."""
 
 
@@ -43,9 +52,10 @@ class ModelIdentity:
 def read_identity(folder: Path) -> ModelIdentity:
     """Read the identity of a saved model; files that are absent or unreadable are left out."""
     config = read_json(folder / "config.json")
+    adapter = read_json(folder / ADAPTER_CONFIG)
     files = sorted(folder.glob("*.safetensors"))
     return ModelIdentity(
-        {k: v for k, v in config.items() if k not in (*LABELS, *INCIDENTAL)},
+        {k: v for k, v in {**config, **adapter}.items() if k not in (*LABELS, *INCIDENTAL)},
         {k: v for k, v in config.items() if k in LABELS},
         {name: shape for file in files for name, shape in _read_shapes(file).items()},
         _hash_tokenizer(folder),

@@ -11,6 +11,7 @@ import polars as pl
 from transformers import PreTrainedModel
 
 from fastif import InputError
+from fastif.models.adapter import save_classifier
 from fastif.models.parameters import Params
 from storage.atomic import count_free_bytes
 from tasks.models.json_object import read_json
@@ -22,6 +23,9 @@ from tasks.study.training_section import Training
 AUTO_FRACTIONS = (0.125, 0.25, 0.5)
 """Fractions of the training with a checkpoint if a study states none. Which of them predict
 retraining better than the final weights differs by workload: docs/concepts/several-models.md."""
+
+ADAPTER_SHARE = 0.1
+"""Share of a base's size that an adapter and its head take at most, for the room on disk."""
 
 ABANDONED_SECONDS = 2 * 24 * 3600
 """Age at which the hidden folder of a training that has not finished counts as left behind."""
@@ -112,6 +116,8 @@ def select_fractions(
         InputError: The disk has no room for the model and the checkpoints that the study states.
     """
     size = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    if training.lora_rank is not None:
+        size = int(size * ADAPTER_SHARE)
     free = count_free_bytes(folder)
     _check_room((1 + len(training.stated_checkpoints)) * size, free, folder)
     if training.checkpoints != "auto":
@@ -191,7 +197,7 @@ def save_model(
         record: Entries of the record; the model's digest and the versions are added.
         contents: Content digest and label of each training row.
     """
-    model.save_pretrained(folder, safe_serialization=True)
+    save_classifier(model, folder)
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
     entries = {**record, "model_digest": compute_model_digest(folder), "versions": read_versions()}
     (folder / RECORD_FILE).write_text(json.dumps(entries, indent=2) + "\n")

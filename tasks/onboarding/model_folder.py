@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fastif import InputError
+from fastif.models.adapter_folder import ADAPTER_CONFIG, AdapterFolder, is_adapter
 from tasks.models.image_config import is_image_config
 from tasks.models.locate import fetch_hub_model
 from tasks.models.training_record import RECORD_FILE
 from tasks.study.fields import HUB
 
-CONFIG, ADAPTER, STATE = "config.json", "adapter_config.json", "trainer_state.json"
+CONFIG, STATE = "config.json", "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ModelFolder:
         recipe: Settings of the training that are recorded, by the key of `[training]`.
         max_length: Number of tokens that is recorded; None if it is not.
         reads_images: Whether it is an image classifier.
+        is_adapter: Whether it is a LoRA adapter of a base.
     """
 
     name: str
@@ -36,13 +38,14 @@ class ModelFolder:
     recipe: Mapping[str, Any] | None = None
     max_length: int | None = None
     reads_images: bool = False
+    is_adapter: bool = False
 
 
 def is_model_folder(path: Path) -> bool:
     """Whether a folder holds a model, an adapter, or checkpoints of a training."""
     if not path.is_dir():
         return False
-    own = any((path / name).is_file() for name in (CONFIG, ADAPTER, "model.safetensors"))
+    own = any((path / name).is_file() for name in (CONFIG, ADAPTER_CONFIG, "model.safetensors"))
     return own or bool(_list_checkpoints(path))
 
 
@@ -65,12 +68,14 @@ def open_model(name: str) -> ModelFolder:
     record = _read_json(folder / RECORD_FILE).get("study") or {}
     max_length = record.get("max_length") if isinstance(record, dict) else None
     recipe = _read_recipe(folder, config)
-    return ModelFolder(name, folder, names, note, recipe, max_length, is_image_config(config))
+    return ModelFolder(
+        name, folder, names, note, recipe, max_length, is_image_config(config), is_adapter(folder)
+    )
 
 
 def _find_checkpoint(path: Path) -> tuple[Path, str]:
     """Return the folder itself, or the best or else the newest checkpoint in it, and a note."""
-    if (path / CONFIG).is_file() or not (checkpoints := _list_checkpoints(path)):
+    if _holds_model(path) or not (checkpoints := _list_checkpoints(path)):
         return path, ""
     newest = checkpoints[-1]
     best = _read_json(newest / STATE).get("best_model_checkpoint")
@@ -87,8 +92,12 @@ def _find_checkpoint(path: Path) -> tuple[Path, str]:
 
 def _list_checkpoints(path: Path) -> list[Path]:
     """Return the checkpoints of a training in the order of their steps."""
-    folders = [f for f in path.glob("checkpoint-*") if (f / CONFIG).is_file()]
+    folders = [f for f in path.glob("checkpoint-*") if _holds_model(f)]
     return sorted(folders, key=lambda folder: (_read_step(folder.name), folder.name))
+
+
+def _holds_model(path: Path) -> bool:
+    return (path / CONFIG).is_file() or is_adapter(path)
 
 
 def _read_step(name: str) -> float:
@@ -102,13 +111,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     """Read the configuration of a classifier.
 
     Raises:
-        InputError: There is none, or it is that of an adapter or of an encoder.
+        InputError: There is none, it is that of an encoder, or of an adapter that cannot be read.
     """
+    if is_adapter(folder):
+        return AdapterFolder(folder).read_model_config()
     where, expected = f"MODEL {folder}", "the folder of a trained classifier, with its config.json"
     if not (folder / CONFIG).is_file():
-        if (folder / ADAPTER).is_file():
-            remedy = "Save the whole model: `merge_and_unload().save_pretrained(...)`."
-            raise InputError(where, expected, "an adapter (LoRA)", remedy)
         remedy = "Save model and tokenizer there with save_pretrained, or name another folder."
         raise InputError(where, expected, "a folder without config.json", remedy)
     config = _read_json(folder / CONFIG)
@@ -147,9 +155,9 @@ def _read_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
 
 def _read_recipe(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return recorded settings of the training; a pickled training_args.bin is never read."""
-    recipe: dict[str, Any] = {}
+    recipe = _read_lora_recipe(folder) if is_adapter(folder) else {}
     base = config.get("_name_or_path")
-    if isinstance(base, str) and base and not Path(base).exists():
+    if "base" not in recipe and isinstance(base, str) and base and not Path(base).exists():
         recipe["base"] = f"{HUB}{base}" if base.count("/") <= 1 and "\\" not in base else base
     state = _read_json(folder / STATE)
     epochs, batch = state.get("num_train_epochs"), state.get("train_batch_size")
@@ -162,6 +170,19 @@ def _read_recipe(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(batch, int) and batch >= 1:
         recipe["batch_size"] = batch
     return recipe
+
+
+def _read_lora_recipe(folder: Path) -> dict[str, Any]:
+    """Return the base and the settings of an adapter by the key of `[training]`."""
+    settings = AdapterFolder(folder).resolved_settings
+    base, targets = settings["base_model_name_or_path"], settings.get("target_modules")
+    recipe = {
+        "base": base if Path(base).is_dir() else f"{HUB}{base}",
+        "lora_rank": settings.get("r"),
+        "lora_alpha": settings.get("lora_alpha"),
+        "lora_targets": sorted(targets) if isinstance(targets, list) else targets,
+    }
+    return {key: entry for key, entry in recipe.items() if entry}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 import fastif
+from fastif.models.adapter import get_adapter
 from fastif.models.max_positions import find_max_length
 from tasks.runtime.devices import resolve_devices
 from tasks.study.device_names import AUTO
@@ -70,6 +71,9 @@ def load_trial(folder: Path) -> ModelTrial:
     limits = [limit for limit in limits if limit is not None and limit < NO_LIMIT]
     model.to(resolve_devices(AUTO)[0].torch)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(
-        model, "last:1", fastif.CrossEntropy(), fastif.CrossEntropy()
+        model,
+        "adapter" if get_adapter(model) else "last:1",
+        fastif.CrossEntropy(),
+        fastif.CrossEntropy(),
     )
     return ModelTrial(objective, tokenizer, min(limits, default=None))

@@ -190,6 +190,9 @@ def _make_method(proposal: Proposal) -> list[Part]:
     if proposal.train.image is not None:
         layers = 'last stage and head; "head" is faster, "last:2" and "all" take longer'
     attributed = Line("attributed", "last:1", layers)
+    if proposal.model is not None and proposal.model.is_adapter:
+        comment = 'matrices of the adapter and head; "last:1" is faster'
+        attributed = Line("attributed", "adapter", comment)
     if proposal.own is not None:
         attributed = proposal.own.attributed
     damping = "chosen from the data; or a number such as 0.1: larger is more stable"

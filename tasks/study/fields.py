@@ -49,13 +49,15 @@ def _check_distinct(value: Any) -> Any:
 
 
 def _parse_selection(value: Any) -> Any:
-    """Parse "last:K", "head", "all", or a non-empty list of regular expressions to a tuple."""
+    """Parse "last:K", "head", "adapter", "all", or a list of regular expressions to a tuple."""
     is_word = isinstance(value, str)
-    if is_word and (value in ("all", "head") or re.fullmatch(r"last:0*[1-9]\d*", value)):
+    if is_word and (value in ("all", "head", "adapter") or re.fullmatch(r"last:0*[1-9]\d*", value)):
         return value
     patterns = value if isinstance(value, list | tuple) else ()
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        expected = '"last:K" with K of 1 or more, "all", or a list of regular expressions'
+        expected = (
+            '"last:K" with K of 1 or more, "all", "adapter", or a list of regular expressions'
+        )
         change = 'write "last:1" for the last encoder layer and the head'
         raise make_validation_error(Problem("", expected, format_value(value), change))
     for pattern in patterns:

@@ -161,7 +161,8 @@ class Parameters(Section):
 
     attributed: Selection = "last:1"
     """last:K (the last K encoder layers, or stages of an image model, and the head), head (image
-    models), all, or a list of regular expressions"""
+    models), all, adapter (of a LoRA adapter: its matrices and its head), or a list of regular
+    expressions; last:K and all of a model with an adapter are parameters of the adapter alone"""
 
     @property
     def selection(self) -> str | list[str]:
