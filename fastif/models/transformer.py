@@ -18,7 +18,7 @@ from fastif.models.classifier_head import capture_head_input, extract_logits
 from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
 from fastif.models.gradient_check import check_gradient
 from fastif.models.hidden_states import compute_hidden_states
-from fastif.models.layer_split import Attributed, find_layer_path, select_attributed_names
+from fastif.models.layer_split import Attributed, select_attributed_names
 from fastif.models.model_inputs import select_model_inputs
 from fastif.models.objective import (
     Objective,
@@ -258,13 +258,9 @@ class TransformerObjective(Objective):
     def _make_cut(self, batch: Batch) -> None:
         if len(self.params) == len(dict(self.full_model.named_parameters())):
             return  # nothing is frozen
-        path = find_layer_path(self.full_model)
-        if path is None:
-            self.cut_note = f"{NOT_CUT}: no list of layers is recognised"
-            return
         inputs = select_model_inputs(self.full_model, align_padding(batch, self.padding))
         try:
-            self._cut = cut_frozen_layers(self.full_model, path, self.params, inputs)
+            self._cut = cut_frozen_layers(self.full_model, self.params, inputs)
         except CutError as error:
             self.cut_note = f"{NOT_CUT}: {error}"
         except Exception as error:
