@@ -27,6 +27,7 @@ from fastif.models.objective import (
     select_attributed_params,
 )
 from fastif.models.padding import (
+    TOKENIZER_NOTE,
     Padding,
     align_padding,
     get_padding_token,
@@ -71,6 +72,7 @@ class TransformerObjective(Objective):
         full_model: Copy of the model, with all layers.
         padding: Padding with which rows of different lengths share a forward pass.
         cut_note: Reason why frozen layers run each time; None if they do not or there are none.
+        tokenizer_note: Note that the tokenizer's padding changes outputs; None if it does not.
 
     Raises:
         InputError: If nothing matches `attributed`, a weight is not finite or is quantised, the
@@ -106,6 +108,7 @@ class TransformerObjective(Objective):
         self.padding, self._cut = Padding("right", get_padding_token(self.full_model)), None
         self._unused = frozen_copy(self.full_model)
         self.cut_note: str | None = None
+        self.tokenizer_note: str | None = None
         self._verified: WeakSet[Examples] = WeakSet()
         self._verify_on_probes()
 
@@ -127,12 +130,8 @@ class TransformerObjective(Objective):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on unusual weights, padding and frozen layers."""
-        padding = {
-            "right": None,
-            "left": "rows are padded on the left, since padding on the right changes outputs",
-            None: "only rows of equal length share a forward pass, since padding changes outputs",
-        }[self.padding.side]
-        return tuple(note for note in (self._precision, padding, self.cut_note) if note)
+        notes = (self._precision, self.padding.note, self.tokenizer_note, self.cut_note)
+        return tuple(note for note in notes if note)
 
     def compute_prefix(self, batch: Batch) -> Batch:
         """Return the batch with hidden states of frozen layers, zero at padding."""
@@ -188,6 +187,17 @@ class TransformerObjective(Objective):
             self._check_cut(batch, expected)
 
     @torch.no_grad()
+    def compare_tokenizer_padding(self, examples: Examples) -> None:
+        """Note if batches padded by the tokenizer have other outputs than their texts alone."""
+        batch = examples.take(select_probe_rows(examples, VERIFIED_ROWS))
+        try:
+            outputs = self._forward(None, self.params, batch)
+        except Exception:  # a training with such batches is not possible
+            return
+        if self.padding.side and not is_within_rounding(outputs, self._run_each_row(batch)):
+            self.tokenizer_note = TOKENIZER_NOTE
+
+    @torch.no_grad()
     def _verify_on_probes(self) -> None:
         """Test padding and frozen layers on rows of random tokens."""
         for batch in make_probe_batches(self.full_model):
@@ -212,15 +222,13 @@ class TransformerObjective(Objective):
         """Return the batch with the model's padding, and hidden states if it is truncated."""
         if "hidden" in batch:
             return batch
-        batch = self.align_padding(batch)
-        return (
-            batch
-            if self._cut is None
-            else {
-                **batch,
-                "hidden": compute_hidden_states(self._cut, self.full_model, self.padding, batch),
-            }
-        )
+        return self._add_hidden(self._cut, self.align_padding(batch))
+
+    def _add_hidden(self, cut: TruncatedModel | None, batch: Batch) -> Batch:
+        if cut is None:
+            return batch
+        hidden = compute_hidden_states(cut, self.full_model, self.padding, batch)
+        return {**batch, "hidden": hidden}
 
     def _forward(
         self, cut: TruncatedModel | None, params: Params, batch: Batch
@@ -282,12 +290,7 @@ class TransformerObjective(Objective):
 
     def _is_unchanged(self, cut: TruncatedModel | None, batch: Batch, expected: Tensor) -> bool:
         try:
-            prepared = align_padding(batch, self.padding)
-            if cut:
-                prepared = {
-                    **prepared,
-                    "hidden": compute_hidden_states(cut, self.full_model, self.padding, prepared),
-                }
+            prepared = self._add_hidden(cut, align_padding(batch, self.padding))
             outputs = run_by_length(
                 self.padding, prepared, lambda group: self._forward(cut, self.params, group)
             )

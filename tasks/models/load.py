@@ -82,6 +82,8 @@ def load_tokenized_tables(
 
     texts = TokenizedTables(encode_table(inputs.train), encode_table(inputs.queries))
     objective.verify_shortcuts(texts.train, texts.queries)
+    if tokenizer.pad_token_id is not None:
+        objective.compare_tokenizer_padding(texts.train)
     return texts.match_padding(objective)
 
 
