@@ -9,7 +9,12 @@ from torch import Tensor
 from fastif.attribution.scorers import Effects, GradientScorer, Scorer
 from fastif.data.examples import COLUMN_WEIGHTS, Examples
 from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
-from fastif.gradients.layer_rules import compute_layer_gradients, flatten_positions, is_linear
+from fastif.gradients.layer_rules import (
+    compute_layer_gradients,
+    flatten_positions,
+    has_transposed_weight,
+    is_linear,
+)
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
 
@@ -133,9 +138,9 @@ class LowRankScorer(Scorer):
     def _add_layer(self, call: LayerCall, delta: Tensor, total: Tensor) -> None:
         prefix = f"{call.name}." if call.name else ""
         if f"{prefix}weight" in self.factors:
-            total += self.factors[f"{prefix}weight"].pair_products(
-                *flatten_positions(call.inputs, delta)
-            )
+            sides = flatten_positions(call.inputs, delta)
+            sides = sides[::-1] if has_transposed_weight(call.layer) else sides
+            total += self.factors[f"{prefix}weight"].pair_products(*sides)
         layer_params = {name for name in self.full_rank if get_owner_name(name) == call.name}
         if layer_params == {f"{prefix}bias"} and is_linear(call.layer):
             total += (

@@ -1,7 +1,7 @@
 """Low-rank projection of linear-layer gradients onto leading directions of both sides."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -9,7 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
-from fastif.gradients.layer_rules import compute_layer_gradients, flatten_positions, is_linear
+from fastif.gradients.layer_rules import (
+    compute_layer_gradients,
+    flatten_positions,
+    has_transposed_weight,
+    is_linear,
+)
 from fastif.models.parameters import ParamSpace
 
 ENERGY = 0.98
@@ -25,16 +30,17 @@ class ProjectionBases:
     Attributes:
         outputs: Orthonormal columns [o k] for output gradients.
         inputs: Orthonormal columns [i l] for inputs.
+        transposed: Whether the weight is [i o] of inputs x outputs.
     """
 
     outputs: Float[Tensor, "o k"]
     inputs: Float[Tensor, "i l"]
+    transposed: bool = False
 
     def to(self, like: Tensor) -> "ProjectionBases":
         """Convert the bases to the type and device of `like`."""
-        return ProjectionBases(
-            self.outputs.to(like).contiguous(), self.inputs.to(like).contiguous()
-        )
+        outputs, inputs = self.outputs.to(like).contiguous(), self.inputs.to(like).contiguous()
+        return ProjectionBases(outputs, inputs, self.transposed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +73,17 @@ class LayerProjection:
             energy: Share of each layer's squared gradient norm to keep.
         """
         sums: dict[str, list[Tensor]] = {}
+        transposed: set[str] = set()
         for calls in passes:
             for call, delta in calls:
                 if is_linear(call.layer):
                     _add_covariances(sums, call, delta)
-        bases_by_layer = {name: _fit_bases(pair[0], pair[1], energy) for name, pair in sums.items()}
+                if has_transposed_weight(call.layer):
+                    transposed.add(call.name)
+        bases_by_layer = {
+            name: replace(_fit_bases(pair[0], pair[1], energy), transposed=name in transposed)
+            for name, pair in sums.items()
+        }
         return cls(space, {name: bases.to(like) for name, bases in bases_by_layer.items()})
 
     @property
@@ -97,7 +109,9 @@ class LayerProjection:
         for name, span, shape in zip(space.names, space.slices, space.shapes, strict=True):
             values, bases = vectors[:, span], self.bases.get(get_owner_name(name))
             if bases is not None and len(shape) == 2:
-                values = bases.outputs.mT @ values.unflatten(1, shape) @ bases.inputs
+                weights = values.unflatten(1, shape)
+                weights = weights.mT if bases.transposed else weights
+                values = bases.outputs.mT @ weights @ bases.inputs
             elif bases is not None:
                 values = values @ bases.outputs
             start, width = self._offsets[name]
@@ -144,11 +158,13 @@ class LayerProjection:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors by name, ready for safetensors."""
-        return {
+        state = {
             f"{name}:{side}": getattr(bases, side)
             for name, bases in self.bases.items()
             for side in ("outputs", "inputs")
         }
+        transposed = [name for name, bases in self.bases.items() if bases.transposed]
+        return {**state, **{f"{name}:transposed": torch.ones(1) for name in transposed}}
 
     @classmethod
     def from_state_dict(
@@ -157,7 +173,9 @@ class LayerProjection:
         """Restore a projection from `state_dict`, on the device of `like`."""
         names = dict.fromkeys(key.rpartition(":")[0] for key in state)
         bases = {
-            name: ProjectionBases(state[f"{name}:outputs"], state[f"{name}:inputs"]).to(like)
+            name: ProjectionBases(
+                state[f"{name}:outputs"], state[f"{name}:inputs"], f"{name}:transposed" in state
+            ).to(like)
             for name in names
         }
         return cls(space, bases)

@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
+from transformers.pytorch_utils import Conv1D
 
 from fastif.numerics.arithmetic import matmul_eps
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-CLOSED_FORM_LAYERS = (nn.Linear, nn.LayerNorm, *BATCH_NORMS)
+CLOSED_FORM_LAYERS = (nn.Linear, Conv1D, nn.LayerNorm, *BATCH_NORMS)
 """Layers with a closed form of their gradients in this module."""
 
 RELATIVE_TOLERANCE = 1e-4
@@ -16,8 +17,16 @@ RELATIVE_TOLERANCE = 1e-4
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer computes what `nn.Linear` does; a subclass may override its forward pass."""
-    return isinstance(layer, nn.Linear) and has_closed_form(layer)
+    """Whether a layer computes what `nn.Linear` does; a subclass may override its forward pass.
+
+    The `Conv1D` of GPT-2 does, with a transposed weight.
+    """
+    return isinstance(layer, nn.Linear | Conv1D) and has_closed_form(layer)
+
+
+def has_transposed_weight(layer: nn.Module) -> bool:
+    """Whether the weight of a linear layer is [i o] of inputs x outputs instead of [o i]."""
+    return isinstance(layer, Conv1D)
 
 
 def has_closed_form(layer: nn.Module) -> bool:
@@ -43,12 +52,15 @@ def flatten_positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def fill_linear_gradients(inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]) -> None:
+def fill_linear_gradients(
+    inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor], transposed: bool = False
+) -> None:
     """Write ∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over positions t into the workspace."""
     inputs, delta = flatten_positions(inputs, delta)
     if "weight" in blocks:
         block = blocks["weight"]
-        torch.bmm(delta.mT.to(block.dtype), inputs.to(block.dtype), out=block)
+        left, right = (inputs, delta) if transposed else (delta, inputs)
+        torch.bmm(left.mT.to(block.dtype), right.to(block.dtype), out=block)
     if "bias" in blocks:
         blocks["bias"].copy_(delta.sum(1))
 
@@ -69,7 +81,8 @@ def compute_layer_gradients(
     """
     if is_linear(layer):
         inputs, delta = flatten_positions(inputs, delta)
-        return {"weight": delta.mT @ inputs, "bias": delta.sum(1)}
+        weight = inputs.mT @ delta if has_transposed_weight(layer) else delta.mT @ inputs
+        return {"weight": weight, "bias": delta.sum(1)}
     if isinstance(layer, nn.LayerNorm) and has_closed_form(layer):
         normal = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
         axes = tuple(range(1, delta.dim() - len(layer.normalized_shape)))

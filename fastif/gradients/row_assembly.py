@@ -9,7 +9,12 @@ from torch import Tensor
 from fastif.data.examples import Batch
 from fastif.gradients.combination_check import to_dense
 from fastif.gradients.hooks import GradientOf, LayerGrads, compute_cotangents, get_owner_name
-from fastif.gradients.layer_rules import compute_layer_gradients, fill_linear_gradients, is_linear
+from fastif.gradients.layer_rules import (
+    compute_layer_gradients,
+    fill_linear_gradients,
+    has_transposed_weight,
+    is_linear,
+)
 from fastif.models.objective import Objective
 from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors
@@ -43,9 +48,9 @@ def assemble_gradients(
             name.removeprefix(prefix): name for name in blocks if get_owner_name(name) == call.name
         }
         if is_linear(call.layer) and not filled.intersection(own_params.values()):
-            fill_linear_gradients(
-                call.inputs, delta, {own: blocks[name] for own, name in own_params.items()}
-            )
+            own_blocks = {own: blocks[name] for own, name in own_params.items()}
+            transposed = has_transposed_weight(call.layer)
+            fill_linear_gradients(call.inputs, delta, own_blocks, transposed)
         else:
             grads = compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
             for own, name in own_params.items():

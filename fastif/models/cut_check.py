@@ -6,7 +6,6 @@ full model, so that the head finds what it looks up by them, such as the last to
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +14,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from fastif.models.frozen_layer import FrozenLayer, SkippedCall, Substitution, substitute_hidden
+from fastif.models.hidden_layout import HiddenLayout
+from fastif.models.layer_calls import RecordedCall, group_calls, observe_calls, record_calls
+from fastif.models.layer_split import find_called_layers
 from fastif.models.objective import frozen_copy
 from fastif.models.parameters import Params
 
-_injected_hidden: ContextVar[Tensor | None] = ContextVar("_given", default=None)
 Inputs = dict[str, Tensor]
 
 
@@ -27,48 +29,62 @@ class TruncatedModel:
     """Model without its first layers.
 
     Attributes:
-        path: Full name of the list of layers.
         index: Number of layers that are left out.
         module: Remaining model; layers before the truncation point return their input.
-        token_first: Whether hidden states in the model are [t b d] instead of [b t d].
-        width: Size d of a hidden state.
+        last: Module of the last layer that is left out, and the number of its earlier calls.
+        layout: Place of the hidden states in the output of that call.
     """
 
-    path: str
     index: int
     module: nn.Module
-    token_first: bool
-    width: int
+    last: tuple[str, int]
+    layout: HiddenLayout
+
+    @property
+    def width(self) -> int:
+        """Size d of a hidden state."""
+        return sum(self.layout.widths)
 
     def compute_hidden_states(
         self, full_model: PreTrainedModel, inputs: Inputs
     ) -> Float[Tensor, "b t d"]:
         """Run the full model to the truncation point and return the hidden states."""
-        hidden = _forward_until(full_model, full_model.get_submodule(self.path)[self.index], inputs)  # type: ignore[index]
-        return hidden.transpose(0, 1) if self.token_first else hidden
+        captured: list[list[object]] = []
+
+        def stop(call: RecordedCall) -> None:
+            if (call.name, call.repetition) == self.last:
+                captured.append(call.leaves)
+                raise _ReachedError
+
+        try:
+            with observe_calls(full_model, [self.last[0]], stop):
+                full_model(**inputs)
+        except _ReachedError:
+            pass
+        return self.layout.join(captured[0], inputs["input_ids"].shape[1])
 
     @contextmanager
     def inject_hidden(self, hidden: Float[Tensor, "b t d"]) -> Iterator[None]:
-        """Context manager in which the module continues from these hidden states."""
-        token = _injected_hidden.set(hidden.transpose(0, 1) if self.token_first else hidden)
-        try:
+        """Context manager in which the module continues from these hidden states, in one pass."""
+        with substitute_hidden(Substitution(hidden, self.layout)):
             yield
-        finally:
-            _injected_hidden.reset(token)
 
 
 class CutError(Exception):
     """Reason why a model cannot be truncated."""
 
 
+class _ReachedError(Exception):
+    """Exception that ends a forward pass at the truncation point."""
+
+
 def cut_frozen_layers(
-    full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
+    full_model: PreTrainedModel, params: Params, inputs: Inputs
 ) -> TruncatedModel | None:
     """Return the model without layers that do not depend on the attributed parameters.
 
     Args:
         full_model: Model to truncate.
-        path: Full name of its list of layers.
         params: Attributed parameters.
         inputs: Keyword arguments of a trial run that finds these layers and their output structure.
 
@@ -78,122 +94,93 @@ def cut_frozen_layers(
     Raises:
         CutError: If layers are frozen and cannot be left out.
     """
-    index = _count_frozen_layers(full_model, path, params, inputs)
+    layers = find_called_layers(full_model)
+    if not layers:
+        raise CutError("no list of layers is recognised")
+    names = [name for layer in layers for name in layer]
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+    with torch.enable_grad():
+        calls = record_calls(
+            full_model, names, lambda: functional_call(full_model, leaves, (), inputs)
+        )
+    groups = group_calls(calls, layers)
+    if groups is None or len(groups) < len(layers):
+        raise CutError(f"{len(layers)} layers are called in another order than that of their list")
+    index = _count_frozen_layers(groups)
     if index < 1:
         return None
-    layers = list(full_model.get_submodule(path).children())
-    hidden, shape = _forward_until(full_model, layers[index], inputs), inputs["input_ids"].shape
-    if hidden.dim() != 3 or hidden.shape[:2] not in (shape, shape[::-1]):
-        raise CutError(f"hidden states of shape {list(hidden.shape)} for tokens {list(shape)}")
+    skipped = [call for group in groups[:index] for call in group]
+    following = groups[index][0].arguments if index < len(groups) else []
+    layout, kept = _find_layout(skipped, following, inputs["input_ids"])
     module = frozen_copy(full_model)
-    remaining = module.get_submodule(path)
-    structures = _record_structures(full_model, layers[:index], inputs)
-    for name, (layer, structure) in enumerate(zip(layers, structures, strict=False)):
-        setattr(remaining, str(name), _SkippedLayer(layer, structure))
-    remaining.get_submodule(str(index)).register_forward_pre_hook(_replace_hidden, with_kwargs=True)
-    return TruncatedModel(path, index, module, hidden.shape[:2] != shape, hidden.shape[-1])
+    _replace_layers(module, skipped, kept)
+    return TruncatedModel(index, module, (skipped[-1].name, skipped[-1].repetition), layout)
 
 
-class _SkippedLayer(nn.Module):
-    """Replacement of a frozen layer: returns its first argument in the layer's output structure.
-
-    Models read attributes of a layer before they call it (its kind of attention, say), so it has
-    the plain attributes of the layer.
-    """
-
-    def __init__(self, layer: nn.Module, structure: Sequence[object] | None) -> None:
-        super().__init__()
-        own = vars(self)
-        own.update({key: value for key, value in vars(layer).items() if key not in own})
-        self.structure = structure
-
-    def forward(self, *args: object, **kwargs: object) -> object:
-        hidden = _get_hidden_argument(args, kwargs)
-        if self.structure is None:
-            return hidden
-        return type(self.structure)([hidden, *self.structure[1:]])  # type: ignore[call-arg]
-
-
-class _ReachedError(Exception):
-    """Exception that ends a forward pass at the truncation point."""
-
-
-def _get_hidden_argument(args: tuple, kwargs: dict) -> Tensor:
-    """Return the hidden states among the arguments of a layer."""
-    return args[0] if args else kwargs["hidden_states"]
-
-
-def _replace_hidden(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    hidden = _injected_hidden.get()
-    if hidden is None:
-        return None
-    return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
-
-
-def _forward_until(model: nn.Module, layer: nn.Module, inputs: Inputs) -> Tensor:
-    """Run the model up to `layer` and return the hidden states of its arguments."""
-    captured: list[Tensor] = []
-
-    def stop(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        captured.append(_get_hidden_argument(args, kwargs))
-        raise _ReachedError
-
-    handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
-    try:
-        model(**inputs)
-    except _ReachedError:
-        pass
-    finally:
-        handle.remove()
-    return captured[0]
-
-
-def _count_frozen_layers(
-    full_model: PreTrainedModel, path: str, params: Params, inputs: Inputs
-) -> int:
-    """Count the layers that can be left out: inputs of the next one depend on no parameter.
+def _count_frozen_layers(groups: Sequence[Sequence[RecordedCall]]) -> int:
+    """Count the layers that can be left out: their outputs depend on no attributed parameter.
 
     The autograd graph decides: hidden states with a path to a parameter are not frozen, wherever in
-    the model the parameter is. At least one layer remains.
+    the model the parameter is.
     """
-    leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
-    depends_on_params: list[bool] = []
-
-    def record(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        depends_on_params.append(_get_hidden_argument(args, kwargs).requires_grad)
-
-    layers = list(full_model.get_submodule(path).children())
-    handles = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in layers]
-    try:
-        with torch.enable_grad():
-            functional_call(full_model, leaves, (), inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if len(depends_on_params) != len(layers):
-        raise CutError(f"{len(layers)} layers are called {len(depends_on_params)} times")
-    return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers)) - 1
+    depends_on_params = [
+        any(torch.is_tensor(leaf) and leaf.requires_grad for call in group for leaf in call.leaves)
+        for group in groups
+    ]
+    return next((i for i, depends in enumerate(depends_on_params) if depends), len(groups))
 
 
-@torch.no_grad()
-def _record_structures(
-    full_model: PreTrainedModel, layers: Sequence[nn.Module], inputs: Inputs
-) -> list[Sequence[object] | None]:
-    """Return the output structure of each layer without tensors; None for a plain tensor."""
-    structures: list[Sequence[object] | None] = []
+def _find_layout(
+    skipped: Sequence[RecordedCall], following: Sequence[Tensor], tokens: Tensor
+) -> tuple[HiddenLayout, set[tuple[str, int]]]:
+    """Find the hidden states in the output of the last frozen call, and the calls to keep.
 
-    def record(_: nn.Module, args: tuple, output: object) -> None:
-        if isinstance(output, (tuple, list)):
-            structures.append(
-                type(output)(None if torch.is_tensor(item) else item for item in output)
-            )
-        else:
-            structures.append(None)
+    The first tensor of an output is its hidden state. Others matter if the next layer reads them:
+    as a further hidden state, or as the result of an earlier layer that does not depend on hidden
+    states (a position bias, say), which is run again.
 
-    handles = [layer.register_forward_hook(record) for layer in layers]
-    try:
-        full_model(**inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return structures
+    Raises:
+        CutError: If a tensor cannot be cached for each token.
+    """
+    leaves = skipped[-1].leaves
+    places = [i for i, leaf in enumerate(leaves) if torch.is_tensor(leaf)]
+    read = [i for i in places[1:] if any(leaves[i] is tensor for tensor in following)]
+    shared = {i: _find_producer(skipped, leaves[i]) for i in read}
+    shared = {i: call for i, call in shared.items() if call is not skipped[-1]}
+    for i in read:
+        if i not in shared and leaves[i].dim() != 3:  # type: ignore[attr-defined]
+            shape = list(leaves[i].shape)  # type: ignore[attr-defined]
+            raise CutError(f"the next layer also reads a tensor of shape {shape} of the last one")
+    states = [*places[:1], *(i for i in read if i not in shared)]
+    layout = HiddenLayout.find(leaves, states, tokens)
+    if layout is None:
+        shapes = ", ".join(str(list(leaves[i].shape)) for i in states)  # type: ignore[attr-defined]
+        raise CutError(f"hidden states of shape {shapes} for tokens {list(tokens.shape)}")
+    producers = {
+        i: (call.name, call.repetition, _find_place(call, leaves[i])) for i, call in shared.items()
+    }
+    layout = layout.with_shared(producers)
+    return layout, {producer[:2] for producer in producers.values()}
+
+
+def _find_producer(calls: Sequence[RecordedCall], tensor: object) -> RecordedCall:
+    """Return the first call with this very tensor in its output."""
+    return next(call for call in calls if any(leaf is tensor for leaf in call.leaves))
+
+
+def _find_place(call: RecordedCall, tensor: object) -> int:
+    return next(i for i, leaf in enumerate(call.leaves) if leaf is tensor)
+
+
+def _replace_layers(
+    module: nn.Module, skipped: Sequence[RecordedCall], kept: set[tuple[str, int]]
+) -> None:
+    """Replace the layers of all skipped calls, except for what later calls need."""
+    calls_by_name: dict[str, list[SkippedCall]] = {}
+    for call in skipped:
+        substitute = SkippedCall.of(call, call is skipped[-1], (call.name, call.repetition) in kept)
+        calls_by_name.setdefault(call.name, []).append(substitute)
+    for name, calls in calls_by_name.items():
+        parent, _, key = name.rpartition(".")
+        original = module.get_submodule(name)
+        setattr(module.get_submodule(parent), key, FrozenLayer(name, original, calls))

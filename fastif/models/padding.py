@@ -13,16 +13,19 @@ from fastif.data.tokenized_text import Side
 from fastif.models.single_precision import is_within_rounding
 
 NO_TOKEN = -1
-
-SIDES: tuple[Side | None, ...] = ("right", "left", None)
-"""Sides of padding in the order in which they are tried."""
-
-PADDING_NOTES = {
+NOTES = {
     "right": None,
     "left": "rows are padded on the left, since padding on the right changes outputs",
     None: "only rows of equal length share a forward pass, since padding changes outputs",
 }
-"""Sentence on each side of padding."""
+TOKENIZER_NOTE = (
+    "batches padded by the tokenizer have other outputs than their texts alone, by its side or its "
+    "padding token: outputs here are those of texts alone, a training on padded batches had others"
+)
+"""Note for a tokenizer that pads otherwise than the model expects."""
+
+SIDES: tuple[Side | None, ...] = ("right", "left", None)
+"""Sides of padding in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Padding:
 
     side: Side | None
     token: int
+
+    @property
+    def note(self) -> str | None:
+        """Sentence on padding other than on the right; None for that."""
+        return NOTES[self.side]
 
 
 def align_padding(batch: Batch, padding: Padding) -> Batch:
@@ -159,8 +167,12 @@ def _reorder_tokens(tensor: Tensor, order: Int[Tensor, "b t"]) -> Tensor:
 
 
 def get_padding_token(model: PreTrainedModel) -> int:
-    """Return the model's padding token; -1 if it has none, and disable padding in it."""
+    """Return the model's padding token; -1 if it has none, and disable padding in it.
+
+    A token outside of the vocabulary is in no text, and its embedding cannot be read.
+    """
     config = model.config.get_text_config()
-    if getattr(config, "pad_token_id", None) is None:
+    token, size = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
+    if token is None or (isinstance(size, int) and token >= size):
         config.pad_token_id = NO_TOKEN
     return config.pad_token_id

@@ -6,6 +6,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch, Examples
+from fastif.errors import InputError
+from fastif.models.model_inputs import SEGMENTS
 
 ROW_LENGTHS = (8, 3, 5, 8)
 """Lengths of the rows; two are equal, to test rows of equal length together as well."""
@@ -15,14 +17,26 @@ SPECIAL_TOKENS = ("pad", "bos", "eos", "cls", "sep", "mask", "unk", "decoder_sta
 MAX_TOKEN_IDS = 1000
 
 
+def make_unreadable_error(name: str, error: Exception) -> InputError:
+    """Return the error of a model that cannot read a row of the study."""
+    return InputError(
+        name,
+        "outputs for each row of the study's tables",
+        f"{type(error).__name__}: {error}".splitlines()[0],
+        "Check that tokenizer and model belong together, and [model] max_length.",
+    )
+
+
 def make_probe_batches(model: PreTrainedModel) -> list[Batch]:
     """Return batches of ordinary tokens: without and with a final end-of-text token, and longer.
 
-    Some heads require an end-of-text token, and some models a minimum length.
+    Some heads require an end-of-text token, and some models a minimum length. The last ones have no
+    token types, of which some models need several for each token.
     """
     eos = _read_special_tokens(model).get("eos")
     last_tokens = (None,) if eos is None else (None, eos)
-    return [_make_rows(model, end, longer) for longer in (0, EXTRA_LENGTH) for end in last_tokens]
+    rows = [_make_rows(model, end, longer) for longer in (0, EXTRA_LENGTH) for end in last_tokens]
+    return rows + [{name: row[name] for name in row if name != SEGMENTS} for row in rows]
 
 
 def select_probe_rows(examples: Examples, count: int) -> Int[Tensor, " m"]:

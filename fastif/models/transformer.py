@@ -20,7 +20,7 @@ from fastif.models.classifier_head import capture_head_input, extract_logits
 from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
 from fastif.models.gradient_check import check_gradient
 from fastif.models.hidden_states import compute_hidden_states
-from fastif.models.layer_split import Attributed, find_layer_path, select_attributed_names
+from fastif.models.layer_split import Attributed, select_attributed_names
 from fastif.models.model_inputs import select_model_inputs
 from fastif.models.objective import (
     Objective,
@@ -29,7 +29,7 @@ from fastif.models.objective import (
     select_attributed_params,
 )
 from fastif.models.padding import (
-    PADDING_NOTES,
+    TOKENIZER_NOTE,
     Padding,
     align_padding,
     get_padding_token,
@@ -38,7 +38,11 @@ from fastif.models.padding import (
     select_padding,
 )
 from fastif.models.parameters import Params, ParamSpace, check_finite, check_floating
-from fastif.models.probe_batch import make_probe_batches, select_probe_rows
+from fastif.models.probe_batch import (
+    make_probe_batches,
+    make_unreadable_error,
+    select_probe_rows,
+)
 from fastif.models.problem_type import select_loss
 from fastif.models.single_precision import is_within_rounding, make_single_precision_copy
 from fastif.models.trial import check_rows
@@ -74,6 +78,7 @@ class TransformerObjective(Objective):
         full_model: Copy of the model, with all layers.
         padding: Padding with which rows of different lengths share a forward pass.
         cut_note: Reason why frozen layers run each time; None if they do not or there are none.
+        tokenizer_note: Note that the tokenizer's padding changes outputs; None if it does not.
 
     Raises:
         InputError: If nothing matches `attributed`, a weight is not finite or is quantised, the
@@ -111,6 +116,7 @@ class TransformerObjective(Objective):
         self.padding, self._cut = Padding("right", get_padding_token(self.full_model)), None
         self._unused = frozen_copy(self.full_model)
         self.cut_note: str | None = None
+        self.tokenizer_note: str | None = None
         self._verified: WeakSet[Examples] = WeakSet()
         self._verify_on_probes()
 
@@ -136,7 +142,7 @@ class TransformerObjective(Objective):
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on unusual weights, padding and frozen layers."""
-        notes = (self._precision, PADDING_NOTES[self.padding.side], self.cut_note)
+        notes = (self._precision, self.padding.note, self.tokenizer_note, self.cut_note)
         return tuple(note for note in notes if note)
 
     def compute_prefix(self, batch: Batch) -> Batch:
@@ -183,14 +189,20 @@ class TransformerObjective(Objective):
             try:
                 expected = self._run_each_row(batch)
             except Exception as error:
-                raise InputError(
-                    self.name,
-                    "outputs for each row of the study's tables",
-                    f"{type(error).__name__}: {error}".splitlines()[0],
-                    "Check that tokenizer and model belong together, and [model] max_length.",
-                ) from error
+                raise make_unreadable_error(self.name, error) from error
             self._select_padding(batch, expected)
             self._check_cut(batch, expected)
+
+    @torch.no_grad()
+    def compare_tokenizer_padding(self, examples: Examples) -> None:
+        """Note if batches padded by the tokenizer have other outputs than their texts alone."""
+        batch = examples.take(select_probe_rows(examples, VERIFIED_ROWS))
+        try:
+            outputs = self._forward(None, self.params, batch)
+        except Exception:  # a training with such batches is not possible
+            return
+        if self.padding.side and not is_within_rounding(outputs, self._run_each_row(batch)):
+            self.tokenizer_note = TOKENIZER_NOTE
 
     @torch.no_grad()
     def _verify_on_probes(self) -> None:
@@ -217,10 +229,12 @@ class TransformerObjective(Objective):
         """Return the batch with the model's padding, and hidden states if it is truncated."""
         if "hidden" in batch:
             return batch
-        batch = self.align_padding(batch)
-        if self._cut is None:
+        return self._add_hidden(self._cut, self.align_padding(batch))
+
+    def _add_hidden(self, cut: TruncatedModel | None, batch: Batch) -> Batch:
+        if cut is None:
             return batch
-        hidden = compute_hidden_states(self._cut, self.full_model, self.padding, batch)
+        hidden = compute_hidden_states(cut, self.full_model, self.padding, batch)
         return {**batch, "hidden": hidden}
 
     def _forward(
@@ -257,13 +271,9 @@ class TransformerObjective(Objective):
     def _make_cut(self, batch: Batch) -> None:
         if len(self.params) == len(dict(self.full_model.named_parameters())):
             return  # nothing is frozen
-        path = find_layer_path(self.full_model)
-        if path is None:
-            self.cut_note = f"{NOT_CUT}: no list of layers is recognised"
-            return
         inputs = select_model_inputs(self.full_model, align_padding(batch, self.padding))
         try:
-            self._cut = cut_frozen_layers(self.full_model, path, self.params, inputs)
+            self._cut = cut_frozen_layers(self.full_model, self.params, inputs)
         except CutError as error:
             self.cut_note = f"{NOT_CUT}: {error}"
         except Exception as error:
@@ -285,12 +295,7 @@ class TransformerObjective(Objective):
 
     def _is_unchanged(self, cut: TruncatedModel | None, batch: Batch, expected: Tensor) -> bool:
         try:
-            prepared = align_padding(batch, self.padding)
-            if cut:
-                prepared = {
-                    **prepared,
-                    "hidden": compute_hidden_states(cut, self.full_model, self.padding, prepared),
-                }
+            prepared = self._add_hidden(cut, align_padding(batch, self.padding))
             outputs = run_by_length(
                 self.padding, prepared, lambda group: self._forward(cut, self.params, group)
             )

@@ -26,7 +26,10 @@ def load_study_model(
         InputError: The model does not fit the study.
     """
     if inputs.study.model_kind == "own":
-        return load_own_model(inputs, folder, digest, device)
-    if inputs.study.model_kind == "image":
-        return load_image_model(inputs, folder, device)
-    return load_text_model(inputs, folder, device)
+        model = load_own_model(inputs, folder, digest, device)
+    elif inputs.study.model_kind == "image":
+        model = load_image_model(inputs, folder, device)
+    else:
+        model = load_text_model(inputs, folder, device)
+    model.objective.per_example_backward = inputs.study.run.one_by_one
+    return model

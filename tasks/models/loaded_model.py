@@ -40,7 +40,7 @@ class LoadedModel:
     Attributes:
         objective: Model and loss.
         encode: Function from a table to the model's inputs.
-        check: Function that refuses a model whose outputs do not fit the study.
+        check: Function that compares the outputs with what the study expects.
     """
 
     objective: fastif.Objective
@@ -54,6 +54,6 @@ class LoadedModel:
             InputError: The tokenizer does not fit the model, or the model cannot read a row.
         """
         tables = EncodedTables(self.encode(inputs.train), self.encode(inputs.queries))
-        self.check(self.objective, tables.train)
         self.objective.verify_shortcuts(tables.train, tables.queries)
+        self.check(self.objective, tables.train)
         return tables.match_padding(self.objective)

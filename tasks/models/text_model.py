@@ -47,4 +47,8 @@ def load_text_model(inputs: Inputs, folder: Path, device: torch.device) -> Loade
             study.run.batch_size,
         )
 
-    return LoadedModel(objective, encode_table)
+    def compare_padding(_: fastif.Objective, texts: fastif.Examples) -> None:
+        if get_tokenizer().pad_token_id is not None:
+            objective.compare_tokenizer_padding(texts)
+
+    return LoadedModel(objective, encode_table, compare_padding)

@@ -24,6 +24,8 @@ from tasks.runtime.stage_timer import STAGE_TIMER
 from tasks.runtime.versions import read_versions
 
 KIND = "hidden"
+CUT = "output"
+"""Place of the hidden states: the output of the last frozen layer."""
 VERSIONED_LIBRARIES = ("torch", "transformers")
 """Libraries whose version is part of the cache key, since it may change the last digits."""
 
@@ -114,7 +116,7 @@ def hidden_digest(context: RunContext, table: TableName, model: str | None = Non
     return compute_fingerprint(
         {
             "model": model or context.model_digest,
-            "cut": context.objective.num_frozen_layers,
+            "cut": [context.objective.num_frozen_layers, CUT],
             "padding": context.objective.padding_side,
             "max_length": parts["max_length"],
             "table": parts[table],

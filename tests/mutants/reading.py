@@ -11,10 +11,9 @@ READING = (
     Mutant(
         "the truncation omits one layer too many",
         "fastif/models/cut_check.py",
-        "return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers)) - "
-        "1",
-        "return next((i for i, depends in enumerate(depends_on_params) if depends), len(layers) - "
-        "1)",
+        "return next((i for i, depends in enumerate(depends_on_params) if depends), len(groups))",
+        "return 1 + next((i for i, depends in enumerate(depends_on_params) if depends), "
+        "len(groups))",
         (_TRANSFORMER,),
     ),
     Mutant(

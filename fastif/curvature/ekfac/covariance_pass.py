@@ -71,10 +71,11 @@ def _make_zero_sums(curvature: GaussNewton, spec: EkfacSpec) -> dict[str, Tensor
 
 def compute_factor_sizes(group: ParameterGroup, objective: Objective) -> tuple[int, int]:
     """Return outputs and inputs of a linear layer; a bias is one more input."""
-    weight = group.find_name("weight")
-    outputs = len(objective.params[group.names[0]])
-    inputs = objective.params[weight].shape[1] if weight else 0
-    return outputs, inputs + (group.find_name("bias") is not None)
+    weight, bias = group.find_name("weight"), group.find_name("bias")
+    if weight is None:
+        return len(objective.params[group.names[0]]), 1
+    outputs, inputs = objective.params[weight].shape[:: -1 if group.is_transposed else 1]
+    return outputs, inputs + (bias is not None)
 
 
 def _add_linear(

@@ -56,4 +56,11 @@ def make_block(group: ParameterGroup, space: ParamSpace, tensors: Mapping[str, T
     weight, bias = (
         slices_by_name.get(group.find_name(local_name) or "") for local_name in ("weight", "bias")
     )
-    return KroneckerBlock(weight, bias, tensors["outputs"], tensors["inputs"], tensors["values"])
+    return KroneckerBlock(
+        weight,
+        bias,
+        tensors["outputs"],
+        tensors["inputs"],
+        tensors["values"],
+        group.is_transposed,
+    )

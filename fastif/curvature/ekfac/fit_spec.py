@@ -80,7 +80,7 @@ class EkfacSpec:
 
     def make_subset(self, curvature: GaussNewton, linear: bool) -> ParameterSubset:
         """Return the objective of the Kronecker blocks (`linear`), or of all other blocks."""
-        chosen = [group for group in self.groups if (group.kind == "kronecker") is linear]
+        chosen = [group for group in self.groups if group.is_kronecker is linear]
         return ParameterSubset(
             curvature.objective, [name for group in chosen for name in group.names]
         )

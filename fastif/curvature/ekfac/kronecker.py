@@ -30,6 +30,7 @@ class KroneckerBlock(Block):
         outputs: Eigenvectors Q_G over the layer's outputs, one in each column.
         inputs: Eigenvectors Q_A over its inputs, one in each column; the last row is the bias.
         eigenvalue_grid: Eigenvalues Λ over outputs x inputs.
+        transposed: Whether the weight in a vector is [i o] of inputs x outputs.
     """
 
     weight: slice | None
@@ -37,6 +38,7 @@ class KroneckerBlock(Block):
     outputs: Float[Tensor, "o o"]
     inputs: Float[Tensor, "i i"]
     eigenvalue_grid: Float[Tensor, "o i"]
+    transposed: bool = False
 
     @property
     def eigenvalues(self) -> Tensor:
@@ -102,6 +104,7 @@ class _Rotation:
             block.outputs[:, index_block.rows],
             block.inputs[:, index_block.columns],
         )
+        self.transposed = block.transposed
         self.width = len(block.inputs) - (block.bias is not None)
         self.factor = factor[index_block.rows][:, index_block.columns]
         self.columns_first = index_block.columns_first
@@ -132,4 +135,7 @@ class _Rotation:
 
     def _view_as_matrices(self, vectors: Tensor, weight: slice) -> Float[Tensor, "q o w"]:
         """Return the weight's coordinates of each vector, viewed as matrices."""
-        return vectors[:, weight].unflatten(1, (len(self.outputs), self.width))
+        shape = (len(self.outputs), self.width)
+        if self.transposed:
+            return vectors[:, weight].unflatten(1, shape[::-1]).mT
+        return vectors[:, weight].unflatten(1, shape)

@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from fastif.data.examples import Batch
 from fastif.gradients.graph_structure import read_graph_structure
 from fastif.gradients.hooks import HookedPass, get_owner_name
-from fastif.gradients.layer_rules import compute_layer_gradients, is_linear
+from fastif.gradients.layer_rules import (
+    compute_layer_gradients,
+    has_transposed_weight,
+    is_linear,
+)
 from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import make_leaf_params
@@ -20,7 +24,7 @@ MAX_FACTOR_SIZE = 8_192
 MAX_DENSE_BLOCK = 1_024
 """Largest number of parameters of one module that get a dense block."""
 
-BlockKind = Literal["kronecker", "eigen", "diagonal"]
+BlockKind = Literal["kronecker", "kronecker-transposed", "eigen", "diagonal"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class ParameterGroup:
     """Parameters of one curvature block; all belong to one module.
 
     Attributes:
-        kind: "kronecker" for a linear layer, "eigen" for a dense block of a few other parameters,
-            "diagonal" for one large parameter.
+        kind: "kronecker" for a linear layer, "kronecker-transposed" if its weight is [i o], "eigen"
+            for a dense block of a few other parameters, "diagonal" for one large parameter.
         names: Full names of the parameters, in the order of a vector.
     """
 
@@ -40,6 +44,16 @@ class ParameterGroup:
     def owner(self) -> str:
         """Full name of the module that owns the parameters."""
         return get_owner_name(self.names[0])
+
+    @property
+    def is_kronecker(self) -> bool:
+        """Whether the group is a linear layer."""
+        return self.kind in ("kronecker", "kronecker-transposed")
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the group is a linear layer with a weight [i o] of inputs x outputs."""
+        return self.kind == "kronecker-transposed"
 
     def find_name(self, local_name: str) -> str | None:
         """Return the full name of the owner's parameter `local_name`; None if not in the group."""
@@ -65,13 +79,16 @@ def group_parameters(objective: Objective, trial_batch: Batch) -> tuple[Paramete
     return tuple(
         group
         for owner, names in owned.items()
-        for group in _make_groups(objective, names, owner in linear)
+        for group in _make_groups(objective, owner, names, owner in linear)
     )
 
 
-def _make_groups(objective: Objective, names: list[str], linear: bool) -> Iterator[ParameterGroup]:
+def _make_groups(
+    objective: Objective, owner: str, names: list[str], linear: bool
+) -> Iterator[ParameterGroup]:
     if linear:
-        yield ParameterGroup("kronecker", tuple(names))
+        transposed = has_transposed_weight(objective.module.get_submodule(owner))
+        yield ParameterGroup("kronecker-transposed" if transposed else "kronecker", tuple(names))
     elif sum(objective.params[name].numel() for name in names) <= MAX_DENSE_BLOCK:
         yield ParameterGroup("eigen", tuple(names))
     else:

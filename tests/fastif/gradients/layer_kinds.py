@@ -9,6 +9,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from tests.fastif.gradients.word_models import (
     Attention,
@@ -57,6 +58,7 @@ def _weight_norm() -> nn.Module:
 # name: constructor, and whether hooks give the gradients of all rows
 KINDS = {
     "linear": (lambda: Words(nn.Linear(3, 3)), True),
+    "transposed weight": (lambda: Words(Conv1D(3, 3)), True),
     "layer norm": (lambda: Words(nn.LayerNorm(3)), True),
     "embedding": (Words, True),
     "padded embedding": (lambda: Words(nn.Linear(3, 3)), True),

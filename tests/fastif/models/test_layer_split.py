@@ -43,7 +43,7 @@ def test_patterns_and_all_select_in_the_order_of_the_model():
     assert names == [n for n in every_name if "classifier" in n or "layer.2.output" in n]
     objective = TransformerObjective(model, ["classifier"])
     assert objective.space.names == ("classifier.weight", "classifier.bias")
-    assert objective.num_frozen_layers == 2  # hidden states before the last layer
+    assert objective.num_frozen_layers == 3  # hidden states above all layers
 
 
 @pytest.mark.parametrize("bad", ["last:0", "last:4", "last:-1", "last:", "first:1", "LAST:1", ""])
