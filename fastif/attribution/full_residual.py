@@ -106,7 +106,7 @@ def _bilinear_form(factored: FactoredOperator, left: Tensor, right: Tensor) -> T
 
 def _iterate_tiles(factored: FactoredOperator) -> Iterator[GradientTile]:
     for batch in range(factored.num_batches):
-        yield from factored.factor_rows(batch)
+        yield from factored.merge_factor_rows(batch)
 
 
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:

@@ -64,15 +64,14 @@ class GradientCosines(Ranking):
     ) -> "GradientCosines":
         """Return the ranking of the queries at the given positions, or of all queries."""
         directions = compute_measure_gradients(gradients, queries, ids)
-        return cls(gradients, train, directions.div_(_bound_norms(directions)[:, None]))
+        return cls(gradients, train, directions.div_(_bound_below(row_norms(directions))[:, None]))
 
     def score(self, ids: Int[Tensor, " b"], effects: Float[Tensor, "q b"]) -> Float[Tensor, "q b"]:
         tile = self.gradients.compute_loss_tile(self.train.take(ids))
-        cosines = tile.dot(self.directions) / _bound_norms(tile.gradients)
+        cosines = tile.dot(self.directions) / _bound_below(tile.norms())
         return cosines.to(effects)
 
 
-def _bound_norms(vectors: Float[Tensor, "b p"]) -> Float[Tensor, " b"]:
-    """Return Euclidean norms, at least the smallest normal number."""
-    norms = row_norms(vectors)
+def _bound_below(norms: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Return norms, at least the smallest normal number."""
     return norms.clamp_min(torch.finfo(norms.dtype).tiny)

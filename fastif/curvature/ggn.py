@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from fastif.curvature.operator import FactorCoefficients, FactoredOperator
@@ -124,7 +124,7 @@ class GaussNewton(FactoredOperator):
         tiles = self.gradients.compute_sqrt_hessian_tiles(self.examples.take(ids))
         for column, tile in enumerate(tiles):
             if (batch_index, column) not in self._checked_tiles:
-                nonfinite = zero_nonfinite_rows(tile)
+                nonfinite = tile.zero_nonfinite().cpu()
                 self._nonfinite_ids.update(ids[nonfinite].tolist())
                 if not bool(nonfinite.any()):
                     self._checked_tiles.add((batch_index, column))
@@ -163,18 +163,6 @@ class GaussNewton(FactoredOperator):
         operator = replace(self, ids=ids)
         object.__setattr__(operator, "gradients", self.gradients)  # keeps their route and checks
         return operator
-
-
-def zero_nonfinite_rows(tile: GradientTile) -> Bool[Tensor, " b"]:
-    """Set gradients without a finite norm to zero, in place.
-
-    Returns:
-        Mask of the gradients that were set to zero.
-    """
-    nonfinite = ~torch.isfinite(tile.gradients.norm(dim=1))
-    if bool(nonfinite.any()):
-        tile.gradients[nonfinite] = 0
-    return nonfinite.cpu()
 
 
 def zero_curvature_error(setting: str) -> InputError:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastif.data.examples import Examples
 from fastif.errors import InputError
 from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.structured_tile import merge_columns
 from fastif.numerics.arithmetic import HALF
 
 
@@ -118,10 +119,14 @@ class FactoredOperator(LinearOperator):
     def factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
         """Compute the factor rows of one batch in tiles; the order of batches and rows is fixed."""
 
+    def merge_factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
+        """Compute the factor rows of one batch in equal order, in fewer tiles where possible."""
+        return merge_columns(self.factor_rows(batch_index))
+
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         total = torch.zeros_like(vectors)
         for batch_index in range(self.num_batches):
-            for tile in self.factor_rows(batch_index):
+            for tile in self.merge_factor_rows(batch_index):
                 tile.accumulate(total, tile.dot(vectors))
         return total.div_(self.count)
 

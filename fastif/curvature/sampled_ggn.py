@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.curvature.ggn import GaussNewton, zero_curvature_error, zero_nonfinite_rows
+from fastif.curvature.ggn import GaussNewton, zero_curvature_error
 from fastif.curvature.operator import FactoredOperator
 from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.gradients.gradient_tile import GradientTile
@@ -98,7 +98,7 @@ class SampledGaussNewton(FactoredOperator):
 
     def factor_rows(self, batch_index: int) -> Iterator[GradientTile]:
         for tile in self.gradients.compute_sqrt_hessian_tiles(self.make_batch(batch_index)):
-            zero_nonfinite_rows(tile)
+            tile.zero_nonfinite()
             yield tile
 
     def make_batch(self, batch_index: int) -> Batch:

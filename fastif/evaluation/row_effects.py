@@ -55,7 +55,7 @@ def compute_row_effects(
     lengths = s_test.new_zeros(len(train))
     for ids in train.length_buckets(all_ids(train)):
         tile = gradients.compute_loss_tile(train.take(ids))
-        products[:, ids], lengths[ids] = tile.dot(vectors), row_norms(tile.gradients)
+        products[:, ids], lengths[ids] = tile.dot(vectors), tile.norms()
     products[:, ~torch.isfinite(lengths)] = 0  # a query that is not finite spoils its own row alone
     tiny = torch.finfo(products.dtype).tiny
     cosines = products[count:] / row_norms(query_gradients)[:, None].clamp_min(tiny)

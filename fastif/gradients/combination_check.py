@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.hooks import GradientOf, HookedPass
 from fastif.numerics.arithmetic import matmul_eps
 
@@ -36,7 +37,7 @@ def compare_with_backward(
     hooked_pass: HookedPass,
     cotangent: Float[Tensor, "b c"],
     gradient_of: GradientOf,
-    gradients: Float[Tensor, "m p"],
+    tile: GradientTile,
     seed: int,
 ) -> ComparisonResult:
     """Compare Σ w_i ∇L_i of given gradients with the gradient of Σ w_i L_i, for random weights w.
@@ -48,27 +49,28 @@ def compare_with_backward(
         hooked_pass: Forward pass with hooks over the b examples of a batch.
         cotangent: Gradient in the outputs that is propagated back.
         gradient_of: Function that is differentiated.
-        gradients: Gradients to check, of the first m examples or of all.
+        tile: Gradients to check, of the first m examples or of all.
         seed: Random seed of the weights.
     """
-    norms = gradients.float().norm(dim=1)
+    space = hooked_pass.objective.space
+    parameter_norms = torch.stack(tile.parameter_norms(space.slices))
+    norms = parameter_norms.norm(dim=0)
     finite = torch.isfinite(norms)
     if not bool(finite.any()):
         return ComparisonResult("", 0.0, False)
     if not bool(finite.all()):  # a nonfinite example makes every sum over the batch nonfinite
-        hooked_pass, cotangent = _rerun_on_subset(hooked_pass, gradient_of, finite.nonzero()[:, 0])
-        gradients, norms = gradients[finite], norms[finite]
+        kept = finite.nonzero()[:, 0]
+        hooked_pass, cotangent = _rerun_on_subset(hooked_pass, gradient_of, kept)
+        tile, parameter_norms, norms = tile.select(kept), parameter_norms[:, kept], norms[kept]
     weights = _weights(norms, seed)
     expected = _combine_by_backward(hooked_pass, cotangent, weights)
-    combined = weights.to(gradients.dtype) @ gradients
-    space, slices = hooked_pass.objective.space, hooked_pass.objective.space.slices
-    scales = torch.stack([_weighted_norm(gradients[:, columns], weights) for columns in slices])
+    dtype = tile.dtype
+    combined = torch.zeros(1, space.size, dtype=dtype, device=weights.device)
+    tile.accumulate(combined, weights.to(dtype)[None])
+    combined, slices = combined[0], space.slices
+    scales = (parameter_norms * weights).norm(dim=1)
     eps = matmul_eps(cotangent)
-    coarse = (
-        torch.finfo(gradients.dtype).eps
-        if gradients.dtype.itemsize < cotangent.dtype.itemsize
-        else 0.0
-    )
+    coarse = torch.finfo(dtype).eps if dtype.itemsize < cotangent.dtype.itemsize else 0.0
     allowed = (PARAMETER_ULPS * eps + 2 * coarse) * scales + VECTOR_ULPS * eps * scales.norm()
     gaps = torch.stack(
         [(combined[columns].float() - expected[columns].float()).norm() for columns in slices]
@@ -87,11 +89,6 @@ def _weights(norms: Float[Tensor, " b"], seed: int) -> Float[Tensor, " b"]:
     signs = 2.0 * torch.randint(0, 2, (len(norms),), generator=generator) - 1.0
     mean_norm = norms[norms > 0].mean() if bool((norms > 0).any()) else norms.new_ones(())
     return (sizes * signs).to(norms) / torch.where(norms > 0, norms, mean_norm)
-
-
-def _weighted_norm(gradients: Tensor, weights: Tensor) -> Tensor:
-    """Return the norm of all weighted gradients together."""
-    return (gradients.float().norm(dim=1) * weights).norm()
 
 
 def _combine_by_backward(

@@ -27,6 +27,7 @@ from fastif.gradients.graph_structure import GraphStructure, read_graph_structur
 from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads
 from fastif.gradients.route import Route, get_route
 from fastif.gradients.row_assembly import assemble_gradients, fill_by_backward
+from fastif.gradients.tile_structure import make_structured_tile
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.trial import translate_model_errors, try_batch, try_table
@@ -102,13 +103,12 @@ class Gradients:
 
     def compute_tiles(self, batch: Batch, gradient_of: GradientOf) -> Iterator[GradientTile]:
         """Compute one tile of "losses" or "measures", or one for each column of S_i ("roots")."""
-        rows = self._get_workspace(len(batch["labels"]))
+        count = len(batch["labels"])
 
         def assemble(layer_grads: LayerGrads) -> GradientTile:
-            assemble_gradients(self.objective, layer_grads, rows)
-            return GradientTile(rows)
+            return self._make_tile(layer_grads, count, count)
 
-        return self.map_columns(batch, gradient_of, assemble, GradientTile)
+        return self.map_columns(batch, gradient_of, assemble, GradientTile, forms_rows=True)
 
     def map_columns(
         self,
@@ -116,6 +116,8 @@ class Gradients:
         gradient_of: GradientOf,
         on_calls: Callable[[LayerGrads], T],
         on_gradients: Callable[[Tensor], T],
+        *,
+        forms_rows: bool = False,
     ) -> Iterator[T]:
         """Apply a function to the captured calls, or to the gradients, of each backward pass.
 
@@ -124,13 +126,15 @@ class Gradients:
             gradient_of: Function to differentiate.
             on_calls: Function of the calls with the gradients at their outputs.
             on_gradients: Function of gradients [b p], where examples take separate backward passes.
+            forms_rows: Whether the gradients of all examples are formed anyway, so that a check
+                takes all of them.
         """
         num_done, analyzed_pass = 0, self._run_checked(batch)
         if analyzed_pass is not None:
             for cotangent, layer_grads in analyzed_pass.hooked_pass.backpropagate(gradient_of):
                 try:
                     if not num_done and not self._verify_tile(
-                        analyzed_pass, cotangent, layer_grads, gradient_of
+                        analyzed_pass, cotangent, layer_grads, gradient_of, forms_rows
                     ):
                         break
                     result = on_calls(layer_grads)
@@ -190,6 +194,7 @@ class Gradients:
         cotangent: Tensor,
         layer_grads: LayerGrads,
         gradient_of: GradientOf,
+        forms_rows: bool,
     ) -> bool:
         """Whether the tile agrees with a backward pass, or needs no check."""
         hooked_pass, structure = analyzed_pass.hooked_pass, analyzed_pass.structure
@@ -198,10 +203,14 @@ class Gradients:
         if not self.route.is_due(structure):
             self.route.record_unchecked(structure)
             return True
-        rows = self._get_workspace(self._count_checked_rows(len(hooked_pass.outputs)))
-        assemble_gradients(self.objective, _select_first(layer_grads, len(rows)), rows)
+        count = len(hooked_pass.outputs)
+        checked_count = count if forms_rows else self._count_checked_rows(count)
         comparison = compare_with_backward(
-            hooked_pass, cotangent, gradient_of, rows, self.route.num_tiles
+            hooked_pass,
+            cotangent,
+            gradient_of,
+            self._make_tile(layer_grads, count, checked_count),
+            self.route.num_tiles,
         )
         if comparison.parameter:
             distance = f"{comparison.gap:.1g} of their norm in {comparison.parameter}"
@@ -211,6 +220,19 @@ class Gradients:
             return False
         self.route.record_pass(comparison.decisive)
         return True
+
+    def _make_tile(self, layer_grads: LayerGrads, count: int, formed_count: int) -> GradientTile:
+        """Return the gradients of all `count` examples as factors, or of the first ones formed."""
+        objective = self.objective
+        if self._workspace.dtype == objective.like.dtype:
+            tile = make_structured_tile(objective, layer_grads, count)
+            if tile is not None:
+                return tile
+        rows = self._get_workspace(formed_count)
+        if formed_count < count:
+            layer_grads = _select_first(layer_grads, formed_count)
+        assemble_gradients(objective, layer_grads, rows)
+        return GradientTile(rows)
 
     def _count_checked_rows(self, count: int) -> int:
         """Count the gradients to check in a tile: without a workspace for all, fewer are enough."""

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from fastif.data.examples import Batch
 from fastif.gradients.combination_check import to_dense
-from fastif.gradients.hooks import GradientOf, LayerGrads, compute_cotangents, get_owner_name
+from fastif.gradients.hooks import (
+    GradientOf,
+    LayerCall,
+    LayerGrads,
+    compute_cotangents,
+    get_owner_name,
+)
 from fastif.gradients.layer_rules import (
     compute_layer_gradients,
     fill_linear_gradients,
@@ -39,14 +45,29 @@ def assemble_gradients(
         name: gradients[:, columns].unflatten(1, shape or (1,))
         for name, columns, shape in zip(space.names, space.slices, space.shapes, strict=True)
     }
+    fill_blocks(layer_grads, blocks, len(gradients))
+
+
+def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) -> None:
+    """Write the gradients in some parameters; calls of one layer are summed.
+
+    Args:
+        layer_grads: Calls, each with the gradient at its output.
+        blocks: Gradients of `count` examples in each parameter by name, overwritten.
+        count: Number of examples.
+
+    Raises:
+        ValueError: If the first axis of a call is not that of the examples.
+    """
     filled: set[str] = set()
     for call, delta in layer_grads:
-        if len(delta) != len(gradients):
-            raise ValueError(f"{call.name}: its first axis is not that of the examples")
+        check_first_axis(call, delta, count)
         prefix = f"{call.name}." if call.name else ""
         own_params = {
             name.removeprefix(prefix): name for name in blocks if get_owner_name(name) == call.name
         }
+        if not own_params:
+            continue
         if is_linear(call.layer) and not filled.intersection(own_params.values()):
             own_blocks = {own: blocks[name] for own, name in own_params.items()}
             transposed = has_transposed_weight(call.layer)
@@ -60,6 +81,16 @@ def assemble_gradients(
     for name, block in blocks.items():
         if name not in filled:
             block.zero_()
+
+
+def check_first_axis(call: LayerCall, delta: Tensor, count: int) -> None:
+    """Refuse a call of which the first axis is not that of the examples.
+
+    Raises:
+        ValueError: With the name of the layer.
+    """
+    if len(delta) != count:
+        raise ValueError(f"{call.name}: its first axis is not that of the examples")
 
 
 def fill_by_backward(

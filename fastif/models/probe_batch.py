@@ -27,6 +27,16 @@ def make_unreadable_error(name: str, error: Exception) -> InputError:
     )
 
 
+def make_dependence_error(name: str) -> InputError:
+    """Return the error of a model whose outputs for a text depend on other texts."""
+    return InputError(
+        name,
+        "outputs of a text that do not depend on the other texts of its batch",
+        "outputs in a batch of equal lengths that differ from those of single texts",
+        "Look for batch statistics or randomness in the model in evaluation mode.",
+    )
+
+
 def make_probe_batches(model: PreTrainedModel) -> list[Batch]:
     """Return batches of ordinary tokens: without and with a final end-of-text token, and longer.
 

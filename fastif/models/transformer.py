@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch, Examples
 from fastif.data.tokenized_text import Side
-from fastif.errors import InputError
 from fastif.losses import Loss, Measure
 from fastif.models.adapter import unwrap_adapter
 from fastif.models.classifier_head import capture_head_input, extract_logits
@@ -39,6 +38,7 @@ from fastif.models.padding import (
 )
 from fastif.models.parameters import Params, ParamSpace, check_finite, check_floating
 from fastif.models.probe_batch import (
+    make_dependence_error,
     make_probe_batches,
     make_unreadable_error,
     select_probe_rows,
@@ -261,12 +261,7 @@ class TransformerObjective(Objective):
             return
         self.padding = replace(self.padding, side=None)
         check_rows(self, batch)  # the error names the module, if there is one
-        raise InputError(
-            self.name,
-            "outputs of a text that do not depend on the other texts of its batch",
-            "outputs in a batch of equal lengths that differ from those of single texts",
-            "Look for batch statistics or randomness in the model in evaluation mode.",
-        )
+        raise make_dependence_error(self.name)
 
     def _make_cut(self, batch: Batch) -> None:
         if len(self.params) == len(dict(self.full_model.named_parameters())):

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.operator import FactoredOperator, LinearOperator
-from fastif.gradients.gradient_tile import GradientTile, aligned_rows
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.solvers.held_rows import HeldRows
 
 CHUNK = 1024
 """Rows of a Gram matrix that are converted to double precision at once."""
@@ -79,7 +80,7 @@ def apply_factor_transpose(
 def iterate_tiles(factored: FactoredOperator, first: int, last: int) -> Iterator[GradientTile]:
     """Iterate over the tiles of some batches; each tile is overwritten by the next."""
     for batch_index in range(first, last):
-        yield from factored.factor_rows(batch_index)
+        yield from factored.merge_factor_rows(batch_index)
 
 
 class RoundingEstimator:
@@ -107,9 +108,9 @@ class RoundingEstimator:
         self._signs.append(signs.to(self._combination))
         tile.accumulate(self._combination, self._signs[-1])
 
-    def observe_second_pass(self, rows: Float[Tensor, "b p"]) -> None:
-        """Compute V (Vᵀ w) for factor rows, in the order of the first pass."""
-        self._products.append(GradientTile(rows).dot(self._combination).double())
+    def observe_second_pass(self, tile: GradientTile) -> None:
+        """Compute V (Vᵀ w) for a tile, in the order of the first pass."""
+        self._products.append(tile.dot(self._combination).double())
 
     def estimate_rounding(self, kernel: Float[Tensor, "r r"]) -> Float[Tensor, " 2"]:
         """Estimate ‖δK‖_F for δK = K - V Vᵀ, and the largest relative error of ‖V z‖ / ‖z‖.
@@ -133,42 +134,28 @@ def compute_gram_matrix(
 
     Args:
         factored: Curvature with the factor V.
-        held_batches: Number of batches with factor rows in memory at once.
+        held_batches: Number of batches with factor rows in memory at once; more of them where the
+            rows are held as factors, in equal memory.
         estimator: Rounding estimator that observes every tile in two passes; none if omitted.
     """
-    strips, workspace = [], _allocate_workspace(factored, held_batches)
-    for first in range(0, factored.num_batches, held_batches):
-        last = min(first + held_batches, factored.num_batches)
-        rows = _fill_rows(workspace, iterate_tiles(factored, first, last))
-        strip = []
+    strips, held, first = [], HeldRows(factored, held_batches), 0
+    while first < factored.num_batches:
+        is_first = first == 0
+        tiles, first = held.hold(first)
+        rows: list[list[Tensor]] = [[] for _ in tiles]
         # Only blocks from the diagonal on: the others follow by symmetry.
-        for tile in chain(
-            [GradientTile(rows)], iterate_tiles(factored, last, factored.num_batches)
+        for index, tile in enumerate(
+            chain(tiles, iterate_tiles(factored, first, factored.num_batches))
         ):
-            strip.append(tile.dot(rows))
-            if estimator is not None and first == 0:
+            for held_tile, blocks in zip(tiles[: index + 1], rows, strict=False):
+                blocks.append(held_tile.products(tile))
+            if estimator is not None and is_first:
                 estimator.observe_first_pass(tile)
         if estimator is not None:
-            estimator.observe_second_pass(rows)
-        strips.append(torch.cat(strip, dim=1))
+            for tile in tiles:
+                estimator.observe_second_pass(tile)
+        strips += [torch.cat(blocks, dim=1) for blocks in rows]
     return _symmetrize(strips)
-
-
-def _allocate_workspace(factored: FactoredOperator, num_batches: int) -> Float[Tensor, "h p"]:
-    """Allocate one matrix for the factor rows of several batches: one product is the fastest."""
-    examples = min(num_batches * factored.batch_size, factored.count)
-    return aligned_rows(factored.like, examples * factored.rows_per_example, factored.size)
-
-
-def _fill_rows(
-    rows: Float[Tensor, "h p"], tile_iterator: Iterator[GradientTile]
-) -> Float[Tensor, "m p"]:
-    """Copy tiles one after another into a matrix, and return the rows that were filled."""
-    count = 0
-    for tile in tile_iterator:
-        rows[count : count + len(tile)] = tile.gradients
-        count += len(tile)
-    return rows[:count]
 
 
 def gram_norms(vectors: Float[Tensor, "q r"], kernel: Float[Tensor, "r r"]) -> Float[Tensor, " q"]:

@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.curvature.operator import FactoredOperator
+from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.structured_tile import concat_rows
 from fastif.solvers.gram import iterate_tiles
 
 SEED = 0
@@ -69,7 +71,7 @@ def _compute_diagonal(factored: FactoredOperator) -> tuple[list[int], Float[Tens
     starts, squares = [0], []
     for batch_index in range(factored.num_batches):
         squares += [
-            tile.gradients.square().sum(1).double() for tile in factored.factor_rows(batch_index)
+            tile.squared_norms().double() for tile in factored.merge_factor_rows(batch_index)
         ]
         starts.append(sum(map(len, squares)))
     return starts, torch.cat(squares)
@@ -85,17 +87,16 @@ def _compute_columns(
     factored: FactoredOperator, starts: list[int], pivots: Tensor
 ) -> Float[Tensor, "r b"]:
     """Compute columns of K: one pass over the batches with pivots, and one over all."""
-    pivot_rows: list[Tensor] = []
+    pivot_tiles: list[GradientTile] = []
     for batch_index in sorted({bisect.bisect(starts, pivot) - 1 for pivot in pivots.tolist()}):
         start = starts[batch_index]
-        for tile in factored.factor_rows(batch_index):
+        for tile in factored.merge_factor_rows(batch_index):
             local_pivots = pivots[(pivots >= start) & (pivots < start + len(tile))] - start
-            pivot_rows.append(tile.gradients[local_pivots])
+            pivot_tiles.append(tile.select(local_pivots))
             start += len(tile)
-    rows = torch.cat(pivot_rows)
-    return torch.cat(
-        [tile.dot(rows).T.double() for tile in iterate_tiles(factored, 0, factored.num_batches)]
-    )
+    pivot_tile = concat_rows(pivot_tiles)
+    tiles = iterate_tiles(factored, 0, factored.num_batches)
+    return torch.cat([pivot_tile.products(tile).T.double() for tile in tiles])
 
 
 def _whiten_columns(columns: Tensor, pivots: Tensor, eps: float) -> Float[Tensor, "r b"]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.sampled_ggn import SampledGaussNewton
 from fastif.errors import InputError
-from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.structured_tile import concat_rows
 from fastif.solvers.cost import MAX_ROW_BYTES
 from fastif.solvers.gram import (
     apply_factor,
@@ -64,11 +64,8 @@ def make_sampled_inverse(curvature: GaussNewton, factor: Factor, damping: float)
             apply_factor_transpose(sampled, -shifted(apply_factor(sampled, rows)), rows.clone())
             / damping
         )
-    held_tile = GradientTile(
-        torch.cat(
-            [tile.gradients.clone() for tile in iterate_tiles(sampled, 0, sampled.num_batches)]
-        )
-    )
+    tiles = iterate_tiles(sampled, 0, sampled.num_batches)
+    held_tile = concat_rows([tile.select(torch.arange(len(tile))) for tile in tiles])
 
     def inverse(vectors: Tensor) -> Tensor:
         value = vectors.clone()

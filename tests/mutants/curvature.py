@@ -91,9 +91,9 @@ CURVATURE = (
     ),
     Mutant(
         "a broken row spoils the Gauss-Newton matrix",
-        "fastif/curvature/ggn.py",
-        "        tile.gradients[nonfinite] = 0\n",
-        "        pass\n",
+        "fastif/gradients/gradient_tile.py",
+        "            self.gradients[nonfinite] = 0\n",
+        "            pass\n",
         ("tests/fastif/solvers/test_quarantine.py", _SUMS),
     ),
     Mutant(

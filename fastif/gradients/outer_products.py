@@ -1,0 +1,203 @@
+"""Per-example gradients of a linear layer as sums of outer products, which are never formed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fastif.numerics.blocked_dot import pairwise_dots
+
+MAX_NUMBERS = 2**24
+"""Numbers of an intermediate result in memory; larger ones are computed in parts."""
+
+WRITING_COST = 40
+"""Multiplications that take as long as writing and reading one number of a formed gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class OuterProducts:
+    """Gradients Σ_t δ_t a_tᵀ of one linear layer over t positions, and Σ_t δ_t of its bias.
+
+    The k columns of the GGN factor share the inputs a of their e examples. The rows are those of
+    the first column for all examples, then those of the second, and so on. An inner product of two
+    rows is Σ_ts (a_t·a'_s + 1)(δ_t·δ'_s), without the 1 if the bias is not attributed.
+
+    Attributes:
+        weight: Columns of the weight [o i] in a gradient.
+        bias: Columns of the bias in a gradient; None if it is not attributed.
+        inputs: Inputs a of the layer.
+        deltas: Output gradients δ.
+    """
+
+    weight: slice
+    bias: slice | None
+    inputs: Float[Tensor, "e t i"]
+    deltas: Float[Tensor, "k e t o"]
+
+    def __len__(self) -> int:
+        return self.deltas.shape[0] * self.deltas.shape[1]
+
+    @property
+    def byte_count(self) -> int:
+        """Memory of the factors in bytes."""
+        return (self.inputs.numel() + self.deltas.numel()) * self.inputs.element_size()
+
+    def dot(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q r"]:
+        """Return the inner products of q vectors with the r rows."""
+        matrices = vectors[:, self.weight]
+        if self._is_cheaper_formed(len(vectors)):
+            formed = self._iterate_formed()
+            total = torch.cat([pairwise_dots(matrices, rows) for _, rows in formed], dim=1)
+        else:
+            total = torch.cat(list(map(self._multiply, matrices.split(self._chunk_size()))))
+        if self.bias is not None:
+            total += vectors[:, self.bias] @ self._delta_sums.T
+        return total
+
+    def accumulate(self, totals: Float[Tensor, "q p"], weights: Float[Tensor, "q r"]) -> None:
+        """Add weights @ rows to `totals`, in place."""
+        matrices = totals[:, self.weight]
+        if self._is_cheaper_formed(len(totals)):
+            for span, rows in self._iterate_formed():
+                matrices.addmm_(weights[:, span], rows)
+        else:
+            size = self._chunk_size()
+            for part, own in zip(matrices.split(size), weights.split(size), strict=True):
+                self._accumulate_matrices(part, own)
+        if self.bias is not None:
+            totals[:, self.bias].addmm_(weights, self._delta_sums)
+
+    def add_products(self, other: "OuterProducts", total: Float[Tensor, "r m"]) -> None:
+        """Add the inner products with the m rows of another tile to `total`, in place."""
+        count = self.inputs.shape[1] * other.inputs.shape[1] * len(self.deltas) * len(other)
+        block = total.unflatten(0, self.deltas.shape[:2]).unflatten(2, other.deltas.shape[:2])
+        for span in _split_range(self.inputs.shape[0], max(1, MAX_NUMBERS // count)):
+            self._add_block(other, span, block[:, span])
+
+    def squared_norms(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+        """Return the squared norms of the rows in weight and bias, in double precision."""
+        inputs, deltas = self.inputs.double(), self.deltas.double()
+        if inputs.shape[1] == 1:
+            delta_squares = deltas.square().sum((2, 3))
+            weight = delta_squares * inputs.square().sum((1, 2))
+        else:
+            weight = (deltas @ deltas.mT * (inputs @ inputs.mT)).sum((2, 3)).clamp_min_(0)
+            delta_squares = deltas.sum(2).square().sum(2)
+        if self.bias is None:
+            delta_squares = torch.zeros_like(delta_squares)
+        return weight.flatten(), delta_squares.flatten()
+
+    def write(self, rows: Float[Tensor, "r p"]) -> None:
+        """Write all rows into their columns of a matrix."""
+        examples = self.inputs.shape[0]
+        for column, deltas in enumerate(self.deltas):
+            span = slice(column * examples, (column + 1) * examples)
+            block = rows[span, self.weight].unflatten(1, self._shape)
+            torch.bmm(deltas.mT, self.inputs, out=block)
+            if self.bias is not None:
+                rows[span, self.bias] = deltas.sum(1)
+
+    def select(self, positions: Int[Tensor, " m"]) -> "OuterProducts":
+        """Return some of the rows, as one column."""
+        inputs = self.inputs[positions % self.inputs.shape[0]]
+        return replace(self, inputs=inputs, deltas=self.deltas.flatten(0, 1)[positions][None])
+
+    def zero_rows(self, mask: Tensor) -> "OuterProducts":
+        """Return a copy in which some rows are zero."""
+        mask = mask.view(*self.deltas.shape[:2], 1, 1)
+        return replace(self, deltas=self.deltas.masked_fill(mask, 0))
+
+    def copy(self) -> "OuterProducts":
+        """Return a copy: the model may own the memory of a factor, and change it later."""
+        return replace(self, inputs=self.inputs.clone(), deltas=self.deltas.clone())
+
+    def is_same_pass(self, other: "OuterProducts") -> bool:
+        """Whether the inputs are the same tensor, as in the columns of one batch."""
+        first, second = self.inputs, other.inputs
+        return (
+            first.data_ptr() == second.data_ptr()
+            and first.shape == second.shape
+            and first.stride() == second.stride()
+        )
+
+    @property
+    def _delta_sums(self) -> Float[Tensor, "r o"]:
+        """Rows in the bias."""
+        return self.deltas.sum(2).flatten(0, 1)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.deltas.shape[3], self.inputs.shape[2]
+
+    def _is_cheaper_formed(self, vector_count: int) -> bool:
+        """Whether products with vectors take more operations by factors than by formed rows.
+
+        Factors take q t multiplications for each entry of the weight and example, for all k columns
+        together. Formed rows take k (q + t), and the time to write and read them.
+        """
+        columns, positions = len(self.deltas), self.inputs.shape[1]
+        formed = columns * (vector_count + positions + WRITING_COST)
+        return positions > 1 and vector_count * positions > formed
+
+    def _chunk_size(self) -> int:
+        """Number of vectors whose products with the inputs are held at once."""
+        return max(1, MAX_NUMBERS // max(1, self.deltas[0].numel()))
+
+    def _multiply(self, matrices: Float[Tensor, "q n"]) -> Float[Tensor, "q r"]:
+        """Return Σ_t δ_tᵀ X a_t for q matrices X, in which all columns share the products X a_t."""
+        inputs = self.inputs.flatten(0, 1).expand(len(matrices), -1, -1)
+        projected = torch.bmm(inputs, matrices.unflatten(1, self._shape).mT)
+        by_example = projected.view(len(matrices), len(self.inputs), -1).transpose(0, 1)
+        dots = torch.bmm(by_example, self.deltas.flatten(2).permute(1, 2, 0))
+        return dots.permute(1, 2, 0).reshape(len(matrices), -1)
+
+    def _accumulate_matrices(
+        self, totals: Float[Tensor, "q n"], weights: Float[Tensor, "q r"]
+    ) -> None:
+        """Add the matrices Σ (Σ_k w_k δ_kt) a_tᵀ, in which the columns are summed first."""
+        by_example = weights.unflatten(1, self.deltas.shape[:2]).permute(2, 0, 1)
+        combined = torch.bmm(by_example, self.deltas.flatten(2).transpose(0, 1)).transpose(0, 1)
+        combined = combined.reshape(len(weights), -1, self.deltas.shape[3])
+        inputs = self.inputs.flatten(0, 1).expand(len(weights), -1, -1)
+        totals.unflatten(1, self._shape).baddbmm_(combined.mT, inputs)
+
+    def _add_block(self, other: "OuterProducts", span: slice, block: Tensor) -> None:
+        """Add the products of some examples to a block [k e k' e']."""
+        inputs, deltas = self.inputs[span], self.deltas[:, span]
+        input_dots = pairwise_dots(inputs.flatten(0, 1), other.inputs.flatten(0, 1))
+        if self.bias is not None:
+            input_dots += 1
+        delta_dots = pairwise_dots(deltas.flatten(0, 2), other.deltas.flatten(0, 2))
+        sizes = (*deltas.shape[:3], *other.deltas.shape[:3])
+        delta_dots = delta_dots.view(sizes)
+        input_dots = input_dots.view(1, *sizes[1:3], 1, *sizes[4:])
+        if sizes[2] == sizes[5] == 1:
+            block.addcmul_(delta_dots[:, :, 0, :, :, 0], input_dots[:, :, 0, :, :, 0])
+        else:
+            block.add_(delta_dots.mul_(input_dots).sum((2, 5)))
+
+    def _iterate_formed(self) -> Iterator[tuple[slice, Float[Tensor, "m n"]]]:
+        """Iterate over the rows in the weight, a bounded number of them at once."""
+        positions = torch.arange(len(self), device=self.inputs.device)
+        outputs, inputs = self._shape
+        for span in _split_range(len(self), max(1, MAX_NUMBERS // (outputs * inputs))):
+            part = self.select(positions[span])
+            yield span, (part.deltas[0].mT @ part.inputs).flatten(1)
+
+
+def _split_range(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(count, start + size))
+
+
+def join_columns(parts: Sequence[OuterProducts]) -> OuterProducts:
+    """Join columns of the same examples, which share their inputs."""
+    return replace(parts[0], deltas=torch.cat([part.deltas for part in parts]))
+
+
+def join_examples(parts: Sequence[OuterProducts]) -> OuterProducts:
+    """Join examples of single columns, with equal numbers of positions."""
+    inputs = torch.cat([part.inputs for part in parts])
+    return replace(parts[0], inputs=inputs, deltas=torch.cat([p.deltas for p in parts], dim=1))
