@@ -30,7 +30,6 @@ if typing.TYPE_CHECKING:
         UnionSearch as UnionSearch,  # no export any more, but importable as before
     )
     from fastif.curvature import Ekfac, GaussNewton, Hessian
-    from fastif.data.collated_examples import CollatedExamples
     from fastif.data.examples import Examples, TensorExamples, all_ids
     from fastif.data.image_examples import ImageExamples
     from fastif.data.tokenized_text import TextExamples, encode
@@ -53,7 +52,6 @@ __all__ = [
     "Attributor",
     "BinaryCrossEntropy",
     "CandidateIndex",
-    "CollatedExamples",
     "ConjugateGradient",
     "CrossEntropy",
     "Direct",

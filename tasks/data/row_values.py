@@ -48,7 +48,7 @@ def read_rows(source: TableSource, table: Table) -> RowValues:
 
     Args:
         source: Section of the table, with the names of its columns.
-        table: Its texts or features.
+        table: Texts or features of the rows.
     """
     if table.measurements is None:
         pairs = () if table.text_pairs is None else (table.text_pairs,)

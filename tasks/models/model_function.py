@@ -25,7 +25,7 @@ class ModelFunction:
     """Function of an installed package that makes a model.
 
     Attributes:
-        name: Its name as in the study, `package.module:function`.
+        name: Name of the function as in the study, `package.module:function`.
         call: The function itself.
         package: Folder of its package, or file of its module.
         distribution: Name and version of the distribution that holds it.
@@ -38,7 +38,7 @@ class ModelFunction:
 
     @property
     def warning(self) -> str:
-        """What it means to run the function."""
+        """Sentence on the code that is run."""
         return (
             f"{WHERE}: the function {self.name} of {self.distribution} and the code of its model "
             "run with your permissions"

@@ -19,7 +19,7 @@ class OwnModule:
     """Function of an installed package that makes a module from a folder.
 
     Attributes:
-        function: Its name, `package.module:function`.
+        function: Name of the function, `package.module:function`.
         folder: Folder that it gets.
     """
 

@@ -16,7 +16,7 @@ from tasks.study.estimator_section import (
 from tasks.study.fields import HUB
 from tasks.study.image_check import check_image_study
 from tasks.study.loss import TrainingLoss
-from tasks.study.own_model_check import check_own_model
+from tasks.study.own_model_check import check_own_model, refuse_text_model
 from tasks.study.sections import (
     Curvature,
     Mislabels,
@@ -185,13 +185,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
         yield from check_image_study(study.model, study.run, study.mislabels, study.has_audit)
         return
     if study.has_audit and not is_own:
-        yield Problem(
-            f"[train] {key}",
-            "text or image: an audit supports classifiers of texts and images",
-            key,
-            "give [model] a factory for a torch module of your own; or remove [model], [curvature] "
-            "and [candidates]: the search for wrong labels needs none",
-        )
+        yield refuse_text_model(key)
     if study.training is not None or study.mislabels.has_classifier:
         yield Problem(
             "[training]" if study.training else "[mislabels]",

@@ -43,3 +43,14 @@ def check_own_model(
             format_value(train.image),
             "name a column of lists of numbers, or of paths, in features",
         )
+
+
+def refuse_text_model(key: str) -> Problem:
+    """Return the problem of features or images that a text classifier shall read."""
+    return Problem(
+        f"[train] {key}",
+        "text or image: an audit supports classifiers of texts and images",
+        key,
+        "give [model] a factory for a torch module of your own; or remove [model], [curvature] "
+        "and [candidates]: the search for wrong labels needs none",
+    )

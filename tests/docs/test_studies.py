@@ -30,6 +30,9 @@ def complete(block: Block, folder: Path) -> Path:
     needs_training = sections.get("curvature", {}).get("damping") == "auto"
     if needs_training or "training" in sections:
         sections["training"] = TRAINING | sections.get("training", {})
+    if "factory" in sections.get("model", {}):  # neither tokens nor known layers
+        sections["model"] |= {"max_length": None}
+        sections["parameters"] = sections.get("parameters", {"attributed": None})
     return tiny.write_study(folder, top=top, **sections)
 
 
