@@ -65,7 +65,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "1,197 images train the whole model on another task first (four classes by parity "
                 "and size), and the last stage or the head is tuned to the ten digits.",
                 "10 epochs of AdamW without decay, at 3e-3 (last stage) or 0.03 (head); a new head "
-                "of zeros. 30 halves, each retrained with two seeds, whose mean loss is the outcome; "
+                "of zeros. 30 halves, retrained with two seeds, whose mean loss is the outcome; "
                 "λ is chosen on 8 further halves.",
                 "Frozen stages run once; effects are first-order (no leverage), exact "
                 "Gauss-Newton, solver dual.",
