@@ -3,10 +3,10 @@
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:  # Pillow is an extra
-    from PIL import Image
+PillowImage = Any
+"""Image of Pillow, which is an extra and loaded with the first image."""
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 """Formats that are read, by the names of Pillow."""
@@ -31,7 +31,7 @@ class DecodedImage:
         changes: Words on what decoding changed, such as dropped transparency.
     """
 
-    pixels: "Image.Image"
+    pixels: PillowImage
     changes: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ def decode_image(content: bytes) -> DecodedImage:
         raise ImageError(f"a damaged image ({type(error).__name__}: {reason})") from None
 
 
-def _convert(image: "Image.Image") -> DecodedImage:
+def _convert(image: PillowImage) -> DecodedImage:
     from PIL import ImageOps
 
     if image.width * image.height > MAX_PIXELS:
@@ -85,7 +85,7 @@ def _convert(image: "Image.Image") -> DecodedImage:
     return DecodedImage(upright.convert("L" if is_grey else "RGB"), (*changes,))
 
 
-def _describe_frames(image: "Image.Image") -> list[str]:
+def _describe_frames(image: PillowImage) -> list[str]:
     # MPO is the JPEG of some cameras, with previews as further frames.
     count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     return ["the first of several frames is used"] if count > 1 else []

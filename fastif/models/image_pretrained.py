@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,15 +20,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from fastif.data.decoded_image import decode_image
+from fastif.data.decoded_image import PillowImage, decode_image
 from fastif.errors import InputError
 from fastif.models.complete_weights import check_base
 from fastif.models.parameters import check_finite
 from fastif.models.pixel_shape import read_pixel_shape
 from fastif.models.pretrained import from_pretrained, load_classifier
-
-if TYPE_CHECKING:  # Pillow is an extra
-    from PIL import Image
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files with the settings of an image processor, one of which a folder must have."""
@@ -121,7 +118,7 @@ class PixelProcessor:
         """
         return self.process(decode_image(content).pixels)
 
-    def process(self, image: "Image.Image") -> Float[Tensor, "c h w"]:
+    def process(self, image: PillowImage) -> Float[Tensor, "c h w"]:
         """Return the pixel values of a decoded image; grey images are repeated in each channel."""
         pixels = image.convert("L" if self.channels == 1 else "RGB")
         return self.processor([pixels], return_tensors="pt")["pixel_values"][0]

@@ -13,23 +13,42 @@ from fastif.models.parameters import match_names
 
 HEAD = "head"
 """Selection of the classification head alone."""
+MIN_SHARE = 0.5
+"""Least share of the model's parameters that a list of stages has."""
 
 
 def find_stages(model: nn.Module) -> tuple[str, ...]:
     """Return the names of the stages or layers of an image model, in order; empty if it has none.
 
-    They are the parts of the list of modules, or of the sequence, with most parameters: the layers
-    of a ViT, the stages of a ResNet, ConvNeXt or Swin.
+    They are the parts of the list of modules with most parameters: the layers of a ViT, the stages
+    of a ResNet, ConvNeXt or Swin. Parts of one name with a number, such as layer1 and layer2, are a
+    list too. A list with less than half of the parameters is a part of a stage, and no list of
+    stages.
     """
-    best, most = (), 0
+    best, most = (), MIN_SHARE * _count_parameters(model)
     for name, module in model.named_modules():
-        if not name or not isinstance(module, nn.ModuleList | nn.Sequential):
-            continue
-        parts = [key for key, part in module.named_children() if has_parameters(part)]
-        size = sum(parameter.numel() for parameter in module.parameters())
-        if len(parts) > 1 and size > most:
-            best, most = tuple(f"{name}.{part}" for part in parts), size
+        for parts in _list_parts(module):
+            size = sum(_count_parameters(part) for part in parts.values())
+            if size > most:
+                prefix = f"{name}." if name else ""
+                best, most = tuple(f"{prefix}{part}" for part in parts), size
     return best
+
+
+def _list_parts(module: nn.Module) -> list[dict[str, nn.Module]]:
+    """Return the lists of two or more parts with parameters that a module consists of."""
+    parts = {name: part for name, part in module.named_children() if has_parameters(part)}
+    lists: dict[str, dict[str, nn.Module]] = {}
+    for name, part in parts.items():
+        if isinstance(module, nn.ModuleList | nn.Sequential):
+            lists.setdefault("", {})[name] = part
+        elif match := re.fullmatch(r"(.+?)_?\d+", name):
+            lists.setdefault(match[1], {})[name] = part
+    return [each for each in lists.values() if len(each) > 1]
+
+
+def _count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def has_parameters(module: nn.Module) -> bool:

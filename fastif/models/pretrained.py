@@ -27,6 +27,7 @@ from fastif.models.weight_files import (
     check_weight_types,
     find_damaged_file,
     saved_dtypes,
+    suggest_classifier,
     suggest_remedy,
 )
 
@@ -81,7 +82,7 @@ def load_classifier(
             f"model {source}",
             "a trained classifier with all its weights",
             f"no weights for {', '.join(sorted(report['missing_keys']))}",
-            "Name a fine-tuned classifier, or train one with `fastif train`.",
+            suggest_classifier(Path(source)),
         )
     check_layers(model, report, source)
     if labels is not None:

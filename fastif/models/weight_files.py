@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from fastif.errors import InputError
+from fastif.models.foreign_folder import find_foreign_model
 
 FLOATS = {
     "F16": torch.float16,
@@ -87,6 +88,9 @@ def suggest_remedy(folder: Path) -> str:
     """Return a remedy for a folder that cannot be loaded."""
     if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
         return "Save its weights as safetensors: pickled ones (.bin) are never read."
+    foreign = find_foreign_model(folder)
+    if foreign is not None:
+        return f"It is {foreign.kind}. {foreign.remedy}"
     family = _read_family(folder)
     if family and family not in CONFIG_MAPPING:
         return (
@@ -96,6 +100,14 @@ def suggest_remedy(folder: Path) -> str:
     if folder.is_dir():
         return "Save model and tokenizer there again with save_pretrained, or correct the path."
     return "Check the path; without a network, download the model to a folder and name that."
+
+
+def suggest_classifier(folder: Path) -> str:
+    """Return the remedy of a model without a trained head for labels."""
+    foreign = find_foreign_model(folder)
+    if foreign is not None:
+        return f"It is {foreign.kind}. {foreign.remedy}"
+    return "Name a fine-tuned classifier, or train one with `fastif train`."
 
 
 def _read_family(folder: Path) -> str:

@@ -7,18 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from fastif.data.decoded_image import ImageError, decode_image
+from fastif.data.decoded_image import ImageError, PillowImage, decode_image
 from tasks.data.encoded_images import EncodedImages, read_content
 from tasks.data.image_files import find_image_files
 from tasks.study.errors import Problem, StudyError, join_some
-
-if TYPE_CHECKING:  # Pillow is an extra
-    from PIL.Image import Image
 
 MAX_SIDE = 32
 """Side length in pixels to which images are resized if their sizes differ or are large."""
@@ -112,7 +109,7 @@ def _decode_images(
         change = "pip install 'fastif[images]', or save one byte per pixel"
         got = "it is not installed"
         raise _make_error(place, where, "the library Pillow", got, change)
-    images: list[Image] = []
+    images: list[PillowImage] = []
     sizes, digests, words, faults = set(), [], [], []
     changes: Counter[str] = Counter()
     for number, source in enumerate(sources, 1):

@@ -138,7 +138,7 @@ def find_near_images(
     """
     pairs = []
     for column in neighbours.T:
-        correlation = np.einsum("nd,nd->n", images, others[column])
+        correlation = (images * others[column]).sum(1)
         rows = np.flatnonzero(correlation >= MIN_CORRELATION)
         pairs += zip(rows.tolist(), column[rows].tolist(), strict=True)
     return pairs

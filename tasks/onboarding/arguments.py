@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastif import InputError
+from fastif.models.foreign_folder import find_foreign_model
 from tasks.data.image_files import is_image_folder
 from tasks.onboarding.data_folders import (
     describe_data_folder,
@@ -106,9 +107,11 @@ def _check_table(word: str, has_model: bool) -> None:
         InputError: There is nothing, or a folder without a model.
     """
     path = Path(word)
+    where, expected = format_value(word), "a model's folder, or the file of a table"
+    if not is_image_folder(path) and (foreign := find_foreign_model(path)) is not None:
+        raise InputError(where, expected, foreign.kind, foreign.remedy)
     if path.is_file() or is_image_folder(path):
         return
-    where, expected = format_value(word), "a model's folder, or the file of a table"
     if folder := describe_data_folder(path):
         raise InputError(where, expected, folder, make_remedy(path))
     if path.is_dir():

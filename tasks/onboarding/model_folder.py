@@ -8,6 +8,7 @@ from typing import Any
 
 from fastif import InputError
 from fastif.models.adapter_folder import ADAPTER_CONFIG, AdapterFolder, is_adapter
+from fastif.models.foreign_folder import find_foreign_model
 from tasks.models.image_config import is_image_config
 from tasks.models.locate import fetch_hub_model
 from tasks.models.training_record import RECORD_FILE
@@ -116,7 +117,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if is_adapter(folder):
         return AdapterFolder(folder).read_model_config()
     where, expected = f"MODEL {folder}", "the folder of a trained classifier, with its config.json"
+    foreign = find_foreign_model(folder)
     if not (folder / CONFIG).is_file():
+        if foreign is not None:
+            raise InputError(where, expected, foreign.kind, foreign.remedy)
         remedy = "Save model and tokenizer there with save_pretrained, or name another folder."
         raise InputError(where, expected, "a folder without config.json", remedy)
     config = _read_json(folder / CONFIG)
@@ -124,6 +128,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         return config
     kinds = [str(kind) for kind in config.get("architectures") or []]
     if kinds and not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        if foreign is not None:
+            raise InputError(where, expected, foreign.kind, foreign.remedy)
         remedy = (
             "Name the fine-tuned classifier (AutoModelForSequenceClassification, or "
             "AutoModelForImageClassification). Without one, "
