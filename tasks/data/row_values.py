@@ -15,7 +15,8 @@ class RowValues(Sequence[dict[str, Any]]):
     """Rows of a table as mappings from column names to values.
 
     Numbers are floats, NaN where they are missing; lists of numbers are arrays; categories are
-    text or None; texts are text. Whole numbers and booleans are floats too.
+    text or None; texts are text. Whole numbers and booleans are floats too. Images are the bytes of
+    their files, or arrays of pixels from 0 to 1 where the table has one byte per pixel.
 
     Args:
         names: Columns with the content of a row.
@@ -53,6 +54,10 @@ def read_rows(source: TableSource, table: Table) -> RowValues:
     if table.measurements is None:
         pairs = () if table.text_pairs is None else (table.text_pairs,)
         return RowValues(source.text, (table.texts, *pairs), len(table))
+    if source.image is not None:
+        images = table.measurements.encoded
+        pixels = images if images is not None else table.measurements.numbers
+        return RowValues((source.image,), (pixels,), len(table))  # type: ignore[arg-type]
     columns = tuple(_iterate_columns(table.measurements))
     return RowValues(source.features, columns, len(table))
 

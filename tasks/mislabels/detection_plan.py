@@ -96,6 +96,8 @@ def warn_encoder(study: Study) -> str:
     Raises:
         InputError: The encoder cannot be found.
     """
+    if study.model.factory is not None and study.mislabels.encoder is None:
+        return ""  # it embeds nothing; a search of texts without an encoder is refused
     if study.train.image is not None:
         is_used = study.mislabels.encoder is not None or study.has_audit
         return IMAGE_WARNING if is_used and find_encoder_folder(study)[1] else ""
@@ -130,7 +132,8 @@ def read_detection_plan(path: Path) -> DetectionPlan:
 def _find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
     """Encoder of a study, and whether it may have been trained on the labels."""
     if study.train.image is not None:
-        if study.mislabels.encoder is None and not study.has_audit:
+        has_encoder = study.has_audit and study.model.factory is None
+        if study.mislabels.encoder is None and not has_encoder:
             return None, False  # pixels
         folder, saw_labels = find_encoder_folder(study)
         return make_image_encoder(folder), saw_labels

