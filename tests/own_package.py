@@ -146,7 +146,7 @@ def write_rows(path: Path, count: int, seed: int) -> list[dict]:
 
 def make_study(folder: Path, function: str = "load", outputs: int = 2, **changes: dict | None):
     """Train the module, write its weights, tables and study; return study, rows and queries."""
-    train = write_rows(folder / "train.parquet", 40, 0)
+    train = write_rows(folder / "train.parquet", 60, 0)
     queries = write_rows(folder / "queries.parquet", 6, 1)
     network = fit(train, outputs)
     (folder / "weights").mkdir()
@@ -163,7 +163,7 @@ def make_study(folder: Path, function: str = "load", outputs: int = 2, **changes
         "train": {"table": "train.parquet", **section},
         "queries": {"table": "queries.parquet", **section, "groups": None},
         "parameters": {"attributed": None},
-        "candidates": {"kind": "full", "keep": 40},
+        "candidates": {"kind": "full", "keep": 60},
     }
     for name, keys in changes.items():
         sections[name] = None if keys is None else {**sections.get(name, {}), **keys}

@@ -1,6 +1,7 @@
 """The command `fastif init`: a study is written from a model and its tables."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -161,9 +162,15 @@ def _write_inferred(
     from tasks.onboarding.write_study import render_proposal
 
     request = Request(arguments.model, arguments.train, arguments.queries, wishes, order, own)
-    proposal = propose_study(request, TerminalAnswers() if is_asked else BestGuesses())
+    answers = TerminalAnswers() if is_asked else BestGuesses()
+    proposal = propose_study(request, answers)
     write_new_file(path, render_proposal(proposal, path, name))
     _check_written(path)
+    if proposal.own is not None and proposal.has_audit:
+        from tasks.onboarding.own_label_order import order_by_predictions
+
+        proposal = replace(proposal, order=order_by_predictions(path, answers, bool(order)))
+        path.write_text(render_proposal(proposal, path, name), "utf-8")
     _print_proposal(proposal, path, arguments.note)
     if has_forecast:
         _print_forecast(proposal, path)

@@ -1,17 +1,12 @@
-"""Torch module of one's own in `fastif init`: its function, its folder, and its labels."""
+"""Torch module of one's own in `fastif init`: its function and its folder."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastif import InputError
-from tasks.onboarding.label_order import LabelOrder
 from tasks.onboarding.study_text import Line, Part, relate_path
 from tasks.study.errors import format_value
-
-MAX_ALTERNATIVES = 2
-"""Number of labels up to which the other orders are written down."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +54,3 @@ def split_folder(words: Sequence[str], function: str) -> tuple[OwnModule, list[s
         )
     own = OwnModule(function, Path(folders[0]))
     return own, [word for word in words if word != folders[0]]
-
-
-def order_own_labels(labels: tuple[str, ...], is_given: bool) -> LabelOrder:
-    """Return the labels of a module, whose order only its user knows.
-
-    Args:
-        labels: Labels in the order given, or by alphabet.
-        is_given: Whether the user gave their order.
-    """
-    if is_given:
-        return LabelOrder(labels, "the order that you gave")
-    few = len(labels) <= MAX_ALTERNATIVES
-    others = tuple(itertools.permutations(labels))[1:] if few else ()
-    basis = "the alphabet, since a module does not name its outputs; `fastif doctor` compares"
-    return LabelOrder(labels, basis, alternatives=others or (tuple(reversed(labels)),))

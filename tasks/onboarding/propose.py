@@ -14,7 +14,7 @@ from tasks.onboarding.label_order import LabelOrder, order_labels
 from tasks.onboarding.labelled_samples import agrees, describe_query_doubt, predict_sample
 from tasks.onboarding.model_folder import ModelFolder, open_model
 from tasks.onboarding.model_trial import ModelTrial, load_trial
-from tasks.onboarding.own_module import OwnModule, order_own_labels
+from tasks.onboarding.own_module import OwnModule
 from tasks.onboarding.profiled_table import open_table
 from tasks.onboarding.questions import Answers
 from tasks.onboarding.reading_trials import read_texts, sample_rows
@@ -146,8 +146,6 @@ def _order_values(
     label = train.content.label
     if model is None or trial is None:
         labels = request.order or tuple(sort_values(values))
-        if request.own is not None:
-            return order_own_labels(labels, bool(request.order))
         return LabelOrder(labels, "the values of the table; without a model, any order is right")
     place = f"column {label} of {train.table.path.name}"
     given, predicted = predict_sample(trial, train)

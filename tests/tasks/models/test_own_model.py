@@ -71,7 +71,7 @@ def test_effects(folder, function, outputs, training_loss, query_loss):
     matrix = reference.gauss_newton(problems[1])
     effects = reference.removal_effects(*gradients, matrix, 0.01)
     scores = store.scan("scores", run).collect()
-    assert len(scores) == 40 * 6
+    assert len(scores) == 60 * 6
     expected = table(effects, scores)
     given = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
     assert torch.allclose(given, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
@@ -217,10 +217,11 @@ def test_from_init_to_report(folder, monkeypatch):
     monkeypatch.chdir(folder)
     function = f"{own_package.NAME}:load"
     arguments = ("weights", "train.parquet", "queries.parquet", "--factory", function, "--yes")
-    order = [part for label in own_package.LABELS for part in ("--labels-order", label)]
-    code, out, message = command_line.run("init", *arguments, *order, "--no-forecast")
+    code, out, message = command_line.run("init", *arguments, "--no-forecast")
     assert code == 0, (out, message)
     study = load_study(folder / "study.toml")
+    assert study.labels == tuple(own_package.LABELS)  # by predictions, not by the alphabet
+    assert "the predictions" in out
     assert study.train.features == ("age", "income", "job")
     assert study.model.factory == function
     code, out, message = command_line.run("doctor", "study.toml")
@@ -228,6 +229,20 @@ def test_from_init_to_report(folder, monkeypatch):
     tiny.run_directly(folder / "study.toml")
     code, out, message = command_line.run("report", "study.toml")
     assert code == 0, (out, message)
+
+
+def test_a_given_order_is_kept_with_a_warning(folder, monkeypatch):
+    """An order that contradicts the predictions is the user's, and said to be doubtful."""
+    own_package.make_study(folder)
+    (folder / "study.toml").unlink()
+    monkeypatch.chdir(folder)
+    function = f"{own_package.NAME}:load"
+    arguments = ("weights", "train.parquet", "queries.parquet", "--factory", function, "--yes")
+    order = [part for label in own_package.LABELS[::-1] for part in ("--labels-order", label)]
+    code, out, message = command_line.run("init", *arguments, *order, "--no-forecast")
+    assert code == 0, (out, message)
+    assert load_study(folder / "study.toml").labels == tuple(own_package.LABELS[::-1])
+    assert "the order seems to differ" in out
 
 
 def test_init_without_a_folder(folder, monkeypatch):
