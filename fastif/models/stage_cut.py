@@ -93,8 +93,9 @@ def list_cuts(
         params: Attributed parameters.
         inputs: Keyword arguments of a trial run of several images.
     """
+    trial = frozen_copy(full_model)  # a module may store parts of the graph
     with torch.enable_grad():
-        calls = record_calls(full_model, inputs, make_leaf_params(params))
+        calls = record_calls(trial, inputs, make_leaf_params(params))
     names = [*find_stages(full_model), find_head(calls, full_model)]
     points = [call for call in calls if call.name in names and _is_frozen(call)]
     points = [call for call in points if sum(each.name == call.name for each in calls) == 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
+from transformers import PreTrainedModel
 
 from fastif import InputError
 from fastif.data.image_examples import ImageExamples
@@ -23,6 +24,7 @@ from fastif.models.image_pretrained import (
 )
 from storage import Store
 from tasks.data.dataset import Table
+from tasks.data.encoded_images import EncodedImages
 from tasks.models.locate import compute_model_digest
 from tasks.run.row_chunks import find_missing_rows, gather_rows, write_chunk
 from tasks.runtime.devices import resolve_devices
@@ -85,7 +87,7 @@ def hash_images(table: Table) -> list[bytes]:
     return [digest[:16] for digest in _get_images(table).digests]
 
 
-def _get_images(table: Table):
+def _get_images(table: Table) -> EncodedImages:
     images = table.measurements.encoded if table.measurements is not None else None
     if images is None:
         raise InputError(
@@ -128,7 +130,9 @@ def measure_embedding(encoder: ImageEncoder, study: Study, table: Table) -> Embe
     return EmbeddingCost((time.perf_counter() - start) / len(sample), embeddings.shape[1])
 
 
-def _load(encoder: ImageEncoder, study: Study, table: Table):
+def _load(
+    encoder: ImageEncoder, study: Study, table: Table
+) -> tuple[PreTrainedModel, ImageExamples]:
     """Return the model, and the images of a table as its inputs."""
     device = resolve_devices(study.run.devices)[0].torch
     model = load_image_encoder(encoder.folder)

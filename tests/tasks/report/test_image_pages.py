@@ -60,7 +60,7 @@ def test_the_page_of_a_run_shows_its_images(study, run):
     assert shown <= {file.tobytes() for file in files}
     assert len(shown) > 10
     assert "img-src data:" in html
-    assert html.count("http") == html.count("http:") + html.count("https:")
+    assert 'src="http' not in html
 
 
 def test_the_search_embeds_images_once(study, run):
