@@ -52,7 +52,8 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     if proposal.queries is not None:
         parts.append(_make_queries(proposal.queries, path, proposal.has_audit))
     if proposal.has_audit:
-        parts += [*_make_method(proposal.model.is_adapter), *_make_run()]
+        has_adapter = proposal.model is not None and proposal.model.is_adapter
+        parts += [*_make_method(has_adapter), *_make_run()]
     parts += _make_mislabels(proposal)
     parts.append(_make_store(path, name))
     if proposal.has_audit:
@@ -184,9 +185,9 @@ def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
     return Part(part.name, part.comment, [*part.lines, trusted])
 
 
-def _make_method(is_adapter: bool) -> list[Part]:
+def _make_method(has_adapter: bool) -> list[Part]:
     attributed, layers = "last:1", 'last encoder layer and head; "last:2" and "all" take longer'
-    if is_adapter:
+    if has_adapter:
         attributed, layers = "adapter", 'matrices of the adapter and head; "last:1" is faster'
     damping = "chosen from the data; or a number such as 0.1: larger is more stable"
     return [

@@ -1,0 +1,5 @@
+"""Page."""
+
+
+def build_pages(result):
+    return []
