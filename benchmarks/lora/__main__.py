@@ -7,29 +7,28 @@ continued. FASTIF_DATA names the folder with sst2.
 import json
 import os
 import sys
-import time
 from pathlib import Path
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fastif
 from benchmarks import machine
-from benchmarks.fidelity.workload import Subset, margins
+from benchmarks.fidelity.workload import margins
 from benchmarks.lora.datainf import SHARE, compute_datainf
 from benchmarks.lora.intervals import Halves, bootstrap_scores
 from benchmarks.lora.report import build_pages
 from benchmarks.lora.workload import LoraSst2
 from benchmarks.page import PAGES, RESULTS, write_pages
-from fastif.evaluation.select_damping import sample_halves
+from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.gradients.per_example import compute_loss_gradients
+from fastif.solvers.solver import Factor
 
 WORK = Path("benchmarks/.work/lora")
-SEED, CHOICE_HALVES = 1000, 6
-"""Seed of the retrained models, and number of further halves that choose the dampings."""
-DAMPINGS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+SEED = 1000
+"""Seed of the retrained models; the attributed model has seed 0."""
+DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
 SHARES = (0.01, 0.1, 1.0, 10.0, 100.0)
 
 
@@ -38,98 +37,74 @@ def main() -> None:
     if "FASTIF_DATA" not in os.environ:
         sys.exit("FASTIF_DATA must name the folder with sst2")
     workload = LoraSst2(Path(os.environ["FASTIF_DATA"]))
-    start = time.process_time()
-    truth = Halves(workload.halves, _retrain(workload, workload.halves, "truth"))
-    chosen = sample_halves(workload.rows, CHOICE_HALVES, seed=7)
-    choice = Halves(chosen, _retrain(workload, chosen, "choice"))
-    retraining = time.process_time() - start
-    result = measure(workload, truth, choice)
-    result["retraining_cpu_seconds"] = retraining
+    result = measure(workload, Halves(workload.halves, _retrain(workload)))
     (RESULTS / "lora.json").write_text(json.dumps(result, indent=1) + "\n")
     write_pages(PAGES, build_pages(result))
 
 
-def measure(workload: LoraSst2, truth: Halves, choice: Halves) -> dict:
+def measure(workload: LoraSst2, truth: Halves) -> dict:
     """Return the LDS of all methods, with the facts of the model."""
     objective = workload.train_model(0)
-    examples = {"truth": workload.query_examples, "choice": workload.tuning_examples}
     gradients = fastif.Gradients(objective)
     train = compute_loss_gradients(gradients, workload.train)
-    queries = {name: compute_loss_gradients(gradients, rows) for name, rows in examples.items()}
+    queries = compute_loss_gradients(gradients, workload.query_examples)
+    print("gradients", flush=True)
+    curvature = fastif.GaussNewton(objective, workload.train)
+    rule = select_damping_by_spectrum(curvature).damping
+    factor = fastif.Dual().factor(curvature.with_damping(rule))
+    influence = {d: _influence(objective, workload, d, factor) for d in sorted({rule, *DAMPINGS})}
     layers = objective.space.slices
-    influence = {
-        damping: {
-            name: _influence(objective, workload, damping, rows) for name, rows in examples.items()
-        }
-        for damping in DAMPINGS
-    }
-    datainf = {
-        share: {name: compute_datainf(g, train, layers, share) for name, g in queries.items()}
-        for share in SHARES
-    }
-    damping = max(DAMPINGS, key=lambda d: choice.score_mean(influence[d]["choice"]))
-    share = max(SHARES, key=lambda s: choice.score_mean(datainf[s]["choice"]))
+    datainf = {share: compute_datainf(queries, train, layers, share) for share in SHARES}
     effects = {
-        f"influence, damping {damping:g} chosen by {CHOICE_HALVES} retrainings": influence[damping],
-        f"DataInf, damping share {share:g} chosen by the same": datainf[share],
-        f"DataInf, damping share {SHARE:g} of its paper": datainf[SHARE],
-        "gradient product": {name: g @ train.T for name, g in queries.items()},
-        "gradient cosine": {name: _cosine(g, train) for name, g in queries.items()},
+        f"influence, damping {rule:.2g} by rule of thumb": influence[rule],
+        f"DataInf, damping by the rule of its paper ({SHARE:g})": datainf[SHARE],
+        "gradient product": queries @ train.T,
+        "gradient cosine": _cosine(queries, train),
     }
-    scores = bootstrap_scores(truth, {name: e["truth"] for name, e in effects.items()})
-    accuracy = {
-        name: _accuracy(objective, workload, rows)
-        for name, rows in {"train": workload.train, **examples}.items()
-    }
+    examples = {"training rows": workload.train, "queries": workload.query_examples}
     return {
         "recipe": workload.recipe_words,
         "rows": workload.rows,
         "queries": workload.queries,
         "halves": len(truth.halves),
-        "choice_halves": len(choice.halves),
         "parameters": objective.space.size,
         "frozen_layers": objective.num_frozen_layers,
         "hooks": gradients.per_example_backward is False,
-        "accuracy": accuracy,
-        "methods": scores,
+        "accuracy": {name: _accuracy(objective, workload, e) for name, e in examples.items()},
+        "methods": bootstrap_scores(truth, effects),
         "grid": {
-            "influence": {f"{d:g}": truth.score_mean(e["truth"]) for d, e in influence.items()},
-            "DataInf": {f"{s:g}": truth.score_mean(e["truth"]) for s, e in datainf.items()},
+            "influence": {f"{d:.2g}": truth.score_mean(e) for d, e in influence.items()},
+            "DataInf": {f"{s:g}": truth.score_mean(e) for s, e in datainf.items()},
         },
         "machine": machine.describe(),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
 
 
-def _retrain(workload: LoraSst2, halves: list[Subset], name: str) -> Tensor:
+def _retrain(workload: LoraSst2) -> Tensor:
     """Return the margins [m q] of the models of all halves; those that are saved are read."""
-    is_truth = name == "truth"
-    examples = workload.query_examples if is_truth else workload.tuning_examples
-    rows = []
-    for number, half in enumerate(halves):
-        path = WORK / workload.key / f"{name}-{number}.safetensors"
+    examples, rows = workload.query_examples, []
+    for number, half in enumerate(workload.halves):
+        path = WORK / workload.key / f"truth-{number}.safetensors"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             model = workload.fit(half, SEED)
             made = margins(fastif.predict(model, examples)[0], workload.answers(examples))
             save_file({"margins": made}, path)
-            print(f"{name} {number + 1} of {len(halves)}", flush=True)
+            print(f"half {number + 1} of {len(workload.halves)}", flush=True)
         rows.append(load_file(path)["margins"])
     return torch.stack(rows)
 
 
 def _influence(
-    objective: fastif.TransformerObjective,
-    workload: LoraSst2,
-    damping: float,
-    queries: fastif.Examples,
+    objective: fastif.TransformerObjective, workload: LoraSst2, damping: float, factor: Factor
 ) -> Tensor:
     operator = fastif.GaussNewton(objective, workload.train).with_damping(damping)
     attribute = fastif.Attributor(
-        objective, workload.train, operator, fastif.Dual(), fastif.ExhaustiveSearch()
+        objective, workload.train, operator, fastif.Dual(), fastif.ExhaustiveSearch(), factor
     )
-    answer = attribute(queries).influences
-    effects = torch.zeros(len(queries), workload.rows, dtype=torch.float64)
+    answer = attribute(workload.query_examples).influences
+    print(f"damping {damping:.2g}", flush=True)
+    effects = torch.zeros(workload.queries, workload.rows, dtype=torch.float64)
     return effects.scatter_(1, answer.ids, answer.removal_effect.double())
 
 

@@ -23,7 +23,7 @@ class LoraSst2(Sst2):
 
     rows: int = 600
     queries: int = 50
-    subsets: int = 28
+    subsets: int = 21
     seeds: int = 1
     name: ClassVar[str] = "sst2-minilm-lora"
     title: ClassVar[str] = "SST-2, MiniLM with a LoRA adapter"
