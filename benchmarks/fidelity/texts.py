@@ -109,7 +109,7 @@ class Texts(Workload):
         torch.manual_seed(seed)
         with quiet_loading():
             model = AutoModelForSequenceClassification.from_pretrained(
-                str(_base()), num_labels=len(self.labels), attn_implementation="eager"
+                str(base_folder()), num_labels=len(self.labels), attn_implementation="eager"
             )
         return fastif.TransformerObjective(model.eval(), "last:1")
 
@@ -137,7 +137,7 @@ class Texts(Workload):
         return self.encoded(read_random_rows(self.data / table, count, without))
 
     def _tokens(self, frame: pl.DataFrame) -> fastif.TextExamples:
-        tokenizer = fastif.load_tokenizer(_base(), self.start(0).full_model)
+        tokenizer = fastif.load_tokenizer(base_folder(), self.start(0).full_model)
         known = {label: unit for unit, label in enumerate(self.labels)}
         labels = [known[label] for label in frame["label"]]
         first, *second = (frame[column].to_list() for column in self.columns)
@@ -204,5 +204,6 @@ class MultiNli(Texts):
     columns: ClassVar[tuple[str, ...]] = ("premise", "hypothesis")
 
 
-def _base() -> Path:
+def base_folder() -> Path:
+    """Return the folder of MiniLM in its package."""
     return Path(str(files(BASE) / "model"))

@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT (Hu et al., 2021) on a classifier: attached, compared and saved.
+"""LoRA adapters of PEFT (Hu et al., 2021) on a classifier: attached and compared.
 
 A classifier with an adapter is the base model of its own class, whose adapted layers hold the
 matrices A and B, and whose saved modules (the head) replace those of the base. So layers, padding
@@ -11,12 +11,10 @@ import re
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -150,37 +148,14 @@ def add_lora(base: PreTrainedModel, settings: Mapping[str, Any], base_name: str)
     return _unwrap(adapted, "default", saved)
 
 
-def save_adapter(model: PreTrainedModel, folder: Path, base: str | None = None) -> None:
-    """Save the adapter of a classifier as PEFT does, with a `config.json` that has the labels.
+def strip_wrappers(name: str) -> str:
+    """Return the name that a parameter of a PEFT model has in its objective.
 
-    Args:
-        model: Classifier with an adapter.
-        folder: Folder to write to.
-        base: Name or folder of the base; that of its settings if omitted.
+    Examples:
+        >>> strip_wrappers("base_model.model.classifier.modules_to_save.default.weight")
+        'classifier.weight'
     """
-    adapter = get_adapter(model)
-    assert adapter is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {**adapter.settings, "inference_mode": True}
-    if base is not None:
-        settings["base_model_name_or_path"] = base
-    text = json.dumps(settings, indent=2, sort_keys=True)
-    (folder / ADAPTER_CONFIG).write_text(text + "\n", "utf-8")
-    parameters = dict(model.named_parameters())
-    tensors = {
-        saved: parameters[name].detach().cpu().contiguous()
-        for name, saved in adapter.saved_names.items()
-    }
-    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    model.config.save_pretrained(folder)
-
-
-def save_classifier(model: PreTrainedModel, folder: Path) -> None:
-    """Save a classifier, or its adapter alone if it has one."""
-    if get_adapter(model) is None:
-        model.save_pretrained(folder, safe_serialization=True)
-    else:
-        save_adapter(model, folder)
+    return re.sub(r"\.modules_to_save\.[^.]+\.", ".", name.removeprefix(SAVED_PREFIX))
 
 
 def import_peft(where: str) -> Any:

@@ -1,6 +1,6 @@
 """Problem type of a model by its configuration, and the loss that belongs to it."""
 
-from transformers import PreTrainedModel
+from typing import Any
 
 from fastif.errors import InputError
 from fastif.losses import BinaryCrossEntropy, CrossEntropy, Loss, SmoothHinge, SquaredError
@@ -18,7 +18,7 @@ LOSSES = {
 """Losses of the library by `problem_type`, the usual one first."""
 
 
-def read_problem_type(model: PreTrainedModel) -> str | None:
+def read_problem_type(model: Any) -> str | None:
     """Return the `problem_type` of a model; None if the configuration has none.
 
     One output unit means regression, as in transformers.
@@ -29,7 +29,7 @@ def read_problem_type(model: PreTrainedModel) -> str | None:
     return problem
 
 
-def select_loss(model: PreTrainedModel, loss: Loss | None) -> Loss:
+def select_loss(model: Any, loss: Loss | None) -> Loss:
     """Return the given loss, or the usual one of the model's `problem_type`.
 
     Raises:

@@ -102,12 +102,12 @@ class TransformerObjective(Objective):
         penalty: float = 0.0,
         half: bool = False,
     ) -> None:
-        model = unwrap_adapter(model)
-        self.name = f"model {model.config._name_or_path or type(model).__name__}"
+        classifier = unwrap_adapter(model)
+        self.name = f"model {classifier.config._name_or_path or type(classifier).__name__}"
         self.full_model: PreTrainedModel
-        self.full_model, self._precision = make_single_precision_copy(model, half)  # type: ignore[override]
+        self.full_model, self._precision = make_single_precision_copy(classifier, half)  # type: ignore[override]
         check_finite(self.full_model, self.name)
-        self.loss, self.measure = select_loss(model, loss), measure
+        self.loss, self.measure = select_loss(classifier, loss), measure
         self.penalty = check_penalty(penalty)
         names = select_attributed_names(self.full_model, attributed)
         self.params = select_attributed_params(self.full_model, names)

@@ -5,9 +5,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Int, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel
 
 from fastif.data.examples import FORWARD_BATCH_SIZE
 from fastif.errors import InputError
@@ -58,7 +57,7 @@ class LoaderRows:
 
 
 def measure_gradient_distance(
-    model: PreTrainedModel,
+    model: nn.Module,
     loss: Loss,
     params: Mapping[str, Tensor],
     batches: Sequence[Mapping[str, Tensor]],

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import TrainingArguments
 
 from fastif.errors import InputError
+from fastif.models.adapter import strip_wrappers
 from fastif.unrolled.optimizer_spec import OptimizerKind, OptimizerSpec, ParameterGroup
 
 WHERE = "RecordTraining"
@@ -50,7 +51,7 @@ def check_arguments(args: TrainingArguments, has_loss: bool) -> None:
         _refuse("label_smoothing_factor", "the loss of the training", smoothing, remedy)
 
 
-def check_modules(model: PreTrainedModel) -> None:
+def check_modules(model: Any) -> None:
     """Refuse modules with randomness or batch statistics in training mode.
 
     Raises:
@@ -86,13 +87,15 @@ def _is_positive(value: object) -> bool:
 
 
 def read_trained_params(model: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters that require gradients, by name.
+    """Return the parameters that require gradients, by name; of a PEFT model as in its objective.
 
     Raises:
         InputError: There are none, or they are not all of single or of double precision.
     """
     params: dict[str, Tensor] = {
-        name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad
+        strip_wrappers(name): tensor
+        for name, tensor in model.named_parameters()
+        if tensor.requires_grad
     }
     types = {tensor.dtype for tensor in params.values()}
     if types not in ({torch.float32}, {torch.float64}):

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 import fastif
 from fastif import InputError
 from fastif.correction import CorrectedModel, Correction, correct
-from fastif.models.adapter import save_classifier
+from fastif.models.save_classifier import save_classifier
 from storage.atomic_folder import replace_folder
 from tasks.correction.slice_changes import SliceChange, compute_slice_changes, decide_improvement
 from tasks.data.announcements import announce_notes

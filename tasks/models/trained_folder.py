@@ -11,8 +11,8 @@ import polars as pl
 from transformers import PreTrainedModel
 
 from fastif import InputError
-from fastif.models.adapter import save_classifier
 from fastif.models.parameters import Params
+from fastif.models.save_classifier import save_classifier
 from storage.atomic import count_free_bytes
 from tasks.models.json_object import read_json
 from tasks.models.locate import compute_model_digest

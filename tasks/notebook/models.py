@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fastif import InputError
+from fastif.models.adapter import get_adapter, unwrap_adapter
 from fastif.models.pretrained import quiet_loading
+from fastif.models.save_classifier import save_classifier
 from storage.atomic_folder import replace_folder
 from tasks.notebook.saved_copy import check_saved_copy
 from tasks.onboarding.model_folder import open_model
 from tasks.runtime.progress import print_line
 from tasks.study.fields import HUB
 
-WEIGHTS = ("config.json", "*.safetensors", "model.safetensors.index.json")
+WEIGHTS = ("config.json", "adapter_config.json", "*.safetensors", "model.safetensors.index.json")
 EXPECTED = "a sequence classifier of transformers, its Trainer, or the folder of a saved one"
 EXPECTED_LOSS = "the loss of the model, cross-entropy"
 
@@ -83,7 +85,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
     """
     if isinstance(model, str | PathLike):
         return _link_model(str(model), tokenizer, folder)
-    model = _unwrap(model)
+    model = _open_adapter(_unwrap(model))
     _check_class(model)
     _check_loss(model)
     _check_weights(model)
@@ -95,7 +97,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> str:
     with replace_folder(folder) as unfinished:
         try:
             with quiet_loading():
-                model.save_pretrained(unfinished)
+                save_classifier(model, unfinished)
         finally:
             vars(model.config).clear()
             vars(model.config).update(config)  # saving sets its type and architecture
@@ -141,6 +143,22 @@ def _unwrap(model: Any) -> Any:
     return model
 
 
+def _open_adapter(model: Any) -> Any:
+    """Return the classifier inside of a PEFT model, with its adapter; any other model as it is.
+
+    Raises:
+        InputError: The adapter cannot be attributed, or its base is in no folder.
+    """
+    if not getattr(model, "peft_config", None) or get_adapter(model) is not None:
+        return model
+    classifier = unwrap_adapter(model)
+    adapter = get_adapter(classifier)
+    if adapter is None or not adapter.settings.get("base_model_name_or_path"):
+        remedy = "Merge it: model = model.merge_and_unload()."
+        raise InputError("model", EXPECTED, "an adapter of a base that is in no folder", remedy)
+    return classifier
+
+
 def _check_class(model: Any) -> None:
     """Refuse other objects than classifiers that transformers itself can load.
 
@@ -148,7 +166,8 @@ def _check_class(model: Any) -> None:
         InputError: An adapter, a class of the caller, or no model.
     """
     kind, place = type(model), "model"
-    if hasattr(model, "peft_config") or kind.__module__.startswith("peft"):
+    has_adapter = hasattr(model, "peft_config") and get_adapter(model) is None
+    if has_adapter or kind.__module__.startswith("peft"):
         remedy = "Merge it: model = model.merge_and_unload()."
         raise InputError(place, EXPECTED, f"an adapter, {kind.__name__}", remedy)
     is_own = kind.__module__.startswith("transformers.models.")

@@ -45,7 +45,7 @@ def _pickled(folder: Path) -> None:
 def _adapter(folder: Path) -> None:
     (folder / WEIGHTS).rename(folder / "model/adapter_model.safetensors")
     (folder / "model/config.json").unlink()
-    text = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "bert-base-uncased"})
+    text = json.dumps({"peft_type": "LORA", "base_model_name_or_path": "../absent"})
     (folder / "model/adapter_config.json").write_text(text, "utf-8")
 
 
@@ -106,7 +106,7 @@ MODELS: tuple[Case, ...] = (
          ("float64", "float32"), codes=TAKEN),
     Case("models", "only pickled weights (.bin)", DRY, _pickled, ("model", "safetensors", ".bin"),
          ("hub",)),
-    Case("models", "an adapter (LoRA)", DRY, _adapter, ("adapter", "merge_and_unload"), ("hub",)),
+    Case("models", "an adapter (LoRA)", DRY, _adapter, ("adapter", "base_model_name_or_path")),
     Case("models", "corrupt weights", DRY, truncate(WEIGHTS),
          ("model.safetensors", "damaged|corrupt|incomplete|truncated"), ("hub",)),
     Case("models", "weights that are no safetensors", DRY, write(WEIGHTS, b"version https://git"),

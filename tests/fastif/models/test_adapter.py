@@ -13,10 +13,11 @@ from transformers import AutoModelForSequenceClassification
 
 from fastif import Gradients, InputError, TransformerObjective, load_model, predict
 from fastif.gradients.per_example import compute_loss_gradients
-from fastif.models.adapter import get_adapter, save_adapter
+from fastif.models.adapter import get_adapter
 from fastif.models.adapter_folder import AdapterFolder
 from fastif.models.layer_split import select_attributed_names
 from fastif.models.pretrained import load_base, load_encoder
+from fastif.models.save_classifier import save_adapter
 
 FAMILIES = ("bert", "llama", "roberta", "electra")
 ROUNDING = ("llama",)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from transformers import TrainerCallback
@@ -231,3 +232,18 @@ def test_the_record_ends_at_the_best_checkpoint_if_its_weights_are_loaded(tmp_pa
     check_exact(trainer, record)
     names = [path.stem for path in (tmp_path / "record").glob("s*.safetensors")]
     assert max(int(name.rsplit("-", 1)[1]) for name in names) == 2 * best, "no others are left"
+
+
+def test_a_training_of_an_adapter_is_recorded_exactly(tmp_path):
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"])
+    trainer = make_trainer(tmp_path, peft.get_peft_model(make_model(), config))
+    trainer.train()
+    record = read(tmp_path, trainer, "adapter")
+    check_exact(trainer, record, "adapter")
+
+
+def test_dropout_of_an_adapter_is_refused_by_its_name(tmp_path):
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_dropout=0.1)
+    trainer = make_trainer(tmp_path, peft.get_peft_model(make_model(), config))
+    with pytest.raises(InputError, match=r"dropout.*lora_dropout"):
+        trainer.train()

@@ -3,6 +3,7 @@
 import copy
 from types import SimpleNamespace
 
+import peft
 import pytest
 import torch
 from transformers import (
@@ -130,3 +131,21 @@ def test_a_trainer_with_its_own_loss_is_refused(model, tokenizer):
     trainer = WeightedTrainer(model=model, train_dataset=[], eval_dataset=[])
     with pytest.raises(fastif.InputError, match=r"its own compute_loss\."):
         read_trainer(trainer, tokenizer)
+
+
+def test_an_adapter_in_memory_is_saved_without_its_base(made, tokenizer, tmp_path):
+    base = AutoModelForSequenceClassification.from_pretrained(made / "model")
+    adapted = peft.get_peft_model(base, peft.LoraConfig(task_type="SEQ_CLS", r=2))
+    for name, tensor in adapted.named_parameters():
+        if "lora_B" in name:
+            tensor.data += 0.1
+    folder = save_model(adapted, tokenizer, tmp_path / "model")
+    assert not (tmp_path / "model" / "model.safetensors").exists()
+    tokens = torch.randint(5, 20, (3, 6))
+    expected = adapted.eval()(tokens).logits
+    torch.testing.assert_close(fastif.load_model(folder)(tokens).logits, expected)
+    nowhere = BertForSequenceClassification(base.config)
+    nowhere.config._name_or_path = nowhere.name_or_path = ""
+    adapted = peft.get_peft_model(nowhere, peft.LoraConfig(task_type="SEQ_CLS", r=2))
+    with pytest.raises(fastif.InputError, match="in no folder"):
+        save_model(adapted, tokenizer, tmp_path / "other")

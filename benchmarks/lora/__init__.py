@@ -1,0 +1,1 @@
+"""Fidelity of influence on a LoRA adapter, against retraining on random halves."""
