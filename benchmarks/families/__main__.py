@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from benchmarks.families.examine import ATTRIBUTED, Verdict, examine
+from benchmarks.families.methods import examine_methods
 from benchmarks.families.page import page
 
 FOUND, PAGE = Path("benchmarks/results/families.json"), Path("docs/reference/families.md")
@@ -29,7 +30,10 @@ def main(chosen: list[str]) -> None:
         for attributed in ATTRIBUTED:
             verdict = examine(family, attributed)
             verdicts[family, attributed] = verdict
-            print(family, attributed, verdict.word, verdict.why, sep="\t", flush=True)
+        verdicts |= {(v.family, v.attributed): v for v in examine_methods(family)}
+        for (name, attributed), verdict in verdicts.items():
+            if name == family:
+                print(family, attributed, verdict.word, verdict.why, sep="\t", flush=True)
     ordered = [verdicts[key] for key in sorted(verdicts)]
     FOUND.write_text(json.dumps([asdict(v) for v in ordered], indent=1) + "\n")
     PAGE.write_text(page(ordered))

@@ -21,6 +21,8 @@ LONGER = {"canine": 8, "funnel": 5}
 """Further tokens, for families with a minimum length."""
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 """Tolerance relative to the largest entry; some families use single precision in parts."""
+REASON = 300
+"""Characters of a reason that are shown."""
 ATTRIBUTED = ("last:1", "all")
 
 
@@ -45,11 +47,11 @@ def examine(family: str, attributed: str) -> Verdict:
     """Compare losses of padded batches and gradients of examples with those of single rows."""
 
     def verdict(word: str, why: object = "") -> Verdict:
-        return Verdict(family, attributed, word, _line(why))
+        return Verdict(family, attributed, word, format_reason(why))
 
     try:
         model = tiny_classifier(family)
-        rows = _rows(model, LONGER.get(family, 0))
+        rows = make_rows(model, LONGER.get(family, 0))
         losses = torch.stack([_loss(model, rows, i).detach() for i in range(len(rows))])
     except Exception as error:
         return verdict("not tried", error)
@@ -88,7 +90,7 @@ def _differences(
             yield f"gradients by {name}: off by {_gap(values, truth):.1e}"
 
 
-def _rows(model: PreTrainedModel, longer: int) -> TextExamples:
+def make_rows(model: PreTrainedModel, longer: int) -> TextExamples:
     """Return random tokens with an end token, and a second segment if the family has one."""
     generator = torch.Generator().manual_seed(5)
     tokens = []
@@ -106,10 +108,15 @@ def _rows(model: PreTrainedModel, longer: int) -> TextExamples:
 
 def _loss(model: PreTrainedModel, rows: TextExamples, i: int) -> Tensor:
     """Return the loss of one row by the model itself, without padding, mask or batch."""
+    return cross_entropy(model(**make_tokens(rows, i)).logits, rows.labels[i : i + 1])
+
+
+def make_tokens(rows: TextExamples, i: int) -> dict[str, Tensor]:
+    """Return the arguments of the model for one row, without mask."""
     given = {"input_ids": rows.tokens[i][None]}
     if rows.segments is not None:
         given["token_type_ids"] = rows.segments[i][None]
-    return cross_entropy(model(**given).logits, rows.labels[i : i + 1])
+    return given
 
 
 def _gradient(model: PreTrainedModel, rows: TextExamples, i: int, names: tuple[str, ...]) -> Tensor:
@@ -132,6 +139,7 @@ def _gap(values: Tensor, truth: Tensor) -> float:
     return float((values - truth).abs().max() / truth.abs().max().clamp_min(1e-12))
 
 
-def _line(why: object) -> str:
+def format_reason(why: object) -> str:
+    """Return a reason on one line, shortened."""
     text = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why)
-    return " ".join(text.split())[:200]
+    return " ".join(text.split())[:REASON]

@@ -1,12 +1,13 @@
 """Page docs/reference/families.md, written from the results of all families."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import transformers
 
 from benchmarks.families.examine import ATTRIBUTED, Verdict
+from benchmarks.families.methods import METHODS
 
 HEAD = """# Families of sequence classifiers
 
@@ -31,18 +32,54 @@ where that is exact.
 """
 
 
+METHODS_HEAD = """
+## Methods
+
+Results of `last:1` (of all parameters for families that refuse it) in single precision, on the same
+rows. Effects by the exact dual solver and by sketches of full rank are compared with those of plain
+autograd on each row alone and the inverse of the damped Gauss-Newton matrix; the trace of EK-FAC
+with that of this matrix; features of `fastif mislabels` in a padded batch with those of each text.
+{count} of {total} families have been run; `python -m benchmarks.families FAMILY` adds another.
+
+| family | {methods} |
+| --- |{columns}
+"""
+
+
 def page(verdicts: Sequence[Verdict]) -> str:
     """Return the page, one row a family."""
     by_family: dict[str, dict[str, Verdict]] = {}
     for verdict in verdicts:
         by_family.setdefault(verdict.family, {})[verdict.attributed] = verdict
-    lines = [_line(family, family_verdicts) for family, family_verdicts in by_family.items()]
+    tested = {f: v for f, v in by_family.items() if ATTRIBUTED[0] in v}
+    lines = [_line(family, family_verdicts) for family, family_verdicts in tested.items()]
     head = HEAD.format(
         transformers=transformers.__version__,
         torch=torch.__version__.partition("+")[0],
         counts=_counts(by_family),
     )
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join(lines) + "\n" + _methods(by_family)
+
+
+def _methods(by_family: Mapping[str, Mapping[str, Verdict]]) -> str:
+    """Return the table of methods, one row for each family that has been run."""
+    run = {family: verdicts for family, verdicts in by_family.items() if METHODS[0] in verdicts}
+    head = METHODS_HEAD.format(
+        count=len(run),
+        total=len(by_family),
+        methods=" | ".join(METHODS),
+        columns=" --- |" * len(METHODS),
+    )
+    lines = []
+    for family, verdicts in run.items():
+        cells = (_cell(verdicts[method]) for method in METHODS)
+        lines.append(f"| {family} | {' | '.join(cells)} |\n")
+    return head + "".join(lines)
+
+
+def _cell(verdict: Verdict) -> str:
+    why = verdict.why.replace("|", "/")
+    return f"{verdict.word}: {why}" if why else verdict.word
 
 
 def _counts(by_family: dict[str, dict[str, Verdict]]) -> str:
@@ -56,6 +93,7 @@ def _counts(by_family: dict[str, dict[str, Verdict]]) -> str:
 
 def _line(family: str, verdicts: dict[str, Verdict]) -> str:
     words = " | ".join(verdicts[attributed].word for attributed in ATTRIBUTED)
-    whys = (v.why.replace("|", "/").split("; ") for v in verdicts.values() if v.why)
+    tested = (verdicts[attributed] for attributed in ATTRIBUTED)
+    whys = (v.why.replace("|", "/").split("; ") for v in tested if v.why)
     notes = list(dict.fromkeys(note for why in whys for note in why))
     return f"| {family} | {words} | {'; '.join(notes)} |"

@@ -91,7 +91,8 @@ class FrozenLayer(nn.Module):
         super().__init__()
         own = vars(self)
         own["name"], own["original"], own["calls"] = name, (layer,), calls  # no submodule
-        own.update({key: value for key, value in vars(layer).items() if key not in own})
+        kept = {key: value for key, value in vars(layer).items() if key not in (*own, "forward")}
+        own.update(kept)
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -1,6 +1,7 @@
 """Padding of rows of different lengths: side, token, or no padding at all."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -176,3 +177,20 @@ def get_padding_token(model: PreTrainedModel) -> int:
     if token is None or (isinstance(size, int) and token >= size):
         config.pad_token_id = NO_TOKEN
     return config.pad_token_id
+
+
+@contextmanager
+def restored_padding_token(model: PreTrainedModel) -> Iterator[None]:
+    """Context manager in which a model without padding token has none in its configuration.
+
+    A saved model refuses padded batches then, as the base did.
+    """
+    config = model.config.get_text_config()
+    disabled = getattr(config, "pad_token_id", None) == NO_TOKEN
+    if disabled:
+        config.pad_token_id = None
+    try:
+        yield
+    finally:
+        if disabled:
+            config.pad_token_id = NO_TOKEN

@@ -157,7 +157,12 @@ def load_encoder(source: str | Path) -> PreTrainedModel:
         model, report = from_pretrained(AutoModel, source, "model", torch.float32)
         check_base(model, report, source)
     check_finite(model, f"model {source}")
-    return model.eval()
+    return select_encoder(model.eval())
+
+
+def select_encoder(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the encoder of an encoder-decoder model, whose decoder needs texts of its own."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model  # type: ignore[return-value]
 
 
 def read_encoder_width(source: str | Path) -> int:

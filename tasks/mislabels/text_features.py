@@ -29,7 +29,7 @@ from tasks.runtime.progress import progress_stage
 from tasks.study.study import Study
 
 FILE, CHUNK_ROWS = "encoded.safetensors", 8192
-ENCODED = "encoded-2-"
+ENCODED = "encoded-3-"
 """Prefix of the artifact kinds with embeddings, one kind for each encoder and maximum length."""
 LAYERS = 2
 """Number of layers that `mean_pool` returns."""

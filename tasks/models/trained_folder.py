@@ -11,6 +11,7 @@ import polars as pl
 from transformers import PreTrainedModel
 
 from fastif import InputError
+from fastif.models.padding import restored_padding_token
 from fastif.models.parameters import Params
 from fastif.models.save_classifier import save_classifier
 from storage.atomic import count_free_bytes
@@ -197,7 +198,8 @@ def save_model(
         record: Entries of the record; the model's digest and the versions are added.
         contents: Content digest and label of each training row.
     """
-    save_classifier(model, folder)
+    with restored_padding_token(model):
+        save_classifier(model, folder)
     tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
     entries = {**record, "model_digest": compute_model_digest(folder), "versions": read_versions()}
     (folder / RECORD_FILE).write_text(json.dumps(entries, indent=2) + "\n")

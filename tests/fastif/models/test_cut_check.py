@@ -142,3 +142,17 @@ def test_states_without_an_axis_of_rows_have_no_layout():
         assert HiddenLayout.find(leaves, places, tokens) is None
     pair = [torch.zeros(4, 8, 5), torch.zeros(4, 7, 2)]
     assert HiddenLayout.find(pair, [0, 1], tokens) is None
+
+
+def test_a_frozen_layer_with_a_patched_forward_is_left_out():
+    model, rows, calls = transformer("bert"), token_examples(4), []
+    layer = model.bert.encoder.layer[1]
+    plain = layer.forward
+    layer.forward = lambda *args, **kwargs: calls.append(1) or plain(*args, **kwargs)
+    objective = TransformerObjective(model, "last:1")
+    assert objective.num_frozen_layers == 2
+    batch = objective.compute_prefix(rows.take(torch.arange(4)))
+    assert calls
+    calls.clear()
+    objective.outputs(objective.params, batch)
+    assert not calls
