@@ -73,7 +73,7 @@ class OuterProducts:
         """Add the inner products with the m rows of another tile to `total`, in place."""
         count = self.inputs.shape[1] * other.inputs.shape[1] * len(self.deltas) * len(other)
         block = total.unflatten(0, self.deltas.shape[:2]).unflatten(2, other.deltas.shape[:2])
-        for span in _split_range(self.inputs.shape[0], max(1, MAX_NUMBERS // count)):
+        for span in _split_range(self.inputs.shape[0], max(1, MAX_NUMBERS // max(1, count))):
             self._add_block(other, span, block[:, span])
 
     def squared_norms(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
@@ -149,9 +149,10 @@ class OuterProducts:
         """Return Σ_t δ_tᵀ X a_t for q matrices X, in which all columns share the products X a_t."""
         inputs = self.inputs.flatten(0, 1).expand(len(matrices), -1, -1)
         projected = torch.bmm(inputs, matrices.unflatten(1, self._shape).mT)
-        by_example = projected.view(len(matrices), len(self.inputs), -1).transpose(0, 1)
+        examples, positions, outputs = self.deltas.shape[1:]
+        by_example = projected.view(len(matrices), examples, positions * outputs).transpose(0, 1)
         dots = torch.bmm(by_example, self.deltas.flatten(2).permute(1, 2, 0))
-        return dots.permute(1, 2, 0).reshape(len(matrices), -1)
+        return dots.permute(1, 2, 0).reshape(len(matrices), len(self))
 
     def _accumulate_matrices(
         self, totals: Float[Tensor, "q n"], weights: Float[Tensor, "q r"]
@@ -159,8 +160,8 @@ class OuterProducts:
         """Add the matrices Σ (Σ_k w_k δ_kt) a_tᵀ, in which the columns are summed first."""
         by_example = weights.unflatten(1, self.deltas.shape[:2]).permute(2, 0, 1)
         combined = torch.bmm(by_example, self.deltas.flatten(2).transpose(0, 1)).transpose(0, 1)
-        combined = combined.reshape(len(weights), -1, self.deltas.shape[3])
         inputs = self.inputs.flatten(0, 1).expand(len(weights), -1, -1)
+        combined = combined.reshape(*inputs.shape[:2], self.deltas.shape[3])
         totals.unflatten(1, self._shape).baddbmm_(combined.mT, inputs)
 
     def _add_block(self, other: "OuterProducts", span: slice, block: Tensor) -> None:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 import fastif
+from fastif.gradients.structured_tile import StructuredTile
 from tasks.run.context import RunContext
 
 CALIBRATION_QUERIES = 16
@@ -25,12 +26,15 @@ class Rates:
         forward: Seconds for a forward pass above the frozen layers.
         gradient: Seconds for one per-example gradient.
         product: Seconds for the inner product of one gradient with one query.
+        factor_product: Seconds for the inner product of two factor rows; None for those of
+            `product`. It is less where gradients are held as factors.
     """
 
     prefix: float
     forward: float
     gradient: float
     product: float
+    factor_product: float | None = None
 
     def with_prefix(self, share: float) -> "Rates":
         """Return rates in which a share of the examples runs the frozen layers each time."""
@@ -66,12 +70,12 @@ def calibrate(context: RunContext) -> Rates:
     with torch.no_grad():
         prefix = _time_call(lambda: objective.compute_prefix(tokens)) / count
         forward = _time_call(lambda: objective.outputs(objective.params, batch)) / count
-    return Rates(
-        prefix,
-        forward,
-        _time_call(lambda: gradients.compute_loss_tile(batch)) / count,
-        _time_call(lambda: tile.dot(vectors)) / count / CALIBRATION_QUERIES,
-    )
+    gradient = _time_call(lambda: gradients.compute_loss_tile(batch)) / count
+    product = _time_call(lambda: tile.dot(vectors)) / count / CALIBRATION_QUERIES
+    if not isinstance(tile, StructuredTile):
+        return Rates(prefix, forward, gradient, product)
+    factor_product = _time_call(lambda: tile.products(tile)) / count**2
+    return Rates(prefix, forward, gradient, product, factor_product)
 
 
 def _time_call(call: Callable[[], object]) -> float:

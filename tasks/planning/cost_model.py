@@ -32,17 +32,21 @@ class WorkItems:
         gradients: Per-example gradients of training rows.
         products: Inner products of a training gradient with a query's solution.
         query_gradients: Gradients of queries.
+        factor_products: Inner products of factor rows with each other.
     """
 
     forwards: float = 0.0
     gradients: float = 0.0
     products: float = 0.0
     query_gradients: float = 0.0
+    factor_products: float = 0.0
 
     def estimate_seconds(self, rates: Rates) -> float:
         """Return the time of the work in seconds."""
         gradients = (self.gradients + self.query_gradients) * rates.gradient
-        return self.forwards * rates.forward + gradients + self.products * rates.product
+        pair = rates.product if rates.factor_product is None else rates.factor_product
+        products = self.products * rates.product + self.factor_products * pair
+        return self.forwards * rates.forward + gradients + products
 
 
 def estimate_work(workload: Workload) -> dict[str, WorkItems]:
@@ -83,7 +87,8 @@ def _estimate_damping_work(workload: Workload) -> WorkItems:
     return WorkItems(
         forwards=examples * FORWARDS_PER_STEP + sweep.forwards,
         gradients=_count_selection_gradients(workload) + sweep.gradients + factor.gradients,
-        products=sweep.products + factor.products,
+        products=sweep.products,
+        factor_products=factor.factor_products,
     )
 
 
@@ -139,7 +144,7 @@ def _count_factor_work(workload: Workload) -> WorkItems:
     cost, missing = workload.solver_cost, workload.prepared.missing_factors
     return WorkItems(
         gradients=_count_gradients_per_example(workload) * missing * cost.factor_examples,
-        products=cost.factor_products * missing,
+        factor_products=cost.factor_products * missing,
     )
 
 

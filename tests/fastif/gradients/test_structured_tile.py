@@ -73,7 +73,7 @@ def parts(request, monkeypatch):
         monkeypatch.setattr("fastif.gradients.outer_products.MAX_NUMBERS", request.param)
 
 
-@pytest.mark.parametrize("count", [1, 6, 300])
+@pytest.mark.parametrize("count", [0, 1, 6, 300])
 @pytest.mark.parametrize("name", MODELS)
 def test_products_with_vectors(name, count, parts):
     """By factors for few vectors, and by formed rows for many with several positions."""
@@ -124,6 +124,16 @@ def test_selected_and_joined_rows(name):
     torch.testing.assert_close(chosen.form(), expected)
     mixed = concat_rows([left.select(positions), GradientTile(right_rows)])
     torch.testing.assert_close(mixed.gradients, expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_rows(name):
+    tile, rows = merged(name)
+    none = tile.select(torch.tensor([], dtype=torch.long))
+    assert tile.products(none).shape == (len(rows), 0)
+    assert none.products(tile).shape == (0, len(rows))
+    assert none.dot(rows).shape == (len(rows), 0)
+    assert none.norms().shape == (0,)
 
 
 def test_tiles_of_other_layouts_are_multiplied_by_formed_rows():

@@ -1,6 +1,7 @@
 """The forecast numbers of examples and products are those that are computed."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -10,7 +11,8 @@ from transformers import BertForSequenceClassification
 import fastif
 from fastif.candidates import GradientSketcher
 from tasks.planning import cost_model
-from tasks.planning.cost_model import estimate_work
+from tasks.planning.calibration import Rates
+from tasks.planning.cost_model import WorkItems, estimate_work
 from tasks.planning.workload import count_factor_examples, make_workload
 from tasks.run.curvature import make_curvature, make_gauss_newton, make_operator, sample_rows
 from tasks.run.hidden_states import get_query_examples, get_train_examples
@@ -73,7 +75,7 @@ def test_each_factor_row_of_three_labels_is_counted(world, monkeypatch):
     work = estimate_work(make_workload(context, list_planned_shards(plan)))["curvature"]
     assert sum(passed) == work.gradients
     assert kernel.shape == (46, 46)
-    assert work.products == kernel.numel() / 2
+    assert work.factor_products == kernel.numel() / 2
 
 
 def test_the_sample_of_curvature_rows_is_fixed_sorted_and_distinct():
@@ -165,3 +167,10 @@ def test_fitting_a_sketcher_takes_the_forecast_number_of_examples(world):
     (work,) = make_workload(context, ()).index_costs
     assert (work.forwards, work.gradients - tiny.TRAIN) == (40, 2 * 20)
     assert sum(taken) == pytest.approx(40 + 2 * 20, abs=2 * 32), "one more batch for each"
+
+
+def test_products_of_factor_rows_have_their_own_rate_if_one_was_measured():
+    work = WorkItems(products=2.0, factor_products=3.0)
+    rates = Rates(prefix=0.0, forward=0.0, gradient=0.0, product=1.0)
+    assert work.estimate_seconds(rates) == 5.0
+    assert work.estimate_seconds(replace(rates, factor_product=0.125)) == 2.375
