@@ -31,14 +31,11 @@ if typing.TYPE_CHECKING:
     )
     from fastif.curvature import Ekfac, GaussNewton, Hessian
     from fastif.data.examples import Examples, TensorExamples, all_ids
-    from fastif.data.image_examples import ImageExamples
     from fastif.data.tokenized_text import TextExamples, encode
     from fastif.entry_points import audit
     from fastif.errors import InputError
     from fastif.gradients.per_example import Gradients
     from fastif.losses import BinaryCrossEntropy, CrossEntropy, SmoothHinge, SquaredError
-    from fastif.models.image_classifier import ImageObjective
-    from fastif.models.image_pretrained import load_image_classifier, load_image_processor
     from fastif.models.objective import ModuleObjective, Objective
     from fastif.models.pretrained import load_model, load_tokenizer
     from fastif.models.transformer import TransformerObjective
@@ -63,8 +60,6 @@ __all__ = [
     "GaussNewton",
     "Gradients",
     "Hessian",
-    "ImageExamples",
-    "ImageObjective",
     "Influences",
     "InputError",
     "Lissa",
@@ -85,8 +80,6 @@ __all__ = [
     "encode",
     "fit",
     "influence",
-    "load_image_classifier",
-    "load_image_processor",
     "load_model",
     "load_tokenizer",
     "predict",

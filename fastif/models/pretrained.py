@@ -243,13 +243,7 @@ def from_pretrained(
         InputError: It cannot be found or read.
     """
     folder = Path(source)
-    if (str(source).startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
-        raise InputError(
-            f"{kind} {source}",
-            "a folder with a saved model",
-            "no such folder",
-            "Correct [model] path, or run `fastif train` first.",
-        )
+    _check_folder(source, kind)
     options = {
         "attn_implementation": "eager",
         "output_loading_info": True,
@@ -278,6 +272,18 @@ def from_pretrained(
         check_weight_types(folder, [name for name, _ in loaded[0].named_parameters()])
         loaded[0].saved_dtypes = saved_dtypes(folder)
     return loaded
+
+
+def _check_folder(source: str | Path, kind: str) -> None:
+    """Refuse a path without a folder; other names may be those of the hub."""
+    folder = Path(source)
+    if (str(source).startswith((".", "/", "~")) or len(folder.parts) > 2) and not folder.is_dir():
+        raise InputError(
+            f"{kind} {source}",
+            "a folder with a saved model",
+            "no such folder",
+            "Correct [model] path, or run `fastif train` first.",
+        )
 
 
 _OR_HUB = ", or the name of a hub model that can be reached"
