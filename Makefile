@@ -62,6 +62,7 @@ notebooks: $(VENV)/.test ## run the notebooks again and store what they show
 bench: $(VENV)/.run ## measure against the published way; writes benchmarks/results and docs/results
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.structure
 
 bench-fidelity: $(VENV)/.peers ## measure against retraining and other packages on the data sets under FASTIF_DATA
 	$(BIN)/python -m benchmarks.fidelity

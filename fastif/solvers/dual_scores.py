@@ -47,7 +47,8 @@ class DualScorer:
     the rounding bound √‖K‖ (‖δK‖ ‖y‖ + ε ‖b‖) / w. `RoundingEstimator` measures the error δK of K
     and the relative error ε of products with factor rows. ‖K‖ is its largest eigenvalue, so every
     error counts as if it were in that direction. ‖δK‖ is estimated as 2 ‖δK‖_F / √r, the spectral
-    norm of a matrix of r² independent errors.
+    norm of a matrix of r² independent errors. The rounding of b and of the scores themselves, which
+    no product shows, counts as one unit in the last place of ‖b‖.
 
     Attributes:
         factored: Curvature without damping, G = VᵀV / n over all training examples.
@@ -78,6 +79,7 @@ class DualScorer:
         error = (matmul_f64(dual, self.kernel) + weight * dual - projected) / weight
         dual_norms, (matrix, product) = dual.norm(dim=1), self.rounding.tolist()
         rounding_error = self.rounding_scale * (matrix * dual_norms + product * rhs_norms)
+        rounding_error += torch.finfo(rhs.dtype).eps * rhs_norms
         residual = safe_ratio(gram_norms(error, self.kernel) + rounding_error, rhs_norms)
         product_with_rhs = (rhs_norms.square() - (dual * projected).sum(1)) / self.damping
         squared_norms = (product_with_rhs - example_count * dual_norms.square()) / self.damping

@@ -35,6 +35,7 @@ MODULES = {
     "review-order": "mislabels.review_order_page",
     "second-night": "nightly.second",
     "speed": "report",
+    "structure": "structure",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""

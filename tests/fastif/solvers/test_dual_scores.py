@@ -170,8 +170,11 @@ def test_nonfinite_rows_have_no_scores():
     assert torch.equal(rest[expected.ids], attribution.influences.ids)
 
 
-def test_the_reported_residual_bounds_the_true_one_in_single_precision():
-    torch.manual_seed(1)
+@pytest.mark.parametrize("share", [0.5, 2.0], ids=["factors", "formed rows"])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_the_reported_residual_bounds_the_true_one_in_single_precision(seed, share, monkeypatch):
+    monkeypatch.setattr("fastif.gradients.tile_structure.MIN_SHARE", share)
+    torch.manual_seed(seed)
     points, labels = torch.randn(60, 40), torch.randint(3, (60,))
     net = nn.Sequential(nn.Linear(40, 30), nn.Tanh(), nn.Linear(30, 3))
     objective = ModuleObjective(net, CrossEntropy())
