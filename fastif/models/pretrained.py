@@ -265,13 +265,19 @@ def from_pretrained(
             str(damaged or _summarize_error(error)),
             damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
-    if kind == "model" and getattr(loaded[0], "_hf_peft_config_loaded", False):
+    if kind == "model":
+        _check_loaded(loaded[0], source)
+    return loaded
+
+
+def _check_loaded(model: PreTrainedModel, source: str | Path) -> None:
+    """Refuse adapters that transformers attached itself, and quantised weights; keep the types."""
+    if getattr(model, "_hf_peft_config_loaded", False):
         change = "Name the folder of the adapter, downloaded, or hub:owner/name in a study."
         raise InputError(f"model {source}", "a whole model", "an adapter", change)
-    if kind == "model" and folder.is_dir():
-        check_weight_types(folder, [name for name, _ in loaded[0].named_parameters()])
-        loaded[0].saved_dtypes = saved_dtypes(folder)
-    return loaded
+    if Path(source).is_dir():
+        check_weight_types(Path(source), [name for name, _ in model.named_parameters()])
+        model.saved_dtypes = saved_dtypes(Path(source))  # type: ignore[assignment]
 
 
 def _check_folder(source: str | Path, kind: str) -> None:
