@@ -4,7 +4,7 @@ The reference takes plain autograd on each row alone, and the inverse of the dam
 matrix by the identity of Woodbury in the space of all outputs of all rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -106,8 +106,10 @@ class _Reference:
         return (inner - projected @ torch.linalg.solve(gram, projected.T)) / self.damping
 
 
-def _flatten(output: Tensor, weights: list[Tensor]) -> Tensor:
-    gradients = torch.autograd.grad(output, weights, retain_graph=True, materialize_grads=True)
+def _flatten(output: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    gradients = torch.autograd.grad(
+        output, tuple(weights), retain_graph=True, materialize_grads=True
+    )
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
