@@ -147,6 +147,7 @@ def _compare_features(family: str, rows: TextExamples) -> float:
     config = tiny_config(family)
     for part in (config, config.get_text_config()):
         part._experts_implementation = "eager"
+    config.architectures = config.architectures or []  # Funnel has two, and reads which
     encoder = select_encoder(AutoModel.from_config(config, attn_implementation="eager").eval())
     pooled = mean_pool(encoder, rows, all_ids(rows), 6)
     alone = [mean_pool(encoder, rows, torch.tensor([i]), 1)[0] for i in range(len(rows))]
