@@ -4,7 +4,7 @@ The reference takes plain autograd on each row alone, and the inverse of the dam
 matrix by the identity of Woodbury in the space of all outputs of all rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -106,8 +106,10 @@ class _Reference:
         return (inner - projected @ torch.linalg.solve(gram, projected.T)) / self.damping
 
 
-def _flatten(output: Tensor, weights: list[Tensor]) -> Tensor:
-    gradients = torch.autograd.grad(output, weights, retain_graph=True, materialize_grads=True)
+def _flatten(output: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    gradients = torch.autograd.grad(
+        output, tuple(weights), retain_graph=True, materialize_grads=True
+    )
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
@@ -145,6 +147,7 @@ def _compare_features(family: str, rows: TextExamples) -> float:
     config = tiny_config(family)
     for part in (config, config.get_text_config()):
         part._experts_implementation = "eager"
+    config.architectures = config.architectures or []  # Funnel has two, and reads which
     encoder = select_encoder(AutoModel.from_config(config, attn_implementation="eager").eval())
     pooled = mean_pool(encoder, rows, all_ids(rows), 6)
     alone = [mean_pool(encoder, rows, torch.tensor([i]), 1)[0] for i in range(len(rows))]

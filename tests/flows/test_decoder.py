@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from storage import Store
+from tasks.run.spec import open_existing_store
+from tasks.study.study import load_study
 
 END = "<|endoftext|>"
 TRAINING = {
@@ -102,8 +103,10 @@ def test_a_decoder_from_its_base_to_the_report(decoder, prefect):
 
 def _check_effects(folder) -> None:
     """Compare stored effects with a dense inverse, from the model itself in double precision."""
-    store = Store(folder / "store")
-    scores = tiny.scores_by_id(store, store.list_runs()[-1])
+    store = open_existing_store(load_study(folder / "study.toml"))
+    latest = store.find_latest()
+    assert latest is not None
+    scores = tiny.scores_by_id(store, latest.record.run)
     model = AutoModelForSequenceClassification.from_pretrained(
         folder / "model", attn_implementation="eager"
     )
@@ -144,7 +147,8 @@ def _differentiate(model, weights, tokens, labels) -> torch.Tensor:
 
 
 def _compute_gauss_newton(model, weights, tokens) -> torch.Tensor:
-    matrix = 0.0
+    size = sum(weight.numel() for weight in weights.values())
+    matrix = torch.zeros(size, size, dtype=torch.float64)
     for row in tokens:
         logits = model(input_ids=row[None]).logits[0]
         jacobian = torch.stack(

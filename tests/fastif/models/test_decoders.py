@@ -125,10 +125,10 @@ def test_all_matrices_of_gpt2_have_a_closed_form():
     assert sum(map(is_linear, layers)) == 5, "four of its last layer, and the head"
 
 
-def test_padding_of_the_tokenizer_that_changes_outputs_is_told():
+def test_padding_of_the_tokenizer_that_changes_outputs_is_noted():
     rows = make_rows(1)
     rows.padding = 1
-    for family, side, token, told in (
+    for family, side, token, is_noted in (
         ("gpt2", "right", 1, False),  # the model's own
         ("gpt2", "left", 1, True),  # positions count from the padding on
         ("gpt2", "right", 2, True),  # the head reads the last token of padding
@@ -136,4 +136,4 @@ def test_padding_of_the_tokenizer_that_changes_outputs_is_told():
         objective = TransformerObjective(make_decoder(family), "last:1")
         rows.side, rows.padding = side, token
         objective.compare_tokenizer_padding(rows)
-        assert any("padded by the tokenizer" in note for note in objective.notes) is told
+        assert any("padded by the tokenizer" in note for note in objective.notes) is is_noted

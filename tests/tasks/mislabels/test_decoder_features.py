@@ -1,4 +1,4 @@
-"""Features of a causal decoder: means without the first token, whatever the padding."""
+"""Features of a causal decoder: means without the first token, with padding on either side."""
 
 import pytest
 import torch
