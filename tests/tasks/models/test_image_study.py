@@ -5,11 +5,13 @@ import shutil
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 import fastif
 from fastif.data.image_examples import ImageExamples
 from fastif.models.image_classifier import ImageObjective
 from fastif.models.image_pretrained import load_image_classifier, load_image_processor
+from tasks.data.images import MAX_SIDE, reduce_images
 from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
 from tasks.models.locate import compute_model_digest
@@ -146,3 +148,14 @@ def test_a_model_is_trained_on_images_from_a_base(copied):
         context.objective.params, context.train_texts.take(torch.arange(TRAIN))
     )
     assert float(losses.mean()) == pytest.approx(result.loss, rel=1e-3)
+
+
+def test_queries_of_another_size_are_read_by_the_model(copied):
+    for file in (copied.parent / "queries").rglob("*.png"):
+        Image.open(file).resize((16, 16), Image.Resampling.NEAREST).save(file)
+    context = validate_run(plan_run(copied))
+    batch = context.query_texts.take(torch.arange(2))
+    assert batch["pixel_values"].shape == (2, 3, 8, 8)
+    both = context.plan.inputs.train, context.plan.inputs.queries
+    sizes = [reduce_images(table.measurements.encoded).shape for table in both]
+    assert sizes == [(TRAIN, 3 * MAX_SIDE**2), (QUERIES, 3 * MAX_SIDE**2)]
