@@ -22,6 +22,7 @@ MODULES = {
     "faults": "nightly.faults",
     "first-day": "first_day.report",
     "fidelity": "fidelity.report",
+    "images": "images.report",
     "label-error-count": "mislabels.coverage_page",
     "label-error-scale": "mislabels.scale_page",
     "label-noise-grid": "mislabels.noise_grid_page",

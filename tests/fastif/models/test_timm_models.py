@@ -18,11 +18,11 @@ from tests.fastif.models.image_cases import LABELS, NAMES, make_files
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet", "test_convnext"])
 def test_a_folder_of_timm_is_loaded_and_its_gradients_equal_autograd(family, tmp_path):
-    import timm
+    import timm  # type: ignore[misc]
 
     torch.manual_seed(0)
     settings = timm.get_pretrained_cfg(family).to_dict()
-    config = TimmWrapperConfig(architecture=family, pretrained_cfg=settings, **NAMES)
+    config = TimmWrapperConfig(architecture=family, pretrained_cfg=settings, **NAMES)  # type: ignore[misc]
     TimmWrapperForImageClassification(config).save_pretrained(tmp_path)
     model = load_image_classifier(tmp_path, LABELS)
     processor = load_image_processor(tmp_path, model)

@@ -68,7 +68,7 @@ def test_scores_of_an_audit_are_those_of_the_library(study):
     found = torch.tensor(scores["removal_effect"].to_list())
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
     queries_frame = store.scan("queries", run).collect()
-    assert (queries_frame["label"] == queries_frame["prediction"]).mean() > 0.8
+    assert (queries_frame["label"] == queries_frame["prediction"]).mean() > 0.8  # type: ignore[misc]
 
 
 def test_a_damaged_image_is_refused_before_the_model_is_loaded(copied):
@@ -83,13 +83,13 @@ def test_an_image_that_changes_during_a_run_is_refused(copied):
     file = sorted((copied.parent / "train").rglob("*.png"))[2]
     other = sorted((copied.parent / "train").rglob("*.png"))[3]
     file.write_bytes(other.read_bytes())
-    images = inputs.train.measurements.encoded
-    assert images[3] == other.read_bytes()
+    images = inputs.train.measurements.encoded  # type: ignore[misc]
+    assert images[3] == other.read_bytes()  # type: ignore[misc]
     with pytest.raises(StudyError, match="row 3"):
-        images[2]
+        images[2]  # type: ignore[misc]
     file.unlink()
     with pytest.raises(StudyError, match="no file any more"):
-        images[2]
+        images[2]  # type: ignore[misc]
 
 
 def test_the_processor_is_part_of_the_model(copied):
@@ -157,5 +157,5 @@ def test_queries_of_another_size_are_read_by_the_model(copied):
     batch = context.query_texts.take(torch.arange(2))
     assert batch["pixel_values"].shape == (2, 3, 8, 8)
     both = context.plan.inputs.train, context.plan.inputs.queries
-    sizes = [reduce_images(table.measurements.encoded).shape for table in both]
+    sizes = [reduce_images(table.measurements.encoded).shape for table in both]  # type: ignore[misc]
     assert sizes == [(TRAIN, 3 * MAX_SIDE**2), (QUERIES, 3 * MAX_SIDE**2)]
