@@ -72,17 +72,11 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
     conflicting, exact = _find_conflicts(members, train_numbers, data.train["label"].to_list())
     first = {number: i for i, number in reversed(list(enumerate(train_numbers)))}
     leaked = {q: first[number] for q, number in enumerate(query_numbers) if number in first}
-    candidates = _list_candidates(query_words, space.query_neighbours)
-    near_leaked = {
-        q: row
-        for q, rows in enumerate(candidates)
-        if q not in leaked
-        for row in reversed(rows)  # the nearest comes last and wins
-        if is_near_duplicate(query_words[q], words[row])
-    }
+    nearest = _find_near_texts(query_words, words, space) if not images else {}
     if len(images) > 1:
-        near_images = find_near_images(images[1], images[0], space.query_neighbours.numpy())
-        near_leaked = {q: row for q, row in near_images if q not in leaked}
+        pairs = find_near_images(images[1], images[0], space.query_neighbours.numpy())
+        nearest = dict(reversed(pairs))  # the nearest comes last and wins
+    near_leaked = {q: row for q, row in nearest.items() if q not in leaked}
     near = [rows for rows in members.values() if len({train_numbers[i] for i in rows}) > 1]
     train = index_rows(data.train, "train")
     order = sorted(members, key=lambda n: (n not in conflicting, -len(members[n])))
@@ -97,6 +91,18 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
         [[train[i] for i in members[n][:10]] for n in order[:SHOWN]],
         _list_leaks(data, train, {**leaked, **near_leaked}, set(leaked)),
     )
+
+
+def _find_near_texts(
+    query_words: Sequence[Words], words: Sequence[Words], space: TfidfSpace
+) -> dict[int, int]:
+    """Return the nearest training row that is a near duplicate of each query that has one."""
+    return {
+        q: row
+        for q, rows in enumerate(_list_candidates(query_words, space.query_neighbours))
+        for row in reversed(rows)  # the nearest comes last and wins
+        if is_near_duplicate(query_words[q], words[row])
+    }
 
 
 def _number_values(values: Sequence[str]) -> list[int]:
