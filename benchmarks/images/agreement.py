@@ -6,6 +6,7 @@ benchmarks/results/images.json with its page; `page` writes the page alone.
 
 import argparse
 import time
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -55,12 +56,12 @@ def make_models() -> dict[str, PreTrainedModel]:
     torch.manual_seed(0)
     vit = ViTConfig(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
-        image_size=8, patch_size=2, num_channels=1, num_labels=10,
+        image_size=8, patch_size=2, num_channels=1, num_labels=10,  # type: ignore[misc]
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     resnet = ResNetConfig(
         num_channels=1, embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1],
-        layer_type="basic", num_labels=10, image_size=8,
+        layer_type="basic", num_labels=10, image_size=8,  # type: ignore[misc]
     )  # fmt: skip
     return {
         "ViT": ViTForImageClassification(vit),
@@ -177,7 +178,7 @@ def main() -> None:
     if parser.parse_args().what == "page":
         publish(NAME, read_result(NAME), build_pages(read_result(NAME)))
         return
-    digits = load_digits()
+    digits: Any = load_digits()
     pixels = torch.from_numpy(digits.images).float()[:, None] / 8 - 1
     labels = torch.from_numpy(digits.target).long()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))

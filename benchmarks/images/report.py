@@ -28,6 +28,7 @@ def build_pages(result: dict) -> list[ResultPage]:
             )
         )
     low, high = min(first for first, _ in gains), max(first for first, _ in gains)
+    span = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
     head = (
         "model, attributed parameters",
         "parameters",
@@ -51,9 +52,9 @@ def build_pages(result: dict) -> list[ResultPage]:
             NAME,
             "Image classifiers against retraining",
             "Do the effects of training images predict what retraining without half of them does?",
-            f"The LDS of influence is {low:.2f} to {high:.2f}; those of the gradient product and "
-            "the gradient cosine are in the table.",
-            f"LDS {low:.2f} to {high:.2f}",
+            f"The LDS of influence is {span}; those of the gradient product and the gradient "
+            "cosine are in the table.",
+            f"LDS {span}",
             [
                 table(head, rows),
                 "LDS: rank correlation over random halves of the summed effect of the kept rows "

@@ -13,8 +13,6 @@ from fastif.models.parameters import match_names
 
 HEAD = "head"
 """Selection of the classification head alone."""
-MIN_SHARE = 0.5
-"""Least share of the model's parameters that a list of stages has."""
 
 
 def find_stages(model: nn.Module) -> tuple[str, ...]:
@@ -22,10 +20,9 @@ def find_stages(model: nn.Module) -> tuple[str, ...]:
 
     They are the parts of the list of modules with most parameters: the layers of a ViT, the stages
     of a ResNet, ConvNeXt or Swin. Parts of one name with a number, such as layer1 and layer2, are a
-    list too. A list with less than half of the parameters is a part of a stage, and no list of
-    stages.
+    list too.
     """
-    best, most = (), MIN_SHARE * _count_parameters(model)
+    best, most = (), 0
     for name, module in model.named_modules():
         for parts in _list_parts(module):
             size = sum(_count_parameters(part) for part in parts.values())

@@ -136,8 +136,8 @@ def _list_skipped(calls: Sequence[ModuleCall], point: ModuleCall) -> list[Module
     for call in ended:  # in the order of their begin
         if not outermost or call.stop > outermost[-1].stop:
             outermost.append(call)
-    seen: set[str] = set()
-    return [call for call in outermost if not (call.name in seen or seen.add(call.name))]
+    names: set[str] = set()
+    return [call for call in outermost if not (call.name in names or names.add(call.name))]
 
 
 @dataclass(frozen=True)

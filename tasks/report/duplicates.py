@@ -72,7 +72,11 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
     conflicting, exact = _find_conflicts(members, train_numbers, data.train["label"].to_list())
     first = {number: i for i, number in reversed(list(enumerate(train_numbers)))}
     leaked = {q: first[number] for q, number in enumerate(query_numbers) if number in first}
-    near_leaked = _find_near_leaks(space, (words, query_words), images, leaked)
+    nearest = _find_near_texts(query_words, words, space) if not images else {}
+    if len(images) > 1:
+        pairs = find_near_images(images[1], images[0], space.query_neighbours.numpy())
+        nearest = dict(reversed(pairs))  # the nearest comes last and wins
+    near_leaked = {q: row for q, row in nearest.items() if q not in leaked}
     near = [rows for rows in members.values() if len({train_numbers[i] for i in rows}) > 1]
     train = index_rows(data.train, "train")
     order = sorted(members, key=lambda n: (n not in conflicting, -len(members[n])))
@@ -89,30 +93,15 @@ def find_duplicates(data: ReportRows, space: TfidfSpace) -> Duplicates:
     )
 
 
-def _find_near_leaks(
-    space: TfidfSpace,
-    words: tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]],
-    images: Sequence[np.ndarray],
-    leaked: Mapping[int, int],
+def _find_near_texts(
+    query_words: Sequence[Words], words: Sequence[Words], space: TfidfSpace
 ) -> dict[int, int]:
-    """Return the nearest training row of each query that is nearly equal to it, and not equal.
-
-    Args:
-        space: Neighbours of the queries among the training rows.
-        words: Words of the training rows, and of the queries.
-        images: Embeddings of the images of both tables; empty for other rows.
-        leaked: Queries with an equal training row.
-    """
-    if len(images) > 1:
-        near_images = find_near_images(images[1], images[0], space.query_neighbours.numpy())
-        return {q: row for q, row in near_images if q not in leaked}
-    train_words, query_words = words
+    """Return the nearest training row that is a near duplicate of each query that has one."""
     return {
         q: row
         for q, rows in enumerate(_list_candidates(query_words, space.query_neighbours))
-        if q not in leaked
         for row in reversed(rows)  # the nearest comes last and wins
-        if is_near_duplicate(query_words[q], train_words[row])
+        if is_near_duplicate(query_words[q], words[row])
     }
 
 

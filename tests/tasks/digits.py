@@ -1,6 +1,7 @@
 """A tiny ViT that is trained on scikit-learn's digits 0, 1 and 7, and its study of PNG files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ STEPS = 150
 
 def read_digits() -> tuple[np.ndarray, list[str]]:
     """Pixels from 0 to 255, [n, 8, 8], and labels of the three classes."""
-    digits = load_digits()
+    digits: Any = load_digits()
     rows = np.isin(digits.target, [int(label) for label in LABELS])
     pixels = (digits.images[rows] * 15.9).astype(np.uint8)
     return pixels, [str(label) for label in digits.target[rows]]

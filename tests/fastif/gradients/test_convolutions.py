@@ -45,13 +45,13 @@ def test_gradients_of_each_example_equal_autograd(layer):
     inputs = torch.randn(5, 4, 7, 7, generator=generator).double()
     rows = fastif.TensorExamples(inputs, torch.tensor([0, 1, 2, 0, 1]))
     objective = fastif.ModuleObjective(model, fastif.CrossEntropy())
-    found = compute_loss_gradients(fastif.Gradients(objective), rows)
+    given = compute_loss_gradients(fastif.Gradients(objective), rows)
     assert str(get_route(objective)) == "hooks"
     weights = list(model.parameters())
     for row, (pixels, label) in enumerate(zip(inputs, rows.labels, strict=True)):
         loss = nn.functional.cross_entropy(model(pixels[None]), label[None])
         expected = torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights)])
-        torch.testing.assert_close(found[row], expected, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(given[row], expected, rtol=1e-9, atol=1e-11)
 
 
 def test_batch_norm_of_rows_without_positions():
@@ -61,7 +61,7 @@ def test_batch_norm_of_rows_without_positions():
     inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(0)).double()
     rows = fastif.TensorExamples(inputs, torch.tensor([0, 1, 1, 0, 1]))
     objective = fastif.ModuleObjective(model, fastif.CrossEntropy(), ["1"])
-    found = compute_loss_gradients(fastif.Gradients(objective), rows)
+    given = compute_loss_gradients(fastif.Gradients(objective), rows)
     loss = nn.functional.cross_entropy(model(inputs[2:3]), rows.labels[2:3])
     expected = torch.cat(torch.autograd.grad(loss, [norm.weight, norm.bias]))
-    torch.testing.assert_close(found[2], expected)
+    torch.testing.assert_close(given[2], expected)

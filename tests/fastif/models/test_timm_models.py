@@ -18,18 +18,18 @@ from tests.fastif.models.image_cases import LABELS, NAMES, make_files
 
 @pytest.mark.parametrize("family", ["test_vit", "test_resnet", "test_convnext"])
 def test_a_folder_of_timm_is_loaded_and_its_gradients_equal_autograd(family, tmp_path):
-    import timm
+    import timm  # type: ignore[misc]
 
     torch.manual_seed(0)
     settings = timm.get_pretrained_cfg(family).to_dict()
-    config = TimmWrapperConfig(architecture=family, pretrained_cfg=settings, **NAMES)
+    config = TimmWrapperConfig(architecture=family, pretrained_cfg=settings, **NAMES)  # type: ignore[misc]
     TimmWrapperForImageClassification(config).save_pretrained(tmp_path)
     model = load_image_classifier(tmp_path, LABELS)
     processor = load_image_processor(tmp_path, model)
     rows = ImageExamples(make_files(3, side=40), torch.tensor([0, 1, 2]), processor)
     objective = ImageObjective(model, "last:1")
     assert objective.num_frozen_layers > 0
-    found = compute_loss_gradients(Gradients(objective), PrefixCache(objective, rows, 2**24))
+    given = compute_loss_gradients(Gradients(objective), PrefixCache(objective, rows, 2**24))
     weights = [dict(model.named_parameters())[name] for name in objective.space.names]
     batch = rows.take(torch.arange(3))
     for row in range(3):
@@ -38,4 +38,4 @@ def test_a_folder_of_timm_is_loaded_and_its_gradients_equal_autograd(family, tmp
         grads = torch.autograd.grad(loss, weights, materialize_grads=True)
         expected = torch.cat([grad.flatten() for grad in grads])
         scale = float(expected.abs().max())
-        torch.testing.assert_close(found[row], expected, rtol=1e-3, atol=1e-4 * scale)
+        torch.testing.assert_close(given[row], expected, rtol=1e-3, atol=1e-4 * scale)

@@ -83,8 +83,8 @@ def test_a_trained_adapter_is_small_and_peft_reads_it(adapted):
         if "lora_" not in name:
             assert torch.equal(tensor, base[name.replace(".base_layer", "")])
     assert any(t.abs().max() > 0 for name, t in model.named_parameters() if "lora_B" in name)
-    mine, tokens = fastif.load_model(folder, tiny.LABELS), torch.randint(5, 20, (4, 7))
-    torch.testing.assert_close(mine(tokens).logits, model(tokens).logits, rtol=1e-5, atol=1e-6)
+    loaded, tokens = fastif.load_model(folder, tiny.LABELS), torch.randint(5, 20, (4, 7))
+    torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits, rtol=1e-5, atol=1e-6)
     auto = peft.AutoPeftModelForSequenceClassification.from_pretrained(str(folder)).eval()
     torch.testing.assert_close(auto(tokens).logits, model(tokens).logits, rtol=1e-5, atol=1e-6)
 

@@ -5,11 +5,13 @@ import shutil
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 import fastif
 from fastif.data.image_examples import ImageExamples
 from fastif.models.image_classifier import ImageObjective
 from fastif.models.image_pretrained import load_image_classifier, load_image_processor
+from tasks.data.images import MAX_SIDE, reduce_images
 from tasks.data.inputs import read_inputs
 from tasks.models.finetune import train_model
 from tasks.models.locate import compute_model_digest
@@ -63,10 +65,10 @@ def test_scores_of_an_audit_are_those_of_the_library(study):
     places = [query_ids.index(name) for name in scores["query_id"]]
     columns = [train_ids.index(name) for name in scores["train_id"]]
     expected = effects[places, columns]
-    found = torch.tensor(scores["removal_effect"].to_list())
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    given = torch.tensor(scores["removal_effect"].to_list())
+    torch.testing.assert_close(given, expected, rtol=1e-3, atol=1e-6)
     queries_frame = store.scan("queries", run).collect()
-    assert (queries_frame["label"] == queries_frame["prediction"]).mean() > 0.8
+    assert (queries_frame["label"] == queries_frame["prediction"]).mean() > 0.8  # type: ignore[misc]
 
 
 def test_a_damaged_image_is_refused_before_the_model_is_loaded(copied):
@@ -81,13 +83,13 @@ def test_an_image_that_changes_during_a_run_is_refused(copied):
     file = sorted((copied.parent / "train").rglob("*.png"))[2]
     other = sorted((copied.parent / "train").rglob("*.png"))[3]
     file.write_bytes(other.read_bytes())
-    images = inputs.train.measurements.encoded
-    assert images[3] == other.read_bytes()
+    images = inputs.train.measurements.encoded  # type: ignore[misc]
+    assert images[3] == other.read_bytes()  # type: ignore[misc]
     with pytest.raises(StudyError, match="row 3"):
-        images[2]
+        images[2]  # type: ignore[misc]
     file.unlink()
     with pytest.raises(StudyError, match="no file any more"):
-        images[2]
+        images[2]  # type: ignore[misc]
 
 
 def test_the_processor_is_part_of_the_model(copied):
@@ -146,3 +148,14 @@ def test_a_model_is_trained_on_images_from_a_base(copied):
         context.objective.params, context.train_texts.take(torch.arange(TRAIN))
     )
     assert float(losses.mean()) == pytest.approx(result.loss, rel=1e-3)
+
+
+def test_queries_of_another_size_are_read_by_the_model(copied):
+    for file in (copied.parent / "queries").rglob("*.png"):
+        Image.open(file).resize((16, 16), Image.Resampling.NEAREST).save(file)
+    context = validate_run(plan_run(copied))
+    batch = context.query_texts.take(torch.arange(2))
+    assert batch["pixel_values"].shape == (2, 3, 8, 8)
+    both = context.plan.inputs.train, context.plan.inputs.queries
+    sizes = [reduce_images(table.measurements.encoded).shape for table in both]  # type: ignore[misc]
+    assert sizes == [(TRAIN, 3 * MAX_SIDE**2), (QUERIES, 3 * MAX_SIDE**2)]

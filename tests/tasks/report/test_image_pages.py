@@ -67,7 +67,7 @@ def test_the_search_embeds_images_once(study, run):
     store, _ = run
     plan = read_detection_plan(study)
     (kind,) = store.list_artifact_kinds(EMBEDDED)
-    assert plan.encoder.artifact_kind == kind
+    assert plan.encoder.artifact_kind == kind  # type: ignore[misc]
     stored = pl.concat([pl.read_parquet(folder / "rows.parquet")
                         for folder in store.find_artifacts(kind).values()])  # fmt: skip
     assert len(stored) == TRAIN + 1
@@ -124,7 +124,7 @@ def test_thumbnails_are_small_and_plain():
     class Images(list):
         pass
 
-    thumbnails = Thumbnails([Images([large, b"broken"])], {"a": (0, 0), "b": (0, 1)})
+    thumbnails = Thumbnails([Images([large, b"broken"])], {"a": (0, 0), "b": (0, 1)})  # type: ignore[misc]
     kind, content = ADDRESS.findall(f'src="{thumbnails.make("a")}"')[0]
     image = Image.open(io.BytesIO(base64.b64decode(content)))
     assert (kind, max(image.size)) == ("jpeg", SIDE)
