@@ -22,7 +22,7 @@ def mean_pool_images(
 
     Args:
         encoder: Image model without a classification head.
-        examples: Images.
+        examples: Images to embed, processed for the encoder.
         ids: Positions of the images to embed, [m].
         batch_size: Images in a forward pass without gradients.
 

@@ -224,7 +224,7 @@ def encode_rows(
         study: Study with the kind of the model.
         base: Folder of the base model.
         objective: Untrained model.
-        table: Rows.
+        table: Rows to encode, training rows or queries.
 
     Raises:
         InputError: The processor does not fit the model.

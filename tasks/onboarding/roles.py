@@ -72,7 +72,7 @@ def assign_roles(
 def assign_image_roles(
     table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
 ) -> TableRoles:
-    """Assign a role to each column of a table with images, whatever texts it has.
+    """Assign a role to each column of a table with images, regardless of its texts.
 
     Raises:
         StudyError: No column holds images, or none is plausible as the label.
