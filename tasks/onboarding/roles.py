@@ -72,11 +72,7 @@ def assign_roles(
 def assign_image_roles(
     table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers
 ) -> TableRoles:
-<<<<<<< HEAD
-    """Assign a role to each column of a table with images, also if it has texts.
-=======
     """Assign a role to each column of a table with images, regardless of its texts.
->>>>>>> images
 
     Raises:
         StudyError: No column holds images, or none is plausible as the label.
