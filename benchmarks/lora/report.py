@@ -19,7 +19,8 @@ def build_pages(result: dict) -> list[ResultPage]:
             "Do effects on a model that was tuned by LoRA predict retraining?",
             f"The LDS is {first['lds']:.2f} ({first['low']:.2f} to {first['high']:.2f}) for "
             f"influence, {rivals}. The measurement is small: {halves} halves, {queries} queries, "
-            "one seed.",
+            "one seed. The intervals of all differences include 0, so the order of the methods is "
+            "open.",
             f"LDS {first['lds']:.2f} (95 %: {first['low']:.2f} to {first['high']:.2f})",
             [_make_method_table(methods), _make_grid(result["grid"])],
             _describe(result),
@@ -60,7 +61,8 @@ def _describe(result: dict) -> str:
             f"predicts correctly {correct}.",
             f"- **Truth**: {result['halves']} models, each trained on a random half of the rows, "
             "one seed each. The ceiling, which the noise of retraining sets, was not measured: it "
-            "takes a second set of seeds.",
+            "takes a second set of seeds. 28 halves were planned; the rest was left out for time "
+            "before any effect was computed.",
             "- **LDS**: Spearman's correlation over the halves of summed effects and margins, mean "
             "over the queries. Intervals: percentiles of a bootstrap over halves and queries "
             "together, the same draws for all methods. With so few halves they are wide.",
