@@ -78,11 +78,7 @@ class LabelForecast:
         noise_seconds: Time of label noise, calibrations and scores, seconds.
         train_seconds: Time of cross-fitting a classifier, seconds; 0 without one.
         memory: Peak memory, GB.
-    <<<<<<< HEAD
-        unit: Kind of rows that are encoded, texts or images.
-    =======
         unit: Kind of the encoded rows, texts or images.
-    >>>>>>> images
     """
 
     rows: int
