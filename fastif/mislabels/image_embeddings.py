@@ -22,11 +22,7 @@ def mean_pool_images(
 
     Args:
         encoder: Image model without a classification head.
-    <<<<<<< HEAD
-        examples: Images to embed.
-    =======
         examples: Images to embed, processed for the encoder.
-    >>>>>>> images
         ids: Positions of the images to embed, [m].
         batch_size: Images in a forward pass without gradients.
 

@@ -225,11 +225,7 @@ def encode_rows(
         study: Study with the kind of the model.
         base: Folder of the base model.
         objective: Untrained model.
-    <<<<<<< HEAD
-        table: Rows to encode.
-    =======
         table: Rows to encode, training rows or queries.
-    >>>>>>> images
 
     Raises:
         InputError: The processor does not fit the model.
