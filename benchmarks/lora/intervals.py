@@ -1,4 +1,4 @@
-"""LDS with intervals by the bootstrap over halves and queries (Efron, 1979)."""
+"""LDS with intervals by the bootstrap over halves and queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -29,7 +29,10 @@ def complete(block: Block, folder: Path) -> Path:
     top = {name: value for name, value in values.items() if name not in sections}
     needs_training = sections.get("curvature", {}).get("damping") == "auto"
     if needs_training or "training" in sections:
-        sections["training"] = TRAINING | sections.get("training", {})
+        given = sections.get("training", {})
+        sections["training"] = TRAINING | given
+        if "lora_rank" in given:  # instead of trainable
+            sections["training"]["trainable"] = given.get("trainable")
     for role in ("train", "queries"):
         if {"features", "image"} & sections.get(role, {}).keys():
             sections[role] = {"text": None, "groups": None, **sections[role]}
