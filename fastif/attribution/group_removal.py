@@ -83,8 +83,9 @@ def remove_group(
         >>> removal = remove_group(attributor, torch.tensor([1]), train, torch.tensor([0]))
         >>> removal.first_order  # 2 · 8 / 6 / 2
         tensor([1.3333], dtype=torch.float64)
-        >>> removal.linear, removal.effect  # Δθ = 8 / (6 - 8/2) / 2 = 2: 2 · 2, and 3² - 1²
-        (tensor([4.0000], dtype=torch.float64), tensor([8.0000], dtype=torch.float64))
+        >>> effects = removal.linear, removal.effect  # Δθ = 8 / (6 - 8/2) / 2 = 2: 2 · 2, 3² - 1²
+        >>> [round(float(effect), 4) for effect in effects]
+        [4.0, 8.0]
     """
     train, operator = attributor.train, attributor.operator
     check_leverage(operator, train)

@@ -1,6 +1,6 @@
 """Image classifiers and their processors from a folder or the hub, with weights and labels checked.
 
-Models of timm are read from folders that name `TimmWrapper` in their config.json, or from the hub.
+Models of timm are read from the hub, or from folders of the model type timm_wrapper.
 """
 
 import importlib.util

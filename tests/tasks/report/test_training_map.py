@@ -20,7 +20,7 @@ from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.training_map import MAX_BYTES, make_training_map, select_rows
 from tasks.run.row_chunks import find_missing_rows, write_chunk
 
-KIND = "encoded-2-0123456789abcdef-64"
+KIND = "encoded-3-0123456789abcdef-64"
 TYPES = {"points": "<u2", "rows": "<u4"}
 
 
@@ -179,8 +179,8 @@ def test_a_store_with_few_or_no_embeddings_has_the_space_of_words(plain):
 def test_the_encoder_of_most_rows_is_used(plain):
     folder, data = plain
     store, texts = open_store(folder), data.train["text"].to_list()
-    store_features(store, texts[:39], make_features(39), "encoded-2-bbbbbbbbbbbbbbbb-64")
-    store_features(store, texts, make_features(40), "encoded-2-aaaaaaaaaaaaaaaa-64")
+    store_features(store, texts[:39], make_features(39), "encoded-3-bbbbbbbbbbbbbbbb-64")
+    store_features(store, texts, make_features(40), "encoded-3-aaaaaaaaaaaaaaaa-64")
     features = reread(folder).features
     assert features is not None
     assert features.encoder == "aaaaaaaa"
