@@ -47,8 +47,9 @@ def _describe(result: dict) -> str:
         "loss is the outcome; λ is chosen on 10 further halves.",
         "Frozen layers run once, and their hidden states are cached. Effects are first-order (no "
         "leverage), exact Gauss-Newton, solver dual.",
-        "Not shown: decoders that are not in the table, pretrained ones, longer texts, other data sets, other seeds of the model "
-        "whose effects are computed, and a last layer far from what the rows teach.",
+        "Not shown: decoders that are not in the table, pretrained ones, longer texts, "
+        "other data sets, other seeds of the model whose effects are computed, and a last layer "
+        "far from what the rows teach.",
         describe_machine(result),
         "`python -m benchmarks.decoders.agreement`, with the folder of `sst2` in `FASTIF_DATA`.",
     )
