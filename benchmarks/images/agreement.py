@@ -5,7 +5,6 @@ benchmarks/results/images.json with its page; `page` writes the page alone.
 """
 
 import argparse
-import time
 from typing import Any
 
 import torch
@@ -23,17 +22,14 @@ import fastif
 from benchmarks.images.report import NAME, build_pages
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
+from benchmarks.retraining import Plan, measure_halves, zero_head
 from fastif.data.examples import Examples
-from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
 from fastif.models.image_classifier import ImageObjective
-from fastif.models.prefix_cache import PrefixCache
-from fastif.numerics.correlation import linear_datamodelling_score
 
 TRAIN, QUERIES = 500, 100
-HALVES, CHOICE_HALVES, SEEDS = 30, 8, 2
-DAMPINGS = (1.0, 0.1, 0.01, 1e-3)
-EPOCHS = 10
+DAMPINGS = (100.0, 10.0, 1.0, 0.1, 0.01, 1e-3)
 RATES = {"head": 0.03, "last:1": 3e-3}
+"""Learning rates by attributed parameters."""
 
 
 class Pixels(Examples):
@@ -82,95 +78,6 @@ def pretrain(model: PreTrainedModel, pixels: Tensor, labels: Tensor) -> None:
     model.eval()
 
 
-def measure(model: PreTrainedModel, train: Pixels, queries: Pixels, attributed: str) -> dict:
-    """Measure the LDS of the methods for one model and one choice of parameters."""
-    head = next(m for m in reversed(list(model.modules())) if isinstance(m, torch.nn.Linear))
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    objective = ImageObjective(model, attributed)
-    initial = dict(objective.params)
-    cached, cached_queries = (PrefixCache(objective, rows, 2**28) for rows in (train, queries))
-
-    def fit(rows: Examples, seed: int) -> None:
-        objective.params = initial
-        config = fastif.TrainingConfig(EPOCHS, RATES[attributed], 0.0, 32, seed)
-        objective.params = fastif.fit(objective, rows, config)
-
-    start = time.process_time()
-    generator = torch.Generator().manual_seed(0)
-    subsets, outcomes = [], []
-    for _ in range(HALVES + CHOICE_HALVES):
-        kept = torch.randperm(TRAIN, generator=generator)[: TRAIN // 2]
-        losses = []
-        for seed in range(SEEDS):
-            fit(cached.subset(kept), seed)
-            losses.append(fastif.predict(objective, cached_queries)[1])
-        subsets.append(kept)
-        outcomes.append(-torch.stack(losses))
-    retrain_seconds = time.process_time() - start
-    fit(cached, 0)
-    logits, _ = fastif.predict(objective, cached_queries)
-    start = time.process_time()
-    effects = _compute_effects(objective, cached, cached_queries)
-    seconds = time.process_time() - start
-    every = torch.stack(outcomes)  # [halves seeds q]
-    scores = {
-        name: _score(effect, subsets, every.mean(1), slice(CHOICE_HALVES, None))
-        for name, effect in effects.items()
-    }
-    choice = {
-        name: _score(effect, subsets, every.mean(1), slice(0, CHOICE_HALVES))
-        for name, effect in effects.items()
-    }
-    repeat = [_correlate(every[CHOICE_HALVES:, 0], every[CHOICE_HALVES:, 1])]
-    return {
-        "parameters": objective.space.size,
-        "cut": objective.num_frozen_layers > 0,
-        "accuracy": float((logits.argmax(1) == queries.labels).float().mean()),
-        "lds": scores,
-        "choice": choice,
-        "seeds": repeat[0],
-        "retrain_seconds": retrain_seconds,
-        "seconds": seconds,
-    }
-
-
-def _compute_effects(
-    objective: ImageObjective, train: Examples, queries: Examples
-) -> dict[str, Tensor]:
-    """Return the effects [q n] of every method."""
-    gradients = fastif.Gradients(objective)
-    rows = compute_loss_gradients(gradients, train)
-    columns = compute_measure_gradients(gradients, queries)
-    product = columns @ rows.T / len(rows)
-    norms = rows.norm(dim=1)
-    effects = {"gradient product": product, "gradient cosine": product / norms.clamp_min(1e-12)}
-    curvature, solver = fastif.GaussNewton(objective, train), fastif.Dual()
-    factor = solver.factor(curvature.with_damping(1.0))  # the same for every damping
-    for damping in DAMPINGS:
-        operator = curvature.with_damping(damping)
-        attribute = fastif.Attributor(
-            objective, train, operator, solver, fastif.ExhaustiveSearch(), factor, leverage="off"
-        )
-        answer = attribute(queries)
-        effect = torch.empty(len(queries), len(train))
-        effect.scatter_(1, answer.influences.ids, answer.influences.removal_effect)
-        effects[f"influence, damping {damping:g}"] = effect
-    return effects
-
-
-def _score(effect: Tensor, subsets: list[Tensor], outcomes: Tensor, part: slice) -> float:
-    scores = linear_datamodelling_score(effect, subsets[part], outcomes[part])
-    return float(scores.nanmean())
-
-
-def _correlate(first: Tensor, second: Tensor) -> float:
-    """Return the mean rank correlation over queries of the outcomes with two seeds."""
-    from fastif.numerics.correlation import spearman
-
-    return float(spearman(first.T, second.T).nanmean())
-
-
 def main() -> None:
     """Measure, or write the page of the kept result."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -178,22 +85,31 @@ def main() -> None:
     if parser.parse_args().what == "page":
         publish(NAME, read_result(NAME), build_pages(read_result(NAME)))
         return
+    train, queries, others = load_parts()
+    result: dict = {"machine": describe(), "models": {}}
+    models = make_models()
+    for model in models.values():
+        pretrain(model, others.pixels, others.labels)
+        zero_head(model)
+    for attributed in RATES:
+        for name, model in models.items():
+            recipe = fastif.TrainingConfig(10, RATES[attributed], 0.0, 32)
+            objective = ImageObjective(model, attributed)
+            plan = Plan(recipe, halves=30, choice_halves=8, seeds=2, dampings=DAMPINGS)
+            entry = measure_halves(objective, train, queries, plan)
+            result["models"][f"{name}, {attributed}"] = entry
+            print(name, attributed, entry, flush=True)
+            publish(NAME, result, build_pages(result))  # a stopped run keeps what it has measured
+
+
+def load_parts() -> tuple[Pixels, Pixels, Pixels]:
+    """Return training rows, queries, and the digits for the training of the whole model."""
     digits: Any = load_digits()
     pixels = torch.from_numpy(digits.images).float()[:, None] / 8 - 1
     labels = torch.from_numpy(digits.target).long()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-    pixels, labels = pixels[order], labels[order]
-    end = TRAIN + QUERIES
-    train = Pixels(pixels[:TRAIN], labels[:TRAIN])
-    queries = Pixels(pixels[TRAIN:end], labels[TRAIN:end])
-    result: dict = {"machine": describe(), "models": {}}
-    for name, model in make_models().items():
-        pretrain(model, pixels[end:], labels[end:])
-        for attributed in ("last:1", "head"):
-            entry = measure(model, train, queries, attributed)
-            result["models"][f"{name}, {attributed}"] = entry
-            print(name, attributed, entry, flush=True)
-            publish(NAME, result, build_pages(result))  # a stopped run keeps what it has measured
+    train, queries, others = order.split((TRAIN, QUERIES, len(order) - TRAIN - QUERIES))
+    return tuple(Pixels(pixels[rows], labels[rows]) for rows in (train, queries, others))  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

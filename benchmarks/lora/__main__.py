@@ -16,11 +16,12 @@ from torch import Tensor
 import fastif
 from benchmarks import machine
 from benchmarks.fidelity.workload import margins
+from benchmarks.halves import Halves, bootstrap_scores
 from benchmarks.lora.datainf import SHARE, compute_datainf
-from benchmarks.lora.intervals import Halves, bootstrap_scores
 from benchmarks.lora.report import build_pages
 from benchmarks.lora.workload import LoraSst2
 from benchmarks.page import PAGES, RESULTS, write_pages
+from benchmarks.retraining import compute_cosine, compute_influence
 from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.solvers.solver import Factor
@@ -59,7 +60,7 @@ def measure(workload: LoraSst2, truth: Halves) -> dict:
         f"influence, damping {rule:.2g} by rule of thumb": influence[rule],
         f"DataInf, damping by the rule of its paper ({SHARE:g})": datainf[SHARE],
         "gradient product": queries @ train.T,
-        "gradient cosine": _cosine(queries, train),
+        "gradient cosine": compute_cosine(queries, train),
     }
     examples = {"training rows": workload.train, "queries": workload.query_examples}
     return {
@@ -102,14 +103,8 @@ def _influence(
     attribute = fastif.Attributor(
         objective, workload.train, operator, fastif.Dual(), fastif.ExhaustiveSearch(), factor
     )
-    answer = attribute(workload.query_examples).influences
     print(f"damping {damping:.2g}", flush=True)
-    effects = torch.zeros(workload.queries, workload.rows, dtype=torch.float64)
-    return effects.scatter_(1, answer.ids, answer.removal_effect.double())
-
-
-def _cosine(queries: Tensor, train: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(queries) @ torch.nn.functional.normalize(train).T
+    return compute_influence(attribute, workload.query_examples)
 
 
 def _accuracy(

@@ -18,6 +18,7 @@ MODULES = {
     "bulk-profile": "bulk.profile_report",
     "bulk-scale": "bulk.scale_report",
     "command-start": "command_start",
+    "decoders": "decoders.report",
     "engines": "nightly.engines",
     "faults": "nightly.faults",
     "first-day": "first_day.report",

@@ -1,0 +1,1 @@
+"""Influence of training texts of decoders against retraining."""
