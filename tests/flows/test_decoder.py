@@ -7,20 +7,13 @@ import reference
 import tiny
 import torch
 from command_line import run
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from small_decoder import write_base
 from torch.nn.functional import cross_entropy
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    GPT2Config,
-    GPT2Model,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
-END = "<|endoftext|>"
 TRAINING = {
     "base": "base",
     "trainable": "all",
@@ -31,35 +24,6 @@ TRAINING = {
     "seed": 0,
     "checkpoints": [],
 }
-
-
-def write_base(folder, texts) -> None:
-    """Write a random GPT-2 and byte-level tokens of the texts, without a padding token."""
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
-    )
-    inner.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=END, eos_token=END, unk_token=END
-    )
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_embd=12,
-        n_layer=3,
-        n_head=2,
-        n_positions=64,
-        initializer_range=0.3,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        GPT2Model(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
