@@ -38,7 +38,7 @@ from tasks.study.study import load_study
 PAGE = Path(__file__).parents[2] / "docs/reference/model-kinds.md"
 FULL = {"kind": "full"}
 SHORT = {("init", "text encoder"), ("init", "own module")}
-"""Cells of the default suite beside the exact audits and the refusals."""
+"""Cells of the default suite next to the exact audits and the refusals."""
 
 
 def read_cells() -> list[tuple[str, str, str]]:
