@@ -183,8 +183,9 @@ def _fit_from(rows: WeightedLabels, exponent: float, error: float) -> Confusable
     minimize_lbfgs(loss, params, max_iter=STEPS, history_size=10, tolerance_grad=1e-6)
     with torch.no_grad():
         total = float(compute_log_likelihoods().double().sum())
-    fitted = (param.detach() for param in params)
-    return ConfusableFit(exponent, *fitted, log_shares, total)
+    return ConfusableFit(
+        exponent, scale.detach(), shift.detach(), log_odds.detach(), log_shares, total
+    )
 
 
 def _compute_log_shares(rows: WeightedLabels) -> Float[Tensor, " c"]:
