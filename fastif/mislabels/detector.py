@@ -9,7 +9,7 @@ from torch.nn.functional import one_hot
 from fastif.mislabels.calibration import stack_logits
 from fastif.mislabels.cross_fitting import CrossFitter
 from fastif.mislabels.external_evidence import add_external_evidence
-from fastif.mislabels.identical_rows import compute_pooled_posterior
+from fastif.mislabels.identical_rows import pool_identical_labels
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.label_posterior import LabelPosterior
 from fastif.mislabels.labeled_data import LabeledData, TrustedData
@@ -195,10 +195,11 @@ class MislabelDetector:
             else pool_opinions(member_logits, rows.labels)
         )
         smoothed = smooth_logits(logits, logits, neighbour_ids)
-        p, transition = fit_noise_model(
+        model = fit_noise_model(
             smoothed, rows.labels, rows.known_one_hot, logits, rows.evidence_weights
         )
-        return p, compute_pooled_posterior(p, rows, transition), transition
+        posterior = pool_identical_labels(model.posterior, rows, model.transition)
+        return model.p, posterior, model.transition
 
     @property
     def _cross_fitter(self) -> CrossFitter:

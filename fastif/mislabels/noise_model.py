@@ -4,13 +4,23 @@ T[t, y] = p(given label y | true class t). If the given label depends on the fea
 true class alone, then p(t | x, y) ∝ p(t | x) · T[t, y].
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.mislabels.anchor_points import estimate_anchor_error_rate
+from fastif.mislabels.confusable_noise import (
+    EXPONENTS,
+    NoiseModel,
+    average_noise_models,
+    fit_confusable_noise,
+    score_confusable_noise,
+)
 from fastif.mislabels.noise_fit import MAX_LOG_SCALE, PENALTY
 from fastif.mislabels.pseudo_r2 import calibrated_pseudo_r2
-from fastif.mislabels.sparse_transition import select_sparse_transition
+from fastif.mislabels.sparse_transition import sample_rows, select_sparse_transition
 from fastif.numerics.optimize import minimize_lbfgs
 
 ASSUMED_ACCURACY = 0.7
@@ -24,9 +34,6 @@ STEPS = 30
 
 SPARSE_PRIOR = 100.0
 """Pseudo-counts of the sparse matrix in each row of the free one: a hundred labels of the class."""
-
-ANCHOR_SHARES, MIN_ANCHOR_ROWS = (0.02, 0.05, 0.1, 0.25), 20
-"""Anchor points: candidate fractions of the rows predicted as a class, and their minimum number."""
 
 MAX_ERROR_RATE = 0.95
 """Largest mean error rate of T."""
@@ -136,7 +143,7 @@ def fit_noise_model(
     known_one_hot: Float[Tensor, "n c"] | None = None,
     unsmoothed: Float[Tensor, "n c"] | None = None,
     weights: Float[Tensor, " n"] | None = None,
-) -> tuple[Float[Tensor, "n c"], Float[Tensor, "c c"]]:
+) -> NoiseModel:
     """Fit the calibration of p(t | x) and the noise transition matrix T together.
 
         p(t | x) = softmax(a · logits + b)
@@ -149,6 +156,9 @@ def fit_noise_model(
     Only if a likelihood-ratio test rejects the selected one, a free T is fitted, with pseudo-counts
     of the averaged one, and shrunk towards that with the squared weight of `compute_shrinkage`: a
     low pseudo-R² does not identify the noise of single cells.
+
+    Noise that depends on the row (`fit_confusable_noise`) is averaged with it by its evidence, from
+    three classes on.
 
     Where all rows are equally confident, little noise with unconfident logits fits as well as much
     noise with confident ones. So T is scaled to the error rate of the anchor points, times the same
@@ -163,7 +173,7 @@ def fit_noise_model(
             weighs all rows equally.
 
     Returns:
-        Class probabilities p(t | x) [n, c], and T [c, c].
+        Class probabilities p(t | x) [n, c], T [c, c] and the posterior by each row's label [n, c].
     """
     raw = logits if unsmoothed is None else unsmoothed
     selected = select_sparse_transition(logits, labels, known_one_hot, raw, weights)
@@ -173,8 +183,18 @@ def fit_noise_model(
         prior = SPARSE_PRIOR * transition
         free = _fit_likelihood(logits, labels, None, known_one_hot, prior)[1]
         transition = shrink_transition(free, transition, weight)
-    transition = scale_noise(transition, weight * estimate_anchor_error_rate(logits, labels))
-    return _fit_likelihood(logits, labels, transition, known_one_hot)[0], transition
+    least_error = weight * estimate_anchor_error_rate(logits, labels)
+    transition = scale_noise(transition, least_error)
+    p = _fit_likelihood(logits, labels, transition, known_one_hot)[0]
+    model = NoiseModel(p, transition, compute_posterior(p, labels, transition))
+    if logits.shape[1] == 2:
+        return model
+    rows = sample_rows(logits, labels, known_one_hot, weights)
+    fits = [fit_confusable_noise(rows, exponent) for exponent in EXPONENTS]
+    evidence = [score_confusable_noise(fit, rows.count) for fit in fits]
+    log_probs = logits.float().log_softmax(1)
+    predictions = [partial(fit.predict, log_probs, labels, least_error) for fit in fits]
+    return average_noise_models([lambda: model, *predictions], [selected.log_evidence, *evidence])
 
 
 def fit_joint_mle(
@@ -214,39 +234,6 @@ def scale_noise(transition: Float[Tensor, "c c"], least: float) -> Float[Tensor,
     scaled = transition * factors.clamp_min(1.0)[:, None]
     scaled.fill_diagonal_(0)
     return scaled + torch.diag(1 - scaled.sum(1))
-
-
-def estimate_anchor_error_rate(logits: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> float:
-    """Estimate the error rate from anchor points (Liu and Tao, 2016; Patrini et al., 2017).
-
-    The anchor points of class t are the most confident rows among those predicted as t; the share
-    of other labels among them estimates the noise. Of several candidate fractions, the one with the
-    fewest other labels is used: the additional errors of a larger one are uncertainty of the
-    classifier.
-
-    Args:
-        logits: Out-of-fold logits, [n, c].
-        labels: Given label of each row, [n].
-
-    Returns:
-        Mean over the classes of the share of other labels, with a pseudo-count of one error.
-    """
-    log_probs = logits.log_softmax(1)
-    predicted, classes = log_probs.argmax(1), logits.shape[1]
-    shares, total = [], 0
-    for t in range(classes):
-        row_ids = (predicted == t).nonzero()[:, 0]
-        order = log_probs[row_ids, t].argsort(descending=True, stable=True)
-        is_other = labels[row_ids[order]] != t
-        sizes = {
-            max(min(len(row_ids), MIN_ANCHOR_ROWS), round(share * len(row_ids)))
-            for share in ANCHOR_SHARES
-        }
-        counts = [(int(is_other[:size].sum()), size) for size in sorted(sizes)]
-        others, size = min(counts, key=lambda count: (count[0] + 1) / (count[1] + 2))
-        shares.append(others / max(1, size))
-        total += size
-    return sum(shares) / classes + 1 / (total + 2)
 
 
 def _fit_likelihood(

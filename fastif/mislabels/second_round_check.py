@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.mislabels.cross_fitting import CrossFitter
-from fastif.mislabels.identical_rows import compute_pooled_posterior
+from fastif.mislabels.identical_rows import pool_identical_labels
 from fastif.mislabels.knn import find_neighbours, smooth_logits
 from fastif.mislabels.labeled_data import LabeledData
 from fastif.mislabels.noise_model import fit_noise_model, label_log_likelihood
@@ -91,7 +91,7 @@ def _fit_soft_targets(
 ) -> Float[Tensor, "n c"]:
     """Posterior of the classes after the first round, with reviewed rows as they are known."""
     smoothed = smooth_logits(logits, logits, neighbour_ids)
-    p, transition = fit_noise_model(
+    model = fit_noise_model(
         smoothed, rows.labels, rows.known_one_hot, logits, rows.evidence_weights
     )
-    return rows.clamp_to_known(compute_pooled_posterior(p, rows, transition))
+    return rows.clamp_to_known(pool_identical_labels(model.posterior, rows, model.transition))

@@ -43,11 +43,14 @@ class SparseTransition:
         transition: Noise transition matrix T of the best criterion, [c, c].
         averaged: Mean of the visited matrices, weighted by exp(criterion), [c, c].
         is_sufficient: Whether a free T is no better, by a likelihood-ratio test at the 1 % level.
+        log_evidence: log Σ exp(criterion) over the visited matrices, and the free one where it is
+            used, nats.
     """
 
     transition: Float[Tensor, "c c"]
     averaged: Float[Tensor, "c c"]
     is_sufficient: bool
+    log_evidence: float
 
 
 def select_sparse_transition(
@@ -89,10 +92,10 @@ def select_sparse_transition(
                 [ 0, 10,  0],
                 [ 0,  0, 10]])
     """
-    rows = _sample_rows(logits, labels, known_one_hot, weights)
+    rows = sample_rows(logits, labels, known_one_hot, weights)
     unsmoothed_rows = rows
     if unsmoothed is not None:
-        unsmoothed_rows = _sample_rows(unsmoothed, labels, known_one_hot, weights)
+        unsmoothed_rows = sample_rows(unsmoothed, labels, known_one_hot, weights)
     price = measure_misfit(unsmoothed_rows)
     cells = rows.classes * (rows.classes - 1)
     cost = price * (math.log(rows.count) / 2 + math.log(cells))
@@ -115,15 +118,19 @@ def select_sparse_transition(
         misses += 1
         if score(fit) > score(best):
             best, misses = fit, 0
-    averaged = _average_transitions(fits, [score(fit) for fit in fits])
-    return SparseTransition(
-        best.transition, averaged, not _improves_freely(unsmoothed_rows, best.cells)
-    )
+    scores = torch.tensor([score(fit) for fit in fits], dtype=torch.float64)
+    averaged, evidence = _average_transitions(fits, scores), float(scores.logsumexp(0))
+    free_gain = _measure_free_gain(unsmoothed_rows, best.cells)
+    is_sufficient = not 2 * free_gain > _compute_critical_value(cells - 1 - len(best.cells))
+    if not is_sufficient:
+        free_cost = price * (cells - 1) * math.log(rows.count) / 2
+        evidence = max(evidence, best.log_likelihood + free_gain - free_cost)
+    return SparseTransition(best.transition, averaged, is_sufficient, evidence)
 
 
-def _average_transitions(fits: list[NoiseFit], scores: list[float]) -> Float[Tensor, "c c"]:
+def _average_transitions(fits: list[NoiseFit], scores: Float[Tensor, " m"]) -> Float[Tensor, "c c"]:
     """Mean T under Bayesian model averaging by exp(criterion) (Hoeting et al., 1999)."""
-    weights = torch.tensor(scores, dtype=torch.float64).softmax(0).float()
+    weights = scores.softmax(0).float()
     return torch.einsum("m,mty->ty", weights, torch.stack([fit.transition for fit in fits]))
 
 
@@ -143,8 +150,11 @@ def _add_cells(fit: NoiseFit, rows: WeightedLabels, cost: float) -> NoiseFit | N
     return max(fits, key=lambda fit: fit.log_likelihood)
 
 
-def _sample_rows(
-    logits: Tensor, labels: Tensor, known_one_hot: Tensor | None, weights: Tensor | None
+def sample_rows(
+    logits: Float[Tensor, "n c"],
+    labels: Int[Tensor, " n"],
+    known_one_hot: Float[Tensor, "n c"] | None,
+    weights: Float[Tensor, " n"] | None,
 ) -> WeightedLabels:
     """Random sample of at most `MAX_ROWS` rows; every k-th row might be of one class."""
     count = len(labels)
@@ -158,20 +168,23 @@ def _sample_rows(
     return WeightedLabels(logits[ids].float().log_softmax(1), labels[ids], known, row_weights)
 
 
-def _improves_freely(rows: WeightedLabels, cells: tuple[tuple[int, int], ...]) -> bool:
-    """Whether a free T is better than one of these cells: likelihood-ratio test (Wilks, 1938)."""
+def _compute_critical_value(further: int) -> float:
+    """Critical value of the likelihood-ratio test (Wilks, 1938) of so many further cells."""
+    return float(chi2.isf(TEST_LEVEL, further)) if further > 0 else math.inf
+
+
+def _measure_free_gain(rows: WeightedLabels, cells: tuple[tuple[int, int], ...]) -> float:
+    """Gain of a free T over one of these cells, nats; 0 where it has no further cell."""
     classes = rows.classes
     every = tuple((t, y) for t in range(classes) for y in range(classes) if t != y)
-    further = len(every) - 1 - len(cells)
-    if further <= 0:
-        return False
+    if len(every) - 1 <= len(cells):
+        return 0.0
     sparse = fit_cells(rows, cells, None)
     scale, shift, rate, rates = sparse.params
     fitted = {cell: float(weight) for cell, weight in zip(cells, rates, strict=True)}
     start = torch.tensor([fitted.get(cell, float(rate)) for cell in every[1:]])
     free = fit_from(rows, every[1:], (scale, shift, rate, start), STEPS)
-    gain = free.log_likelihood - sparse.log_likelihood
-    return 2 * gain > float(chi2.isf(TEST_LEVEL, further))
+    return free.log_likelihood - sparse.log_likelihood
 
 
 def measure_misfit(rows: WeightedLabels) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fastif.mislabels.calibration import calibrate_logits
+from fastif.mislabels.confusable_noise import EXPONENTS, fit_confusable_noise
 from fastif.mislabels.feature_views import CROSS_FITTER, MAX_SELECTION_ROWS, TEXT_WEIGHTS
 from fastif.mislabels.knn import (
     MAX_EXACT_ROWS,
@@ -23,7 +24,7 @@ from fastif.mislabels.scores import compute_head_self_influence
 from fastif.mislabels.second_round_check import INNER_FOLDS
 from fastif.mislabels.second_round_check import MAX_ROWS as MAX_TEST_ROWS
 from fastif.mislabels.sparse_transition import MAX_ROWS as MAX_SPARSE_ROWS
-from fastif.mislabels.sparse_transition import select_sparse_transition
+from fastif.mislabels.sparse_transition import sample_rows, select_sparse_transition
 from fastif.mislabels.tfidf import char_trigrams
 from tasks.mislabels.cross_fitting_forecast import forecast_cross_fitting
 from tasks.mislabels.detect import count_heads
@@ -220,6 +221,9 @@ def _estimate_noise_seconds(rows: int, classes: int) -> float:
     labels = torch.arange(count) % classes
     logits = 3 * one_hot(labels, classes) + torch.randn(count, classes, generator=generator)
     select_seconds = _time(lambda: select_sparse_transition(logits, labels))
+    if classes > 2:
+        sample = sample_rows(logits, labels, None, None)
+        select_seconds += len(EXPONENTS) * _time(lambda: fit_confusable_noise(sample, 1.0))
     fit_seconds = _time(lambda: fit_joint_mle(logits, labels))
     calibrate_seconds = _time(lambda: calibrate_logits(logits, labels))
     sampled = min(rows, MAX_SPARSE_ROWS) / count

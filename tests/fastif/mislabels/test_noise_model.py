@@ -30,7 +30,8 @@ def test_transition_matrix_and_temperature_are_recovered_together():
     truth = torch.randint(0, 3, (9000,), generator=generator)
     calibrated = calibrated_posteriors(truth, generator)
     labels = torch.multinomial(true_T[truth], 1, generator=generator)[:, 0]
-    p, transition = fit_noise_model(calibrated.log() / 2, labels)
+    model = fit_noise_model(calibrated.log() / 2, labels)
+    p, transition = model.p, model.transition
     assert (transition - true_T).abs().max() < 0.05
     assert (p - calibrated).abs().mean() < 0.02
 
@@ -67,6 +68,7 @@ def test_uninformative_and_contrary_logits_are_fitted(seed):
         some = torch.rand(n, generator=generator) < 0.3
         other = torch.randint(0, classes, (n,), generator=generator)
         labels = torch.where(some, other, logits.argmin(1))
-    for p, transition in (fit_joint_mle(logits, labels), fit_noise_model(logits, labels)):
+    model = fit_noise_model(logits, labels)
+    for p, transition in (fit_joint_mle(logits, labels), (model.p, model.transition)):
         torch.testing.assert_close(p.sum(1), torch.ones(n))
         torch.testing.assert_close(transition.sum(1), torch.ones(classes))

@@ -11,8 +11,8 @@ from fastif.mislabels.noise_fit import fit_cells
 from fastif.mislabels.noise_model import fit_noise_model
 from fastif.mislabels.sparse_transition import (
     MAX_ROWS,
-    _sample_rows,
     measure_misfit,
+    sample_rows,
     select_sparse_transition,
 )
 
@@ -90,7 +90,7 @@ def test_a_classifier_that_confuses_classes_is_not_label_noise():
     logits, truth, _ = make_logits(5, 5000, spread=2.0)
     mixing = torch.eye(5) + 0.6 * torch.eye(5).roll(1, 1) * torch.tensor([1.0, 0, 1, 0, 0])
     confused = logits @ mixing
-    rows = _sample_rows(confused, truth, None, None)
+    rows = sample_rows(confused, truth, None, None)
     assert measure_misfit(rows) > 3
     assert list_cells(select(confused, truth)) == set()
 
@@ -112,7 +112,8 @@ def test_a_large_table_is_selected_on_a_sample_and_fitted_on_all_rows():
     logits, truth, generator = make_logits(3, 2 * MAX_ROWS + 7)
     transition = torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     labels = flip(truth, transition, generator)
-    p, fitted = fit_noise_model(logits, labels)
+    model = fit_noise_model(logits, labels)
+    p, fitted = model.p, model.transition
     assert p.shape == logits.shape
     assert (fitted - transition).abs().max() < 0.01
 
@@ -121,7 +122,8 @@ def test_with_symmetric_noise_the_ranking_is_that_of_the_calibrated_loss():
     """Where no cell is supported and the pseudo-R² is low, the loss is the floor."""
     logits, truth, generator = make_logits(4, 2000, spread=6.0)
     labels = flip(truth, make_uniform(4, 0.3), generator)
-    p, transition = fit_noise_model(logits, labels)
+    model = fit_noise_model(logits, labels)
+    p, transition = model.p, model.transition
     joint = p * transition[:, labels].T
     error = 1 - (joint / joint.sum(1, keepdim=True)).gather(1, labels[:, None])[:, 0]
     loss = -p.gather(1, labels[:, None])[:, 0].log()
@@ -186,7 +188,7 @@ def test_the_average_is_weighted_by_likelihood_and_price():
     logits, truth, generator = make_logits(2, 400, spread=3.5)
     labels = flip(truth, torch.tensor([[0.6, 0.4], [0.0, 1.0]]), generator)
     selected = select_sparse_transition(logits, labels)
-    rows = _sample_rows(logits, labels, None, None)
+    rows = sample_rows(logits, labels, None, None)
     symmetric, cell = fit_cells(rows, (), None), fit_cells(rows, ((0, 1),), None)
     gain = cell.log_likelihood - symmetric.log_likelihood
     weight = 1 / (1 + math.exp(math.log(400) / 2 + math.log(2) - gain))
@@ -214,7 +216,8 @@ def test_a_flipped_class_is_ranked_above_chance_where_the_evidence_is_weak():
         if len(list_cells(select(logits, labels))):
             continue
         symmetric += 1
-        p, transition = fit_noise_model(logits, labels)
+        model = fit_noise_model(logits, labels)
+        p, transition = model.p, model.transition
         joint = p * transition[:, labels].T
         right = (joint / joint.sum(1, keepdim=True)).gather(1, labels[:, None])[:, 0]
         wrong = (labels != truth).numpy()
