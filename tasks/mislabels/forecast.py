@@ -194,11 +194,8 @@ def _estimate_term_bytes(plan: DetectionPlan) -> float:
 def _estimate_weight_heads(plan: DetectionPlan) -> float:
     """Heads that select the view weights, as fractions of a head fitted to all rows."""
     share = min(1.0, MAX_SELECTION_ROWS / len(plan.inputs.train))
-    return (
-        len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share
-        if isinstance(plan.encoder, TextEncoder)
-        else 0.0
-    )
+    is_text = isinstance(plan.encoder, TextEncoder)
+    return len(TEXT_WEIGHTS) * CROSS_FITTER.folds * share if is_text else 0.0
 
 
 def _count_whole_heads(plan: DetectionPlan) -> float:
