@@ -80,7 +80,7 @@ def _tokenize(texts: Sequence[str]) -> list[Tensor]:
     vocabulary: dict[str, int] = {}
     tokenized = (WORDS.findall(text.casefold()) for text in texts)
     return [
-        torch.tensor([vocabulary.setdefault(w, len(vocabulary)) for w in words])
+        torch.tensor([vocabulary.setdefault(w, len(vocabulary)) for w in words], dtype=torch.long)
         for words in tokenized
     ]
 
