@@ -36,7 +36,8 @@ class CollatedExamples(LabeledExamples):
 
     Raises:
         InputError: The numbers of rows and labels differ, or the batch size is below 1; from
-            `take`, if the function returns something else than tensors with one entry a row.
+            `take`, if the function fails, or returns something else than tensors with one entry a
+            row.
 
     Examples:
         >>> rows = [{"age": 30.0}, {"age": 50.0}]
@@ -68,7 +69,13 @@ class CollatedExamples(LabeledExamples):
         return other
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        collated = self.collate([self.rows[i] for i in ids.tolist()])
+        rows = [self.rows[i] for i in ids.tolist()]
+        try:
+            collated = self.collate(rows)
+        except Exception as error:  # code of the user may raise anything
+            got = f"{type(error).__name__}: {error}".splitlines()[0]
+            remedy = "Correct the function, or the rows that it cannot read."
+            raise InputError("collate function", "tensors for each row", got, remedy) from error
         inputs = {"inputs": collated} if isinstance(collated, Tensor) else collated
         _check_inputs(inputs, len(ids))
         batch = {**inputs, "labels": self.labels[ids]}

@@ -72,9 +72,8 @@ def load_own_model(
     objective = kind(model.module.to(device), loss, attributed, plain, study.penalty)
 
     def encode_table(table: Table) -> CollatedExamples:
-        source = study.queries if table is inputs.queries else study.train
         labels = torch.tensor(table.labels, dtype=torch.long)
-        rows = read_rows(source, table)
+        rows = read_rows(study.train, table)  # the names that the collate function knows
         return CollatedExamples(rows, labels, model.collate, device, study.run.batch_size)
 
     return LoadedModel(objective, encode_table, partial(_check_outputs, study))

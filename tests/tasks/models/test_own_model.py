@@ -108,6 +108,30 @@ def test_refused_functions(folder, function, expected):
     assert expected in message
 
 
+def test_a_row_that_cannot_be_collated_is_refused(folder):
+    """A category that the collate function does not know names the function, not transformers."""
+    study, *_ = own_package.make_study(folder)
+    queries = pl.read_parquet(folder / "queries.parquet").with_columns(pl.lit("pilot").alias("job"))
+    queries.write_parquet(folder / "queries.parquet")
+    message = refuse(folder, study)
+    assert "collate function" in message
+    assert "ValueError: 'pilot'" in message
+
+
+def test_queries_have_the_names_of_the_training_columns(folder):
+    """The collate function reads queries whose columns have other names, with equal scores."""
+    study, *_ = own_package.make_study(folder)
+    store, run = tiny.run_directly(study)
+    expected = store.scan("scores", run).collect()["removal_effect"].to_list()
+    queries = pl.read_parquet(folder / "queries.parquet").rename({"age": "years"})
+    queries.write_parquet(folder / "queries.parquet")
+    text = study.read_text()
+    place = text.index("[queries]")
+    study.write_text(text[:place] + text[place:].replace('"age"', '"years"', 1))
+    store, run = tiny.run_directly(study)
+    assert store.scan("scores", run).collect()["removal_effect"].to_list() == expected
+
+
 def test_single_logit_without_its_loss(folder):
     """One output for two labels needs the binary loss: a softmax of one output is constant."""
     study, *_ = own_package.make_study(folder, "load")
