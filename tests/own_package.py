@@ -53,6 +53,24 @@ def load_binary(folder):
     return load(folder, 1, nn.BCEWithLogitsLoss())
 
 
+def load_softmax(folder):
+    network, loss, function = load(folder)
+    network.head = nn.Sequential(network.head, nn.Softmax(1))
+    return network, loss, function
+
+
+def load_log_softmax(folder):
+    network, loss, function = load(folder)
+    network.head = nn.Sequential(network.head, nn.LogSoftmax(1))
+    return network, loss, function
+
+
+def load_sigmoid(folder):
+    network, loss, function = load_binary(folder)
+    network.head = nn.Sequential(network.head, nn.Sigmoid())
+    return network, loss, function
+
+
 def load_hinge(folder):
     return load(folder, 2, nn.MultiMarginLoss())
 

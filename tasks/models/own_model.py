@@ -19,6 +19,7 @@ from tasks.data.inputs import Inputs
 from tasks.data.row_values import read_rows
 from tasks.models.loaded_model import LoadedModel
 from tasks.models.model_function import ModelFunction, import_model_function
+from tasks.models.own_outputs import check_outputs
 from tasks.study.study import Study
 
 _digests: dict[object, str] = {}
@@ -76,7 +77,7 @@ def load_own_model(
         rows = read_rows(study.train, table)  # the names that the collate function knows
         return CollatedExamples(rows, labels, model.collate, device, study.run.batch_size)
 
-    return LoadedModel(objective, encode_table, partial(_check_outputs, study))
+    return LoadedModel(objective, encode_table, partial(check_outputs, study))
 
 
 def compute_own_digest(study: Study, folder: Path) -> str:
@@ -195,19 +196,6 @@ def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEnt
             "State the loss in one place: return None, or remove [loss].",
         )
     return model.loss
-
-
-def _check_outputs(study: Study, objective: fastif.Objective, examples: fastif.Examples) -> None:
-    """Refuse a module with another number of outputs than labels."""
-    batch = examples.take(torch.arange(min(2, len(examples))))
-    width = objective.outputs(objective.params, batch).shape[1]
-    if width != len(study.labels):
-        raise InputError(
-            f"model {study.model.factory}",
-            f"{len(study.labels)} outputs, one for each label of the study",
-            f"{width}",
-            "Correct `labels`, or return nn.BCEWithLogitsLoss() for a single logit and two labels.",
-        )
 
 
 def _compute_digest(function: ModelFunction, model: OwnModel) -> str:

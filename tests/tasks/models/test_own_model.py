@@ -49,6 +49,7 @@ def refuse(folder, study):
     [
         ("load", 2, reference.cross_entropy, reference.cross_entropy),
         ("load_binary", 1, binary_cross_entropy, binary_cross_entropy),
+        ("load_log_softmax", 2, reference.cross_entropy, reference.cross_entropy),
         (
             "load_smoothed",
             2,
@@ -98,11 +99,14 @@ def test_effects(folder, function, outputs, training_loss, query_loss):
         ("load_labels", "names of the module's arguments"),
         ("absent", "no function 'absent'"),
         ("load_dropout", "the same outputs each time"),
+        ("load_softmax", "without its softmax"),
+        ("load_sigmoid", "without its sigmoid"),
     ],
 )
 def test_refused_functions(folder, function, expected):
     """A function that makes no usable model is refused by the command, without a traceback."""
-    study, *_ = own_package.make_study(folder, function)
+    outputs = 1 if function == "load_sigmoid" else 2
+    study, *_ = own_package.make_study(folder, function, outputs)
     message = refuse(folder, study)
     assert expected in message
 
