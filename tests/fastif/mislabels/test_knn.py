@@ -72,9 +72,19 @@ def test_rows_far_from_many_duplicates_have_their_nearest_rows(monkeypatch, toge
     assert torch.allclose(actual, cosines.topk(20, 1).values[is_short], atol=1e-5)
 
 
-def test_held_out_neighbours_have_no_weight():
+def test_smoothing_by_present_neighbours():
+    """The weight of the neighbours is that of the classes; absent neighbours have none."""
+    own = torch.tensor([[1.0, 0.0, 0.5], [0.0, 2.0, -1.0], [-1.0, 0.3, 0.2]])
+    near = torch.tensor([[1, -1], [-1, -1], [0, 1]])
+    smoothed = smooth_logits(own, own, near)
+    p = own.double().softmax(1)
+    assert torch.equal(smoothed[1], own.log_softmax(1)[1])
+    means = [p[1], None, (p[0] + p[1]) / 2]
+    for i in (0, 2):
+        expected = 0.75 * p[i].log() + 0.25 * means[i].log()
+        assert torch.allclose(smoothed[i].double(), expected, atol=1e-6)
+
+
+def test_two_classes_are_not_smoothed():
     own = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    near = torch.tensor([[1, -1], [-1, -1]])
-    alone = smooth_logits(own, own, near)
-    assert torch.equal(alone[1], own.log_softmax(1)[1])
-    assert torch.allclose(alone[0], (own.log_softmax(1)[0] + own.log_softmax(1)[1]) / 2)
+    assert torch.equal(smooth_logits(own, own, torch.tensor([[1], [0]])), own.log_softmax(1))
