@@ -31,9 +31,9 @@ NOTES = (
     "-0.295, and 19 of 56 below -0.01. Then the averaging of matrices and the fits of single cells "
     "were added, because one flipped class failed on four of them; the averaging was decided on "
     "the other sets, with these in view. So their present figures are no held-out ones.",
-    "Measured before noise that depends on the row was fitted in addition to the transition "
-    "matrix. What it changes from three classes on was computed on kept out-of-fold logits: [label "
-    "errors](../concepts/label-errors.md#against-its-own-columns). Two classes are as before.",
+    "The weight of kNN smoothing by the number of classes was chosen on all of these sets at the "
+    "end. Ways that were tried: [label "
+    "errors](../concepts/label-errors.md#against-its-own-columns).",
 )
 
 
