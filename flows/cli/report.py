@@ -215,7 +215,7 @@ def _print_next_step(study: Path) -> None:
     if runs or loaded.has_audit:
         print_comparison(runs, study, *_suggest_search(store))
     else:
-        print_next("review", "export", "--out", name_new_file("review.csv"), study=study)
+        print_next(*_suggest_search(store), study=study)
 
 
 def _suggest_search(store: "Store") -> tuple[str, ...]:
