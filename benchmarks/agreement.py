@@ -64,14 +64,14 @@ def agreement(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dic
 
 def compare_scores(context: RunContext, s_test: Tensor, count: int) -> dict:
     """Compare the scores of the published method with those of fastif, for equal s_test."""
-    n = len(context.train_texts)
+    n = len(context.train_examples)
     sampled_ids = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]
     candidates = Candidates(sampled_ids.expand(len(s_test), -1), torch.zeros(len(s_test), count))
     influences = fastif.influence(
         fastif.Gradients(context.objective), get_train_examples(context), s_test, candidates
     )
     model, params = published_model(context)
-    train = Singles(context.train_texts)
+    train = Singles(context.train_examples)
     published_scores = torch.tensor(
         [
             [
@@ -140,8 +140,8 @@ def _small_damping(context: RunContext, rows: Rows, sizes: Sizes) -> dict:
         damp=damping / SMALL_DAMPING_SCALE,
         scale=SMALL_DAMPING_SCALE,
     )
-    query = Singles(context.query_texts)[int(rows.ids[0])]
-    draws = reference.shuffled(Singles(context.train_texts), seed=0)
+    query = Singles(context.query_examples)[int(rows.ids[0])]
+    draws = reference.shuffled(Singles(context.train_examples), seed=0)
     solved = reference.row(reference.s_test(model, params, query, draws, setting))[None]
     finite = bool(torch.isfinite(solved).all())
     return {

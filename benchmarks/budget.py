@@ -144,25 +144,25 @@ def prepare(name: str, rows: int) -> Path:
 def measure(study: Path, sample: int, rows: int | None, passes: int) -> dict:
     """Measure the agreement of nested samples of curvature rows, and the processor time."""
     context = load_run(plan_run(study))
-    texts = context.train_texts
-    texts = texts if rows is None else texts.subset(sample_rows(len(texts), rows, SEED))
-    train = cache_hidden_states(context.objective, texts, context.study)
-    ids = sample_rows(len(texts), sample, SEED)
+    examples = context.train_examples
+    examples = examples if rows is None else examples.subset(sample_rows(len(examples), rows, SEED))
+    train = cache_hidden_states(context.objective, examples, context.study)
+    ids = sample_rows(len(examples), sample, SEED)
     full, sampled = (fastif.GaussNewton(context.objective, train, some) for some in (None, ids))
     damping, clock = context.damping, Clock()
     kernel = fastif.Dual().factor(sampled.with_damping(damping))["kernel"]
     factor_seconds = clock.lap()
-    queries = sample_rows(len(context.query_texts), QUERIES, SEED)
-    rhs = compute_loss_gradients(full.gradients, context.query_texts, queries)
+    queries = sample_rows(len(context.query_examples), QUERIES, SEED)
+    rhs = compute_loss_gradients(full.gradients, context.query_examples, queries)
     coefficients = full.compute_factor_coefficients(train)
     assert coefficients is not None
     sizes = [size for size in (32, 64, 128, 256, 512, 1024, 2048) if size < sample] + [sample]
     inverse = SampledInverse(sampled, kernel, damping, list_owners(sampled))
-    subsets = [sample_rows(len(texts), size, SEED) for size in sizes]
+    subsets = [sample_rows(len(examples), size, SEED) for size in sizes]
     clock.lap()
     agreement = measure_curvature_agreement(inverse, full, coefficients, rhs, subsets, passes)
     return {
-        "rows": len(texts),
+        "rows": len(examples),
         "labels": len(context.study.labels),
         "parameters": context.objective.space.size,
         "damping": damping,

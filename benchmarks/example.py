@@ -67,8 +67,8 @@ def published_model(context: RunContext) -> tuple[nn.Module, list[nn.Parameter]]
 
 def shard(context: RunContext, turn: int, rounds: int) -> Tensor:
     """Return the queries of a round: a shard, at evenly spaced positions over the rounds."""
-    size = min(SHARD, len(context.query_texts))
-    last = len(context.query_texts) // size - 1
+    size = min(SHARD, len(context.query_examples))
+    last = len(context.query_examples) // size - 1
     index = round(turn * last / max(1, rounds - 1))
     return torch.arange(size) + index * size
 
@@ -81,7 +81,7 @@ def timed_query(context: RunContext, turn: int, rounds: int) -> int:
 
 def candidate_count(context: RunContext) -> int:
     """Return the k of the kNN measurement: 5 % of the training set."""
-    return max(1, round(0.05 * len(context.train_texts)))
+    return max(1, round(0.05 * len(context.train_examples)))
 
 
 def peak_megabytes() -> float:

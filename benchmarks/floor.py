@@ -17,7 +17,7 @@ SAMPLE = 64
 def floor(context: RunContext, sizes: Sizes, turn: int, folder: Path) -> dict:
     """Return the multiply-adds a pair and a gradient, and the rates of matrix products."""
     p, tile = context.objective.space.size, context.study.run.batch_size
-    q = min(SHARD, len(context.query_texts))
+    q = min(SHARD, len(context.query_examples))
     return {
         "pair": p,
         "gradient": gradient_multiply_adds(context),
@@ -48,7 +48,7 @@ def gradient_multiply_adds(context: RunContext) -> float:
     attributed weights, and the gradients of inputs that a lower layer needs. Attention products,
     norms and activations are left out, so this is a lower bound.
     """
-    n = len(context.train_texts)
+    n = len(context.train_examples)
     picked = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:SAMPLE]
     counts = [_of_one(context, int(i)) for i in picked]
     return sum(counts) / len(counts)
@@ -73,7 +73,7 @@ def _of_one(context: RunContext, index: int) -> float:
         if isinstance(layer, nn.Linear)
     ]
     params = {k: v.detach().requires_grad_() for k, v in context.objective.params.items()}
-    batch = context.objective.compute_prefix(context.train_texts.take(torch.tensor([index])))
+    batch = context.objective.compute_prefix(context.train_examples.take(torch.tensor([index])))
     context.objective.outputs(params, batch)
     for handle in handles:
         handle.remove()

@@ -45,7 +45,7 @@ def run_published(context: RunContext, sizes: Sizes, turn: int, folder: Path) ->
     """Return the seconds of a whole s_test and of some candidates by the published method."""
     loaded = peak_megabytes()
     model, params = published_model(context)
-    train, queries = Singles(context.train_texts), Singles(context.query_texts)
+    train, queries = Singles(context.train_examples), Singles(context.query_examples)
     setting = reference.Setting(depth=sizes.depth)
     draws = reference.shuffled(train, seed=turn)
     query = queries[timed_query(context, turn, sizes.rounds)]

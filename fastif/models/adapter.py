@@ -118,13 +118,19 @@ def unwrap_adapter(model: nn.Module) -> PreTrainedModel:
     return _unwrap(copy.deepcopy(model, shared), active[0], settings)
 
 
-def add_lora(base: PreTrainedModel, settings: Mapping[str, Any], base_name: str) -> PreTrainedModel:
+def add_lora(
+    base: PreTrainedModel,
+    settings: Mapping[str, Any],
+    base_name: str,
+    revision: str | None = None,
+) -> PreTrainedModel:
     """Return the base with a new LoRA adapter, whose matrix B is zero; the base is changed.
 
     Args:
         base: Classifier to adapt.
         settings: Arguments of `peft.LoraConfig`; the task is sequence classification.
         base_name: Folder of the base, or its name on the hub, for the saved adapter.
+        revision: Commit of a base of the hub, which the saved adapter names too.
 
     Raises:
         InputError: If PEFT is not installed, or no layer of the base is targeted.
@@ -144,7 +150,7 @@ def add_lora(base: PreTrainedModel, settings: Mapping[str, Any], base_name: str)
         ) from error
     saved = json.loads(json.dumps(config.to_dict(), default=_plain))
     saved["modules_to_save"] = list(dict.fromkeys(saved["modules_to_save"]))  # PEFT adds its own
-    saved["base_model_name_or_path"] = base_name
+    saved |= {"base_model_name_or_path": base_name, "revision": revision}
     return _unwrap(adapted, "default", saved)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastif.errors import InputError
+from fastif.models.hub_snapshot import HubError, fetch_snapshot, is_offline
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LABEL_KEYS = ("id2label", "label2id", "num_labels", "problem_type")
@@ -38,6 +38,12 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / ADAPTER_CONFIG).is_file()
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer."""
+    names = ("tokenizer_config.json", "tokenizer.json")
+    return any((folder / name).is_file() for name in names)
+
+
 class AdapterFolder:
     """Folder of a LoRA adapter of a classifier, as PEFT saves it.
 
@@ -63,25 +69,23 @@ class AdapterFolder:
     def base_folder(self) -> Path:
         """Folder of the base: absolute, relative to the adapter or else to the working directory.
 
-        A name of the Hugging Face hub is downloaded, weights as safetensors only.
+        A name of the Hugging Face hub is that of its cache, or downloaded, at the `revision` of the
+        adapter's settings; weights as safetensors only.
 
         Raises:
-            InputError: If the base cannot be found, or is an adapter or quantised.
+            InputError: If the base cannot be found, or is an adapter.
         """
         folder = self._find_base()
         if is_adapter(folder):
             raise self._make_base_error("an adapter itself", f"Merge it into its base. {MERGE}")
         if not (folder / "config.json").is_file():
             raise self._make_base_error(f"a folder without config.json, {folder}")
-        quantisation = read_object(folder / "config.json").get("quantization_config")
-        if quantisation:
-            method = dict(quantisation).get("quant_method", "unknown")
-            raise self._make_base_error(
-                f"{folder}, quantised ({method})",
-                "Name the base in 16 or 32 bits in adapter_config.json; the adapter fits it.",
-                "a base with weights of floating point",
-            )
         return folder
+
+    @property
+    def quantisation(self) -> dict[str, Any]:
+        """Entry `quantization_config` of the base; empty for one of floating point."""
+        return read_object(self.base_folder / "config.json").get("quantization_config") or {}
 
     @property
     def resolved_settings(self) -> dict[str, Any]:
@@ -101,9 +105,7 @@ class AdapterFolder:
     @property
     def tokenizer_folder(self) -> Path:
         """Folder of the tokenizer: the adapter's, or else the base's."""
-        names = ("tokenizer_config.json", "tokenizer.json")
-        is_own = any((self.folder / name).is_file() for name in names)
-        return self.folder if is_own else self.base_folder
+        return self.folder if has_tokenizer(self.folder) else self.base_folder
 
     def read_labels(self) -> dict[str, Any]:
         """Read the labels of the head: those next to the adapter, or else the base's.
@@ -195,17 +197,16 @@ class AdapterFolder:
         return None
 
     def _fetch_base(self, name: str) -> Path:
-        from huggingface_hub import snapshot_download
-
-        if not os.environ.get("HF_HUB_OFFLINE"):
+        if not is_offline():
             logger.warning("%s: its base %s comes from the Hugging Face hub.", self.where, name)
-        revision = self.settings.get("revision")
-        patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
         try:
-            return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        except Exception as error:  # the hub raises errors of many kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise self._make_base_error(f"{name}, which cannot be reached ({reason})") from error
+            return fetch_snapshot(name, self.settings.get("revision"))
+        except HubError as error:
+            change = (
+                f"Download the base where there is a network (`hf download {name}`), or write the "
+                f"folder of a copy to base_model_name_or_path in {ADAPTER_CONFIG}."
+            )
+            raise self._make_base_error(str(error), change) from error
 
     def _make_base_error(self, got: str, change: str = "", expected: str = "") -> InputError:
         return InputError(

@@ -25,9 +25,15 @@ class ForeignFolder:
 def find_foreign_model(folder: Path) -> ForeignFolder | None:
     """Recognise a folder, or file, of SetFit, sentence-transformers, Keras or scikit-learn.
 
+    A folder of several adapters, which PEFT saves in subfolders by their names, is recognised too.
+
     Returns:
         Kind and remedy; None if no other library is recognised.
     """
+    adapters = sorted(path.parent.name for path in folder.glob("*/adapter_config.json"))
+    if adapters and not (folder / "config.json").is_file():
+        kind = f"a folder of adapters: {', '.join(adapters[:5])}"
+        return ForeignFolder(kind, f"Name one of them, such as {folder / adapters[0]}.")
     if (folder / "config_setfit.json").is_file():
         if (folder / "model_head.pkl").is_file():
             kind = "a SetFit model, whose head is a pickle (model_head.pkl) and is never loaded"

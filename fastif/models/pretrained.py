@@ -16,8 +16,15 @@ from transformers import (
 
 from fastif.errors import InputError
 from fastif.models.adapter import attach_adapter
-from fastif.models.adapter_folder import MERGE, AdapterFolder, is_adapter
+from fastif.models.adapter_folder import (
+    ADAPTER_CONFIG,
+    MERGE,
+    AdapterFolder,
+    has_tokenizer,
+    is_adapter,
+)
 from fastif.models.complete_weights import check_base, check_layers
+from fastif.models.dequantised_base import METHOD, dequantise, list_missing_packages
 from fastif.models.head_check import check_head
 from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
@@ -25,6 +32,9 @@ from fastif.models.saved_parts import from_pretrained, quiet_loading
 from fastif.models.weight_files import (
     suggest_classifier,
 )
+
+MAX_DIFFERING = 0.1
+"""Largest share of tokens that an adapter's tokenizer may have in other places than its base's."""
 
 
 def load_model(
@@ -86,16 +96,38 @@ def load_classifier(
 
 
 def _load_with_adapter(source: AdapterFolder, dtype: torch.dtype | None) -> PreTrainedModel:
+    quantisation = source.quantisation
+    if quantisation:
+        _check_quantisation(source, str(quantisation.get("quant_method", "unknown")))
     base, report = from_pretrained(
         AutoModelForSequenceClassification,
         source.base_folder,
         "model",
         dtype,
         ignore_mismatched_sizes=True,  # the adapter has the head of its labels
+        **({"device_map": "cpu"} if quantisation else {}),
         **source.read_labels(),
     )
+    if quantisation:
+        base = dequantise(base, quantisation)
     check_layers(base, report, source.base_folder)
     return attach_adapter(base, source, _list_random(report))
+
+
+def _check_quantisation(source: AdapterFolder, method: str) -> None:
+    """Refuse a quantised base that cannot be dequantised here."""
+    missing = list_missing_packages() if method == METHOD else []
+    if method == METHOD and not missing:
+        return
+    install = 'install what dequantises it: pip install "fastif[quantised]"'
+    raise InputError(
+        source.where,
+        "a base with weights of floating point",
+        f"{source.base_folder}, quantised ({method})"
+        + (f", without the package {missing[0]}" if missing else ""),
+        f"Name the base in 16 or 32 bits in {ADAPTER_CONFIG}; the adapter fits it."
+        + (f" Or {install}" if missing else ""),
+    )
 
 
 def _list_random(report: Mapping[str, Collection[Any]]) -> frozenset[str]:
@@ -192,8 +224,11 @@ def load_tokenizer(
     Raises:
         InputError: If the tokenizer cannot be found, or has another vocabulary than the model.
     """
-    folder = AdapterFolder(source).tokenizer_folder if is_adapter(source) else source
+    adapter = AdapterFolder(source) if is_adapter(source) else None
+    folder = source if adapter is None else adapter.tokenizer_folder
     tokenizer = from_pretrained(AutoTokenizer, folder, "tokenizer")
+    if adapter is not None:
+        _check_base_vocabulary(adapter, tokenizer)
     if model is None:
         return tokenizer
     num_embeddings = getattr(model.config.get_text_config(), "vocab_size", None)
@@ -208,6 +243,23 @@ def load_tokenizer(
             "Copy the files of the tokenizer that it was trained with into the model's folder.",
         )
     return tokenizer
+
+
+def _check_base_vocabulary(adapter: AdapterFolder, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a base of another vocabulary, whose matrices may fit the adapter all the same."""
+    base = adapter.base_folder
+    if adapter.tokenizer_folder == base or not has_tokenizer(base):
+        return
+    tokens = {unit: token for token, unit in tokenizer.get_vocab().items()}
+    expected = from_pretrained(AutoTokenizer, base, "tokenizer").get_vocab()
+    differing = sum(tokens.get(unit, token) != token for token, unit in expected.items())
+    if differing > MAX_DIFFERING * len(expected):
+        raise InputError(
+            adapter.where,
+            f"the vocabulary of its base {base}",
+            f"a tokenizer with {differing:,} of {len(expected):,} tokens in other places",
+            f"Correct base_model_name_or_path in its {ADAPTER_CONFIG}.",
+        )
 
 
 def _find_base(source: str | Path) -> str | Path:

@@ -63,16 +63,16 @@ def from_pretrained(
             damaged.remedy if damaged else suggest_remedy(folder),
         ) from error
     if kind == "model":
-        _check_loaded(loaded[0], source)
+        _check_loaded(loaded[0], source, "device_map" in config)
     return loaded
 
 
-def _check_loaded(model: PreTrainedModel, source: str | Path) -> None:
+def _check_loaded(model: PreTrainedModel, source: str | Path, is_quantised: bool) -> None:
     """Refuse adapters that transformers attached itself, and quantised weights; keep the types."""
     if getattr(model, "_hf_peft_config_loaded", False):
         change = "Name the folder of the adapter, downloaded, or hub:owner/name in a study."
         raise InputError(f"model {source}", "a whole model", "an adapter", change)
-    if Path(source).is_dir():
+    if Path(source).is_dir() and not is_quantised:
         check_weight_types(Path(source), [name for name, _ in model.named_parameters()])
         model.saved_dtypes = saved_dtypes(Path(source))  # type: ignore[assignment]
 

@@ -50,7 +50,8 @@ def make_single_precision_copy(
         model = copy.deepcopy(model).to(target)  # type: ignore[call-overload]
     changed = dtypes.union(saved).difference({target}) and (saved or dtypes)
     note = f"weights of {' and '.join(sorted(map(_format_dtype, changed)))} are converted to "
-    return _detach_weights(frozen_copy(model)), note + _format_dtype(target) if changed else None
+    notes = [getattr(model, "quantisation_note", ""), changed and note + _format_dtype(target)]
+    return _detach_weights(frozen_copy(model)), "; ".join(filter(None, notes)) or None
 
 
 def is_within_rounding(outputs: Tensor, expected: Tensor) -> bool:

@@ -33,13 +33,13 @@ def print_next(
     print_line(f"Next: {step}", style="cyan")
 
 
-def print_comparison(statuses: "Sequence[RunStatus]", study: Path, otherwise: str) -> None:
+def print_comparison(statuses: "Sequence[RunStatus]", study: Path, *otherwise: str) -> None:
     """Print the comparison with the run before as the next command; of damaged runs their check.
 
     Args:
         statuses: Runs of the store, the newest first.
         study: Path of the study file.
-        otherwise: Name of the next command if there are no two finished runs.
+        otherwise: Next command and its options if there are no two finished runs.
     """
     finished = [status for status in statuses if status.was_finished][:2]
     if any(status.is_damaged for status in finished):
@@ -47,7 +47,7 @@ def print_comparison(statuses: "Sequence[RunStatus]", study: Path, otherwise: st
     elif len(finished) > 1:
         print_next("diff", values=["previous", "latest"], study=study)
     else:
-        print_next(otherwise, study=study)
+        print_next(*otherwise, study=study)
 
 
 def name_main_command(study: "Study") -> str:

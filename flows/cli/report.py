@@ -21,6 +21,7 @@ from flows.cli.next_step import name_new_file, print_comparison, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from storage import Store
     from tasks.report.built_report import BuiltReport
 
 app = typer.Typer()
@@ -212,9 +213,22 @@ def _print_next_step(study: Path) -> None:
     loaded, store = open_study(study)
     runs = store.list_runs()
     if runs or loaded.has_audit:
-        print_comparison(runs, study, "mislabels")
+        print_comparison(runs, study, *_suggest_search(store))
     else:
-        print_next("review", "export", "--out", name_new_file("review.csv"), study=study)
+        print_next(*_suggest_search(store), study=study)
+
+
+def _suggest_search(store: "Store") -> tuple[str, ...]:
+    """Return the search for wrong labels, or what follows it if the store has one."""
+    from storage.errors import StoreError
+    from tasks.mislabels.results import read_latest_result
+    from tasks.terminal.mislabels import suggest_step
+
+    try:
+        *words, name = suggest_step(read_latest_result(store))
+    except StoreError:
+        return ("mislabels",)
+    return (*words, name_new_file(name))
 
 
 @app.command()

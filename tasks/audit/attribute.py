@@ -49,7 +49,7 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
         progress_part("solving and scoring: training rows read"),
     ):
         ids, reuse = (
-            fastif.all_ids(context.query_texts)[shard.start : shard.stop],
+            fastif.all_ids(context.query_examples)[shard.start : shard.stop],
             get_reuse(context),
         )
         if reuse is None:

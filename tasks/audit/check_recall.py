@@ -90,7 +90,7 @@ def make_recall_records(recalls: Sequence[Recall]) -> list[dict]:
 def sample_queries_for_k(context: RunContext) -> CheckQueries:
     """Return the fixed sample of queries on which k is selected."""
     count = max(context.study.candidates.checked_queries, MIN_QUERIES)
-    return sample_queries(context, torch.arange(len(context.query_texts)), count, SEED + 1)
+    return sample_queries(context, torch.arange(len(context.query_examples)), count, SEED + 1)
 
 
 def sample_queries(
@@ -162,7 +162,9 @@ def _find_candidates_by_method(
     if len(methods) < 2:
         return {}
     gradients = fastif.Gradients(context.objective)
-    queries = cache_hidden_states(context.objective, context.query_texts.subset(ids), context.study)
+    queries = cache_hidden_states(
+        context.objective, context.query_examples.subset(ids), context.study
+    )
     names = _name_methods([method.kind for method in methods])
     return {
         name: list(search.find_candidates(gradients, queries).ids)

@@ -78,7 +78,7 @@ def _make_run_row(
         "damping": context.averaged_members[0].damping,
         **_make_setting_columns(context, record.parts),
         **_make_answer_columns(context.store, run),
-        "truncated_train": int(context.train_texts.truncated.sum()),
+        "truncated_train": int(context.train_examples.truncated.sum()),
         "seconds": seconds,
         "versions": json.dumps(read_versions()),
         "recall": json.dumps(make_recall_records(recalls)) if recalls else None,
@@ -124,6 +124,8 @@ def _make_damping_record(context: RunContext) -> dict[str, object]:
         return {}
     first, *others = map(DAMPING.make_record, choices)
     record: dict[str, object] = {"chosen": first, "chosen_for_others": others}
+    if context.study.model.factory is not None:
+        record["retrainable"] = False
     names = [context.study.model.path, *context.study.further_models]
     if context.estimator_choice is not None:
         record[ESTIMATOR.key] = ESTIMATOR.make_record(context.estimator_choice)

@@ -34,7 +34,7 @@ def make_shard_frames(
         "queries": _make_examples_frame(
             "query",
             context.plan.inputs.queries,
-            context.query_texts,
+            context.query_examples,
             context.study.labels,
             ids,
             outputs,
@@ -47,8 +47,10 @@ def make_train_frame(
     context: RunContext, ids: Tensor, outputs: Tensor, losses: Tensor
 ) -> pl.DataFrame:
     """Return rows of the table `train`."""
-    texts, table = context.train_texts, context.plan.inputs.train
-    frame = _make_examples_frame("train", table, texts, context.study.labels, ids, outputs, losses)
+    examples, table = context.train_examples, context.plan.inputs.train
+    frame = _make_examples_frame(
+        "train", table, examples, context.study.labels, ids, outputs, losses
+    )
     order = polars_schema(train_schema(list(table.groups)))
     missing = {"self_influence": pl.lit(None, pl.Float32), "trained": pl.lit(None, pl.Boolean)}
     return frame.with_columns(**missing).select(order.names())
@@ -129,14 +131,14 @@ def _null_nonfinite(numbers: Tensor) -> pl.Series:
 def _make_examples_frame(
     key: str,
     table: Table,
-    texts: LabeledExamples,
+    examples: LabeledExamples,
     labels: Sequence[str],
     ids: Tensor,
     outputs: Tensor,
     losses: Tensor,
 ) -> pl.DataFrame:
     rows = ids.tolist()
-    given, predicted = texts.labels[ids].cpu(), outputs.argmax(1).cpu()
+    given, predicted = examples.labels[ids].cpu(), outputs.argmax(1).cpu()
     finite = torch.isfinite(outputs).all(1).cpu()
     probability = outputs.softmax(1).cpu().gather(1, given[:, None])[:, 0]
     predictions = zip(predicted.tolist(), finite.tolist(), strict=True)
@@ -152,7 +154,7 @@ def _make_examples_frame(
         "loss": _null_nonfinite(losses),
         "probability": _null_nonfinite(probability),
         "correct": (finite & (given == predicted)).numpy(),
-        "truncated": texts.truncated[ids].numpy(),
+        "truncated": examples.truncated[ids].numpy(),
     }
     columns |= {f"group_{name}": [group[i] for i in rows] for name, group in table.groups.items()}
     schema = polars_schema(queries_schema(list(table.groups)))

@@ -73,7 +73,7 @@ def _compute_model_effects(
     query_ids = torch.tensor([int(str(query["query"]))])
     scorer = (
         make_member_attributor(context, fastif.ExhaustiveSearch())
-        .solve(context.query_texts, query_ids)
+        .solve(context.query_examples, query_ids)
         .scorer
     )
     ids = torch.tensor([[int(str(row["train"])) for row in shown]])

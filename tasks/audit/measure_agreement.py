@@ -86,7 +86,7 @@ def _estimate_rest_with_twice_the_rows(context: RunContext) -> float | None:
     """Forecast the rest with twice the curvature rows, factor included; None if unavailable."""
     study = context.study
     rows = 2 * (study.curvature.sample_size or 0)
-    if rows >= len(context.train_texts):
+    if rows >= len(context.train_examples):
         return None
     option = estimate_option(context, Settings(rows, study.solver, study.candidates))
     return None if option.lacks else option.seconds
@@ -105,7 +105,7 @@ def _compare_with_all_rows(
     coefficients = all_rows.compute_factor_coefficients(train)
     if coefficients is None:
         return "some training rows have a gradient, but no curvature"
-    queries = sample_rows(len(context.query_texts), QUERIES, SEED)
+    queries = sample_rows(len(context.query_examples), QUERIES, SEED)
     rhs = compute_loss_gradients(sampled.gradients, get_query_examples(context), queries)
     kernel, owners = kernel.to(rhs.device), list_owners(sampled)
     inverse = SampledInverse(sampled, kernel, context.damping, owners)

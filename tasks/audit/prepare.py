@@ -39,7 +39,7 @@ def describe_train(ref: RunRef) -> int:
     with lease_run(ref) as context:
         if not context.store.is_committed(ref.run, TRAIN):
             context.store.commit(ref.run, TRAIN, {TRAIN: _predict_or_reuse(context)})
-        return len(context.train_texts)
+        return len(context.train_examples)
 
 
 def _predict_or_reuse(context: RunContext) -> pl.DataFrame:
@@ -47,7 +47,7 @@ def _predict_or_reuse(context: RunContext) -> pl.DataFrame:
     reuse = get_reuse(context)
     if reuse is None:
         return _add_trained_column(
-            context, _predict_train(context, fastif.all_ids(context.train_texts))
+            context, _predict_train(context, fastif.all_ids(context.train_examples))
         )
     new_frames = [_predict_train(context, reuse.new_train)] if len(reuse.new_train) else []
     return _add_trained_column(

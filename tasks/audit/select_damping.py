@@ -63,10 +63,10 @@ def _choose_by_spectrum(members: list[RunContext]) -> None:
 
 
 def _choose_by_retraining(context: RunContext) -> None:
-    count = len(context.query_texts)
+    count = len(context.query_examples)
     generator = torch.Generator().manual_seed(0)
     query_ids = torch.randperm(count, generator=generator)[:MAX_CONTROL_QUERIES].sort().values
-    halves = sample_halves(len(context.train_texts), HALVES, seed=0)
+    halves = sample_halves(len(context.train_examples), HALVES, seed=0)
     # It repeats the recorded training, so another loss is refused before anything is retrained.
     has_record = context.study.estimator.through_training
     record = open_training_record(context) if has_record else None
@@ -78,7 +78,7 @@ def _retrain_on_halves(
     context: RunContext, halves: list[torch.Tensor], query_ids: torch.Tensor
 ) -> torch.Tensor:
     """Return the margins of the queries under the retrained models, [halves, queries]."""
-    study, labels = context.study, context.query_texts.labels[query_ids]
+    study, labels = context.study, context.query_examples.labels[query_ids]
     base, table, device = (
         find_base_folder(study),
         context.plan.inputs.train,
@@ -87,8 +87,8 @@ def _retrain_on_halves(
     first = make_objective(study, base, table, FIRST_SEED, device)
     # The frozen layers are those of the base model for every half, so they run once.
     train, queries = (
-        cache_hidden_states(first, texts, study)
-        for texts in (context.train_texts, context.query_texts.subset(query_ids))
+        cache_hidden_states(first, examples, study)
+        for examples in (context.train_examples, context.query_examples.subset(query_ids))
     )
     half_margins = []
     steps = sum(make_training_config(study, 0).count_steps(len(half)) for half in halves)

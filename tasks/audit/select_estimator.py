@@ -66,7 +66,7 @@ def select_by_retraining(
     trials = [
         try_model(
             make_gauss_newton(member, get_train_examples(member)),
-            member.query_texts.subset(query_ids),
+            member.query_examples.subset(query_ids),
             halves,
             outcomes,
             approximate=member.solver.ekfac_solver,
@@ -132,7 +132,7 @@ def _try_ekfac(
     if not context.tries_ekfac:
         return None
     curvature = make_gauss_newton(context, get_train_examples(context))
-    queries = context.query_texts.subset(query_ids)
+    queries = context.query_examples.subset(query_ids)
     try:
         trial = try_model(curvature, queries, halves, outcomes, approximate=Spectral())
     except InputError as error:
@@ -153,7 +153,7 @@ def _compute_unrolled_effects(
     steps = sweeps * attributor.record.num_steps
     with progress_bar("estimator: sweep through the training", steps, "steps") as advance:
         tracked = replace(attributor, progress=lambda *_: advance(1))
-        return tracked.compute_effects(context.query_texts, query_ids)
+        return tracked.compute_effects(context.query_examples, query_ids)
 
 
 def _select_estimator(

@@ -47,7 +47,7 @@ def _choose_k(context: RunContext, method: IndexSection) -> KSelection:
         *_prepare_search(context, method, sample.ids[is_answered]),
         attribution.influences.select_queries(is_answered),
         method.target_recall,
-        [k for k in make_k_grid(len(context.train_texts)) if _is_k_allowed(method, k)],
+        [k for k in make_k_grid(len(context.train_examples)) if _is_k_allowed(method, k)],
         sample.weights[is_answered],
     )
 
@@ -56,12 +56,12 @@ def _prepare_search(
     context: RunContext, method: IndexSection, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
     """Return the search of the method, and its query vectors."""
-    searcher, labels = context.searcher, context.train_texts.labels.cpu()
+    searcher, labels = context.searcher, context.train_examples.labels.cpu()
     (digest,) = index_digests(searcher)
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(context.store, digest, any_k, searcher.objective, labels)
-    texts = context.query_texts.subset(ids)
-    queries = cache_hidden_states(searcher.objective, texts, context.study)
+    examples = context.query_examples.subset(ids)
+    queries = cache_hidden_states(searcher.objective, examples, context.study)
     return search, search.compute_query_vectors(fastif.Gradients(searcher.objective), queries)
 
 

@@ -41,19 +41,19 @@ class SliceChange:
 def compute_slice_changes(
     context: RunContext,
     anchors: Table,
-    texts: fastif.TextExamples,
+    examples: fastif.TextExamples,
     held_out: Tensor,
     params: Params,
 ) -> list[SliceChange]:
     """Return changes on the held-out failures, on all queries, and on queries by group."""
     slices = [
         _make_slice_change(
-            "anchors held out", *_predict_before_after(context, texts, held_out, params)
+            "anchors held out", *_predict_before_after(context, examples, held_out, params)
         )
     ]
     queries = context.plan.inputs.queries
     all_queries = _predict_before_after(
-        context, context.query_texts, fastif.all_ids(context.query_texts), params
+        context, context.query_examples, fastif.all_ids(context.query_examples), params
     )
     slices.append(_make_slice_change("all queries", *all_queries))
     for column, values in queries.groups.items():
@@ -69,16 +69,16 @@ def compute_slice_changes(
 
 
 def _predict_before_after(
-    context: RunContext, texts: fastif.Examples, ids: Tensor, params: Params
+    context: RunContext, examples: fastif.Examples, ids: Tensor, params: Params
 ) -> tuple[Tensor, Tensor]:
     """Whether each example is classified correctly, and its loss, before and after, [2, m] each."""
     right, losses = [], []
     trained = context.objective.params
-    labels = torch.tensor([int(texts.labels[i]) for i in ids])  # type: ignore[attr-defined]
+    labels = torch.tensor([int(examples.labels[i]) for i in ids])  # type: ignore[attr-defined]
     try:
         for candidate in (trained, params):
             context.objective.params = candidate
-            outputs, loss = fastif.predict(context.objective, texts, ids=ids)
+            outputs, loss = fastif.predict(context.objective, examples, ids=ids)
             right.append(outputs.argmax(1).cpu() == labels)
             losses.append(loss.cpu())
     finally:

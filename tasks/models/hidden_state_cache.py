@@ -15,7 +15,7 @@ GROUP = 64
 
 def cache_hidden_states(
     objective: fastif.Objective,
-    texts: fastif.Examples,
+    examples: fastif.Examples,
     study: Study,
     file: HiddenStateFile | None = None,
 ) -> PrefixCache:
@@ -23,18 +23,18 @@ def cache_hidden_states(
 
     Args:
         objective: Model and loss.
-        texts: Tokenized texts.
+        examples: Tokenized examples.
         study: Study with the memory budget, of which each model has an equal share.
         file: File of hidden states that do not fit into memory; None if there is none.
     """
     budget = study.run.prefix_cache_mb * MEGABYTE // (1 + len(study.further_models))
     token_bytes = count_bytes_per_token(objective)
     if not token_bytes:  # no layer is frozen
-        return PrefixCache(objective, texts, 0, GROUP, file=file)
-    cached = sum(map(len, plan_cache(texts, token_bytes, budget, 0, GROUP).memory))
+        return PrefixCache(objective, examples, 0, GROUP, file=file)
+    cached = sum(map(len, plan_cache(examples, token_bytes, budget, 0, GROUP).memory))
     name = "hidden states of frozen layers"
     with STAGE_TIMER.stage("hidden states"), progress_bar(name, cached, "rows") as advance:
-        return PrefixCache(objective, texts, budget, GROUP, advance, file)
+        return PrefixCache(objective, examples, budget, GROUP, advance, file)
 
 
 def count_bytes_per_token(objective: fastif.Objective) -> int:

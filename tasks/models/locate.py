@@ -4,12 +4,12 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import re
 from pathlib import Path
 
 from fastif import InputError
 from fastif.models.adapter_folder import AdapterFolder, is_adapter
+from fastif.models.hub_snapshot import HubError, fetch_snapshot, is_offline, split_revision
 from storage.run_record import sha256_file
 from tasks.runtime.file_cache import FileCache
 from tasks.study.fields import HUB
@@ -160,31 +160,21 @@ def fetch_hub_model(name: str, where: str) -> Path:
     """Return the local snapshot of a Hugging Face model; the download is logged first.
 
     Args:
-        name: Name of the model, as owner/name.
+        name: Name of the model, as owner/name or owner/name@revision.
         where: Key of the study file that holds the name.
 
     Raises:
         InputError: The model does not exist, or there is neither a network nor a cached copy.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    if not os.environ.get("HF_HUB_OFFLINE"):
+    if not is_offline():
         logger.warning("%s: downloading %s from the Hugging Face hub.", where, name)
-    network_errors = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
     try:
-        patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except (*network_errors, HFValidationError) as error:
+        return fetch_snapshot(*split_revision(name))
+    except HubError as error:
         raise InputError(
             f"model {HUB}{name}",
             "the name of an accessible hub model",
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            str(error),
             f"Without a network, copy the model to a folder and set {where} to it.",
         ) from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from fastif.models.adapter import add_lora, import_peft
+from fastif.models.hub_snapshot import read_commit, split_revision
 from tasks.study.fields import HUB
 from tasks.study.training_section import Training
 
@@ -26,6 +27,7 @@ def adapt_base(model: PreTrainedModel, base: Path, training: Training) -> PreTra
     targets = training.lora_targets or _find_default_targets(model)
     alpha = 2 * rank if training.lora_alpha is None else training.lora_alpha
     is_hub = training.base.startswith(HUB) and not Path(training.base).exists()
+    name, _ = split_revision(training.base.removeprefix(HUB))
     return add_lora(
         model,
         {
@@ -34,7 +36,8 @@ def adapt_base(model: PreTrainedModel, base: Path, training: Training) -> PreTra
             "target_modules": targets if isinstance(targets, str) else list(targets),
             "modules_to_save": list_new_modules(model),
         },
-        training.base.removeprefix(HUB) if is_hub else str(base.resolve()),
+        name if is_hub else str(base.resolve()),
+        read_commit(base) if is_hub else None,
     )
 
 

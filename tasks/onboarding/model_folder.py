@@ -182,8 +182,9 @@ def _read_lora_recipe(folder: Path) -> dict[str, Any]:
     """Return the base and the settings of an adapter by the key of `[training]`."""
     settings = AdapterFolder(folder).resolved_settings
     base, targets = settings["base_model_name_or_path"], settings.get("target_modules")
+    revision = f"@{settings['revision']}" if settings.get("revision") else ""
     recipe = {
-        "base": base if Path(base).is_dir() else f"{HUB}{base}",
+        "base": base if Path(base).is_dir() else f"{HUB}{base}{revision}",
         "lora_rank": settings.get("r"),
         "lora_alpha": settings.get("lora_alpha"),
         "lora_targets": sorted(targets) if isinstance(targets, list) else targets,

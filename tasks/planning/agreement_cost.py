@@ -26,11 +26,13 @@ MAX_PASSES = 8
 
 def is_measurable(context: RunContext) -> bool:
     """Return whether the agreement of the run's curvature can be measured."""
-    study, train = context.study, len(context.train_texts)
+    study, train = context.study, len(context.train_examples)
     is_sampled = (study.curvature.sample_size or train) < train
     is_exact = isinstance(study.solver, DualSettings) and study.solver.rank is None
     is_exact = is_exact and context.ekfac_choice is None and not context.has_sketch_scores
-    return is_sampled and is_exact and context.plan.lineage is None and len(context.query_texts) > 0
+    return (
+        is_sampled and is_exact and context.plan.lineage is None and len(context.query_examples) > 0
+    )
 
 
 def estimate_agreement_seconds(context: RunContext, rest: float) -> float:
@@ -96,5 +98,5 @@ def _estimate_pass_seconds(context: RunContext) -> float:
     problem = make_solver_problem(context)
     rates: Rates = get_rates(context).with_prefix(compute_recomputed_share(context))
     examples = (problem.train + 2 * problem.rows) * problem.rows_per_example
-    queries = min(QUERIES, len(context.query_texts))
+    queries = min(QUERIES, len(context.query_examples))
     return examples * (rates.gradient + 2 * queries * rates.product)

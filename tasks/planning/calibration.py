@@ -59,9 +59,9 @@ def get_rates(context: RunContext) -> Rates:
 def calibrate(context: RunContext) -> Rates:
     """Measure the rates on one batch of the study's rows."""
     objective, batch_size = context.objective, context.study.run.batch_size
-    lengths = context.train_texts.lengths
+    lengths = context.train_examples.lengths
     ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]
-    tokens = context.train_texts.take(ids)
+    tokens = context.train_examples.take(ids)
     batch = objective.compute_prefix(tokens)
     gradients = fastif.Gradients(objective)
     tile = gradients.compute_loss_tile(batch)

@@ -36,7 +36,7 @@ def select_rows(context: RunContext) -> RowsSelection:
     does not depend on measured times, nor on sizes that change only speed and memory; `memory_mb`
     of the solver, above which it refuses rows, is kept to.
     """
-    train = len(context.train_texts)
+    train = len(context.train_examples)
     problem = make_solver_problem(context)
     all_rows = replace(problem, rows=train)
     is_linear = not context.solver.estimate_cost(all_rows).factor_products
@@ -76,7 +76,7 @@ def estimate_nominal_seconds(context: RunContext, rows: int) -> float:
     cost = solver.estimate_cost(problem)
     shards = math.ceil(context.plan.record.query_rows / NOMINAL_SHARD)
     examples = cost.factor_examples + shards * cost.solve_examples
-    tokens = float(context.train_texts.lengths.double().mean())
+    tokens = float(context.train_examples.lengths.double().mean())
     operations = examples * problem.rows_per_example * FLOPS_PER_TOKEN * tokens
     operations += 2 * cost.factor_products
     flops = NOMINAL_FLOPS[_get_device_kind(context)]

@@ -73,7 +73,7 @@ def find_earlier_choice(context: RunContext) -> MethodSelection | None:
 
 def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEstimate]:
     """Forecast the remaining cost of each candidate method."""
-    rows, check = len(context.train_texts), section.check
+    rows, check = len(context.train_examples), section.check
     sketch = SketchSection(target_recall=section.target_recall, check=check)
     estimates = [
         _estimate_method(context, FULL, FullScanSection()),
@@ -88,7 +88,7 @@ def estimate_methods(context: RunContext, section: AutoSection) -> list[MethodEs
 
 def _estimate_knn(context: RunContext, check: int) -> Iterator[MethodEstimate]:
     """Yield forecasts for k up to a tenth of the rows, largest k first."""
-    rows = len(context.train_texts)
+    rows = len(context.train_examples)
     for k in reversed(make_k_grid(rows)):
         if k * K_GUESS_DIVISOR <= rows + K_GUESS_DIVISOR:
             yield _estimate_method(context, KNN, KnnSection(k=k, check=check))

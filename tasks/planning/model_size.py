@@ -62,7 +62,7 @@ def measure_models(context: RunContext) -> ModelSize:
 def _measure_embedding(context: RunContext) -> int:
     """Return the dimension of an embedding; 0 for a module without a linear layer."""
     try:
-        return context.objective.embed(context.train_texts.take(torch.zeros(1).long())).shape[1]
+        return context.objective.embed(context.train_examples.take(torch.zeros(1).long())).shape[1]
     except InputError:  # no audit of it uses embeddings
         return 0
 

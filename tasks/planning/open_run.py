@@ -182,18 +182,21 @@ def validate_run(plan: RunPlan) -> RunContext:
 
 def _check_run(context: RunContext) -> None:
     for member in context.members:
-        try_table(member.objective, context.train_texts, "[train] table")
+        try_table(member.objective, context.train_examples, "[train] table")
         try_table(
-            member.objective, context.query_texts, "[queries] table", member.objective.query_measure
+            member.objective,
+            context.query_examples,
+            "[queries] table",
+            member.objective.query_measure,
         )
     _ = get_provenance(context)  # raises if the label order differs from training
     check_training_record(context)
     damping = 1.0 if context.study.fixed_damping is None else context.study.fixed_damping
-    operator = make_curvature(context, context.train_texts, damping)
+    operator = make_curvature(context, context.train_examples, damping)
     context.solver.check(operator)
     if context.study.curvature.leverage == "on":
-        check_leverage(operator, context.train_texts)
-    rows, factor_rows = len(context.train_texts), make_solver_problem(context).factor_rows
+        check_leverage(operator, context.train_examples)
+    rows, factor_rows = len(context.train_examples), make_solver_problem(context).factor_rows
     for method in context.study.candidates.methods:
         width = INDEX_KINDS[method.kind].measure_width(context, method, factor_rows)
         fastif.CandidateIndex.check(method.factory, width, rows, products=method.by_products)
@@ -214,31 +217,34 @@ def load_run(
             not fit the first, or nothing fits into the study's memory.
     """
     torch_device = (device or resolve_devices(plan.inputs.study.run.devices)[0]).torch
-    texts = (
+    tables = (
         None
         if same_run is None
-        else EncodedTables(same_run.train_texts, same_run.query_texts).to_device(torch_device)
+        else EncodedTables(same_run.train_examples, same_run.query_examples).to_device(torch_device)
     )
     fingerprint_inputs = plan.record.parts
     digests = [str(fingerprint_inputs["model"]), *fingerprint_inputs.get("models", [])]  # type: ignore[misc]
     folders = find_model_folders(plan.inputs.study)
-    first = _load_model(plan, folders[0], digests[0], torch_device, texts)
+    first = _load_model(plan, folders[0], digests[0], torch_device, tables)
     others = []
     for folder, digest in zip(folders[1:], digests[1:], strict=True):
-        other = _load_model(plan, folder, digest, torch_device, texts)
+        other = _load_model(plan, folder, digest, torch_device, tables)
         check_compatible(first, other, folder)
-        shared_texts = {"train_texts": first.train_texts, "query_texts": first.query_texts}
-        others.append(replace(other, **shared_texts))  # one copy of the tokens
+        shared_examples = {
+            "train_examples": first.train_examples,
+            "query_examples": first.query_examples,
+        }
+        others.append(replace(other, **shared_examples))  # one copy of the tokens
     return resolve_auto_settings(resolve_choices(replace(first, others=tuple(others))))
 
 
 def _load_model(
-    plan: RunPlan, folder: Path, digest: str, device: torch.device, texts: EncodedTables | None
+    plan: RunPlan, folder: Path, digest: str, device: torch.device, tables: EncodedTables | None
 ) -> RunContext:
     model = load_study_model(plan.inputs, folder, digest, device)
-    if texts is None:
-        texts = model.encode_tables(plan.inputs)
+    if tables is None:
+        tables = model.encode_tables(plan.inputs)
     else:
-        model.objective.verify_shortcuts(texts.train, texts.queries)
-        model.check(model.objective, texts.train)
-    return RunContext(plan, model.objective, texts.train, texts.queries, digest)
+        model.objective.verify_shortcuts(tables.train, tables.queries)
+        model.check(model.objective, tables.train)
+    return RunContext(plan, model.objective, tables.train, tables.queries, digest)

@@ -50,7 +50,7 @@ def estimate_options(context: RunContext, *, is_free: bool = False) -> list[Opti
 
 def _generate_settings(context: RunContext, study: Study, is_free: bool) -> Iterator[Settings]:
     """Yield the settings to consider, those with the most accurate results first."""
-    train = len(context.train_texts)
+    train = len(context.train_examples)
     sizes = _list_sizes(study, train, is_free)
     for candidates in _list_candidates(study, train, is_free):
         for rows in sizes:
@@ -131,7 +131,7 @@ def _find_obstacle(context: RunContext, study: Study, settings: Settings) -> str
         return f"needs {problem.where}: {problem.expected}"
     if settings.rows is not None and study.curvature.leverage == "on":
         return "leverage is on, which needs the curvature of all rows"
-    train = len(context.train_texts)
+    train = len(context.train_examples)
     if any(method.k is not None and method.k > train for method in changed.candidates.methods):
         return f"only {train:,} training rows"
     solver = settings.solver

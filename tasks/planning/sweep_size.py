@@ -48,6 +48,6 @@ def measure_sweep(context: RunContext) -> SweepSize | None:
     study = context.study
     if not study.estimator.through_training or study.training is None:
         return None
-    steps = make_training_config(study, 0).count_steps(len(context.train_texts))
+    steps = make_training_config(study, 0).count_steps(len(context.train_examples))
     limit_gb = limit_sweep(study.run.memory_gb)
     return SweepSize(steps, study.training.epochs, context.is_unrolled, limit_gb)

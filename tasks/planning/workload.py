@@ -185,8 +185,8 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
         certificate_rows=study.certificate.rows,
         training_epochs=study.training.epochs if study.training else 0,
         problem=make_solver_problem(context),
-        train=_measure_table(context.train_texts, inputs.train),
-        queries=_measure_table(context.query_texts, inputs.queries),
+        train=_measure_table(context.train_examples, inputs.train),
+        queries=_measure_table(context.query_examples, inputs.queries),
         model=measure_models(context),
         sizes=Sizes(context.plan.record.shard_size, run.batch_size, run.prefix_cache_mb),
         remaining=_count_remaining(context, shards),
@@ -202,7 +202,7 @@ def make_workload(context: RunContext, shards: Sequence[Shard]) -> Workload:
 
 def make_solver_problem(context: RunContext) -> SolverProblem:
     """Return the sizes on which the cost of the study's solver depends."""
-    train, curvature = len(context.train_texts), context.study.curvature
+    train, curvature = len(context.train_examples), context.study.curvature
     return SolverProblem(
         train=train,
         rows=min(curvature.sample_size or train, train),
@@ -218,17 +218,17 @@ def count_factor_examples(context: RunContext) -> int:
     return context.solver.estimate_cost(make_solver_problem(context)).factor_examples
 
 
-def _measure_table(texts: fastif.Examples, table: Table) -> TableSize:
+def _measure_table(examples: fastif.Examples, table: Table) -> TableSize:
     characters = sum(len(text) for text in (*table.texts, *(table.text_pairs or [])))
-    lengths = texts.lengths
-    return TableSize(len(texts), int(lengths.sum()), characters, int(lengths.max()))
+    lengths = examples.lengths
+    return TableSize(len(examples), int(lengths.sum()), characters, int(lengths.max()))
 
 
 def _count_remaining(context: RunContext, shards: Sequence[Shard]) -> Remaining:
     planned, reuse = len(context.plan.record.list_shards()), get_reuse(context)
     missing, queries = len(shards), sum(map(len, shards))
     if reuse is None:
-        return Remaining(planned, missing, queries, missing, queries, len(context.train_texts))
+        return Remaining(planned, missing, queries, missing, queries, len(context.train_examples))
     counts = [int((reuse.queries[shard.start : shard.stop] < 0).sum()) for shard in shards]
     new_shards, new_queries = sum(map(bool, counts)), sum(counts)
     return Remaining(

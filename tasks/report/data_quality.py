@@ -50,7 +50,7 @@ def assess_data_quality(data: RunData, space: TfidfSpace) -> DataQuality:
         _find_outliers(data, space),
         _count_labels(data),
         _find_weak_groups(data, space),
-        {name: _count_empty(frame) for name, frame in tables.items()},
+        {name: _count_empty(frame) for name, frame in tables.items() if data.has_texts},
         {name: int(frame["truncated"].sum()) for name, frame in tables.items()},
     )
 

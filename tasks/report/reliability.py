@@ -238,7 +238,7 @@ def compare_baselines(data: RunData, space: TfidfSpace) -> list[Baseline]:
 
 
 def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Baseline]:
-    """Compare the tf-idf cosine similarity of query and row with the absolute ranking score."""
+    """Compare the cosine similarity of tf-idf vectors, or pixels, with the absolute scores."""
     queries = data.scores["query"].unique().sort().to_list()
     sampled_queries = queries[:: max(1, len(queries) // MAX_QUERIES)][:MAX_QUERIES]
     scores = data.scores.filter(pl.col("query").is_in(sampled_queries))
@@ -255,8 +255,9 @@ def _compare_text_similarity(data: RunData, space: TfidfSpace) -> Iterator[Basel
             shares.append(len(most_influential & most_similar) / TOP_K)
     if ranks:
         description = "Cosine similarity to the query, over its scored rows; mean of "
+        name = "tf-idf similarity" if data.has_texts else "similarity of pixels"
         yield Baseline(
-            "tf-idf similarity", float(np.mean(ranks)), float(np.mean(shares)),
+            name, float(np.mean(ranks)), float(np.mean(shares)),
             f"{description}{len(ranks)} queries, overlap of the first ten.",
         )  # fmt: skip
 

@@ -12,6 +12,11 @@ from tasks.run.method_choice import KNN, MethodSelection
 SPECTRUM = "spectrum"
 """Rule of a damping that was not compared with retraining."""
 
+_RETRAIN = (
+    'With the training recipe in [training], damping = "auto" measures which damping predicts '
+    "retraining best; or set"
+)
+
 MIN_CORRELATION = 0.1
 """Least correlation with retraining at which one λ can be called better than another."""
 
@@ -39,8 +44,12 @@ def describe_damping_choice(
     )
 
 
-def warn_damping_choice(choice: DampingSelection) -> Iterator[str]:
+def warn_damping_choice(choice: DampingSelection, is_retrainable: bool = True) -> Iterator[str]:
     """Warn of a damping that no retraining supports, or that lies at the edge of the grid.
+
+    Args:
+        choice: Record of the choice.
+        is_retrainable: Whether a section [training] could describe the model's training.
 
     >>> dampings, agreements = (0.01, 0.1, 1.0), (0.2, 0.48, 0.3)
     >>> list(warn_damping_choice(DampingSelection(0.1, "retraining", dampings, agreements)))
@@ -49,9 +58,8 @@ def warn_damping_choice(choice: DampingSelection) -> Iterator[str]:
     if choice.rule == SPECTRUM:
         yield (
             f"The damping {choice.damping:.2g} is a rule of thumb, and rankings depend on it. "
-            'With the training recipe in [training], damping = "auto" measures which damping '
-            "predicts retraining best; or set [curvature] damping to a tenth and to ten times it, "
-            "and compare."
+            + (_RETRAIN if is_retrainable else "Set")
+            + " [curvature] damping to a tenth and to ten times it, and compare."
         )
     elif not choice.best_agreement > MIN_CORRELATION:
         yield (

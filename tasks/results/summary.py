@@ -86,6 +86,11 @@ class Summary:
         return DAMPING.parse_column(str(self.facts["curvature"])) if self.facts else None
 
     @property
+    def is_retrainable(self) -> bool:
+        """Whether `[training]` could describe how the model was trained: not for own modules."""
+        return json.loads(str(self.facts["curvature"])).get("retrainable", True)
+
+    @property
     def estimator_choice(self) -> EstimatorSelection | None:
         """Record of the choice of the estimator; None if retraining did not select it."""
         return ESTIMATOR.parse_column(str(self.facts["curvature"])) if self.facts else None
@@ -176,7 +181,11 @@ class Summary:
     @property
     def warnings(self) -> list[str]:
         """Warnings, the most serious first."""
-        damping_warnings = warn_damping_choice(self.damping_choice) if self.damping_choice else ()
+        damping_warnings = (
+            warn_damping_choice(self.damping_choice, self.is_retrainable)
+            if self.damping_choice
+            else ()
+        )
         left_out_warnings = warn_excluded_models(str(self.facts["curvature"])) if self.facts else ()
         recall_warnings = warn_low_recall(self.recall)
         k_selection_warnings = (

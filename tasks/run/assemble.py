@@ -57,7 +57,7 @@ def make_search(context: RunContext) -> Search:
     """Return the candidate search of the run with its indexes from the store, cached."""
 
     def make() -> Search:
-        labels, candidates = context.train_texts.labels.cpu(), context.candidates
+        labels, candidates = context.train_examples.labels.cpu(), context.candidates
         searcher = context.searcher
         indices = index_digests(searcher) if candidates.methods else ()
         return read_search(context.store, indices, candidates, searcher.objective, labels)
@@ -68,7 +68,7 @@ def make_search(context: RunContext) -> Search:
 def get_provenance(context: RunContext) -> Provenance | None:
     """Compare the training records of the models with the study, cached; None without a record."""
     inputs = context.plan.inputs
-    models = [(m.model_digest, m.train_texts, m.query_texts) for m in context.members]
+    models = [(m.model_digest, m.train_examples, m.query_examples) for m in context.members]
     return context.memo.get(
         "provenance", lambda: collect_provenance(inputs.study, inputs.train, models)
     )

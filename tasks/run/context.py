@@ -47,7 +47,7 @@ class RunContext:
     Attributes:
         plan: Plan of the run.
         objective: Model and loss; of several models, the first.
-        train_texts, query_texts: Tables as inputs of the model, such as tokens.
+        train_examples, query_examples: Tables as inputs of the model, such as tokens.
         model_digest: SHA-256 of the model's files.
         others: Contexts of the study's further models.
         existing_store: Store of the study; None if it did not exist when the run was opened.
@@ -63,8 +63,8 @@ class RunContext:
 
     plan: RunPlan
     objective: fastif.Objective
-    train_texts: LabeledExamples
-    query_texts: LabeledExamples
+    train_examples: LabeledExamples
+    query_examples: LabeledExamples
     model_digest: str
     others: "tuple[RunContext, ...]" = ()
     existing_store: Store | None = None

@@ -39,7 +39,7 @@ def get_train_examples(context: RunContext) -> fastif.Examples:
     A run that continues a parent run by sketches gets tokens: few rows are read then, each once.
     """
     if context.is_incremental_by_sketches:
-        return context.train_texts
+        return context.train_examples
     return context.memo.get(
         "train", lambda: ObservedExamples(_cache_hidden_states(context, "train"))
     )
@@ -48,7 +48,7 @@ def get_train_examples(context: RunContext) -> fastif.Examples:
 def get_query_examples(context: RunContext) -> fastif.Examples:
     """Return the queries with cached hidden states; as tokens if there are several models."""
     if context.others or context.is_incremental_by_sketches:
-        return context.query_texts
+        return context.query_examples
     return context.memo.get("queries", lambda: _cache_hidden_states(context, "queries"))
 
 
@@ -66,13 +66,13 @@ def place_hidden_states(context: RunContext, table: TableName) -> CachePlan:
     memory, disk = (mb * MEGABYTE // models for mb in (run.prefix_cache_mb, run.prefix_disk_mb))
     if not token_bytes:
         return CachePlan((), ())
-    train = plan_cache(context.train_texts, token_bytes, memory, disk, GROUP)
+    train = plan_cache(context.train_examples, token_bytes, memory, disk, GROUP)
     if table == "train":
         return train
     if models > 1:
         return CachePlan((), ())  # several models read the queries as tokens
     disk_left = disk - _count_bytes(context, "train", train)
-    return plan_cache(context.query_texts, token_bytes, memory, disk_left, GROUP)
+    return plan_cache(context.query_examples, token_bytes, memory, disk_left, GROUP)
 
 
 def open_hidden_file(context: RunContext, table: TableName) -> HiddenStateFile | None:
@@ -96,7 +96,7 @@ def open_hidden_file(context: RunContext, table: TableName) -> HiddenStateFile |
 
             def write(folder: Path) -> None:
                 HiddenStateFile.write(
-                    folder, context.objective, _select_texts(context, table), groups, advance
+                    folder, context.objective, _select_examples(context, table), groups, advance
                 )
 
             artifact = store.write_artifact(KIND, digest, write)
@@ -155,7 +155,9 @@ def compute_recomputed_share(context: RunContext) -> float:
     """Return the share of training rows with uncached hidden states, 0 to 1."""
     placement = place_hidden_states(context, "train")
     kept = sum(map(len, (*placement.memory, *placement.disk)))
-    return 1 - kept / len(context.train_texts) if count_bytes_per_token(context.objective) else 0.0
+    return (
+        1 - kept / len(context.train_examples) if count_bytes_per_token(context.objective) else 0.0
+    )
 
 
 def check_disk_space(context: RunContext) -> None:
@@ -178,7 +180,7 @@ def _cache_hidden_states(context: RunContext, table: TableName) -> fastif.Exampl
     with STAGE_TIMER.stage("hidden states"):
         file = open_hidden_file(context, table)
     return cache_hidden_states(
-        context.objective, _select_texts(context, table), context.study, file
+        context.objective, _select_examples(context, table), context.study, file
     )
 
 
@@ -204,11 +206,11 @@ def _iterate_files(context: RunContext) -> Iterator[tuple[RunContext, TableName,
 
 def _count_bytes(context: RunContext, table: TableName, placement: CachePlan | None = None) -> int:
     groups: tuple[Tensor, ...] = (placement or place_hidden_states(context, table)).disk
-    lengths = _select_texts(context, table).lengths
+    lengths = _select_examples(context, table).lengths
     return sum(int(lengths[places].sum()) for places in groups) * count_bytes_per_token(
         context.objective
     )
 
 
-def _select_texts(context: RunContext, table: TableName) -> fastif.Examples:
-    return context.train_texts if table == "train" else context.query_texts
+def _select_examples(context: RunContext, table: TableName) -> fastif.Examples:
+    return context.train_examples if table == "train" else context.query_examples

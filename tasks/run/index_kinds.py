@@ -60,13 +60,13 @@ class EmbeddingIndex(IndexKind[KnnSection]):
 
     def measure_width(self, context: RunContext, method: KnnSection, factor_rows: int) -> int:
         """Return the length of the first query's representation."""
-        return context.objective.embed(context.query_texts.take(torch.arange(1))).shape[1]
+        return context.objective.embed(context.query_examples.take(torch.arange(1))).shape[1]
 
     def find_pending(self, context: RunContext, method: KnnSection, digest: str) -> PendingIndex:
         """Return all rows, or none if the index is in the store."""
         store = context.existing_store
         is_built = store is not None and store.find_artifact("index", digest) is not None
-        return PendingIndex(0 if is_built else len(context.train_texts), has_list=is_built)
+        return PendingIndex(0 if is_built else len(context.train_examples), has_list=is_built)
 
     def write(self, context: RunContext, method: KnnSection, digest: str) -> None:
         """Embed every training row and build the FAISS index, unless it is in the store."""

@@ -22,7 +22,7 @@ def replace_study(context: RunContext, study: Study) -> RunContext:
 
 def replace_plan(context: RunContext, plan: RunPlan) -> RunContext:
     """Return the contexts under another plan, with its batch size and empty caches."""
-    tables = {"train_texts": context.train_texts, "query_texts": context.query_texts}
+    tables = {"train_examples": context.train_examples, "query_examples": context.query_examples}
     size = plan.inputs.study.run.batch_size
     resized = {name: texts.with_batch_size(size) for name, texts in tables.items()}
     first, *others = (
@@ -61,12 +61,12 @@ def check_compatible(first: RunContext, other: RunContext, folder: Path) -> None
             f"{len(other_space.names)} tensors of {other_space.size:,} numbers, or other names",
             "Use checkpoints or seeds of one training; another architecture needs another study.",
         )
-    for name in ("train_texts", "query_texts"):
+    for name in ("train_examples", "query_examples"):
         row = find_different_row(getattr(first, name), getattr(other, name))
         if row is not None:
             raise InputError(
                 where,
                 "the tokenizer of the first model, or its other way to read rows",
-                f"other inputs for row {row + 1} of the {name.removesuffix('_texts')} table",
+                f"other inputs for row {row + 1} of the {name.removesuffix('_examples')} table",
                 "Copy the tokenizer's files of the first model into this folder.",
             )

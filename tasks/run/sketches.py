@@ -62,12 +62,12 @@ def find_pending_sketches(context: RunContext, method: SketchSection, digest: st
     """Return what `write_sketches` would compute now, without writing."""
     store = context.existing_store
     if store is None:
-        return PendingIndex(len(context.train_texts), has_sketcher=False)
+        return PendingIndex(len(context.train_examples), has_sketcher=False)
     if has_sketches(store, digest):
         return PendingIndex(0, has_list=True)
     if not store.find_artifacts(format_family_kind(digests.sketch_family(context, method))):
         # No sketcher of this family, so that no row has a sketch.
-        return PendingIndex(len(context.train_texts), has_sketcher=False)
+        return PendingIndex(len(context.train_examples), has_sketcher=False)
     rows = row_digests(context.plan.inputs.train, context.study.labels)
     sketcher_ref = find_parent_sketcher(context) or find_reusable_sketcher(
         store, digests.sketch_family(context, method), rows, method

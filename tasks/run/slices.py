@@ -41,7 +41,7 @@ def has_totals(study: Study) -> bool:
 def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
     """Group queries by correctness of the prediction and by the study's first group column."""
     table = context.plan.inputs.queries
-    correct = outputs.argmax(1).cpu() == context.query_texts.labels[ids].cpu()
+    correct = outputs.argmax(1).cpu() == context.query_examples.labels[ids].cpu()
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]
     columns = {"correct": correct.numpy(), "group": group_names}

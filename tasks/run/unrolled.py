@@ -28,7 +28,7 @@ def check_training_record(context: RunContext) -> None:
     if not context.study.estimator.through_training:
         return
     folder = find_model_folders(context.study)[0]
-    problem = find_record_problem(folder, context.objective, context.train_texts)
+    problem = find_record_problem(folder, context.objective, context.train_examples)
     if problem is not None:
         expected = f"the record of the training of {folder.name}, in {FOLDER}/ of its folder"
         raise InputError(WHERE, expected, problem, REMEDY)
@@ -79,7 +79,7 @@ def open_training_record(context: RunContext) -> TrainingRecord:
     """
     check_training_record(context)
     folder = find_model_folders(context.study)[0]
-    record = open_step_record(folder, context.objective, context.train_texts)
+    record = open_step_record(folder, context.objective, context.train_examples)
     assert record is not None  # checked above
     train = get_train_examples(context)
     denser = add_states(record, context.objective, train)

@@ -172,9 +172,9 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
         return
     if study.has_audit and not is_own:
         yield refuse_text_model(key)
-    if study.training is not None or study.mislabels.has_classifier:
+    if (trains := study.training is not None and not is_own) or study.mislabels.has_classifier:
         yield Problem(
-            "[training]" if study.training else "[mislabels]",
+            "[training]" if trains else "[mislabels]",
             f"no training and no judge for {key}: both need texts",
             "a text classifier",
             "remove it",

@@ -34,7 +34,7 @@ def check_own_model(
             "[training]",
             "no such section together with [model] factory, which `fastif train` cannot train",
             "a section",
-            "remove it, and set [curvature] damping to a number",
+            'remove it; the damping is then a number, or "auto", a rule of thumb',
         )
 
 

@@ -107,10 +107,13 @@ def _check_study(study: Path, contexts: list[RunContext]) -> str:
         return _check_labels_only(study)
     context = load_run(plan_run(study))
     contexts.append(context)
-    truncated = int(context.train_texts.truncated.sum()), int(context.query_texts.truncated.sum())
+    truncated = (
+        int(context.train_examples.truncated.sum()),
+        int(context.query_examples.truncated.sum()),
+    )
     return (
-        f"{len(context.train_texts)} training rows ({truncated[0]} truncated), "
-        f"{len(context.query_texts)} queries ({truncated[1]} truncated), "
+        f"{len(context.train_examples)} training rows ({truncated[0]} truncated), "
+        f"{len(context.query_examples)} queries ({truncated[1]} truncated), "
         f"{context.objective.space.size:,} attributed parameters"
     )
 
@@ -118,15 +121,23 @@ def _check_study(study: Path, contexts: list[RunContext]) -> str:
 def _check_labels_only(study: Path) -> str:
     mislabel_study = read_detection_plan(study)
     reader = (
-        "features used as they are"
+        _describe_plain(mislabel_study.inputs.study)
         if mislabel_study.encoder is None
         else f"embedded by {mislabel_study.encoder.folder}"
     )
     return f"labels only: {len(mislabel_study.inputs.train):,} rows, {reader}"
 
 
+def _describe_plain(study: Study) -> str:
+    return f"{'features' if study.train.image is None else 'pixels'} used as they are"
+
+
 def _describe_encoder(study: Study) -> str:
-    """Describe what embeds the texts in a search for wrong labels."""
+    """Describe what embeds the rows in a search for wrong labels."""
+    if study.model.factory is not None and study.mislabels.encoder is None:
+        if study.train.text:
+            return "no search of texts without [mislabels] encoder: [model] factory makes none"
+        return _describe_plain(study)
     warning = warn_encoder(study)
     return (
         warning.removeprefix("Wrong labels: ")
@@ -146,21 +157,24 @@ def _check_webhook(notify: Notify) -> str:
 def _check_trial(context: RunContext) -> str:
     """Run the checks that an audit runs before its first shard: order, batch, precision, labels."""
     for member in context.members:
-        try_table(member.objective, context.train_texts, "[train] table")
+        try_table(member.objective, context.train_examples, "[train] table")
         try_table(
-            member.objective, context.query_texts, "[queries] table", member.objective.query_measure
+            member.objective,
+            context.query_examples,
+            "[queries] table",
+            member.objective.query_measure,
         )
     return "outputs are deterministic, independent of the batch, in full precision; labels fit"
 
 
 def _compute_losses(context: RunContext, ids: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return context.objective.losses(context.objective.params, context.query_texts.take(ids))
+        return context.objective.losses(context.objective.params, context.query_examples.take(ids))
 
 
 def _select_probe(context: RunContext) -> torch.Tensor:
     """Positions of the shortest and the longest queries, where padding matters most."""
-    order = context.query_texts.lengths.argsort()
+    order = context.query_examples.lengths.argsort()
     return torch.cat([order[: PROBE_SIZE // 2], order[-PROBE_SIZE // 2 :]]).unique()
 
 
@@ -193,7 +207,7 @@ def _check_determinism(context: RunContext) -> str:
 
 def _check_gradients(context: RunContext) -> str:
     gradients = fastif.Gradients(context.objective)
-    tile = gradients.compute_loss_tile(context.query_texts.take(_select_probe(context)))
+    tile = gradients.compute_loss_tile(context.query_examples.take(_select_probe(context)))
     names = context.objective.space.names
     slices = context.objective.space.slices
     without_gradient = [
@@ -213,10 +227,10 @@ def _check_gradients(context: RunContext) -> str:
 
 def _check_label_order(context: RunContext) -> str:
     """Compare predictions and labels of a few training rows under every order of the labels."""
-    rows = torch.randperm(len(context.train_texts), generator=torch.Generator().manual_seed(0))
+    rows = torch.randperm(len(context.train_examples), generator=torch.Generator().manual_seed(0))
     given, predicted = [], []
     with torch.no_grad():
-        for _, batch in context.train_texts.batches(rows[:LABEL_ORDER_ROWS]):
+        for _, batch in context.train_examples.batches(rows[:LABEL_ORDER_ROWS]):
             outputs = context.objective.outputs(context.objective.params, batch)
             given.extend(batch["labels"].tolist())
             predicted.extend(outputs.argmax(1).tolist())
@@ -234,7 +248,7 @@ def _check_label_order(context: RunContext) -> str:
 
 def _check_double_backward(context: RunContext) -> str:
     ids = _select_probe(context)[:1]
-    operator = fastif.Hessian(context.objective, context.query_texts, ids)
+    operator = fastif.Hessian(context.objective, context.query_examples, ids)
     try:
         product = operator.apply(torch.ones(1, operator.size, device=operator.like.device))
     except RuntimeError as error:

@@ -203,7 +203,7 @@ def test_multiply_adds_of_a_gradient_are_those_of_its_layers(result, study):
     # hidden 8, inner 12; attention's three projections need no gradient of their input
     position = 3 * 2 * 8 * 8 + 3 * 8 * 8 + 2 * 3 * 8 * 12
     head = 3 * 8 * 8 + 3 * 8 * 2
-    length = float(open_example(study).train_texts.lengths.float().mean())
+    length = float(open_example(study).train_examples.lengths.float().mean())
     assert floor["gradient"] == pytest.approx(length * position + head)
 
 

@@ -52,7 +52,7 @@ def test_a_decoder_from_its_base_to_the_report(decoder, prefect):
     assert config["architectures"] == ["GPT2ForSequenceClassification"]
     assert config.get("pad_token_id") is None, "as in its base"
     tables = [decoder / name for name in ("train.csv", "queries.csv", "model")]
-    code, out, err = run("init", *tables, "--yes", "--output", decoder / "new.toml")
+    code, out, err = run("init", *tables, "--yes", "--no-forecast", "--out", decoder / "new.toml")
     assert code == 0, err + out
     code, out, err = run("doctor", "--study", decoder / "study.toml")
     assert code == 0, err + out

@@ -84,6 +84,8 @@ def test_the_page_describes_the_sample_behind_the_estimate(searched):
     assert "How many labels are wrong is unknown: no random sample was annotated." in before
     assert "are expected to be wrong" not in before
     study = searched / "study.toml"
+    printed = " ".join(run("report", study).output.split())
+    assert "Next: fastif review export " in printed, "the search has been made"
     run("review", "export", "--study", study, "--out", out, "--random", 40)
     frame = pl.read_csv(out, infer_schema=False)
     other = dict(zip(tiny.LABELS, reversed(tiny.LABELS), strict=True))

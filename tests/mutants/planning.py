@@ -69,8 +69,8 @@ PLANNING = (
     Mutant(
         "an index that is forecast although it is there",
         "tasks/run/index_kinds.py",
-        "PendingIndex(0 if is_built else len(context.train_texts), has_list=is_built)",
-        "PendingIndex(len(context.train_texts), has_list=is_built)",
+        "PendingIndex(0 if is_built else len(context.train_examples), has_list=is_built)",
+        "PendingIndex(len(context.train_examples), has_list=is_built)",
         (_NUMBERS,),
     ),
     Mutant(

@@ -164,7 +164,7 @@ def test_the_base_is_found_by_a_relative_path_from_the_adapter_or_the_working_di
             settings["base_model_name_or_path"] = name
         with working_directory(directory):
             assert AdapterFolder(adapter).base_folder == tmp_path / "base"
-    with working_directory(elsewhere), pytest.raises(InputError, match="cannot be reached"):
+    with working_directory(elsewhere), pytest.raises(InputError, match="not in the cache"):
         load_model(adapter)
 
 

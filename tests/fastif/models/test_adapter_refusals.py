@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from fastif import InputError, TransformerObjective, load_model
+from fastif.models import dequantised_base
 from fastif.models.pretrained import load_base
 
 WEIGHTS = "adapter_model.safetensors"
@@ -141,16 +142,19 @@ def test_files_that_are_pickled_damaged_missing_or_contradictory_are_refused(tmp
         load_model(adapter)
 
 
-def test_bases_that_are_quantised_adapters_or_not_named_are_refused(tmp_path):
+def test_bases_that_are_quantised_adapters_or_not_named_are_refused(tmp_path, monkeypatch):
     make_adapted(tmp_path)
     adapter, path = tmp_path / "adapter", tmp_path / "base/config.json"
-    path.write_text(
-        path.read_text().replace(
-            "{", '{"quantization_config": {"quant_method": "bitsandbytes"},', 1
-        )
-    )
-    with pytest.raises(InputError, match=r"quantised \(bitsandbytes\)"):
-        load_model(adapter)
+    text = path.read_text()
+    monkeypatch.setattr(dequantised_base, "PACKAGES", ("no_such_package",))
+    for method, words in {
+        "gptq": r"quantised \(gptq\)\. Name the base in 16 or 32 bits",
+        "bitsandbytes": r"quantised \(bitsandbytes\), without the package no_such_package",
+    }.items():
+        entry = f'{{"quantization_config": {{"quant_method": "{method}"}},'
+        path.write_text(text.replace("{", entry, 1))
+        with pytest.raises(InputError, match=words):
+            load_model(adapter)
     with changed_settings(adapter) as settings:
         settings["base_model_name_or_path"] = str(adapter)
     with pytest.raises(InputError, match="an adapter itself"):

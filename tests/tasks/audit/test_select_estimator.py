@@ -137,7 +137,7 @@ def test_scores_are_the_mean_of_the_selected_checkpoints(copied):
             training=None,
             candidates={"kind": "full", "keep": tiny.TRAIN},
         )
-        other = make_attributor(load_run(plan_run(alone)))(context.query_texts).influences
+        other = make_attributor(load_run(plan_run(alone)))(context.query_examples).influences
         parts.append(other.removal_effect.gather(1, other.ids.argsort(1)))
     expected = torch.stack(parts).mean(0)
     scores = store.scan("scores", run).collect()

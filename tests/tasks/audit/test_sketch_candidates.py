@@ -109,7 +109,7 @@ def test_a_label_with_low_recall_is_reported(world, monkeypatch):
     original = recall_task._read_candidates
 
     def find_none_of_label(context, run, ids):
-        texts = context.query_texts.labels[ids].tolist()
+        texts = context.query_examples.labels[ids].tolist()
         rows, effects = original(context, run, ids)
         pairs, none = zip(rows, texts, strict=True), torch.empty(0, dtype=torch.long)
         return [none if label else row_ids for row_ids, label in pairs], effects

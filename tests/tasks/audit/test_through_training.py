@@ -68,9 +68,9 @@ def truth(trained):
     """Effects of all rows on all queries, by one sweep of the library, [q, n]."""
     context = load_run(plan_run(write_study(trained)))
     objective = context.objective
-    record = open_step_record(trained / "trained", objective, context.train_texts)
-    gradients = compute_measure_gradients(fastif.Gradients(objective), context.query_texts)
-    return unrolled_removal_effects(record, objective, context.train_texts, gradients)
+    record = open_step_record(trained / "trained", objective, context.train_examples)
+    gradients = compute_measure_gradients(fastif.Gradients(objective), context.query_examples)
+    return unrolled_removal_effects(record, objective, context.train_examples, gradients)
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_sweeps_stay_within_the_memory_of_the_run(copied, truth):
     assert attributor.sweep_gb == pytest.approx(2.0 / 3)
     small = replace(attributor, sweep_gb=1e-6)
     assert small.sweep_queries == 1
-    effects = small.compute_effects(context.query_texts, torch.arange(tiny.QUERIES))
+    effects = small.compute_effects(context.query_examples, torch.arange(tiny.QUERIES))
     torch.testing.assert_close(effects, truth.to(effects), rtol=1e-3, atol=1e-6)
     workload = make_workload(context, list_planned_shards(context.plan))
     free = replace(workload, sweep=replace(workload.sweep, limit_gb=1e6))

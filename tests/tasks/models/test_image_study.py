@@ -145,7 +145,7 @@ def test_a_model_is_trained_on_images_from_a_base(copied):
     assert train_model.fn(str(copied)).skipped
     context = validate_run(plan_run(copied))
     losses = context.objective.losses(
-        context.objective.params, context.train_texts.take(torch.arange(TRAIN))
+        context.objective.params, context.train_examples.take(torch.arange(TRAIN))
     )
     assert float(losses.mean()) == pytest.approx(result.loss, rel=1e-3)
 
@@ -154,7 +154,7 @@ def test_queries_of_another_size_are_read_by_the_model(copied):
     for file in (copied.parent / "queries").rglob("*.png"):
         Image.open(file).resize((16, 16), Image.Resampling.NEAREST).save(file)
     context = validate_run(plan_run(copied))
-    batch = context.query_texts.take(torch.arange(2))
+    batch = context.query_examples.take(torch.arange(2))
     assert batch["pixel_values"].shape == (2, 3, 8, 8)
     both = context.plan.inputs.train, context.plan.inputs.queries
     sizes = [reduce_images(table.measurements.encoded).shape for table in both]  # type: ignore[misc]

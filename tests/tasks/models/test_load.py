@@ -129,7 +129,7 @@ def test_effects_of_any_model_family_equal_those_of_unbatched_rows(world, name, 
     )
     context = load_run(plan_run(study))
     assert context.objective.num_frozen_layers == 1
-    assert context.train_texts.equal_lengths is (NOTES.get(name) == "equal length")
+    assert context.train_examples.equal_lengths is (NOTES.get(name) == "equal length")
     notes = forecast_run(context, plan_run(study).record.list_shards()).notes
     assert NOTES.get(name, "") in " ".join(notes)
     assert bool(notes) is (name in NOTES)

@@ -23,13 +23,15 @@ PATHS = ["out/model", "models/x", "mymodel", "owner/name", "out\\model", "C:\\mo
 
 
 @pytest.fixture
-def fetched(monkeypatch) -> list[str]:
+def fetched(monkeypatch, tmp_path_factory) -> list[str]:
     """Names that were requested from the hub."""
     names: list[str] = []
+    snapshot = tmp_path_factory.mktemp("snapshot")
+    (snapshot / "model.safetensors").write_bytes(b"")
 
     def download(name: str, **_: object) -> str:
         names.append(name)
-        return "/nowhere"
+        return str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     return names
@@ -59,7 +61,7 @@ def test_a_path_that_is_no_folder_is_refused_without_a_hub_request(tmp_path, fet
 
 
 def test_a_hub_name_is_downloaded_and_logged_first(tmp_path, fetched, caplog, monkeypatch):
-    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     study = load_study(tiny.write_study(tmp_path, model={"path": "hub:owner/name"}))
     with caplog.at_level(logging.WARNING):
         find_model_folder(study)

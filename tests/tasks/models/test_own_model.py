@@ -13,6 +13,7 @@ from truth import table
 from fastif import InputError
 from tasks.mislabels.detect import detect_mislabels
 from tasks.models.model_function import import_model_function
+from tasks.results.summary import read_summary
 from tasks.run.fingerprint_inputs import compute_model_digests
 from tasks.study.errors import StudyError
 from tasks.study.study import load_study
@@ -167,7 +168,8 @@ def test_refused_keys(folder, section, keys, expected):
     study, *_ = own_package.make_study(folder, **{section: keys})
     with pytest.raises(StudyError, match=r"Refused|expected") as error:
         load_study(study)
-    assert any(expected in problem.where for problem in error.value.problems)
+    (problem,) = error.value.problems
+    assert expected in problem.where
 
 
 def test_code_next_to_the_study_is_not_run(folder, monkeypatch):
@@ -231,7 +233,11 @@ def test_from_init_to_report(folder, monkeypatch):
     assert study.model.factory == function
     code, out, message = command_line.run("doctor", "study.toml")
     assert code == 0, (out, message)
-    tiny.run_directly(folder / "study.toml")
+    assert "features used as they are" in out
+    assert "not seen these labels" not in out
+    store, run = tiny.run_directly(folder / "study.toml")
+    (thumb,) = (w for w in read_summary(store, run, study.path).warnings if "rule of thumb" in w)
+    assert "[training]" not in thumb
     code, out, message = command_line.run("report", "study.toml")
     assert code == 0, (out, message)
 

@@ -49,7 +49,9 @@ def trained(world, trained_out):
     return write(world), world / "out" / "trained"
 
 
-def repeat_by_torch(folder: Path, record: TrainingRecord, texts, decoupled: bool) -> torch.Tensor:
+def repeat_by_torch(
+    folder: Path, record: TrainingRecord, examples, decoupled: bool
+) -> torch.Tensor:
     """Train the saved model again from the record's first state, without the library."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     trained = [p for name, p in model.named_parameters() if name.startswith(tiny.LAST)]
@@ -60,7 +62,7 @@ def repeat_by_torch(folder: Path, record: TrainingRecord, texts, decoupled: bool
     optimizer = kind(trained, weight_decay=record.groups[0].weight_decay)
     for ids, (rate,) in zip(record.batches, record.learning_rates.tolist(), strict=True):
         optimizer.param_groups[0]["lr"] = rate
-        batch = texts.take(ids)
+        batch = examples.take(ids)
         labels = batch.pop("labels")
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(**batch).logits, labels).backward()
@@ -78,13 +80,13 @@ def test_the_record_of_a_training_repeated_by_torch_ends_in_the_saved_weights(wo
     train_model.fn(str(study))
     folder = world / "out" / "trained"
     context = load_run(plan_run(study))
-    record = open_record(folder / "record", context.objective, context.train_texts)
+    record = open_record(folder / "record", context.objective, context.train_examples)
     assert (record.count, record.num_steps) == (tiny.TRAIN, 36)
     assert record.state_steps == (0, 12, 24, 36)
     for epoch in range(4):
         order = torch.cat(record.batches[9 * epoch : 9 * epoch + 9])
         assert order.sort()[0].tolist() == list(range(tiny.TRAIN)), "each row once an epoch"
-    again = repeat_by_torch(folder, record, context.train_texts, decay == "decoupled")
+    again = repeat_by_torch(folder, record, context.train_examples, decay == "decoupled")
     final, start = record.load_state(36).params, record.load_state(0).params
     assert measure_distance(record, again, final) < 1e-4 * measure_distance(record, start, final)
     saved = load_file(folder / "model.safetensors")
@@ -97,12 +99,12 @@ def test_states_between_the_stored_ones_are_those_of_the_training(trained, world
     study, folder = trained
     context = load_run(plan_run(study))
     train = get_train_examples(context)
-    stored = open_step_record(folder, context.objective, context.train_texts)
+    stored = open_step_record(folder, context.objective, context.train_examples)
     assert stored is not None
     record = add_states(stored, context.objective, train)
     assert record.state_steps == (0, 6, 12, 18, 24, 30, 36)
-    full = open_record(folder / "record", context.objective, context.train_texts)
-    again = repeat_by_torch(folder, shorten(full, 18), context.train_texts, True)
+    full = open_record(folder / "record", context.objective, context.train_examples)
+    again = repeat_by_torch(folder, shorten(full, 18), context.train_examples, True)
     ours = record.load_state(18).params
     way = measure_distance(full, full.load_state(0).params, ours)
     assert measure_distance(full, again, ours) < 1e-4 * way
@@ -138,16 +140,16 @@ def test_the_record_takes_ten_times_the_trained_parameters(trained):
 def test_a_model_without_record_is_valid_and_not_trained_again(trained, world, change):
     study, folder = trained
     context = load_run(plan_run(study))
-    assert find_record_problem(folder, context.objective, context.train_texts) is None
+    assert find_record_problem(folder, context.objective, context.train_examples) is None
     if change == "no record":
         shutil.rmtree(folder / "record")
     else:
         write(world, record=False)
     assert train_model.fn(str(study)).skipped
     if change == "no record":
-        problem = find_record_problem(folder, context.objective, context.train_texts)
+        problem = find_record_problem(folder, context.objective, context.train_examples)
         assert problem == "its training was not recorded"
-        assert open_step_record(folder, context.objective, context.train_texts) is None
+        assert open_step_record(folder, context.objective, context.train_examples) is None
 
 
 def test_nothing_is_recorded_where_the_key_or_the_disk_says_no(world, monkeypatch):
@@ -187,17 +189,17 @@ def test_folders_of_killed_trainings_are_removed_after_two_days(world):
 def test_a_record_of_other_parameters_rows_or_weights_is_refused(trained, world):
     study, folder = trained
     context = load_run(plan_run(study))
-    objective, texts = context.objective, context.train_texts
+    objective, examples = context.objective, context.train_examples
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     every = TransformerObjective(model, "all", CrossEntropy())
-    assert "attributed but not trained" in find_record_problem(folder, every, texts)
-    problem = find_record_problem(folder, objective, texts.subset(range(59)))
+    assert "attributed but not trained" in find_record_problem(folder, every, examples)
+    problem = find_record_problem(folder, objective, examples.subset(range(59)))
     assert "the 60 training rows of the record; got 59" in problem
     earlier = AutoModelForSequenceClassification.from_pretrained(folder / "checkpoint-0.5")
     other = TransformerObjective(earlier, "last:1", CrossEntropy())
     assert "the training that ended in the model's weights" in find_record_problem(
-        folder, other, texts
+        folder, other, examples
     )
     (folder / "record" / "state-000012.safetensors").unlink()
     with pytest.raises(InputError, match=r"state-000012\.safetensors; got missing"):
-        open_step_record(folder, objective, texts)
+        open_step_record(folder, objective, examples)

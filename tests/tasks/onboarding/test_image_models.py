@@ -36,7 +36,7 @@ def test_folders_of_images_make_a_study_that_can_be_audited(folder):
     assert "max_length" not in text
     written.write_text(text)
     context = validate_run(plan_run(written))
-    assert len(context.train_texts) == TRAIN
+    assert len(context.train_examples) == TRAIN
     assert context.objective.num_frozen_layers > 0
 
 

@@ -157,8 +157,10 @@ def test_a_run_is_opened_with_the_selected_sizes(study_folder):
     assert (context.plan.record.shard_size, context.study.run.batch_size) == (64, 8)
     assert make_workload(context, ()).model.count == len(context.members) == 2
     assert all(member.plan is context.plan for member in context.members)
-    tables = [texts for m in context.members for texts in (m.train_texts, m.query_texts)]
-    assert {texts.batch_size for texts in tables} == {8}
+    tables = [
+        examples for m in context.members for examples in (m.train_examples, m.query_examples)
+    ]
+    assert {examples.batch_size for examples in tables} == {8}
 
 
 def test_no_sizes_are_selected_without_a_memory_limit(study_folder):

@@ -55,7 +55,7 @@ def test_a_sample_has_the_name_and_the_rows_of_one_that_is_set(world, expensive)
 
 def operands(plan):
     context = load_run(plan)
-    return context, context.train_texts
+    return context, context.train_examples
 
 
 def test_the_rows_are_the_largest_power_of_two_within_the_limit(world, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_table_that_has_fewer_rows_than_the_sample_is_taken_whole(world, expen
         context = load_run(plan_run(study))
         assert context.study.curvature.sample_size == ROWS
         assert text in show(context)
-        matrix = make_gauss_newton(context, context.train_texts)
+        matrix = make_gauss_newton(context, context.train_examples)
         assert len(matrix.ids.unique()) == ROWS
 
 

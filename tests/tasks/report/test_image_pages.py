@@ -60,6 +60,12 @@ def test_the_page_of_a_run_shows_its_images(study, run):
     assert shown <= {file.tobytes() for file in files}
     assert len(shown) > 10
     assert "img-src data:" in html
+    for words in ("tf-idf", "letter or digit", "maximum length", "single word"):
+        assert words not in html, "said of texts only"
+    assert "by the first two principal components" in html
+    assert "the pixels of their images" in html
+    assert 'data-name="image"' in html
+    assert 'data-name="text"' not in html
     assert 'src="http' not in html
 
 

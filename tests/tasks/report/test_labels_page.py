@@ -259,3 +259,6 @@ def test_the_command_ends_with_the_code_of_the_limits(tmp_path, monkeypatch):
     assert "has no runs" in run_refused(tmp_path, "report", "--last", "3")
     (tmp_path / "y.md").write_text("# Data quality, my notes\n")
     assert "another" in run_refused(tmp_path, "report", "--out", "y.md")
+    write_detection(tmp_path, ROWS, 2, informed=False)
+    suggested = "Next: fastif review export --random 100 --out random.csv\n"
+    assert run("report")[1].endswith(suggested), "an order by chance is not to be reviewed"

@@ -37,6 +37,9 @@ def test_a_damping_by_the_spectrum_is_called_a_rule_of_thumb():
     (thumb,) = warn_damping_choice(choice)
     assert "rule of thumb" in thumb
     assert "[training]" in thumb
+    (own,) = warn_damping_choice(choice, is_retrainable=False)
+    assert own.endswith("Set [curvature] damping to a tenth and to ten times it, and compare.")
+    assert "[training]" not in own
 
 
 def test_nearest_neighbours_always_yield_a_warning():

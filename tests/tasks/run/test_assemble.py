@@ -47,7 +47,7 @@ def test_hidden_states_are_computed_once_across_selections(tmp_path):
 
 def test_the_queries_of_several_models_are_not_cached(tmp_path):
     context = open_context(tmp_path, models=2)
-    assert get_query_examples(context) is context.query_texts
+    assert get_query_examples(context) is context.query_examples
     first, second = (get_train_examples(member) for member in context.members)
     assert first is not second, "each model has separate hidden states"
 
@@ -66,7 +66,7 @@ def test_curvature_has_the_kind_and_rows_of_the_study(tmp_path):
     for kind, expected in kinds.items():
         curvature = {"damping": 9.0, "kind": kind, "rows": 3}
         context = make_context(tmp_path, curvature=curvature, solver={"kind": "direct"})
-        operator = make_curvature(context, context.train_texts, 9.0)
+        operator = make_curvature(context, context.train_examples, 9.0)
         assert isinstance(operator.operator, expected)
         assert sorted(operator.operator.ids.tolist()) == sample_rows(4, 3, 0).tolist()
 
@@ -77,17 +77,17 @@ def test_the_attributor_equals_one_built_directly(tmp_path):
     )
     attributor = make_attributor(context)
     assert make_attributor(context) is attributor
-    matrix = fastif.GaussNewton(context.objective, context.train_texts)
+    matrix = fastif.GaussNewton(context.objective, context.train_examples)
     direct = fastif.Attributor(
         context.objective,
-        context.train_texts,
+        context.train_examples,
         matrix.with_damping(0.1),
         fastif.Direct(),
         fastif.ExhaustiveSearch(2),
         leverage=context.study.curvature.leverage,
     )
     actual, expected = (
-        call(context.query_texts, IDS).influences.removal_effect for call in (attributor, direct)
+        call(context.query_examples, IDS).influences.removal_effect for call in (attributor, direct)
     )
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
 
@@ -106,11 +106,11 @@ def test_a_scale_of_the_rows_orders_the_scores_and_the_full_scan_of_the_recall(t
     attributor = make_attributor(context)
     assert isinstance(attributor, fastif.Ensemble)
     expected = fastif.Ensemble([make_member_attributor(m, make_search(m)) for m in plain.members])
-    effects = expected(plain.query_texts, IDS).influences
+    effects = expected(plain.query_examples, IDS).influences
     by_row = effects.removal_effect.gather(1, effects.ids.argsort(1))
     scores = by_row * Scaled.row_scale
     order = scores.argsort(1)
-    for answer in (attributor(context.query_texts, IDS), run_full_scan(context, IDS)):
+    for answer in (attributor(context.query_examples, IDS), run_full_scan(context, IDS)):
         influences = answer.influences
         assert torch.equal(influences.ids, order)
         torch.testing.assert_close(influences.ranking_score, scores.gather(1, order))

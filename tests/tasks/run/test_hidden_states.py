@@ -128,7 +128,7 @@ def test_a_killed_writer_leaves_no_file(world, monkeypatch):
     plan = plan_run(write_study(world, 0, 1000))
     store = open_store(plan)
     context = load_run(plan)
-    take, calls = type(context.train_texts).take, []
+    take, calls = type(context.train_examples).take, []
 
     def interrupted_take(self, ids):
         calls.append(ids)
@@ -137,7 +137,7 @@ def test_a_killed_writer_leaves_no_file(world, monkeypatch):
         return take(self, ids)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(context.train_texts), "take", interrupted_take)
+        patched.setattr(type(context.train_examples), "take", interrupted_take)
         with pytest.raises(KeyboardInterrupt):
             get_train_examples(context)
     assert len(calls) == 2, "it was killed with the file partly written"
@@ -164,7 +164,7 @@ def test_the_forecast_counts_unwritten_and_recomputed_hidden_states(world, small
 
     in_memory, plain = load_and_forecast(1000, 0)
     on_disk, more = load_and_forecast(0, 1000)
-    tokens = int(in_memory.train_texts.lengths.sum() + in_memory.query_texts.lengths.sum())
+    tokens = int(in_memory.train_examples.lengths.sum() + in_memory.query_examples.lengths.sum())
     assert more.disk - plain.disk == tokens * 12 * 4
     assert hidden.count_states_to_compute(on_disk) == tiny.TRAIN + tiny.QUERIES
     assert hidden.compute_recomputed_share(on_disk) == 0

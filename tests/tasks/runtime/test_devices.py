@@ -146,7 +146,7 @@ def test_every_device_has_its_own_model_and_all_share_the_tokens(world):
         assert first is not second
         assert first.objective.module is not second.objective.module
         assert make_operator(first) is not make_operator(second)
-        assert first.train_texts.tokens is second.train_texts.tokens
+        assert first.train_examples.tokens is second.train_examples.tokens
     with lease_run(ref) as again:
         assert again is first
     assert open_run(ref, BOTH[1]) is second

@@ -141,7 +141,7 @@ def train_with_loss(world, **loss: object) -> dict[str, torch.Tensor]:
     result = train_model.fn(str(study))
     assert find_checkpoint(study) is not None
     context = load_run(plan_run(study))
-    whole = context.train_texts.take(torch.arange(len(context.train_texts)))
+    whole = context.train_examples.take(torch.arange(len(context.train_examples)))
     outputs = context.objective.outputs(context.objective.params, whole)
     plain = torch.nn.functional.cross_entropy(outputs, whole["labels"])
     assert result.loss == pytest.approx(float(plain.detach()), abs=1e-5)
@@ -168,7 +168,7 @@ def test_weights_move_the_predictions_to_the_heavy_label(world):
     for weights in ([1.9, 0.1], [0.1, 1.9]):
         train_with_loss(world, class_weights=weights)
         context = load_run(plan_run(world / "study.toml"))
-        batch = context.train_texts.take(torch.arange(len(context.train_texts)))
+        batch = context.train_examples.take(torch.arange(len(context.train_examples)))
         outputs = context.objective.outputs(context.objective.params, batch)
         chances.append(float(outputs.softmax(1)[:, 1].mean()))
     assert chances[0] + 0.2 < chances[1]
