@@ -2,11 +2,13 @@
 
 `python -m benchmarks.structure` audits a random network of the size of an MNIST classifier, with
 per-example gradients as factors and with formed ones; Gram matrices of convolutional networks; and
-a text encoder's last layer, for which gradients are formed either way. It writes benchmarks/results/structure.json and
-docs/results/structure.md. Processor seconds of one thread are counted, since they hardly depend on
-other work of the machine.
+a text encoder's last layer, for which gradients are formed either way. It writes
+benchmarks/results/structure.json and docs/results/structure.md. Processor seconds of one thread are
+counted, since they hardly depend on other work of the machine. With `networks`, the convolutional
+networks alone are measured again.
 """
 
+import sys
 import time
 from itertools import pairwise
 
@@ -15,13 +17,11 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.machine import describe
-from benchmarks.page import ResultPage, bullets, describe_machine, publish, table
-from benchmarks.structured_networks import (
-    BATCH_SIZE as NETWORK_BATCH_SIZE,
-)
+from benchmarks.page import ResultPage, bullets, describe_machine, publish, read_result, table
 from benchmarks.structured_networks import (
     FACTORS,
     FORMED,
+    NETWORK_BATCH_SIZE,
     SOLVER,
     build_table,
     measure,
@@ -49,9 +49,18 @@ ROUNDS = 5
 BLOCK = 1024
 
 
-def main() -> None:
-    """Measure, and write the result and its page."""
+def main(parts: list[str]) -> None:
+    """Measure everything or only the named parts, and write the result and its page."""
     torch.set_num_threads(1)
+    if parts == ["networks"]:
+        result = read_result("structure") | {"networks": measure_networks()}
+    else:
+        result = measure_all()
+    publish("structure", result, build_pages(result))
+
+
+def measure_all() -> dict:
+    """Return all parts of the result."""
     torch.manual_seed(0)
     module = nn.Sequential(
         *(layer for pair in pairwise(WIDTHS) for layer in (nn.Linear(*pair), nn.ReLU()))
@@ -72,7 +81,7 @@ def main() -> None:
         "machine": describe(),
     }
     result["agreement"] = compare(result["audit"])
-    publish("structure", result, build_pages(result))
+    return result
 
 
 def measure_flops() -> float:
@@ -226,7 +235,7 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"{result['larger'][FACTORS]:.3g} s by factors.",
             "**Convolutions** are linear layers of patches, one at each position of their output. "
             "Gram matrices in processor seconds; the layers in factors are chosen by counts, so "
-            "with many positions all gradients are formed either way.",
+            "with many positions all gradients are formed either way, and the two differ by noise.",
             build_table(result["networks"]),
         ],
         measured=bullets(
@@ -242,7 +251,8 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"rows of {LENGTH} tokens. Its gradients are formed either way, by count.",
             "Convolutional networks: random weights and inputs, batches of "
             f"{NETWORK_BATCH_SIZE}, the second of two Gram matrices; factor rows are examples x "
-            "columns of the loss's root.",
+            "columns of the loss's root. `python -m benchmarks.structure networks` measured them, "
+            "in a run of their own.",
         ),
     )
     return [page]
@@ -257,4 +267,4 @@ def _micro(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

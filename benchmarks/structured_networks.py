@@ -83,7 +83,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int, int]] =
     "last stage of a ResNet-18, images of 224 x 224": (make_stage, (256, 14, 14), 16, 3),
 }
 """Constructor, shape of an input, rows and classes."""
-BATCH_SIZE = 8
+NETWORK_BATCH_SIZE = 8
 
 
 def measure_networks() -> dict:
@@ -97,7 +97,7 @@ def _measure_network(
     torch.manual_seed(0)
     objective = ModuleObjective(make().eval(), CrossEntropy())
     labels = torch.arange(rows) % classes
-    examples = TensorExamples(torch.rand(rows, *shape), labels).with_batch_size(BATCH_SIZE)
+    examples = TensorExamples(torch.rand(rows, *shape), labels).with_batch_size(NETWORK_BATCH_SIZE)
     operator = GaussNewton(objective, examples).with_damping(0.1)
     seconds = {}
     for name in (FACTORS, FORMED):

@@ -29,7 +29,7 @@ class Single(nn.Module):
 
 
 class Flipped(Single):
-    """The weight of another entry; with equal weights it cannot be told from a norm."""
+    """The weight of another entry; equal weights would hide it."""
 
     def forward(self, x):
         return self.weight.flip(0) * self.normalise(x)
