@@ -1,15 +1,15 @@
 """Time that outer products of linear layers save in an exact audit.
 
 `python -m benchmarks.structure` audits a random network of the size of an MNIST classifier, with
-per-example gradients as factors and with formed ones, and a text encoder's last layer, for which
-gradients are formed either way. It writes benchmarks/results/structure.json and
-docs/results/structure.md. Processor seconds of one thread are counted, since they hardly depend on
-other work of the machine.
+per-example gradients as factors and with formed ones; Gram matrices of convolutional networks; and
+a text encoder's last layer, for which gradients are formed either way. It writes
+benchmarks/results/structure.json and docs/results/structure.md. Processor seconds of one thread are
+counted, since they hardly depend on other work of the machine. With `networks`, the convolutional
+networks alone are measured again.
 """
 
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -17,7 +17,17 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.machine import describe
-from benchmarks.page import ResultPage, bullets, describe_machine, publish, table
+from benchmarks.page import ResultPage, bullets, describe_machine, publish, read_result, table
+from benchmarks.structured_networks import (
+    FACTORS,
+    FORMED,
+    NETWORK_BATCH_SIZE,
+    SOLVER,
+    build_table,
+    measure,
+    measure_networks,
+    representation,
+)
 from fastif import (
     Attributor,
     CrossEntropy,
@@ -30,21 +40,27 @@ from fastif import (
     TransformerObjective,
 )
 from fastif.curvature.operator import DampedOperator
-from fastif.gradients import tile_structure
 from fastif.gradients.structured_tile import merge_columns
 
 WIDTHS = (784, 256, 128, 10)
-FORMED, FACTORS = "formed gradients", "factors"
 ROWS, QUERIES, BATCH_SIZE, MORE_ROWS = 500, 100, 32, 1000
 TEXTS, LENGTH, TEXT_ROUNDS = 64, 24, 3
 ROUNDS = 5
 BLOCK = 1024
-SOLVER = Dual(memory_mb=4000)
 
 
-def main() -> None:
-    """Measure, and write the result and its page."""
+def main(parts: list[str]) -> None:
+    """Measure everything or only the named parts, and write the result and its page."""
     torch.set_num_threads(1)
+    if parts == ["networks"]:
+        result = read_result("structure") | {"networks": measure_networks()}
+    else:
+        result = measure_all()
+    publish("structure", result, build_pages(result))
+
+
+def measure_all() -> dict:
+    """Return all parts of the result."""
     torch.manual_seed(0)
     module = nn.Sequential(
         *(layer for pair in pairwise(WIDTHS) for layer in (nn.Linear(*pair), nn.ReLU()))
@@ -61,38 +77,17 @@ def main() -> None:
         "larger": {"rows": MORE_ROWS, FACTORS: factorise(objective, MORE_ROWS)[1]},
         "pair": measure_pairs(objective),
         "text": measure_text(),
+        "networks": measure_networks(),
         "machine": describe(),
     }
     result["agreement"] = compare(result["audit"])
-    publish("structure", result, build_pages(result))
-
-
-@contextmanager
-def representation(name: str) -> Iterator[None]:
-    """Use formed gradients, or factors where counts say so."""
-    share = tile_structure.MIN_SHARE
-    tile_structure.MIN_SHARE = 2.0 if name == FORMED else share
-    try:
-        yield
-    finally:
-        tile_structure.MIN_SHARE = share
-
-
-def measure(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the least processor seconds of a call, after a first one."""
-    work()
-    seconds = []
-    for _ in range(rounds):
-        start = time.process_time()
-        work()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
+    return result
 
 
 def measure_flops() -> float:
     """Return the rate of a product of large matrices, in multiplications and additions a second."""
     matrix = torch.rand(BLOCK, BLOCK)
-    return 2 * BLOCK**3 / measure(lambda: matrix @ matrix)
+    return 2 * BLOCK**3 / measure(lambda: matrix @ matrix, ROUNDS)
 
 
 def make_table(count: int, seed: int) -> TensorExamples:
@@ -153,11 +148,11 @@ def measure_pairs(objective: ModuleObjective) -> dict:
     form()
     pairs = len(tile) ** 2
     return {
-        "form": measure(form) / len(tile),
-        "factors": measure(lambda: tile.products(tile)) / pairs,
-        "formed": measure(lambda: matrix @ matrix.T) / pairs,
-        "dot": measure(lambda: tile.dot(matrix[:QUERIES])) / len(tile) / QUERIES,
-        "formed_dot": measure(lambda: matrix[:QUERIES] @ matrix.T) / len(tile) / QUERIES,
+        "form": measure(form, ROUNDS) / len(tile),
+        "factors": measure(lambda: tile.products(tile), ROUNDS) / pairs,
+        "formed": measure(lambda: matrix @ matrix.T, ROUNDS) / pairs,
+        "dot": measure(lambda: tile.dot(matrix[:QUERIES]), ROUNDS) / len(tile) / QUERIES,
+        "formed_dot": measure(lambda: matrix[:QUERIES] @ matrix.T, ROUNDS) / len(tile) / QUERIES,
     }
 
 
@@ -238,6 +233,10 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"{_times(formed['gram'] * result['flops_per_second'] / dense_limit)} that. With "
             f"{result['larger']['rows']:,} rows the Gram matrix takes "
             f"{result['larger'][FACTORS]:.3g} s by factors.",
+            "**Convolutions** are linear layers of patches, one at each position of their output. "
+            "Gram matrices in processor seconds; the layers in factors are chosen by counts, so "
+            "with many positions all gradients are formed either way, and the two differ by noise.",
+            build_table(result["networks"]),
         ],
         measured=bullets(
             "Command: `python -m benchmarks.structure`.",
@@ -250,6 +249,10 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"Largest difference of the effects: {result['agreement']:.1g} of the largest effect.",
             f"Text encoder: BERT of width 384 with random weights, last layer and head, {TEXTS} "
             f"rows of {LENGTH} tokens. Its gradients are formed either way, by count.",
+            "Convolutional networks: random weights and inputs, batches of "
+            f"{NETWORK_BATCH_SIZE}, the second of two Gram matrices; factor rows are examples x "
+            "columns of the loss's root. `python -m benchmarks.structure networks` measured them, "
+            "in a run of their own.",
         ),
     )
     return [page]
@@ -264,4 +267,4 @@ def _micro(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -40,11 +40,18 @@ def examine_methods(family: str) -> list[Verdict]:
     try:
         model = tiny_classifier(family).float()
         rows = make_rows(model, LONGER.get(family, 0))
+    except Exception as error:
+        return [Verdict(family, method, "not tried", format_reason(error)) for method in METHODS]
+    features = _run(family, "features", lambda: _compare_features(family, rows))
+    try:
         objective = _make_objective(model)
         objective.verify_shortcuts(rows)
     except Exception as error:
-        word = "refused" if isinstance(error, InputError) else "not tried"
-        return [Verdict(family, method, word, format_reason(error)) for method in METHODS]
+        word = "refused" if isinstance(error, InputError) else "wrong"
+        return [
+            *(Verdict(family, method, word, format_reason(error)) for method in METHODS[:-1]),
+            features,
+        ]
     if objective.padding.side is None:
         rows = rows.with_equal_lengths()
     reference = _Reference(model, rows, objective.space.names)
@@ -53,9 +60,8 @@ def examine_methods(family: str) -> list[Verdict]:
         "audit": lambda: _compare_effects(objective, curvature, reference),
         "sketches": lambda: _compare_sketches(curvature, reference),
         "EK-FAC": lambda: _compare_traces(curvature, reference),
-        "features": lambda: _compare_features(family, rows),
     }
-    return [_run(family, method, check) for method, check in checks.items()]
+    return [*(_run(family, method, check) for method, check in checks.items()), features]
 
 
 def _make_objective(model: PreTrainedModel) -> TransformerObjective:

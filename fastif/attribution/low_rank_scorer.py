@@ -9,12 +9,8 @@ from torch import Tensor
 from fastif.attribution.scorers import Effects, GradientScorer, Scorer
 from fastif.data.examples import COLUMN_WEIGHTS, Examples
 from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
-from fastif.gradients.layer_rules import (
-    compute_layer_gradients,
-    flatten_positions,
-    has_transposed_weight,
-    is_linear,
-)
+from fastif.gradients.layer_factors import flatten_positions, has_transposed_weight, is_linear
+from fastif.gradients.layer_rules import compute_layer_gradients
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
 

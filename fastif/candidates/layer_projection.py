@@ -9,12 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
-from fastif.gradients.layer_rules import (
-    compute_layer_gradients,
-    flatten_positions,
-    has_transposed_weight,
-    is_linear,
-)
+from fastif.gradients.layer_factors import flatten_positions, has_transposed_weight, is_linear
+from fastif.gradients.layer_rules import compute_layer_gradients
 from fastif.models.parameters import ParamSpace
 
 ENERGY = 0.98

@@ -39,6 +39,11 @@ class GradientTile:
         """Memory of the tile in bytes."""
         return self.gradients.numel() * self.gradients.element_size()
 
+    @property
+    def product_size(self) -> float:
+        """Number of multiplications in the inner product of two of these gradients."""
+        return float(self.gradients.shape[1])
+
     def __len__(self) -> int:
         return len(self.gradients)
 

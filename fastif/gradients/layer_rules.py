@@ -4,29 +4,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
-from transformers.pytorch_utils import Conv1D
 
+from fastif.gradients.layer_factors import (
+    CONVOLUTIONS,
+    LINEAR_LAYERS,
+    get_widths,
+    has_factors,
+    has_forward_of,
+    has_transposed_weight,
+    is_convolution,
+    read_deltas,
+    read_inputs,
+)
+from fastif.gradients.scale_layers import compute_scale_gradients
 from fastif.numerics.arithmetic import matmul_eps
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-CLOSED_FORM_LAYERS = (nn.Linear, Conv1D, nn.LayerNorm, *BATCH_NORMS)
-"""Layers with a closed form of their gradients in this module."""
+CLOSED_FORM_LAYERS = (*LINEAR_LAYERS, nn.LayerNorm, nn.Embedding, *BATCH_NORMS)
+"""Layers with a closed form of their gradients in this module, besides convolutions."""
+
+MAX_PATCHES = 2**24
+"""Numbers in the patches of a convolution in memory, unless one example has more."""
 
 RELATIVE_TOLERANCE = 1e-4
 """Relative difference of a layer's output for a single example that counts as rounding."""
-
-
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a layer computes what `nn.Linear` does; a subclass may override its forward pass.
-
-    The `Conv1D` of GPT-2 does, with a transposed weight.
-    """
-    return isinstance(layer, nn.Linear | Conv1D) and has_closed_form(layer)
-
-
-def has_transposed_weight(layer: nn.Module) -> bool:
-    """Whether the weight of a linear layer is [i o] of inputs x outputs instead of [o i]."""
-    return isinstance(layer, Conv1D)
 
 
 def has_closed_form(layer: nn.Module) -> bool:
@@ -38,31 +39,40 @@ def has_closed_form(layer: nn.Module) -> bool:
     """
     if isinstance(layer, BATCH_NORMS) and (layer.training or layer.running_mean is None):
         return False  # statistics of the batch
-    return "forward" not in vars(layer) and any(
-        isinstance(layer, kind) and type(layer).forward is kind.forward
-        for kind in CLOSED_FORM_LAYERS
-    )
+    if isinstance(layer, CONVOLUTIONS):
+        return is_convolution(layer)
+    if isinstance(layer, nn.Embedding) and (layer.scale_grad_by_freq or layer.max_norm is not None):
+        return False  # counts of the batch, and a weight that changes
+    return has_forward_of(layer, CLOSED_FORM_LAYERS)
 
 
-def flatten_positions(inputs: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """Flatten all positions of a linear layer's input and output gradient to one axis: [b t d]."""
-    return (
-        inputs.reshape(len(inputs), -1, inputs.shape[-1]),
-        delta.reshape(len(delta), -1, delta.shape[-1]),
-    )
-
-
-def fill_linear_gradients(
-    inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor], transposed: bool = False
+def fill_factor_gradients(
+    layer: nn.Module, inputs: Tensor, delta: Tensor, blocks: dict[str, Tensor]
 ) -> None:
-    """Write ∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over positions t into the workspace."""
-    inputs, delta = flatten_positions(inputs, delta)
-    if "weight" in blocks:
-        block = blocks["weight"]
-        left, right = (inputs, delta) if transposed else (delta, inputs)
-        torch.bmm(left.mT.to(block.dtype), right.to(block.dtype), out=block)
+    """Write ∇W = Σ_t δ_t a_tᵀ and ∇bias = Σ_t δ_t over positions t into the workspace.
+
+    Args:
+        layer: Linear layer or convolution.
+        inputs: Inputs of the call, one example in each row.
+        delta: Gradients at the outputs of the call.
+        blocks: Gradients of each example in weight and bias, overwritten; either may be omitted.
+    """
+    deltas = read_deltas(layer, delta)
     if "bias" in blocks:
-        blocks["bias"].copy_(delta.sum(1))
+        blocks["bias"].copy_(deltas.sum(2).transpose(0, 1).flatten(1))
+    if "weight" not in blocks:
+        return
+    block = blocks["weight"]
+    matrices = block.mT if has_transposed_weight(layer) else block.flatten(2)
+    matrices = matrices.unflatten(1, (len(deltas), -1)).transpose(0, 1)
+    size = max(1, MAX_PATCHES // max(1, len(deltas) * deltas.shape[2] * get_widths(layer)[0]))
+    for start in range(0, len(delta), size):
+        part = slice(start, start + size)
+        patches, own = read_inputs(layer, inputs[part]).to(block.dtype), deltas[:, part].mT
+        if len(deltas) == 1:
+            torch.bmm(own[0].to(block.dtype), patches[0], out=matrices[0, part])
+        else:
+            matrices[:, part] = own.to(block.dtype) @ patches
 
 
 def compute_layer_gradients(
@@ -79,10 +89,12 @@ def compute_layer_gradients(
     Raises:
         ValueError: If the layer has other outputs for a single example than in the batch.
     """
-    if is_linear(layer):
-        inputs, delta = flatten_positions(inputs, delta)
-        weight = inputs.mT @ delta if has_transposed_weight(layer) else delta.mT @ inputs
-        return {"weight": weight, "bias": delta.sum(1)}
+    if has_factors(layer, inputs):
+        weight, bias = getattr(layer, "weight"), read_deltas(layer, delta)  # noqa: B009
+        blocks = {"weight": delta.new_empty(len(delta), *weight.shape)}
+        blocks["bias"] = delta.new_empty(len(delta), len(bias) * bias.shape[3])
+        fill_factor_gradients(layer, inputs, delta, blocks)
+        return blocks
     if isinstance(layer, nn.LayerNorm) and has_closed_form(layer):
         normal = F.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
         axes = tuple(range(1, delta.dim() - len(layer.normalized_shape)))
@@ -93,6 +105,11 @@ def compute_layer_gradients(
         }
     if isinstance(layer, BATCH_NORMS) and has_closed_form(layer):
         return _compute_batch_norm_gradients(layer, inputs, delta)
+    if isinstance(layer, nn.Embedding) and has_closed_form(layer):
+        return _compute_embedding_gradients(layer, inputs, delta)
+    scale_gradients = compute_scale_gradients(layer, inputs, delta, outputs)
+    if scale_gradients is not None:
+        return scale_gradients
     return _compute_vjp_gradients(layer, inputs, delta, outputs)
 
 
@@ -103,6 +120,20 @@ def _compute_batch_norm_gradients(
     normal = F.batch_norm(inputs, layer.running_mean, layer.running_var, eps=layer.eps)
     sums = {"weight": delta * normal, "bias": delta}
     return {name: grads.reshape(*grads.shape[:2], -1).sum(2) for name, grads in sums.items()}
+
+
+def _compute_embedding_gradients(
+    layer: nn.Embedding, inputs: Tensor, delta: Tensor
+) -> dict[str, Tensor]:
+    """Return the gradients of an embedding: sums of the output gradients of each entry's uses."""
+    count, entries, width = len(inputs), *layer.weight.shape
+    weight = delta.new_zeros(count * entries, width)
+    first = torch.arange(count, device=inputs.device)[:, None] * entries
+    weight.index_add_(0, (first + inputs.flatten(1)).flatten(), delta.reshape(-1, width))
+    weight = weight.view(count, entries, width)
+    if layer.padding_idx is not None:
+        weight[:, layer.padding_idx] = 0
+    return {"weight": weight}
 
 
 def _compute_vjp_gradients(

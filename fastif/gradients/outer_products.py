@@ -1,4 +1,4 @@
-"""Per-example gradients of a linear layer as sums of outer products, which are never formed."""
+"""Per-example gradients of layers as sums of outer products, which are never formed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +20,9 @@ WRITING_COST = 40
 class OuterProducts:
     """Gradients Σ_t δ_t a_tᵀ of one linear layer over t positions, and Σ_t δ_t of its bias.
 
+    The positions of a convolution are those of its output, with patches as inputs; those of a layer
+    that is called several times are the positions of all calls.
+
     The k columns of the GGN factor share the inputs a of their e examples. The rows are those of
     the first column for all examples, then those of the second, and so on. An inner product of two
     rows is Σ_ts (a_t·a'_s + 1)(δ_t·δ'_s), without the 1 if the bias is not attributed.
@@ -29,12 +32,14 @@ class OuterProducts:
         bias: Columns of the bias in a gradient; None if it is not attributed.
         inputs: Inputs a of the layer.
         deltas: Output gradients δ.
+        is_transposed: Whether the weight is [i o] in a gradient.
     """
 
     weight: slice
     bias: slice | None
     inputs: Float[Tensor, "e t i"]
     deltas: Float[Tensor, "k e t o"]
+    is_transposed: bool = False
 
     def __len__(self) -> int:
         return self.deltas.shape[0] * self.deltas.shape[1]
@@ -43,6 +48,16 @@ class OuterProducts:
     def byte_count(self) -> int:
         """Memory of the factors in bytes."""
         return (self.inputs.numel() + self.deltas.numel()) * self.inputs.element_size()
+
+    @property
+    def product_size(self) -> float:
+        """Multiplications of the product of two rows, of inputs once for all k columns of both.
+
+        It includes the time to write and read t² numbers.
+        """
+        columns, positions = len(self.deltas), self.inputs.shape[1]
+        outputs, inputs = self.deltas.shape[3], self.inputs.shape[2]
+        return positions**2 * (outputs + inputs / columns**2 + WRITING_COST)
 
     def dot(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q r"]:
         """Return the inner products of q vectors with the r rows."""
@@ -94,7 +109,7 @@ class OuterProducts:
         examples = self.inputs.shape[0]
         for column, deltas in enumerate(self.deltas):
             span = slice(column * examples, (column + 1) * examples)
-            block = rows[span, self.weight].unflatten(1, self._shape)
+            block = self._view_matrices(rows[span, self.weight])
             torch.bmm(deltas.mT, self.inputs, out=block)
             if self.bias is not None:
                 rows[span, self.bias] = deltas.sum(1)
@@ -127,9 +142,12 @@ class OuterProducts:
         """Rows in the bias."""
         return self.deltas.sum(2).flatten(0, 1)
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.deltas.shape[3], self.inputs.shape[2]
+    def _view_matrices(self, weights: Float[Tensor, "q n"]) -> Float[Tensor, "q o i"]:
+        """Return a view of vectors in the weight as matrices of outputs x inputs."""
+        outputs, inputs = self.deltas.shape[3], self.inputs.shape[2]
+        if self.is_transposed:
+            return weights.unflatten(1, (inputs, outputs)).mT
+        return weights.unflatten(1, (outputs, inputs))
 
     def _is_cheaper_formed(self, vector_count: int) -> bool:
         """Whether products with vectors take more operations by factors than by formed rows.
@@ -139,7 +157,7 @@ class OuterProducts:
         """
         columns, positions = len(self.deltas), self.inputs.shape[1]
         formed = columns * (vector_count + positions + WRITING_COST)
-        return positions > 1 and vector_count * positions > formed
+        return len(self) > 0 and positions > 1 and vector_count * positions > formed
 
     def _chunk_size(self) -> int:
         """Number of vectors whose products with the inputs are held at once."""
@@ -148,7 +166,7 @@ class OuterProducts:
     def _multiply(self, matrices: Float[Tensor, "q n"]) -> Float[Tensor, "q r"]:
         """Return Σ_t δ_tᵀ X a_t for q matrices X, in which all columns share the products X a_t."""
         inputs = self.inputs.flatten(0, 1).expand(len(matrices), -1, -1)
-        projected = torch.bmm(inputs, matrices.unflatten(1, self._shape).mT)
+        projected = torch.bmm(inputs, self._view_matrices(matrices).mT)
         examples, positions, outputs = self.deltas.shape[1:]
         by_example = projected.view(len(matrices), examples, positions * outputs).transpose(0, 1)
         dots = torch.bmm(by_example, self.deltas.flatten(2).permute(1, 2, 0))
@@ -162,7 +180,7 @@ class OuterProducts:
         combined = torch.bmm(by_example, self.deltas.flatten(2).transpose(0, 1)).transpose(0, 1)
         inputs = self.inputs.flatten(0, 1).expand(len(weights), -1, -1)
         combined = combined.reshape(*inputs.shape[:2], self.deltas.shape[3])
-        totals.unflatten(1, self._shape).baddbmm_(combined.mT, inputs)
+        self._view_matrices(totals).baddbmm_(combined.mT, inputs)
 
     def _add_block(self, other: "OuterProducts", span: slice, block: Tensor) -> None:
         """Add the products of some examples to a block [k e k' e']."""
@@ -182,10 +200,12 @@ class OuterProducts:
     def _iterate_formed(self) -> Iterator[tuple[slice, Float[Tensor, "m n"]]]:
         """Iterate over the rows in the weight, a bounded number of them at once."""
         positions = torch.arange(len(self), device=self.inputs.device)
-        outputs, inputs = self._shape
-        for span in _split_range(len(self), max(1, MAX_NUMBERS // (outputs * inputs))):
+        entries = self.deltas.shape[3] * self.inputs.shape[2]
+        for span in _split_range(len(self), max(1, MAX_NUMBERS // entries)):
             part = self.select(positions[span])
-            yield span, (part.deltas[0].mT @ part.inputs).flatten(1)
+            left, right = part.deltas[0], part.inputs
+            left, right = (right, left) if self.is_transposed else (left, right)
+            yield span, (left.mT @ right).flatten(1)
 
 
 def _split_range(count: int, size: int) -> Iterator[slice]:

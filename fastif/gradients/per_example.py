@@ -10,6 +10,7 @@ some tiles is compared with a backward pass.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ from fastif.gradients.graph_structure import GraphStructure, read_graph_structur
 from fastif.gradients.hooks import GradientOf, HookedPass, LayerGrads
 from fastif.gradients.route import Route, get_route
 from fastif.gradients.row_assembly import assemble_gradients, fill_by_backward
-from fastif.gradients.tile_structure import make_structured_tile
+from fastif.gradients.tile_structure import FactorInputs, make_structured_tile
 from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.trial import translate_model_errors, try_batch, try_table
@@ -104,10 +105,7 @@ class Gradients:
     def compute_tiles(self, batch: Batch, gradient_of: GradientOf) -> Iterator[GradientTile]:
         """Compute one tile of "losses" or "measures", or one for each column of S_i ("roots")."""
         count = len(batch["labels"])
-
-        def assemble(layer_grads: LayerGrads) -> GradientTile:
-            return self._make_tile(layer_grads, count, count)
-
+        assemble = partial(self._make_tile, count=count, formed_count=count, inputs={})
         return self.map_columns(batch, gradient_of, assemble, GradientTile, forms_rows=True)
 
     def map_columns(
@@ -221,11 +219,17 @@ class Gradients:
         self.route.record_pass(comparison.decisive)
         return True
 
-    def _make_tile(self, layer_grads: LayerGrads, count: int, formed_count: int) -> GradientTile:
+    def _make_tile(
+        self,
+        layer_grads: LayerGrads,
+        count: int,
+        formed_count: int,
+        inputs: FactorInputs | None = None,
+    ) -> GradientTile:
         """Return the gradients of all `count` examples as factors, or of the first ones formed."""
         objective = self.objective
         if self._workspace.dtype == objective.like.dtype:
-            tile = make_structured_tile(objective, layer_grads, count)
+            tile = make_structured_tile(objective, layer_grads, count, inputs)
             if tile is not None:
                 return tile
         rows = self._get_workspace(formed_count)

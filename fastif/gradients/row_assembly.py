@@ -15,12 +15,8 @@ from fastif.gradients.hooks import (
     compute_cotangents,
     get_owner_name,
 )
-from fastif.gradients.layer_rules import (
-    compute_layer_gradients,
-    fill_linear_gradients,
-    has_transposed_weight,
-    is_linear,
-)
+from fastif.gradients.layer_factors import has_factors
+from fastif.gradients.layer_rules import compute_layer_gradients, fill_factor_gradients
 from fastif.models.objective import Objective
 from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors
@@ -68,10 +64,9 @@ def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) 
         }
         if not own_params:
             continue
-        if is_linear(call.layer) and not filled.intersection(own_params.values()):
+        if has_factors(call.layer, call.inputs) and not filled.intersection(own_params.values()):
             own_blocks = {own: blocks[name] for own, name in own_params.items()}
-            transposed = has_transposed_weight(call.layer)
-            fill_linear_gradients(call.inputs, delta, own_blocks, transposed)
+            fill_factor_gradients(call.layer, call.inputs, delta, own_blocks)
         else:
             grads = compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
             for own, name in own_params.items():

@@ -44,14 +44,14 @@ class TileLayout:
 
 
 class StructuredTile(GradientTile):
-    """Gradients of b examples, of which those of some linear layers are held as factors.
+    """Gradients of b examples, of which those of some layers are held as factors.
 
     The operations are those of `GradientTile`, with equal results up to rounding. No tile
     overwrites another. A use of `gradients` forms them, and the tile has this matrix from then on.
 
     Args:
         layout: Layout of the gradients.
-        layers: Outer products of each layer, by name.
+        layers: Outer products of each layer, or of each group of a convolution, by name.
         dense: Gradients in the remaining parameters.
     """
 
@@ -90,6 +90,12 @@ class StructuredTile(GradientTile):
         factors = sum(layer.byte_count for layer in self.layers.values())
         formed = 0 if self._formed is None else self._formed.numel()
         return factors + (self.dense.numel() + formed) * self.dense.element_size()
+
+    @property
+    def product_size(self) -> float:
+        if self.is_formed:
+            return super().product_size
+        return self.dense.shape[1] + sum(layer.product_size for layer in self.layers.values())
 
     def __len__(self) -> int:
         return len(self.dense)
@@ -138,18 +144,18 @@ class StructuredTile(GradientTile):
     def parameter_norms(self, slices: Sequence[slice]) -> list[Float[Tensor, " b"]]:
         if self.is_formed:
             return super().parameter_norms(slices)
-        norms: dict[int, Tensor] = {}
+        squares: dict[int, Tensor] = {}
         for layer in self.layers.values():
-            weight, bias = (squares.sqrt().float() for squares in layer.squared_norms())
-            norms[layer.weight.start] = weight
-            if layer.bias is not None:
-                norms[layer.bias.start] = bias
-        return [
-            norms[columns.start] if columns.start in norms else self._dense_norms(columns)
-            for columns in slices
-        ]
+            for columns, own in zip((layer.weight, layer.bias), layer.squared_norms(), strict=True):
+                if columns is not None:
+                    squares[columns.start] = own
+        return [self._combine_norms(columns, squares) for columns in slices]
 
-    def _dense_norms(self, columns: slice) -> Float[Tensor, " b"]:
+    def _combine_norms(self, columns: slice, squares: dict[int, Tensor]) -> Float[Tensor, " b"]:
+        """Return the norms in one parameter, of which the groups of a convolution are parts."""
+        parts = [own for start, own in squares.items() if columns.start <= start < columns.stop]
+        if parts:
+            return torch.stack(parts).sum(0).sqrt().float()
         for run, own in self.layout.pair_columns():
             if run.start <= columns.start < run.stop:
                 start = own.start + columns.start - run.start

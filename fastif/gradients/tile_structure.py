@@ -1,14 +1,20 @@
 """Choice of the layers whose per-example gradients are held as factors, by counts."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from fastif.gradients.hooks import LayerCall, LayerGrads
-from fastif.gradients.layer_rules import flatten_positions, has_transposed_weight, is_linear
+from fastif.gradients.layer_factors import (
+    count_groups,
+    count_positions,
+    get_widths,
+    has_factors,
+    has_transposed_weight,
+    read_deltas,
+    read_inputs,
+)
 from fastif.gradients.outer_products import OuterProducts
 from fastif.gradients.row_assembly import check_first_axis, fill_blocks
 from fastif.gradients.structured_tile import StructuredTile, TileLayout
@@ -27,19 +33,26 @@ MIN_SHARE = 0.5
 MAX_NORM = 1e18
 """Largest norm of factors and of their products, with squares below the largest single number."""
 
+FactorInputs = dict[tuple[LayerCall, ...], Tensor]
+"""Inputs [g b t i] of layers by their calls, which all columns of one batch share."""
+
 
 def make_structured_tile(
-    objective: Objective, layer_grads: LayerGrads, count: int
+    objective: Objective,
+    layer_grads: LayerGrads,
+    count: int,
+    shared_inputs: FactorInputs | None = None,
 ) -> StructuredTile | None:
     """Return the gradients of captured calls, with factors where these save time.
 
-    The product of two gradients in the weight [o i] of a linear layer with t positions takes t² (i
-    + o) multiplications by factors, and o i by formed gradients.
+    The product of two gradients in the weight [o i] of a layer with t positions takes t² (i + o)
+    multiplications by factors, and o i by formed gradients.
 
     Args:
         objective: Model with the attributed parameters.
         layer_grads: Calls, each with the gradient at its output.
         count: Number of examples.
+        shared_inputs: Inputs from earlier columns of the same calls, to which new ones are added.
 
     Returns:
         The tile; None if too few parameters are in such layers, or a factor is not finite or so
@@ -50,10 +63,12 @@ def make_structured_tile(
     """
     space, dtype = objective.space, objective.like.dtype
     columns = dict(zip(space.names, space.slices, strict=True))
-    layers = {}
-    for call, delta in _choose_calls(columns, layer_grads):
-        check_first_axis(call, delta, count)
-        layers[call.name] = _make_outer_products(call, delta, columns, dtype)
+    shared_inputs = {} if shared_inputs is None else shared_inputs
+    layers: dict[str, OuterProducts] = {}
+    for calls in _choose_layers(columns, layer_grads):
+        for call, delta in calls:
+            check_first_axis(call, delta, count)
+        layers |= _make_outer_products(calls, columns, dtype, shared_inputs)
     if not layers or not _are_safe(layers.values()):
         return None
     layout = _make_layout(space, layers)
@@ -63,27 +78,29 @@ def make_structured_tile(
     return StructuredTile(layout, layers, dense)
 
 
-def _choose_calls(columns: dict[str, slice], layer_grads: LayerGrads) -> LayerGrads:
-    """Return the calls of layers with factors; none if they have too few of the parameters."""
-    call_counts = Counter(call.name for call, _ in layer_grads)
+def _choose_layers(columns: Mapping[str, slice], layer_grads: LayerGrads) -> list[LayerGrads]:
+    """Return the calls of each layer with factors; none if they have too few of the parameters."""
+    by_layer: dict[str, LayerGrads] = {}
+    for call, delta in layer_grads:
+        by_layer.setdefault(call.name, []).append((call, delta))
     chosen = [
-        (call, delta)
-        for call, delta in layer_grads
-        if call_counts[call.name] == 1
-        and f"{_prefix(call)}weight" in columns
-        and is_linear(call.layer)
-        and not has_transposed_weight(call.layer)
-        and _saves_operations(call)
+        calls
+        for calls in by_layer.values()
+        if f"{_prefix(calls[0][0])}weight" in columns and _saves_operations(calls)
     ]
     total = sum(own.stop - own.start for own in columns.values())
-    weights = (columns[f"{_prefix(call)}weight"] for call, _ in chosen)
+    weights = (columns[f"{_prefix(calls[0][0])}weight"] for calls in chosen)
     share = sum(own.stop - own.start for own in weights)
     return chosen if share >= MIN_SHARE * total else []
 
 
-def _saves_operations(call: LayerCall) -> bool:
-    inputs, outputs = call.inputs.shape[-1], call.outputs.shape[-1]
-    positions = math.prod(call.inputs.shape[1:-1])
+def _saves_operations(calls: LayerGrads) -> bool:
+    """Whether factors save operations, with the positions of all calls of a layer together."""
+    layer = calls[0][0].layer
+    if not all(has_factors(layer, call.inputs) for call, _ in calls):
+        return False
+    inputs, outputs = get_widths(layer)
+    positions = sum(count_positions(layer, call.outputs) for call, _ in calls)
     return 0 < positions**2 * (inputs + outputs) <= MAX_OPERATIONS * inputs * outputs
 
 
@@ -92,16 +109,34 @@ def _prefix(call: LayerCall) -> str:
 
 
 def _make_outer_products(
-    call: LayerCall, delta: Tensor, columns: dict[str, slice], dtype: torch.dtype
-) -> OuterProducts:
-    inputs, deltas = flatten_positions(call.inputs, delta)
-    prefix = _prefix(call)
-    return OuterProducts(
-        columns[f"{prefix}weight"],
-        columns.get(f"{prefix}bias"),
-        inputs.to(dtype),
-        deltas.to(dtype)[None],
-    )
+    calls: LayerGrads, columns: Mapping[str, slice], dtype: torch.dtype, shared: FactorInputs
+) -> dict[str, OuterProducts]:
+    """Return the outer products of a layer, or of each group of a convolution, by name."""
+    layer, name, prefix = calls[0][0].layer, calls[0][0].name, _prefix(calls[0][0])
+    key = tuple(call for call, _ in calls)
+    if key not in shared:
+        shared[key] = torch.cat([read_inputs(layer, call.inputs) for call in key], 2).to(dtype)
+    inputs = shared[key]
+    deltas = torch.cat([read_deltas(layer, delta) for _, delta in calls], 2).to(dtype)
+    groups = count_groups(layer)
+    weights = _split_columns(columns[f"{prefix}weight"], groups)
+    biases: list[slice | None] = [None] * groups
+    if f"{prefix}bias" in columns:
+        biases = [*_split_columns(columns[f"{prefix}bias"], groups)]
+    transposed = has_transposed_weight(layer)
+    return {
+        f"{name}[{group}]" if groups > 1 else name: OuterProducts(
+            weights[group], biases[group], inputs[group], deltas[group][None], transposed
+        )
+        for group in range(groups)
+    }
+
+
+def _split_columns(columns: slice, groups: int) -> list[slice]:
+    """Split the columns of a parameter into those of each group."""
+    width = (columns.stop - columns.start) // groups
+    starts = range(columns.start, columns.stop, width)
+    return [slice(start, start + width) for start in starts]
 
 
 def _are_safe(layers: Iterable[OuterProducts]) -> bool:
@@ -122,7 +157,7 @@ def _make_layout(space: ParamSpace, layers: dict[str, OuterProducts]) -> TileLay
     }
     runs: list[slice] = []
     for columns in space.slices:
-        if columns.start in starts or columns.start == columns.stop:
+        if columns.start in starts or columns.start == columns.stop:  # groups start with it
             continue
         if runs and runs[-1].stop == columns.start:
             runs[-1] = slice(runs[-1].start, columns.stop)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import replace
 
+import fastif
+from fastif.gradients.structured_tile import merge_columns
 from fastif.solvers.build import build_solver
 from fastif.solvers.settings import DualSettings, reset_sizes
 from tasks.planning.workload import make_solver_problem
@@ -77,10 +79,28 @@ def estimate_nominal_seconds(context: RunContext, rows: int) -> float:
     shards = math.ceil(context.plan.record.query_rows / NOMINAL_SHARD)
     examples = cost.factor_examples + shards * cost.solve_examples
     tokens = float(context.train_examples.lengths.double().mean())
-    operations = examples * problem.rows_per_example * FLOPS_PER_TOKEN * tokens
-    operations += 2 * cost.factor_products
-    flops = NOMINAL_FLOPS[_get_device_kind(context)]
-    return len(context.members) * operations * problem.parameters / flops
+    numbers = tokens * problem.parameters
+    operations = examples * problem.rows_per_example * FLOPS_PER_TOKEN * numbers
+    if cost.factor_products:
+        operations += 2 * cost.factor_products * _count_product_size(context)
+    return len(context.members) * operations / NOMINAL_FLOPS[_get_device_kind(context)]
+
+
+def _count_product_size(context: RunContext) -> float:
+    """Count the multiplications in the product of two factor rows, by factors where they are held.
+
+    They are those of two training rows of median length.
+    """
+
+    def count() -> float:
+        examples, objective = context.train_examples, context.objective
+        middle = max(0, len(examples) // 2 - 1)
+        ids = examples.lengths.argsort(stable=True)[middle : middle + 2]
+        batch = objective.compute_prefix(examples.take(ids))
+        tiles = fastif.Gradients(objective).compute_sqrt_hessian_tiles(batch)
+        return next(merge_columns(tiles)).product_size
+
+    return context.memo.get("product size", count)
 
 
 def _get_device_kind(context: RunContext) -> str:

@@ -154,7 +154,7 @@ TAKING = (
     ),
     Mutant(
         "a subclass of a linear layer is taken for one",
-        "fastif/gradients/layer_rules.py",
+        "fastif/gradients/layer_factors.py",
         "isinstance(layer, kind) and type(layer).forward is kind.forward",
         "isinstance(layer, kind)",
         (_KINDS,),
@@ -170,8 +170,8 @@ TAKING = (
     Mutant(
         "the bias of a linear layer at its first position",
         "fastif/gradients/layer_rules.py",
-        'blocks["bias"].copy_(delta.sum(1))',
-        'blocks["bias"].copy_(delta[:, 0])',
+        'blocks["bias"].copy_(deltas.sum(2).transpose(0, 1).flatten(1))',
+        'blocks["bias"].copy_(deltas[:, :, 0].transpose(0, 1).flatten(1))',
         (_KINDS, _GRADIENTS),
     ),
     Mutant(

@@ -11,7 +11,7 @@ from fastif.curvature.ekfac.parameter_groups import ensure_two_examples
 from fastif.data.examples import Batch
 from fastif.errors import InputError
 from fastif.gradients.hooks import LayerGrads as Calls
-from fastif.gradients.layer_rules import flatten_positions
+from fastif.gradients.layer_factors import flatten_positions
 from fastif.gradients.per_example import Gradients
 from fastif.models.objective import Objective
 

@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from fastif.data.examples import Batch
 from fastif.gradients.graph_structure import read_graph_structure
 from fastif.gradients.hooks import HookedPass, get_owner_name
-from fastif.gradients.layer_rules import (
-    compute_layer_gradients,
-    has_transposed_weight,
-    is_linear,
-)
+from fastif.gradients.layer_factors import has_transposed_weight, is_linear
+from fastif.gradients.layer_rules import compute_layer_gradients
 from fastif.models.objective import Objective
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.parameters import make_leaf_params

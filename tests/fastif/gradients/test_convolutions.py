@@ -7,6 +7,7 @@ from torch import nn
 import fastif
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.gradients.route import get_route
+from fastif.gradients.structured_tile import StructuredTile
 
 
 def make_model(layer: nn.Module, channels: int) -> nn.Module:
@@ -25,6 +26,13 @@ def make_batch_norm() -> nn.Module:
     return norm
 
 
+class Replaced(nn.Conv2d):
+    """A convolution with a forward pass of its own."""
+
+    def forward(self, inputs):
+        return 2 * nn.functional.conv2d(inputs, self.weight, self.bias, padding=1)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -32,20 +40,41 @@ def make_batch_norm() -> nn.Module:
         nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False),
         nn.Conv2d(4, 8, 3, groups=2, dilation=2),
         nn.Conv2d(4, 4, 3, groups=4, padding="same", padding_mode="circular"),
+        nn.Conv2d(4, 6, (2, 4), stride=(2, 1), padding=(0, 2), padding_mode="reflect"),
+        nn.Conv2d(4, 6, (2, 3), groups=2, padding="same", padding_mode="replicate"),
+        nn.Conv2d(4, 6, (3, 2), padding="same", dilation=(1, 3)),
+        nn.Conv2d(4, 6, 3, padding="valid"),
+        nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 8, 5, padding=3, stride=2, dilation=3),
+                      nn.Unflatten(2, (2, -1))),
+        nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 4, (1, 3, 2), padding=(0, 1, 0)),
+                      nn.Flatten(1, 2)),
+        Replaced(4, 5, 3),
         nn.ConvTranspose2d(4, 5, 2),
         make_batch_norm(),
         nn.Sequential(nn.Conv2d(4, 4, 1), make_batch_norm()),
     ],
-    ids=["plain", "strided", "grouped", "depthwise", "transposed", "norm", "both"],
-)
-def test_gradients_of_each_example_equal_autograd(layer):
+    ids=["plain", "strided", "grouped", "depthwise", "reflected", "replicated", "same", "valid",
+         "in place", "one axis", "three axes", "replaced", "transposed", "norm", "both"],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["formed", "in parts", "factors"])
+def test_gradients_of_each_example_equal_autograd(layer, way, monkeypatch):
+    """Formed from all patches or those of one example at a time, and as factors."""
+    if way == "in parts":
+        monkeypatch.setattr("fastif.gradients.layer_rules.MAX_PATCHES", 1)
+    share = 0.0 if way == "factors" else 2.0
+    monkeypatch.setattr("fastif.gradients.tile_structure.MIN_SHARE", share)
+    monkeypatch.setattr("fastif.gradients.tile_structure.MAX_OPERATIONS", 1e9)
     channels = layer.float().eval()(torch.zeros(2, 4, 7, 7)).shape[1]
     model = make_model(layer, channels)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(5, 4, 7, 7, generator=generator).double()
     rows = fastif.TensorExamples(inputs, torch.tensor([0, 1, 2, 0, 1]))
     objective = fastif.ModuleObjective(model, fastif.CrossEntropy())
-    given = compute_loss_gradients(fastif.Gradients(objective), rows)
+    gradients = fastif.Gradients(objective)
+    tile = gradients.compute_loss_tile(rows.take(torch.arange(2)))
+    assert isinstance(tile, StructuredTile) is (way == "factors")
+    given = compute_loss_gradients(gradients, rows)
     assert str(get_route(objective)) == "hooks"
     weights = list(model.parameters())
     for row, (pixels, label) in enumerate(zip(inputs, rows.labels, strict=True)):

@@ -6,31 +6,10 @@ from torch import nn
 from torch.func import functional_call
 
 from fastif import CrossEntropy, GaussNewton, Gradients, ModuleObjective, TensorExamples
+from fastif.gradients import outer_products
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.structured_tile import StructuredTile, concat_rows, merge_columns
-
-CLASSES = 4
-
-
-class Sequence(nn.Module):
-    """Linear layers over a few positions, then a norm and a head over their mean."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Linear(80, 60)
-        self.second = nn.Linear(60, 16, bias=False)
-        self.norm = nn.LayerNorm(16)
-        self.head = nn.Linear(16, CLASSES)
-
-    def forward(self, inputs):
-        return self.head(self.norm(self.second(torch.tanh(self.first(inputs)))).mean(1))
-
-
-def _mlp():
-    return nn.Sequential(nn.Linear(20, 16), nn.Tanh(), nn.BatchNorm1d(16), nn.Linear(16, CLASSES))
-
-
-MODELS = {"mlp": (_mlp, (20,)), "positions": (Sequence, (2, 80)), "one": (Sequence, (1, 80))}
+from tests.fastif.gradients.factor_models import CLASSES, MODELS
 
 
 def make(name, dtype=torch.float64, count=7):
@@ -102,6 +81,19 @@ def test_products_of_two_tiles(name, parts):
     dense = GradientTile(right_rows)
     torch.testing.assert_close(left.products(dense), expected)
     torch.testing.assert_close(dense.products(left), expected.T)
+
+
+def test_the_size_of_a_product_counts_factors_and_all_other_parameters():
+    tile, rows = merged("mlp")  # 20 x 16 and 16 x 4 with factors, 32 of a norm
+    writing, columns = outer_products.WRITING_COST, CLASSES - 1
+    assert tile.product_size == pytest.approx(20 + 36 / columns**2 + 2 * writing + 32)
+    sequence, _ = merged("positions")
+    positions = 80 / columns**2 + 60 + writing, 60 / columns**2 + 16 + writing  # two each
+    head = 16 / columns**2 + CLASSES + writing
+    assert sequence.product_size == pytest.approx(4 * sum(positions) + head + 32)
+    assert GradientTile(rows).product_size == rows.shape[1]
+    assert len(tile.gradients)  # formed from now on
+    assert tile.product_size == rows.shape[1]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -235,19 +227,20 @@ def test_an_example_without_finite_gradient_counts_as_zero_in_all_layers():
     torch.testing.assert_close(tile.products(tile), rows @ rows.T)
 
 
-def test_other_calls_of_a_layer_are_formed():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.head = nn.Linear(20, 20), nn.Linear(20, CLASSES)
-
-        def forward(self, inputs):
-            return self.head(torch.tanh(self.layer(torch.tanh(self.layer(inputs)))))
-
-    torch.manual_seed(0)
-    objective = ModuleObjective(Twice().double(), CrossEntropy())
-    batch = {"inputs": torch.randn(3, 20, dtype=torch.float64), "labels": torch.arange(3)}
-    assert not isinstance(Gradients(objective).compute_loss_tile(batch), StructuredTile)
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("twice", {"layer": 2, "head": 1}),
+        ("conv", {"0": 4, "3": 1}),
+        ("grouped", {"0[0]": 2, "0[1]": 2, "3": 1}),
+        ("transposed", {"0": 1, "2": 1}),
+    ],
+)
+def test_layers_with_factors(name, layers):
+    """Calls of one layer add their positions; groups of a convolution are layers of their own."""
+    tile, _ = merged(name)
+    assert {name: own.inputs.shape[1] for name, own in tile.layers.items()} == layers
+    assert {len(own.deltas) for own in tile.layers.values()} == {CLASSES - 1}
 
 
 def test_a_gauss_newton_product_equals_that_of_the_dense_matrix():

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks.families.tiny import tiny_config
 from fastif import Gradients, TextExamples, TransformerObjective, predict
-from fastif.gradients.layer_rules import is_linear
+from fastif.gradients.layer_factors import is_linear
 from fastif.gradients.per_example import compute_loss_gradients
 from fastif.models.prefix_cache import PrefixCache
 from tests.fastif.models.rows_alone import predict_alone

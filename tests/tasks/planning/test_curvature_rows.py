@@ -11,6 +11,7 @@ from tasks.planning.curvature_rows import estimate_nominal_seconds, select_rows
 from tasks.planning.forecast import forecast_run, render_forecast
 from tasks.planning.open_run import load_run, settle_plan
 from tasks.planning.start_run import start_run
+from tasks.planning.workload import make_solver_problem
 from tasks.results.summary import read_summary
 from tasks.run.curvature import make_gauss_newton
 from tasks.run.method_choice import method_digest
@@ -190,6 +191,22 @@ def test_a_method_that_another_process_selects_first_is_used(world, expensive):
     context = start_run(plan)
     assert context.plan.method.name == other
     assert context.study.candidates == context.plan.method.selected.candidates
+
+
+def test_products_are_counted_by_factors_where_these_are_held(world, monkeypatch):
+    """A perceptron's rows are held as factors, and take less than formed ones."""
+    seconds = {}
+    for share in (0.5, 2.0):
+        monkeypatch.setattr("fastif.gradients.tile_structure.MIN_SHARE", share)
+        monkeypatch.setattr("fastif.gradients.tile_structure.MAX_OPERATIONS", 1e9)
+        context = load_run(plan_run(write(world)))
+        size = curvature_rows._count_product_size(context)
+        assert (size == context.objective.space.size) is (share == 2.0)
+        seconds[size] = estimate_nominal_seconds(context, 60)
+    (size, other), (own, formed) = seconds, seconds.values()
+    problem = replace(make_solver_problem(context), rows=60)
+    products = context.solver.estimate_cost(problem).factor_products
+    assert formed - own == pytest.approx(2 * products * (other - size) / 5e10)
 
 
 def test_more_models_take_as_many_times_as_long(world):
