@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from transformers.pytorch_utils import Conv1D
 
+from fastif.gradients.rms_norm import compute_rms_norm_gradients, is_rms_norm
 from fastif.numerics.arithmetic import matmul_eps
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -93,6 +94,10 @@ def compute_layer_gradients(
         }
     if isinstance(layer, BATCH_NORMS) and has_closed_form(layer):
         return _compute_batch_norm_gradients(layer, inputs, delta)
+    if is_rms_norm(layer):
+        gradients = compute_rms_norm_gradients(layer, inputs, delta, outputs)
+        if gradients is not None:
+            return gradients
     return _compute_vjp_gradients(layer, inputs, delta, outputs)
 
 
