@@ -25,6 +25,7 @@ PRODUCT, COSINE = "gradient product", "gradient cosine"
 INFLUENCE = "influence, damping "
 EARLIER = "influence at an earlier checkpoint, damping "
 RULE = "influence by rule of thumb"
+EARLIER_RULE = "influence at an earlier checkpoint by rule of thumb"
 GRID = ", damping "
 """Between the name of a method and its damping, which is chosen on other halves."""
 CACHE_BYTES = 2**30
@@ -41,12 +42,14 @@ class Plan:
     Attributes:
         recipe: Training of the attributed parameters.
         halves: Number of random halves on which the methods are compared.
-        choice_halves: Number of further halves, which choose the damping.
+        choice_halves: Number of further halves, which choose the damping; with 0 it is that of the
+            rule of thumb.
         seeds: Number of trainings of each half, whose losses are averaged.
         dampings: Dampings of influence.
         rivals: Further methods by name.
         checkpoint: Fraction of the training at which influence is measured too; None for none.
-        has_rule: Whether influence is measured at the damping of the rule of thumb too.
+        has_rule: Whether influence is measured at the damping of the rule of thumb too, also at
+            the checkpoint.
         folder: Folder that keeps the losses of each retrained model, so that a stopped measurement
             goes on; None keeps none.
     """
@@ -90,7 +93,7 @@ class Measurement:
         accuracy = self._compute_accuracy()
         effects |= self._compute_earlier_effects(earlier)
         first, outcomes = self.plan.choice_halves, -losses.mean(1)
-        choice = score_means(Halves(halves[:first], outcomes[:first]), effects)
+        choice = score_means(Halves(halves[:first], outcomes[:first]), effects) if first else {}
         truth = Halves(halves[first:], outcomes[first:])
         return {
             "parameters": self.objective.space.size,
@@ -153,12 +156,7 @@ class Measurement:
         effects = {PRODUCT: columns @ rows.T, COSINE: compute_cosine(columns, rows)}
         for name, compute in self.plan.rivals.items():
             effects[name] = compute(self.objective, columns, rows)
-        effects |= self._compute_influences(INFLUENCE, self.plan.dampings)
-        if self.plan.has_rule:
-            curvature = fastif.GaussNewton(self.objective, self.train)
-            damping = select_damping_by_spectrum(curvature).damping
-            effects |= self._compute_influences(f"{RULE}, λ = ", (damping,))
-        return effects
+        return effects | self._compute_influences(INFLUENCE) | self._compute_by_rule(RULE)
 
     def _compute_earlier_effects(
         self, params: dict[str, Tensor] | None
@@ -167,18 +165,28 @@ class Measurement:
         if params is None:
             return {}
         trained, self.objective.params = self.objective.params, params
-        effects = self._compute_influences(EARLIER, self.plan.dampings)
+        effects = self._compute_by_rule(EARLIER_RULE)
+        if self.plan.choice_halves:
+            effects |= self._compute_influences(EARLIER)
         self.objective.params = trained
         return effects
 
+    def _compute_by_rule(self, name: str) -> dict[str, Float[Tensor, "q n"]]:
+        """Return the effects by influence at the damping of the rule of thumb, if planned."""
+        if not self.plan.has_rule:
+            return {}
+        curvature = fastif.GaussNewton(self.objective, self.train)
+        damping = select_damping_by_spectrum(curvature).damping
+        return self._compute_influences(f"{name}, λ = ", (damping,))
+
     def _compute_influences(
-        self, prefix: str, dampings: Sequence[float]
+        self, prefix: str, dampings: Sequence[float] = ()
     ) -> dict[str, Float[Tensor, "q n"]]:
-        """Return the effects by influence, at each damping."""
+        """Return the effects by influence at each damping, those of the plan if none is given."""
         curvature, solver = fastif.GaussNewton(self.objective, self.train), fastif.Dual()
         factor = solver.factor(curvature.with_damping(1.0))  # the same for every damping
         effects = {}
-        for damping in dampings:
+        for damping in dampings or self.plan.dampings:
             attribute = fastif.Attributor(
                 self.objective,
                 self.train,
@@ -232,12 +240,20 @@ def select_damping(choice: dict[str, float], prefix: str = INFLUENCE) -> str:
 
 
 def select_methods(choice: dict[str, float], effects: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the effects of influence at the chosen dampings, and of all other methods."""
+    """Return the effects of each method, influence first, then the two gradient methods.
+
+    Of a method with several dampings, it is the chosen one; without a choice, it is left out, and
+    influence is that of the rule of thumb.
+    """
     methods = dict.fromkeys(name.partition(GRID)[0] for name in effects)
-    first = [INFLUENCE.removesuffix(GRID), PRODUCT, COSINE]
+    rules = [name for name in effects if name.startswith(RULE)]
+    leading = [INFLUENCE.removesuffix(GRID)] if choice else rules
+    first = [*leading, PRODUCT, COSINE]
     order = [*first, *(method for method in methods if method not in first)]
     names = [
-        method if method in effects else select_damping(choice, method + GRID) for method in order
+        method if method in effects else select_damping(choice, method + GRID)
+        for method in order
+        if choice or method in effects
     ]
     return {name: effects[name] for name in names}
 

@@ -1,10 +1,12 @@
 """Time and memory of an audit of decoders beside BERT of the same size.
 
 `python -m benchmarks.decoders.cost` measures the models in turns, and writes
-benchmarks/results/decoder-cost.json with its page. Weights and tokens are random. Processor seconds
+benchmarks/results/decoder-cost.json with its page; with "last:1" or "all" it measures with these
+attributed parameters alone and keeps the others. Weights and tokens are random. Processor seconds
 of one thread are counted, since they hardly depend on other work of the machine.
 """
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -23,33 +25,38 @@ import fastif
 from benchmarks.decoders.cost_report import NAME, build_pages
 from benchmarks.fidelity.memory import MemoryMonitor
 from benchmarks.machine import describe
-from benchmarks.page import publish
+from benchmarks.page import publish, read_result
 from fastif.models.prefix_cache import PrefixCache
 from fastif.models.trial import try_table
 
-CUTS = ("last:1", "all")
+CUTS = {"last:1": (64, 16), "all": (24, 8)}
+"""Number of rows and queries by attributed parameters: all of them make large gradients."""
+
 LAYERS, WIDTH, HEADS, WORDS, POSITIONS = 4, 192, 4, 1000, 64
 INNER, GATED_INNER = 4 * WIDTH, 8 * WIDTH // 3
 """Width of a feed-forward block of two matrices, and of a gated one with as many weights."""
-ROWS, QUERIES, SHORTEST, LONGEST, BATCH_SIZE = 96, 16, 16, 48, 16
-ROUNDS = 3
+SHORTEST, LONGEST, BATCH_SIZE = 16, 48, 16
+ROUNDS = 2
 CACHE_BYTES = 2**30
 
 
 def main() -> None:
     """Measure, and write the result and its page."""
     torch.set_num_threads(1)
-    models: dict[str, dict] = {cut: {name: [] for name in MAKERS} for cut in CUTS}
-    for cut in CUTS:
+    cuts = sys.argv[1:] or list(CUTS)
+    result = (read_result(NAME) if sys.argv[1:] else {}) or {"models": {}}
+    result |= {"sizes": describe_sizes(), "machine": describe()}
+    for cut in cuts:
         objectives = {name: make_objective(name, cut) for name in MAKERS}
         for objective in objectives.values():  # warm up
             run_audit(objective, make_rows(BATCH_SIZE, 3), make_rows(2, 4))
+        rounds: dict[str, list] = {name: [] for name in MAKERS}
         for _ in range(ROUNDS):
             for name, objective in objectives.items():
-                models[cut][name].append(measure(objective))
-                print(cut, name, models[cut][name][-1], flush=True)
-    result = {"models": models, "sizes": describe_sizes(), "machine": describe()}
-    publish(NAME, result, build_pages(result))
+                rounds[name].append(measure(objective, *CUTS[cut]))
+                print(cut, name, rounds[name][-1], flush=True)
+        result["models"][cut] = rounds
+        publish(NAME, result, build_pages(result))  # a stopped run keeps what it has measured
 
 
 def make_objective(name: str, cut: str) -> fastif.TransformerObjective:
@@ -58,14 +65,16 @@ def make_objective(name: str, cut: str) -> fastif.TransformerObjective:
     return fastif.TransformerObjective(MAKERS[name]().eval(), cut)
 
 
-def measure(objective: fastif.TransformerObjective) -> dict:
+def measure(objective: fastif.TransformerObjective, count: int, queries_count: int) -> dict:
     """Return the processor seconds of the parts of an audit, and its peak memory."""
-    train, queries = make_rows(ROWS, 1), make_rows(QUERIES, 2)
+    train, queries = make_rows(count, 1), make_rows(queries_count, 2)
     for rows in (train, queries):
         try_table(objective, rows, "rows")  # on a few rows, whatever the size of the table
     with MemoryMonitor() as watch:
         seconds = run_audit(objective, train, queries)
     return {
+        "rows": count,
+        "queries": queries_count,
         "parameters": sum(parameter.numel() for parameter in objective.full_model.parameters()),
         "attributed": objective.space.size,
         "frozen_layers": objective.num_frozen_layers,
@@ -158,8 +167,6 @@ def describe_sizes() -> dict[str, int]:
         "width": WIDTH,
         "heads": HEADS,
         "words": WORDS,
-        "rows": ROWS,
-        "queries": QUERIES,
         "shortest": SHORTEST,
         "longest": LONGEST,
         "batch_size": BATCH_SIZE,

@@ -19,8 +19,8 @@ def build_pages(result: dict) -> list[ResultPage]:
             costs = _summarize(rounds)
             ratios = [cost / base for cost, base in zip(costs, bases, strict=True)]
             largest = max(largest, ratios[0])
-            rows.append(_make_row(f"{name}, {cut}", rounds[0], result, costs, ratios))
-    others = [name for name in result["models"]["all"] if name != REFERENCE]
+            rows.append(_make_row(f"{name}, {cut}", rounds[0], costs, ratios))
+    others = [name for name in next(iter(result["models"].values())) if name != REFERENCE]
     return [
         ResultPage(
             NAME,
@@ -45,9 +45,9 @@ def _summarize(rounds: Sequence[dict]) -> tuple[float, float, float]:
 
 
 def _make_row(
-    name: str, entry: dict, result: dict, costs: Sequence[float], ratios: Sequence[float]
+    name: str, entry: dict, costs: Sequence[float], ratios: Sequence[float]
 ) -> tuple[str, ...]:
-    rows = result["sizes"]["rows"]
+    rows = entry["rows"]
     return (
         name,
         f"{entry['parameters']:,}",
@@ -64,7 +64,7 @@ def _make_row(
 def _make_parts(result: dict) -> str:
     """Return the least seconds of each part of the audits."""
     models = result["models"]
-    names = list(models["all"][REFERENCE][0]["seconds"])
+    names = list(next(iter(models.values()))[REFERENCE][0]["seconds"])
     rows = [
         (f"{name}, {cut}", *(f"{min(e['seconds'][part] for e in rounds):.2f}" for part in names))
         for cut, entries in models.items()
@@ -89,9 +89,8 @@ def _describe(result: dict) -> str:
         f"Random weights, {sizes['layers']} layers of width {sizes['width']} with "
         f"{sizes['heads']} heads, {sizes['words']:,} words. The feed-forward blocks have as many "
         "weights: four times the width, or 8/3 of it where they are gated (Llama).",
-        f"{sizes['rows']} training rows and {sizes['queries']} queries of {sizes['shortest']} to "
-        f"{sizes['longest']} random tokens, the same ones for all models; batches of "
-        f"{sizes['batch_size']}.",
+        f"{_describe_counts(result['models'])}. {sizes['shortest']} to {sizes['longest']} random "
+        f"tokens a row, the same ones for all models; batches of {sizes['batch_size']}.",
         "An audit: frozen layers once, exact Gauss-Newton with the dual solver, scores of all rows "
         "for all queries. A training pass: forward and backward, one gradient a batch, of the same "
         "parameters without cached layers, which is what the models themselves cost.",
@@ -102,4 +101,12 @@ def _describe(result: dict) -> str:
         "Not shown: GPUs, attention without eager code, longer texts, larger models.",
         describe_machine(result),
         "`python -m benchmarks.decoders.cost`",
+    )
+
+
+def _describe_counts(models: dict) -> str:
+    entries = {cut: rounds[REFERENCE][0] for cut, rounds in models.items()}
+    return "; ".join(
+        f"{entry['rows']} training rows and {entry['queries']} queries with `{cut}`"
+        for cut, entry in entries.items()
     )

@@ -2,12 +2,10 @@
 
 `python -m benchmarks.own_module.agreement` measures (a few minutes) and writes
 benchmarks/results/own-module.json with its page. Model and rows are loaded as a study loads them,
-from `[model] factory`, and one of the methods is the command `fastif audit` itself. The package has
-to be installed (`pip install -e .`), since code that is not installed is never run.
+from `[model] factory`, and one of the methods is the audit of the study itself. The package has to
+be installed (`pip install -e .`), since code that is not installed is never run.
 """
 
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,11 +19,10 @@ from benchmarks.fidelity.titanic import read_passengers
 from benchmarks.machine import describe
 from benchmarks.own_module.passengers import CATEGORIES, NUMBERS, WIDTHS, make_network
 from benchmarks.own_module.report import AUDIT, NAME, build_pages
-from benchmarks.page import ROOT, publish
+from benchmarks.page import publish
 from benchmarks.retraining import Plan, measure_halves
 from tasks.data.inputs import read_tables
 from tasks.models.own_model import load_own_model
-from tasks.run.existing_store import open_existing_store
 from tasks.study.study import load_study
 
 WORK = Path("benchmarks/.work/own-module")
@@ -33,7 +30,7 @@ TRAIN, QUERIES = 500, 100
 FEATURES = (*NUMBERS, *CATEGORIES)
 LABELS = ("died", "survived")
 DAMPINGS = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
-RECIPE = fastif.TrainingConfig(epochs=20, learning_rate=5e-3, weight_decay=0.0, batch_size=32)
+RECIPE = fastif.TrainingConfig(epochs=15, learning_rate=5e-3, weight_decay=0.0, batch_size=32)
 STUDY = f"""name = "passengers"
 labels = ["{'", "'.join(LABELS)}"]
 
@@ -55,6 +52,12 @@ id = "id"
 
 [parameters]
 attributed = "all"
+
+[curvature]
+kind = "gauss-newton"
+
+[solver]
+kind = "dual"
 
 [candidates]
 kind = "full"
@@ -111,15 +114,10 @@ def write_weights(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def audit_study(objective: fastif.Objective, queries: Tensor, train: Tensor) -> Tensor:
-    """Return the effects of all rows by `fastif audit` with the trained weights."""
+    """Return the effects of all rows by an audit of the study with the trained weights."""
     write_weights(WORK, dict(objective.params))
-    study = WORK / "study.toml"
-    command = [sys.executable, "-m", "flows.cli", "audit", str(study)]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-    store = open_existing_store(load_study(study))
-    latest = store.find_latest()
-    assert latest is not None
-    scores = store.scan("scores", latest.record.run).collect()
+    result = fastif.audit(str(WORK / "study.toml"))
+    scores = result.store.scan("scores", result.run).collect()
     effects = torch.zeros(len(queries), len(train), dtype=torch.float64)
     places = scores["query"].to_torch().long(), scores["train"].to_torch().long()
     return effects.index_put(places, scores["removal_effect"].to_torch().double())
