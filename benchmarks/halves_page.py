@@ -1,5 +1,6 @@
 """Tables of the agreement of effects with retraining on halves."""
 
+import math
 from collections.abc import Sequence
 
 from benchmarks.page import table
@@ -28,7 +29,7 @@ def make_tables(models: dict[str, dict]) -> list[str]:
     """Return the table of the methods, its caption, and the table of the differences."""
     rows = [_make_row(name, entry) for name, entry in models.items()]
     gains = [
-        (name, *(_describe_gain(method) for method in entry["methods"][1:]))
+        (name, *(_describe_gain(method) for method in entry["methods"][1:3]))
         for name, entry in models.items()
         if "methods" in entry
     ]
@@ -39,7 +40,7 @@ def make_tables(models: dict[str, dict]) -> list[str]:
 
 
 def _make_row(name: str, entry: dict) -> tuple[str, ...]:
-    influence, product, cosine = list_methods(entry)
+    influence, product, cosine = list_methods(entry)[:3]
     damping = influence["name"].removeprefix(INFLUENCE)
     edge = " (edge)" if damping in _list_edges(entry) else ""
     return (
@@ -84,7 +85,7 @@ def describe_span(scores: Sequence[float]) -> str:
 
 def summarize_gains(models: dict[str, dict]) -> str:
     """Return the span of the scores of each method, and how often influence is surely ahead."""
-    methods = zip(*(list_methods(entry) for entry in models.values()), strict=True)
+    methods = zip(*(list_methods(entry)[:3] for entry in models.values()), strict=True)
     influence, product, cosine = (describe_span([m["lds"] for m in scores]) for scores in methods)
     scores = (
         f"The LDS of influence is {influence}, of the gradient product {product}, of the gradient "
@@ -99,6 +100,34 @@ def summarize_gains(models: dict[str, dict]) -> str:
         f"{scores} The 95 % interval of influence's lead is above 0 in {ahead[0]} of "
         f"{len(compared)} cases against the product and in {ahead[1]} against the cosine, and "
         f"below 0 in {behind[0]} and {behind[1]}."
+    )
+
+
+def make_method_table(entry: dict) -> str:
+    """Return the table of all methods of one model."""
+    rows = [
+        (
+            method["name"].replace("damping ", "λ = "),
+            f"{method['lds']:.2f}",
+            f"{method['low']:.2f} to {method['high']:.2f}",
+            _describe_gain(method) if number else "",
+        )
+        for number, method in enumerate(entry["methods"])
+    ]
+    return table(("method", "LDS", "95 % interval", "influence minus it, 95 % interval"), rows)
+
+
+def describe_ceiling(entry: dict) -> str:
+    """Return the sentence on what a predictor without noise would reach.
+
+    Two retrainings correlate by r, so a mean of two has the reliability 2r / (1 + r) by the
+    Spearman-Brown formula, of which the root is the ceiling.
+    """
+    agreement = max(0.0, entry["seeds"])
+    ceiling = math.sqrt(2 * agreement / (1 + agreement))
+    return (
+        f"Losses of retrainings with two seeds correlate by {agreement:.2f}, so that a predictor "
+        f"without noise would reach {ceiling:.2f}."
     )
 
 

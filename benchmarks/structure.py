@@ -191,9 +191,37 @@ def build_pages(result: dict) -> list[ResultPage]:
     factors, formed = (result["audit"][name] for name in (FACTORS, FORMED))
     gram = formed["gram"] / factors["gram"]
     totals = [side["gram"] + side["scores"] for side in (formed, factors)]
-    pair, text = result["pair"], result["text"]
     limit = count_flops(result) / result["flops_per_second"]
-    dense_limit = (result["rows"] * (result["widths"][-1] - 1)) ** 2 * result["parameters"]
+    widths = "-".join(map(str, result["widths"]))
+    page = ResultPage(
+        name="structure",
+        title="Gradients as factors",
+        question="How much time does it save not to form the gradients of linear layers?",
+        answer=f"The Gram matrix of a {widths} network takes {_times(gram)} less time, and an "
+        f"exact audit {_times(totals[0] / totals[1])} less. The operations alone would take "
+        f"{limit:.2g} s of its {factors['gram']:.2g} s.",
+        headline=f"Gram matrix {_times(gram)} faster, exact audit {_times(totals[0] / totals[1])}",
+        tables=[
+            table(["", FORMED, FACTORS, "ratio"], _make_rows(result)),
+            "The last row of products compares forming a row with a product of two rows by "
+            "factors. The scores include the Cholesky factorization of the Gram matrix and the "
+            "leverage, which take as long either way.",
+            _describe_limit(result),
+            "**Convolutions** are linear layers of patches, one at each position of their output. "
+            "Gram matrices in processor seconds; the layers in factors are chosen by counts, so "
+            "with many positions all gradients are formed either way, and the two differ by noise.",
+            build_table(result["networks"]),
+        ],
+        measured=_describe(result, widths),
+    )
+    return [page]
+
+
+def _make_rows(result: dict) -> list[list[str]]:
+    """Return the rows of the table, from the parts of the audit to the text encoder."""
+    factors, formed = (result["audit"][name] for name in (FACTORS, FORMED))
+    totals = [side["gram"] + side["scores"] for side in (formed, factors)]
+    pair, text = result["pair"], result["text"]
     names = {"gram": "Gram matrix, s", "scores": "scores of all queries, s"}
     rows = [
         [title, f"{formed[key]:,.3g}", f"{factors[key]:,.3g}", _times(formed[key] / factors[key])]
@@ -208,54 +236,46 @@ def build_pages(result: dict) -> list[ResultPage]:
             ("forming a factor row, µs", "form", "factors"),
         )
     ]
+    encoder = [f"{text[name]:.3g}" for name in (FORMED, FACTORS)]
     ratio = text[FACTORS] / text[FORMED]
-    rows += [["text encoder, last layer, Gram matrix, s", f"{text[FORMED]:.3g}"]]
-    rows[-1] += [f"{text[FACTORS]:.3g}", _times(1 / ratio)]
-    widths = "-".join(map(str, result["widths"]))
-    page = ResultPage(
-        name="structure",
-        title="Gradients as factors",
-        question="How much time does it save not to form the gradients of linear layers?",
-        answer=f"The Gram matrix of a {widths} network takes {_times(gram)} less time, and an "
-        f"exact audit {_times(totals[0] / totals[1])} less. The operations alone would take "
-        f"{limit:.2g} s of its {factors['gram']:.2g} s.",
-        headline=f"Gram matrix {_times(gram)} faster, exact audit {_times(totals[0] / totals[1])}",
-        tables=[
-            table(["", FORMED, FACTORS, "ratio"], rows),
-            "The last row of products compares forming a row with a product of two rows by "
-            "factors. The scores include the Cholesky factorization of the Gram matrix and the "
-            "leverage, which take as long either way.",
-            f"**Physical limit.** The products of factors take {count_flops(result) / 1e9:,.3g} "
-            f"GFLOP, those of formed gradients {dense_limit / 1e9:,.3g} GFLOP. At the "
-            f"{result['flops_per_second'] / 1e9:,.0f} GFLOP/s of a large matrix product that is "
-            f"{limit:.2g} s and {dense_limit / result['flops_per_second']:,.3g} s; measured: "
-            f"{_times(factors['gram'] / limit)} and "
-            f"{_times(formed['gram'] * result['flops_per_second'] / dense_limit)} that. With "
-            f"{result['larger']['rows']:,} rows the Gram matrix takes "
-            f"{result['larger'][FACTORS]:.3g} s by factors.",
-            "**Convolutions** are linear layers of patches, one at each position of their output. "
-            "Gram matrices in processor seconds; the layers in factors are chosen by counts, so "
-            "with many positions all gradients are formed either way, and the two differ by noise.",
-            build_table(result["networks"]),
-        ],
-        measured=bullets(
-            "Command: `python -m benchmarks.structure`.",
-            f"Hardware, {describe_machine(result)}; processor seconds of one thread. Each audit "
-            "ran once, with factors first; other work on a machine slows both through the caches.",
-            f"Network {widths} with ReLU and random weights, {result['parameters']:,} parameters; "
-            f"{result['rows']:,} random rows, {result['queries']} queries, batches of "
-            f"{result['batch_size']}, `Dual` without a rank, λ = 0.1, effects of all rows with "
-            "leverage.",
-            f"Largest difference of the effects: {result['agreement']:.1g} of the largest effect.",
-            f"Text encoder: BERT of width 384 with random weights, last layer and head, {TEXTS} "
-            f"rows of {LENGTH} tokens. Its gradients are formed either way, by count.",
-            "Convolutional networks: random weights and inputs, batches of "
-            f"{NETWORK_BATCH_SIZE}, the second of two Gram matrices; factor rows are examples x "
-            "columns of the loss's root. `python -m benchmarks.structure networks` measured them, "
-            "in a run of their own.",
-        ),
+    return [*rows, ["text encoder, last layer, Gram matrix, s", *encoder, _times(1 / ratio)]]
+
+
+def _describe_limit(result: dict) -> str:
+    """Return the time that the operations alone would take."""
+    factors, formed = (result["audit"][name] for name in (FACTORS, FORMED))
+    flops = count_flops(result)
+    dense_limit = (result["rows"] * (result["widths"][-1] - 1)) ** 2 * result["parameters"]
+    limit = flops / result["flops_per_second"]
+    return (
+        f"**Physical limit.** The products of factors take {flops / 1e9:,.3g} "
+        f"GFLOP, those of formed gradients {dense_limit / 1e9:,.3g} GFLOP. At the "
+        f"{result['flops_per_second'] / 1e9:,.0f} GFLOP/s of a large matrix product that is "
+        f"{limit:.2g} s and {dense_limit / result['flops_per_second']:,.3g} s; measured: "
+        f"{_times(factors['gram'] / limit)} and "
+        f"{_times(formed['gram'] * result['flops_per_second'] / dense_limit)} that. With "
+        f"{result['larger']['rows']:,} rows the Gram matrix takes "
+        f"{result['larger'][FACTORS]:.3g} s by factors."
     )
-    return [page]
+
+
+def _describe(result: dict, widths: str) -> str:
+    return bullets(
+        "Command: `python -m benchmarks.structure`.",
+        f"Hardware, {describe_machine(result)}; processor seconds of one thread. Each audit "
+        "ran once, with factors first; other work on a machine slows both through the caches.",
+        f"Network {widths} with ReLU and random weights, {result['parameters']:,} parameters; "
+        f"{result['rows']:,} random rows, {result['queries']} queries, batches of "
+        f"{result['batch_size']}, `Dual` without a rank, λ = 0.1, effects of all rows with "
+        "leverage.",
+        f"Largest difference of the effects: {result['agreement']:.1g} of the largest effect.",
+        f"Text encoder: BERT of width 384 with random weights, last layer and head, {TEXTS} "
+        f"rows of {LENGTH} tokens. Its gradients are formed either way, by count.",
+        "Convolutional networks: random weights and inputs, batches of "
+        f"{NETWORK_BATCH_SIZE}, the second of two Gram matrices; factor rows are examples x "
+        "columns of the loss's root. `python -m benchmarks.structure networks` measured them, "
+        "in a run of their own.",
+    )
 
 
 def _times(ratio: float) -> str:

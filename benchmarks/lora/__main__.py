@@ -1,36 +1,34 @@
 """`python -m benchmarks.lora` measures influence on a LoRA adapter against retraining.
 
-The margins of each retrained model are a file of its own, so that the benchmark can be stopped and
+The losses of each retrained model are a file of its own, so that the benchmark can be stopped and
 continued. FASTIF_DATA names the folder with sst2.
 """
 
-import json
 import os
 import sys
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fastif
 from benchmarks import machine
-from benchmarks.fidelity.workload import margins
-from benchmarks.halves import Halves, bootstrap_scores
+from benchmarks.fidelity.truth import measure_ceiling
 from benchmarks.lora.datainf import SHARE, compute_datainf
-from benchmarks.lora.report import build_pages
-from benchmarks.lora.workload import LoraSst2
-from benchmarks.page import PAGES, RESULTS, write_pages
-from benchmarks.retraining import compute_cosine, compute_influence
-from fastif.evaluation.spectral_damping import select_damping_by_spectrum
-from fastif.gradients.per_example import compute_loss_gradients
-from fastif.solvers.solver import Factor
+from benchmarks.lora.report import NAME, build_pages
+from benchmarks.lora.workload import ALPHA, LAYERS, RANK, TARGETS, LoraSst2
+from benchmarks.page import publish
+from benchmarks.retraining import CACHE_BYTES, GRID, Plan, keep_losses, measure_halves
+from fastif.models.prefix_cache import PrefixCache
 
 WORK = Path("benchmarks/.work/lora")
-SEED = 1000
-"""Seed of the retrained models; the attributed model has seed 0."""
-DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
-SHARES = (0.01, 0.1, 1.0, 10.0, 100.0)
+RECIPE = fastif.TrainingConfig(epochs=5, learning_rate=3e-3, weight_decay=0.0, batch_size=16)
+DAMPINGS = (10.0, 1.0, 0.1, 0.01)
+SHARES = (0.01, 1.0, 10.0)
+HALVES, FRESH_HALVES = 28, 6
+CHECKPOINT = 0.25
 
 
 def main() -> None:
@@ -38,80 +36,69 @@ def main() -> None:
     if "FASTIF_DATA" not in os.environ:
         sys.exit("FASTIF_DATA must name the folder with sst2")
     workload = LoraSst2(Path(os.environ["FASTIF_DATA"]))
-    result = measure(workload, Halves(workload.halves, _retrain(workload)))
-    (RESULTS / "lora.json").write_text(json.dumps(result, indent=1) + "\n")
-    write_pages(PAGES, build_pages(result))
-
-
-def measure(workload: LoraSst2, truth: Halves) -> dict:
-    """Return the LDS of all methods, with the facts of the model."""
-    objective = workload.train_model(0)
-    gradients = fastif.Gradients(objective)
-    train = compute_loss_gradients(gradients, workload.train)
-    queries = compute_loss_gradients(gradients, workload.query_examples)
-    print("gradients", flush=True)
-    curvature = fastif.GaussNewton(objective, workload.train)
-    rule = select_damping_by_spectrum(curvature).damping
-    factor = fastif.Dual().factor(curvature.with_damping(rule))
-    influence = {d: _influence(objective, workload, d, factor) for d in sorted({rule, *DAMPINGS})}
-    layers = objective.space.slices
-    datainf = {share: compute_datainf(queries, train, layers, share) for share in SHARES}
-    effects = {
-        f"influence, damping {rule:.2g} by rule of thumb": influence[rule],
-        f"DataInf, damping by the rule of its paper ({SHARE:g})": datainf[SHARE],
-        "gradient product": queries @ train.T,
-        "gradient cosine": compute_cosine(queries, train),
-    }
-    examples = {"training rows": workload.train, "queries": workload.query_examples}
-    return {
-        "recipe": workload.recipe_words,
-        "rows": workload.rows,
-        "queries": workload.queries,
-        "halves": len(truth.halves),
-        "parameters": objective.space.size,
-        "frozen_layers": objective.num_frozen_layers,
-        "hooks": gradients.per_example_backward is False,
-        "accuracy": {name: _accuracy(objective, workload, e) for name, e in examples.items()},
-        "methods": bootstrap_scores(truth, effects),
-        "grid": {
-            "influence": {f"{d:.2g}": truth.score_mean(e) for d, e in influence.items()},
-            "DataInf": {f"{s:g}": truth.score_mean(e) for s, e in datainf.items()},
+    objective = workload.start(0)
+    folder = WORK / f"{workload.rows}-{RECIPE.epochs}-{RECIPE.learning_rate:g}-{len(LAYERS)}"
+    names = {f"DataInf{GRID}{share:g}": share for share in SHARES}
+    names["DataInf by the rule of its paper"] = SHARE
+    plan = Plan(
+        RECIPE,
+        halves=HALVES,
+        choice_halves=0,
+        seeds=2,
+        dampings=DAMPINGS,
+        rivals={name: partial(_rank_by_datainf, share) for name, share in names.items()},
+        checkpoint=CHECKPOINT,
+        has_rule=True,
+        folder=folder,
+    )
+    train, queries = workload.tokens(0), workload.tokens(1)
+    entry = measure_halves(objective, train, queries, plan)
+    print(entry, flush=True)
+    result = {
+        "model": entry | {"frozen_layers": objective.num_frozen_layers},
+        "recipe": asdict(RECIPE),
+        "adapter": {"rank": RANK, "alpha": ALPHA, "targets": TARGETS, "layers": LAYERS},
+        "facts": {
+            "rows": workload.rows,
+            "queries": workload.queries,
+            "checkpoint": CHECKPOINT,
         },
         "machine": machine.describe(),
     }
+    publish(NAME, result, build_pages(result))  # a stopped run keeps what it has measured
+    result["fresh"] = measure_fresh_starts(workload, folder / "fresh")
+    publish(NAME, result, build_pages(result))
 
 
-def _retrain(workload: LoraSst2) -> Tensor:
-    """Return the margins [m q] of the models of all halves; those that are saved are read."""
-    examples, rows = workload.query_examples, []
-    for number, half in enumerate(workload.halves):
-        path = WORK / workload.key / f"truth-{number}.safetensors"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            model = workload.fit(half, SEED)
-            made = margins(fastif.predict(model, examples)[0], workload.answers(examples))
-            save_file({"margins": made}, path)
-            print(f"half {number + 1} of {len(workload.halves)}", flush=True)
-        rows.append(load_file(path)["margins"])
-    return torch.stack(rows)
+def measure_fresh_starts(workload: LoraSst2, folder: Path) -> dict:
+    """Return the agreement of retrainings whose seeds draw adapter and head too, not only orders.
+
+    Each half is trained from the initial values of two seeds.
+    """
+    objective = workload.start(0)
+    train, queries = (PrefixCache(objective, workload.tokens(i), CACHE_BYTES) for i in (0, 1))
+    losses: list[list[Tensor]] = []
+    for seed in (1000, 2000):
+        initial = workload.start(seed).params
+
+        def retrain(half: Tensor, seed: int = seed, initial: dict = initial) -> Tensor:
+            objective.params = initial
+            recipe = replace(RECIPE, seed=seed)
+            objective.params = fastif.fit(objective, train.subset(half), recipe)
+            return fastif.predict(objective, queries)[1]
+
+        halves = workload.halves[:FRESH_HALVES]
+        names = (f"{seed}-{number}" for number in range(FRESH_HALVES))
+        pairs = zip(names, halves, strict=True)
+        losses.append([keep_losses(folder, n, partial(retrain, half)) for n, half in pairs])
+    ceiling = measure_ceiling(*(torch.stack(rows) for rows in losses))
+    return {"halves": FRESH_HALVES, "agreement": ceiling.agreement, "ceiling": ceiling.value}
 
 
-def _influence(
-    objective: fastif.TransformerObjective, workload: LoraSst2, damping: float, factor: Factor
+def _rank_by_datainf(
+    share: float, objective: fastif.Objective, queries: Tensor, train: Tensor
 ) -> Tensor:
-    operator = fastif.GaussNewton(objective, workload.train).with_damping(damping)
-    attribute = fastif.Attributor(
-        objective, workload.train, operator, fastif.Dual(), fastif.ExhaustiveSearch(), factor
-    )
-    print(f"damping {damping:.2g}", flush=True)
-    return compute_influence(attribute, workload.query_examples)
-
-
-def _accuracy(
-    objective: fastif.TransformerObjective, workload: LoraSst2, rows: fastif.Examples
-) -> float:
-    predicted = fastif.predict(objective, rows)[0].argmax(1)
-    return float((predicted == workload.answers(rows)).float().mean())
+    return compute_datainf(queries, train, objective.space.slices, share)
 
 
 if __name__ == "__main__":
