@@ -8,7 +8,7 @@ def restore_buffers(model: PreTrainedModel) -> None:
     """Set the buffers that are not saved to those of a new model of the same configuration.
 
     Transformers allocates them without a value and asks the layers of timm to fill them, which
-    those of many versions cannot: relative positions of Swin are then whatever was in memory.
+    those of many versions cannot: relative positions of Swin then have random values.
 
     Args:
         model: Model of timm as it was loaded, changed in place.
