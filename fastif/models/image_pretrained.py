@@ -26,6 +26,7 @@ from fastif.models.complete_weights import check_base
 from fastif.models.parameters import check_finite
 from fastif.models.pixel_shape import read_pixel_shape
 from fastif.models.pretrained import from_pretrained, load_classifier
+from fastif.models.timm_buffers import restore_buffers
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Files with the settings of an image processor, one of which a folder must have."""
@@ -56,7 +57,8 @@ def load_image_classifier(
             another order, or timm is needed and not installed.
     """
     _require_timm(source)
-    return load_classifier(AutoModelForImageClassification, source, labels, dtype)
+    model = load_classifier(AutoModelForImageClassification, source, labels, dtype)
+    return _complete(model)
 
 
 def load_image_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
@@ -82,7 +84,7 @@ def load_image_base(source: str | Path, labels: Sequence[str]) -> PreTrainedMode
         ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)
-    return model.eval()
+    return _complete(model).eval()
 
 
 def load_image_encoder(source: str | Path) -> PreTrainedModel:
@@ -95,7 +97,7 @@ def load_image_encoder(source: str | Path) -> PreTrainedModel:
     model, report = from_pretrained(AutoModel, source, "model", torch.float32)
     check_base(model, report, source)
     check_finite(model, f"model {source}")
-    return model.eval()
+    return _complete(model).eval()
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +178,13 @@ def check_processor_files(source: str | Path) -> None:
             "none in the model's folder",
             "Save the processor of the training there: `processor.save_pretrained(folder)`.",
         )
+
+
+def _complete(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a loaded model, with the unsaved buffers of one of timm."""
+    if is_timm(model.config.to_dict()):
+        restore_buffers(model)
+    return model
 
 
 def _require_timm(source: str | Path) -> None:

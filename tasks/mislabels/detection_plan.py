@@ -15,6 +15,7 @@ from tasks.mislabels.classifier_columns import (
 )
 from tasks.mislabels.cross_fitted_classifier import classifier_key
 from tasks.mislabels.image_features import ImageEncoder, make_image_encoder
+from tasks.mislabels.own_image_encoder import describe_own_encoder, find_own_encoder
 from tasks.mislabels.predicted_columns import ClassifierColumn
 from tasks.mislabels.text_features import TextEncoder, make_encoder
 from tasks.models.locate import find_encoder_folder
@@ -97,7 +98,8 @@ def warn_encoder(study: Study) -> str:
         InputError: The encoder cannot be found.
     """
     if study.model.factory is not None and study.mislabels.encoder is None:
-        return ""  # it embeds nothing; a search of texts without an encoder is refused
+        # A search of texts without an encoder is refused.
+        return describe_own_encoder(study) if study.train.image is not None else ""
     if study.train.image is not None:
         is_used = study.mislabels.encoder is not None or study.has_audit
         return IMAGE_WARNING if is_used and find_encoder_folder(study)[1] else ""
@@ -132,8 +134,9 @@ def read_detection_plan(path: Path) -> DetectionPlan:
 def _find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
     """Encoder of a study, and whether it may have been trained on the labels."""
     if study.train.image is not None:
-        has_encoder = study.has_audit and study.model.factory is None
-        if study.mislabels.encoder is None and not has_encoder:
+        if study.mislabels.encoder is None and study.model.factory is not None:
+            return find_own_encoder(study)
+        if study.mislabels.encoder is None and not study.has_audit:
             return None, False  # pixels
         folder, saw_labels = find_encoder_folder(study)
         return make_image_encoder(folder), saw_labels

@@ -37,12 +37,15 @@ class OwnModel:
             of the study.
         collate: Function from a list of rows, mappings from column to value, to its inputs.
         has_single_logit: Whether the module has one output for two labels.
+        features: Module from the same inputs to features for the search for wrong labels; None if
+            the function returned three values.
     """
 
     module: nn.Module
     loss: fastif.CrossEntropy | None
     collate: Collate
     has_single_logit: bool = False
+    features: nn.Module | None = None
 
 
 def load_own_model(
@@ -60,11 +63,9 @@ def load_own_model(
         InputError: The function cannot be used, or does not make the same model at each call.
     """
     study = inputs.study
-    function = _import_function(study)
-    announce_notes([function.warning])
-    model = _call_function(function, folder)
+    function, model = call_factory(study, folder)
     if digest is not None and _compute_digest(function, model) != digest:
-        raise _make_weights_error(function)
+        raise make_weights_error(function)
     loss = _select_loss(study, inputs.train, model)
     kind = BinaryLogitObjective if model.has_single_logit else fastif.ModuleObjective
     chosen = study.parameters.selection
@@ -80,6 +81,17 @@ def load_own_model(
     return LoadedModel(objective, encode_table, partial(check_outputs, study))
 
 
+def call_factory(study: Study, folder: Path) -> tuple[ModelFunction, OwnModel]:
+    """Call the function of `[model] factory`, after the warning that its code is run.
+
+    Raises:
+        InputError: The function cannot be used.
+    """
+    function = _import_function(study)
+    announce_notes([function.warning])
+    return function, _call_function(function, folder)
+
+
 def compute_own_digest(study: Study, folder: Path) -> str:
     """Return the digest of a model of `[model] factory`: its weights, and the code of its package.
 
@@ -93,7 +105,7 @@ def compute_own_digest(study: Study, folder: Path) -> str:
             _compute_digest(function, _call_function(function, folder)) for _ in range(2)
         )
         if first != second:
-            raise _make_weights_error(function)
+            raise make_weights_error(function)
         _digests[key] = first
     return _digests[key]
 
@@ -105,7 +117,8 @@ def _list_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
-def _make_weights_error(function: ModelFunction) -> InputError:
+def make_weights_error(function: ModelFunction) -> InputError:
+    """Return the refusal of a function that does not make the same model at each call."""
     return InputError(
         f"model {function.name}",
         "the same weights at each call",
@@ -128,14 +141,14 @@ def _call_function(function: ModelFunction, folder: Path) -> OwnModel:
         got = f"{type(error).__name__}: {error}".splitlines()[0]
         remedy = f"It was called with one argument, the path {folder}; correct the function."
         raise InputError(where, "a function that returns a model", got, remedy) from error
-    if not isinstance(product, tuple) or len(product) != 3:
+    if not isinstance(product, tuple) or len(product) not in (3, 4):
         raise InputError(
             where,
-            "module, loss and collate function, a tuple of three",
+            "module, loss and collate function, a tuple of three, or of four with features",
             type(product).__name__ + (f" of {len(product)}" if isinstance(product, tuple) else ""),
             "Return (module, None, collate) for the cross-entropy of the study's [loss].",
         )
-    module, loss, collate = product
+    module, loss, collate, features = (*product, None)[:4]
     if not isinstance(module, nn.Module):
         raise InputError(
             where, "a torch module as first value", type(module).__name__, _explain_module(module)
@@ -143,9 +156,12 @@ def _call_function(function: ModelFunction, folder: Path) -> OwnModel:
     if not callable(collate):
         remedy = "Return a function from a list of rows, mappings from column to value, to tensors."
         raise InputError(where, "a collate function", type(collate).__name__, remedy)
+    if not isinstance(features, nn.Module | None):
+        remedy = "Return a module from the inputs of the first one to features, or three values."
+        raise InputError(where, "a torch module as fourth value", type(features).__name__, remedy)
     if isinstance(loss, nn.BCEWithLogitsLoss) and loss.weight is None and loss.pos_weight is None:
-        return OwnModel(module.eval(), None, collate, has_single_logit=True)
-    return OwnModel(module.eval(), _as_cross_entropy(loss, where), collate)
+        return OwnModel(module.eval(), None, collate, True, features)
+    return OwnModel(module.eval(), _as_cross_entropy(loss, where), collate, features=features)
 
 
 def _explain_module(module: object) -> str:
@@ -200,9 +216,21 @@ def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEnt
 
 def _compute_digest(function: ModelFunction, model: OwnModel) -> str:
     """Return the SHA-256 over code, architecture, loss and weights."""
+    kind = f"{model.module!r}\n{model.loss}\n{model.has_single_logit}"
+    return compute_module_digest(function, kind, model.module)
+
+
+def compute_module_digest(function: ModelFunction, kind: str, module: nn.Module) -> str:
+    """Return the SHA-256 over code, a description and the weights of a module.
+
+    Args:
+        function: Function that made the module.
+        kind: Description of the module's use.
+        module: Module with the weights.
+    """
     hasher = hashlib.sha256(function.compute_digest().encode())
-    hasher.update(f"{model.module!r}\n{model.loss}\n{model.has_single_logit}".encode())
-    for name, tensor in sorted(model.module.state_dict().items()):
+    hasher.update(kind.encode())
+    for name, tensor in sorted(module.state_dict().items()):
         hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         for part in numbers.split(CHUNK):

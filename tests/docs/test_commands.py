@@ -45,6 +45,8 @@ def check_line(line: str) -> None:
         assert set(targets) <= TARGETS, f"not a target of the Makefile: {line}"
     elif program in ("pip", "python", "python3") and words[1] == "-m":
         assert words[2] == "venv" or importlib.util.find_spec(words[2]), f"no such module: {line}"
+    elif program == "python":
+        assert (ROOT / words[1]).is_file(), f"no such file: {line}"
     elif program == "pip":
         extras = re.findall(r"\[([\w,-]+)\]", line)
         assert set(",".join(extras).split(",")) <= {*EXTRAS, ""}, f"no such extra: {line}"

@@ -39,3 +39,28 @@ def test_a_folder_of_timm_is_loaded_and_its_gradients_equal_autograd(family, tmp
         expected = torch.cat([grad.flatten() for grad in grads])
         scale = float(expected.abs().max())
         torch.testing.assert_close(given[row], expected, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_relative_positions_of_swin_are_those_of_a_new_model(tmp_path):
+    """Buffers that are not saved have their values after loading, too."""
+    torch.manual_seed(0)
+    sizes = {
+        "img_size": 32,
+        "window_size": 4,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+    }
+    config = TimmWrapperConfig(
+        architecture="swin_tiny_patch4_window7_224", model_args=sizes, **NAMES
+    )  # type: ignore[misc]
+    made = TimmWrapperForImageClassification(config).eval()
+    made.save_pretrained(tmp_path)
+    loaded = load_image_classifier(tmp_path, LABELS)
+    buffers = dict(made.named_buffers())
+    unsaved = [name for name, _ in loaded.named_buffers() if name not in loaded.state_dict()]
+    assert unsaved
+    for name, buffer in loaded.named_buffers():
+        torch.testing.assert_close(buffer, buffers[name])
+    pixels = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(pixels).logits, made(pixels).logits)
