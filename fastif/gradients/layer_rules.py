@@ -126,7 +126,7 @@ def _compute_embedding_gradients(
     layer: nn.Embedding, inputs: Tensor, delta: Tensor
 ) -> dict[str, Tensor]:
     """Return the gradients of an embedding: sums of the output gradients of each entry's uses."""
-    count, entries, width = len(inputs), *layer.weight.shape
+    count, (entries, width) = len(inputs), layer.weight.shape
     weight = delta.new_zeros(count * entries, width)
     first = torch.arange(count, device=inputs.device)[:, None] * entries
     weight.index_add_(0, (first + inputs.flatten(1)).flatten(), delta.reshape(-1, width))
