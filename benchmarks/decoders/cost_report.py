@@ -27,9 +27,9 @@ def build_pages(result: dict) -> list[ResultPage]:
             "Time and memory of decoders next to BERT",
             "How much more do audits of decoders take than those of a BERT of the same size?",
             f"An audit of {' or '.join(others)} takes at most {largest:.2f} times the processor "
-            f"time of one of BERT. Their training passes take {_describe_span(result)} times. Where an "
-            "audit takes longer than its training pass explains, the table of parts has the part; "
-            "the cause is open.",
+            f"time of one of BERT. Their training passes take {_describe_span(result)} times. "
+            "Where an audit takes longer than its training pass explains, the table of parts has "
+            "the part; the cause is open.",
             f"at most {largest:.2f} times the time of BERT",
             [table(HEAD, rows), _make_parts(result)],
             _describe(result),
