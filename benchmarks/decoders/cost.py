@@ -1,4 +1,4 @@
-"""Time and memory of an audit of decoders beside BERT of the same size.
+"""Time and memory of an audit of decoders next to BERT of the same size.
 
 `python -m benchmarks.decoders.cost` measures the models in turns, and writes
 benchmarks/results/decoder-cost.json with its page; with "last:1" or "all" it measures with these
@@ -69,7 +69,7 @@ def measure(objective: fastif.TransformerObjective, count: int, queries_count: i
     """Return the processor seconds of the parts of an audit, and its peak memory."""
     train, queries = make_rows(count, 1), make_rows(queries_count, 2)
     for rows in (train, queries):
-        try_table(objective, rows, "rows")  # on a few rows, whatever the size of the table
+        try_table(objective, rows, "rows")  # on a few rows, of any table
     with MemoryMonitor() as watch:
         seconds = run_audit(objective, train, queries)
     return {

@@ -1,4 +1,4 @@
-"""Page of the time and memory of decoders beside BERT."""
+"""Page of the time and memory of decoders next to BERT."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from benchmarks.page import ResultPage, bullets, describe_machine, table
 
 NAME = "decoder-cost"
 REFERENCE = "BERT"
-HEAD = ("model, attributed", "parameters", "attributed", "ms a row", "beside BERT")
-HEAD += ("training pass, ms a row", "beside BERT", "peak MB", "beside BERT")
+HEAD = ("model, attributed", "parameters", "attributed", "ms a row", "next to BERT")
+HEAD += ("training pass, ms a row", "next to BERT", "peak MB", "next to BERT")
 
 
 def build_pages(result: dict) -> list[ResultPage]:
@@ -24,10 +24,12 @@ def build_pages(result: dict) -> list[ResultPage]:
     return [
         ResultPage(
             NAME,
-            "Time and memory of decoders beside BERT",
+            "Time and memory of decoders next to BERT",
             "How much more do audits of decoders take than those of a BERT of the same size?",
             f"An audit of {' or '.join(others)} takes at most {largest:.2f} times the processor "
-            f"time of one of BERT. Their training passes take {_describe_span(result)} times.",
+            f"time of one of BERT. Their training passes take {_describe_span(result)} times. "
+            "Where an audit takes longer than its training pass explains, the table of parts has "
+            "the part; the cause is open.",
             f"at most {largest:.2f} times the time of BERT",
             [table(HEAD, rows), _make_parts(result)],
             _describe(result),

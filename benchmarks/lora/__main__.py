@@ -21,6 +21,7 @@ from benchmarks.lora.report import NAME, build_pages
 from benchmarks.lora.workload import ALPHA, LAYERS, RANK, TARGETS, LoraSst2
 from benchmarks.page import publish
 from benchmarks.retraining import CACHE_BYTES, GRID, Plan, keep_losses, measure_halves
+from fastif.models.parameters import Params
 from fastif.models.prefix_cache import PrefixCache
 
 WORK = Path("benchmarks/.work/lora")
@@ -81,7 +82,7 @@ def measure_fresh_starts(workload: LoraSst2, folder: Path) -> dict:
     for seed in (1000, 2000):
         initial = workload.start(seed).params
 
-        def retrain(half: Tensor, seed: int = seed, initial: dict = initial) -> Tensor:
+        def retrain(half: Tensor, seed: int = seed, initial: Params = initial) -> Tensor:
             objective.params = initial
             recipe = replace(RECIPE, seed=seed)
             objective.params = fastif.fit(objective, train.subset(half), recipe)
