@@ -143,7 +143,9 @@ class LowRankScorer(Scorer):
                 self.full_rank[f"{prefix}bias"] @ flatten_positions(call.inputs, delta)[1].sum(1).T
             )
         elif layer_params:
-            layer_grads = compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
+            layer_grads = compute_layer_gradients(
+                call.layer, call.inputs, delta, call.outputs, call.params
+            )
             for name in layer_params:
                 total += self.full_rank[name] @ layer_grads[name.removeprefix(prefix)].flatten(1).T
 

@@ -118,7 +118,8 @@ class LayerProjection:
         bases = self.bases.get(call.name)
         if bases is None:
             return self._select_owned(
-                call, compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
+                call,
+                compute_layer_gradients(call.layer, call.inputs, delta, call.outputs, call.params),
             )
         inputs, delta = flatten_positions(call.inputs, delta)
         delta = delta @ bases.outputs

@@ -6,7 +6,7 @@ the layer's input it determines the gradient of each example, under the conditio
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.models.objective import Objective
-from fastif.models.parameters import Params, make_leaf_params
+from fastif.models.parameters import Params, detach_params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
 
 GradientOf = Literal["losses", "measures", "roots"]
@@ -39,6 +39,8 @@ class LayerCall:
         versions: Version counters of input and output at the end of the call.
         enclosing: Names of the layers within which this call was made.
         unsupported: Description of further inputs or outputs; empty for one tensor in and one out.
+        params: Parameters of the layer in this call, by their names in it. The layer itself holds
+            those of the module, which may be others than the objective's.
     """
 
     name: str
@@ -50,6 +52,7 @@ class LayerCall:
     versions: tuple[int, int] = (0, 0)
     enclosing: tuple[str, ...] = ()
     unsupported: str = ""
+    params: Params = field(default_factory=dict)
 
 
 LayerGrads = list[tuple[LayerCall, Tensor]]
@@ -151,11 +154,15 @@ class _LayerHooks:
 
     def __init__(self, objective: Objective) -> None:
         self.calls: list[LayerCall] = []
+        self._module = objective.module
+        self._count = 0  # rows of the current pass, which may be one of several for a batch
         self._owners = _find_owners(objective)
         self._open: list[str] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> "_LayerHooks":
+        start = self._module.register_forward_pre_hook(self._enter_model, with_kwargs=True)
+        self._handles.append(start)
         for name, layer in self._owners.items():
             before, after = partial(self._enter_call, name), partial(self._record_call, name)
             self._handles.append(layer.register_forward_pre_hook(before))
@@ -166,8 +173,14 @@ class _LayerHooks:
         for handle in self._handles:
             handle.remove()
 
-    def _enter_call(self, name: str, _: nn.Module, __: tuple) -> None:
+    def _enter_model(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        counts = {len(tensor) for tensor in tensors if tensor.dim()}
+        self._count = counts.pop() if len(counts) == 1 else 0
+
+    def _enter_call(self, name: str, layer: nn.Module, args: tuple) -> tuple | None:
         self._open.append(name)
+        return _repeat_shared_positions(layer, args, self._count)
 
     def _record_call(
         self, name: str, layer: nn.Module, args: tuple, kwargs: dict, output: object
@@ -185,10 +198,10 @@ class _LayerHooks:
         edge = get_gradient_edge(output) if output.requires_grad else None
         versions = input_tensor._version, output._version
         inputs = input_tensor.detach()
-        call = LayerCall(
-            name, layer, inputs, output, input_tensor.grad_fn, edge, versions, enclosing
+        node, params = input_tensor.grad_fn, detach_params(layer)
+        self.calls.append(
+            LayerCall(name, layer, inputs, output, node, edge, versions, enclosing, "", params)
         )
-        self.calls.append(call)
 
 
 def _describe_unsupported(args: tuple, kwargs: dict, output: object) -> str:
@@ -200,6 +213,20 @@ def _describe_unsupported(args: tuple, kwargs: dict, output: object) -> str:
     if not isinstance(output, Tensor):
         return f"returns {type(output).__name__} instead of one tensor"
     return ""
+
+
+def _repeat_shared_positions(layer: nn.Module, args: tuple, count: int) -> tuple | None:
+    """Return the positions [1 t] that all rows of a batch share as [b t]; None for other calls.
+
+    BERT and GPT-2 look their positions up once for a batch and add the result to every row, so the
+    output gradient is the sum over the rows. Looked up for each row, the outputs are the same.
+    """
+    if type(layer) is not nn.Embedding or len(args) != 1 or not isinstance(args[0], Tensor):
+        return None
+    positions = args[0]
+    if count < 2 or positions.dim() != 2 or len(positions) != 1:
+        return None
+    return (positions.expand(count, -1),)
 
 
 def get_owner_name(name: str) -> str:

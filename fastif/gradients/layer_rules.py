@@ -17,6 +17,7 @@ from fastif.gradients.layer_factors import (
     read_inputs,
 )
 from fastif.gradients.scale_layers import compute_scale_gradients
+from fastif.models.parameters import Params, detach_params
 from fastif.numerics.arithmetic import matmul_eps
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -76,7 +77,11 @@ def fill_factor_gradients(
 
 
 def compute_layer_gradients(
-    layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None = None
+    layer: nn.Module,
+    inputs: Tensor,
+    delta: Tensor,
+    outputs: Tensor | None = None,
+    params: Params | None = None,
 ) -> dict[str, Tensor]:
     """Return the gradients of each example in a layer's own parameters, from its output gradients.
 
@@ -85,6 +90,8 @@ def compute_layer_gradients(
         inputs: Inputs of the call, one example in each row.
         delta: Gradients at the outputs of the call.
         outputs: Outputs of the call, to compare with those of single examples.
+        params: Parameters of the layer in the call, by their names in it; the layer's own by
+            default.
 
     Raises:
         ValueError: If the layer has other outputs for a single example than in the batch.
@@ -107,10 +114,11 @@ def compute_layer_gradients(
         return _compute_batch_norm_gradients(layer, inputs, delta)
     if isinstance(layer, nn.Embedding) and has_closed_form(layer):
         return _compute_embedding_gradients(layer, inputs, delta)
-    scale_gradients = compute_scale_gradients(layer, inputs, delta, outputs)
+    params = params or detach_params(layer)
+    scale_gradients = compute_scale_gradients(layer, inputs, delta, outputs, params)
     if scale_gradients is not None:
         return scale_gradients
-    return _compute_vjp_gradients(layer, inputs, delta, outputs)
+    return _compute_vjp_gradients(layer, inputs, delta, outputs, params)
 
 
 def _compute_batch_norm_gradients(
@@ -137,13 +145,12 @@ def _compute_embedding_gradients(
 
 
 def _compute_vjp_gradients(
-    layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None
+    layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None, params: Params
 ) -> dict[str, Tensor]:
     """Vector-Jacobian products of a layer, mapped over examples with vmap."""
-    own_params = {name: tensor.detach() for name, tensor in layer.named_parameters()}
 
     def compute_vjp(example: Tensor, cotangent: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        result = vjp(lambda p: functional_call(layer, p, (example[None],))[0], own_params)
+        result = vjp(lambda p: functional_call(layer, p, (example[None],))[0], dict(params))
         return result[0], result[1](cotangent)[0]
 
     example_outputs, gradients = vmap(compute_vjp)(inputs, delta)

@@ -68,7 +68,9 @@ def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) 
             own_blocks = {own: blocks[name] for own, name in own_params.items()}
             fill_factor_gradients(call.layer, call.inputs, delta, own_blocks)
         else:
-            grads = compute_layer_gradients(call.layer, call.inputs, delta, call.outputs)
+            grads = compute_layer_gradients(
+                call.layer, call.inputs, delta, call.outputs, call.params
+            )
             for own, name in own_params.items():
                 add = blocks[name].add_ if name in filled else blocks[name].copy_
                 add(grads[own].view(blocks[name].shape))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from fastif.models.parameters import Params, detach_params
 from fastif.numerics.arithmetic import matmul_eps
 
 OFFSETS = (0.0, 1.0)
@@ -22,7 +23,11 @@ _offsets: "WeakKeyDictionary[nn.Module, dict[object, float | None]]" = WeakKeyDi
 
 @torch.no_grad()
 def compute_scale_gradients(
-    layer: nn.Module, inputs: Tensor, delta: Tensor, outputs: Tensor | None
+    layer: nn.Module,
+    inputs: Tensor,
+    delta: Tensor,
+    outputs: Tensor | None,
+    params: Params | None = None,
 ) -> dict[str, Tensor] | None:
     """Return ∇w = Σ_t δ_t n(x_t) of a layer (w + c) n(x); None for layers of another kind.
 
@@ -34,8 +39,9 @@ def compute_scale_gradients(
         inputs: Inputs of a call, one example in each row.
         delta: Gradients at the outputs of the call.
         outputs: Outputs of the call, which must be of this form too; None to leave this out.
+        params: Parameters of the layer in the call; the layer's own by default.
     """
-    name, weight = _get_weight(layer, inputs, delta)
+    name, weight = _get_weight(params or detach_params(layer), inputs, delta)
     if weight is None:
         return None
     kinds = _offsets.setdefault(layer, {})
@@ -53,12 +59,11 @@ def compute_scale_gradients(
     return {name: gradients.sum(axes) if axes else gradients}
 
 
-def _get_weight(layer: nn.Module, inputs: Tensor, delta: Tensor) -> tuple[str, Tensor | None]:
+def _get_weight(params: Params, inputs: Tensor, delta: Tensor) -> tuple[str, Tensor | None]:
     """Return the only parameter of a layer and its name, if its shape is that of the last axes."""
-    named = list(layer.named_parameters())
-    if len(named) != 1 or inputs.shape != delta.shape:
+    if len(params) != 1 or inputs.shape != delta.shape:
         return "", None
-    name, weight = named[0]
+    name, weight = next(iter(params.items()))
     axes = weight.dim()
     fits = 0 < axes < inputs.dim() and inputs.shape[-axes:] == weight.shape
     return name, weight if fits and "." not in name else None

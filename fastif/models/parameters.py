@@ -144,6 +144,11 @@ def _find_defect(tensor: Tensor) -> str:
     return ""
 
 
+def detach_params(layer: nn.Module) -> Params:
+    """Return the parameters of a layer without their graph, as they are now."""
+    return {name: tensor.detach() for name, tensor in layer.named_parameters()}
+
+
 def check_floating(params: Params, where: str) -> None:
     """Refuse parameters without gradients.
 

@@ -91,7 +91,7 @@ KINDS = {
     "tied modules": (TiedModules, False),
     "packed gru": (PackedGru, False),
     "sorted gru": (SortedGru, False),
-    "positions": (lambda: Positions(nn.Embedding(5, 3)), False),
+    "positions": (lambda: Positions(nn.Embedding(5, 3)), True),
     "hooked": (lambda: Words(_hooked()), False),
     "weight norm": (lambda: Words(_weight_norm()), False),
     "nested and read": (lambda: Words(Nested(True)), False),

@@ -149,7 +149,7 @@ def test_unknown_reordering_is_detected_numerically(wrong_from, monkeypatch):
 
 def test_a_single_row_is_not_decisive():
     words, labels = make_rows(padded=7)
-    gradients = Gradients(ModuleObjective(build_model("positions"), CrossEntropy()))
+    gradients = Gradients(ModuleObjective(build_model("flattened"), CrossEntropy()))
     examples = TensorExamples(words, labels)
     gradients.compute_loss_tile(examples.take(torch.tensor([0])))
     assert gradients.per_example_backward is None
