@@ -69,18 +69,22 @@ def _average_precision(wrong: Tensor, score: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--only", default="", help="tables with this text in their name")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     reader = Reader(Path(os.environ["FASTIF_DATA"]), WORK / "noise-grid")
     tables = (list_held_out_tables if arguments.held_out else list_tables)(reader)
-    sets: dict[str, dict] = {}
+    known = read_result(RESULT)
+    before = known.get("held_out", {}) if arguments.held_out else known
+    sets: dict[str, dict] = dict(before.get("sets", {})) if arguments.only else {}
     for name, read in tables.items():
+        if arguments.only not in name:
+            continue
         table = read()
         for kind in KINDS:
             entry = sets[f"{name}, {kind}"] = measure(table, kind)
             print(name, kind, {k: round(v, 3) for k, v in entry["ap"].items()}, flush=True)
     measured = {"machine": describe(), "sets": sets}
-    known = read_result(RESULT)
     known |= {"held_out": measured} if arguments.held_out else measured
     publish(RESULT, known, build_pages(known))
 
