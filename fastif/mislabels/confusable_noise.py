@@ -149,14 +149,18 @@ def average_noise_models(
     return average
 
 
-def score_confusable_noise(fit: ConfusableFit, count: float) -> float:
-    """Return the extended BIC of a fit: log L - ½ log n - log(number of exponents with 0).
+def score_confusable_noise(fit: ConfusableFit, count: float, misfit: float = 1.0) -> float:
+    """Return the extended BIC of a fit: log L - g [½ log n + log(number of exponents with 0)].
+
+    A classifier that confuses classes in its own way looks like confusable noise, the more surely
+    the more rows there are. So its parameter costs g times as much, as a cell of T does.
 
     Args:
         fit: Fit to the rows.
         count: Number of independent rows n.
+        misfit: Gain of matrix scaling g, see `select_sparse_transition`.
     """
-    return fit.log_likelihood - math.log(count) / 2 - math.log(len(EXPONENTS) + 1)
+    return fit.log_likelihood - misfit * (math.log(count) / 2 + math.log(len(EXPONENTS) + 1))
 
 
 def _fit_from(rows: WeightedLabels, exponent: float, error: float) -> ConfusableFit:

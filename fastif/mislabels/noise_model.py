@@ -191,7 +191,7 @@ def fit_noise_model(
         return model
     rows = sample_rows(logits, labels, known_one_hot, weights)
     fits = [fit_confusable_noise(rows, exponent) for exponent in EXPONENTS]
-    evidence = [score_confusable_noise(fit, rows.count) for fit in fits]
+    evidence = [score_confusable_noise(fit, rows.count, selected.misfit) for fit in fits]
     log_probs = logits.float().log_softmax(1)
     predictions = [partial(fit.predict, log_probs, labels, least_error) for fit in fits]
     return average_noise_models([lambda: model, *predictions], [selected.log_evidence, *evidence])

@@ -45,12 +45,14 @@ class SparseTransition:
         is_sufficient: Whether a free T is no better, by a likelihood-ratio test at the 1 % level.
         log_evidence: log Σ exp(criterion) over the visited matrices, and the free one where it is
             used, nats.
+        misfit: Gain of matrix scaling g, by which the price of a parameter was multiplied.
     """
 
     transition: Float[Tensor, "c c"]
     averaged: Float[Tensor, "c c"]
     is_sufficient: bool
     log_evidence: float
+    misfit: float
 
 
 def select_sparse_transition(
@@ -125,7 +127,7 @@ def select_sparse_transition(
     if not is_sufficient:
         free_cost = price * (cells - 1) * math.log(rows.count) / 2
         evidence = max(evidence, best.log_likelihood + free_gain - free_cost)
-    return SparseTransition(best.transition, averaged, is_sufficient, evidence)
+    return SparseTransition(best.transition, averaged, is_sufficient, evidence, price)
 
 
 def _average_transitions(fits: list[NoiseFit], scores: Float[Tensor, " m"]) -> Float[Tensor, "c c"]:

@@ -115,9 +115,13 @@ def test_reviewed_rows_are_right():
 
 def measure_evidence(logits, labels):
     """Evidence of confusable noise beyond that of a transition matrix, nats."""
+    return compute_evidence(logits, labels, select_sparse_transition(logits, labels).misfit)
+
+
+def compute_evidence(logits, labels, misfit):
     rows = sample_rows(logits, labels, None, None)
     best = max(
-        score_confusable_noise(fit_confusable_noise(rows, exponent), rows.count)
+        score_confusable_noise(fit_confusable_noise(rows, exponent), rows.count, misfit)
         for exponent in EXPONENTS
     )
     return best - select_sparse_transition(logits, labels).log_evidence
@@ -196,3 +200,17 @@ def test_a_diverged_or_unlikely_model_has_no_part(evidence):
     models = [make_constant(0.5), make_constant(float("nan"))]
     averaged = average_noise_models(models, [0.0, evidence])
     torch.testing.assert_close(averaged.posterior, torch.full((2, 2), 0.5))
+
+
+def test_a_classifier_that_confuses_in_its_own_way_is_no_noise():
+    """Logits of five stars that keep neighbouring stars too far apart: all labels are right."""
+    generator = torch.Generator().manual_seed(0)
+    stars = torch.randint(5, (3000, 1), generator=generator)
+    places = stars + 0.7 * torch.randn(3000, 1, generator=generator)
+    logits = -0.5 * (places - torch.arange(5.0)).square()
+    logits += 0.3 * torch.randn(3000, 5, generator=generator)
+    neighbours = torch.diag(torch.ones(4), 1) + torch.diag(torch.ones(4), -1)
+    p = (logits @ (torch.eye(5) + 0.4 * neighbours)).softmax(1)
+    labels = torch.multinomial(p, 1, generator=generator)[:, 0]
+    assert compute_evidence(logits, labels, 1.0) > 0
+    assert measure_evidence(logits, labels) < -5
