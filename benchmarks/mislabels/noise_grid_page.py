@@ -32,7 +32,7 @@ NOTES = (
     "were added, because one flipped class failed on four of them; the averaging was decided on "
     "the other sets, with these in view. So their present figures are no held-out ones.",
     "The weight of kNN smoothing by the number of classes was chosen on all of these sets at the "
-    "end, and tables of four and more classes were measured again for it (`--only`). Ways that "
+    "end, and tables of three and more classes were measured again for it (`--only`). Ways that "
     "were tried: [label errors](../concepts/label-errors.md#against-its-own-columns).",
 )
 
