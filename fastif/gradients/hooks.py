@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fastif.data.examples import COLUMN_WEIGHTS, Batch
+from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params, detach_params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
@@ -55,6 +57,8 @@ class LayerCall:
     params: Params = field(default_factory=dict)
 
 
+_repeatable: "WeakKeyDictionary[Objective, bool]" = WeakKeyDictionary()
+
 LayerGrads = list[tuple[LayerCall, Tensor]]
 """Calls, each with the gradient at its output."""
 
@@ -80,8 +84,15 @@ class HookedPass:
     def run(cls, objective: Objective, batch: Batch) -> "HookedPass":
         """Run the model on a batch and capture every call."""
         params = make_leaf_params(objective.params)
-        with torch.enable_grad(), _LayerHooks(objective) as hooks:
+        with (
+            torch.enable_grad(),
+            _LayerHooks(objective, _repeatable.get(objective, False)) as hooks,
+        ):
             outputs = objective.outputs(params, batch)
+        if hooks.has_shared_positions and objective not in _repeatable:
+            _repeatable[objective] = _may_repeat_positions(objective, batch, outputs.detach())
+            if _repeatable[objective]:
+                return cls.run(objective, batch)
         return cls(objective, batch, params, outputs, hooks.calls)
 
     def backpropagate(
@@ -152,8 +163,10 @@ def _find_owners(objective: Objective) -> dict[str, nn.Module]:
 class _LayerHooks:
     """Context manager that captures every call of a layer with attributed parameters."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, repeats: bool) -> None:
         self.calls: list[LayerCall] = []
+        self.has_shared_positions = False
+        self._repeats = repeats
         self._module = objective.module
         self._count = 0  # rows of the current pass, which may be one of several for a batch
         self._owners = _find_owners(objective)
@@ -180,7 +193,9 @@ class _LayerHooks:
 
     def _enter_call(self, name: str, layer: nn.Module, args: tuple) -> tuple | None:
         self._open.append(name)
-        return _repeat_shared_positions(layer, args, self._count)
+        repeated = _repeat_shared_positions(layer, args, self._count)
+        self.has_shared_positions |= repeated is not None
+        return repeated if self._repeats else None
 
     def _record_call(
         self, name: str, layer: nn.Module, args: tuple, kwargs: dict, output: object
@@ -213,6 +228,21 @@ def _describe_unsupported(args: tuple, kwargs: dict, output: object) -> str:
     if not isinstance(output, Tensor):
         return f"returns {type(output).__name__} instead of one tensor"
     return ""
+
+
+@torch.no_grad()
+def _may_repeat_positions(objective: Objective, batch: Batch, outputs: Tensor) -> bool:
+    """Whether a model has the same outputs with shared positions looked up for each row.
+
+    One that sums or reshapes what it looked up has not, or fails.
+    """
+    try:
+        with _LayerHooks(objective, True):
+            repeated = objective.outputs(objective.params, batch)
+    except (InputError, RuntimeError, ValueError, TypeError, IndexError):
+        return False
+    same_shape = repeated.shape == outputs.shape
+    return same_shape and torch.allclose(outputs, repeated, rtol=1e-3, atol=1e-6, equal_nan=True)
 
 
 def _repeat_shared_positions(layer: nn.Module, args: tuple, count: int) -> tuple | None:

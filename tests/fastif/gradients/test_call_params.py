@@ -86,3 +86,34 @@ def test_shared_positions_need_no_backward_pass_for_each_row(kind):
     assert get_route(objective).reason == ""
     truth = compute_truth(objective, examples)
     torch.testing.assert_close(gradients, truth, rtol=1e-4, atol=1e-6)
+
+
+class OwnPositions(nn.Module):
+    """A model that uses the positions [1 t] of a batch in its own way."""
+
+    def __init__(self, use: str) -> None:
+        super().__init__()
+        self.use = use
+        self.words, self.positions = nn.Embedding(9, 3), nn.Embedding(5, 3)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, words: Tensor) -> Tensor:
+        shared, hidden = self.positions(torch.arange(words.shape[1])[None]), self.words(words)
+        if self.use == "view":
+            shared = shared.view(words.shape[1], 3)
+        elif self.use == "first":
+            hidden = hidden * shared[0]
+        else:
+            shared = shared.sum(0)
+        return self.head(torch.tanh(hidden + shared).mean(1))
+
+
+@pytest.mark.parametrize("use", ["view", "first", "sum"])
+def test_positions_that_cannot_be_repeated_are_left_alone(use):
+    """Such a model takes a backward pass for each row, and is not refused."""
+    torch.manual_seed(0)
+    objective = fastif.ModuleObjective(OwnPositions(use), fastif.CrossEntropy())
+    words, labels = torch.randint(9, (6, 5)), torch.arange(6) % 2
+    examples = fastif.TensorExamples(words, labels).with_batch_size(3)
+    gradients = compute_loss_gradients(fastif.Gradients(objective), examples)
+    torch.testing.assert_close(gradients, compute_truth(objective, examples))
