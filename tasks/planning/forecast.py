@@ -122,7 +122,10 @@ def forecast_workload(workload: Workload, base_rates: Rates) -> Forecast:
     missing, queries = workload.remaining.shards, workload.remaining.queries
     scores_per_query = workload.candidates.count_kept_scores(rows)
     hidden_seconds = workload.hidden.to_compute * base_rates.prefix if missing else 0.0
-    stages = {name: work.estimate_seconds(rates) for name, work in estimate_work(workload).items()}
+    stages = {
+        name: work.estimate_seconds(rates.of_scores if name == "score" else rates)
+        for name, work in estimate_work(workload).items()
+    }
     pairs = queries * min(scores_per_query, rows)
     return Forecast(
         shards=missing,

@@ -37,9 +37,14 @@ def test_a_block_within_has_its_own_value_and_the_outer_one_comes_back(first):
 def test_the_value_comes_back_after_an_error():
     recorded = Recorded()
     recorded.value = True
-    with pytest.raises(ZeroDivisionError), recorded.setting.use(False):
-        assert recorded.value is False
-        _ = 1 // 0
+
+    def fail():
+        with recorded.setting.use(False):
+            assert recorded.value is False
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert recorded.value is True
 
 
