@@ -16,7 +16,7 @@ from fastif.gradients.layer_factors import (
     read_inputs,
 )
 from fastif.gradients.outer_products import OuterProducts
-from fastif.gradients.row_assembly import check_first_axis, fill_blocks
+from fastif.gradients.row_assembly import check_first_axis, fill_blocks, group_calls
 from fastif.gradients.structured_tile import StructuredTile, TileLayout
 from fastif.models.objective import Objective
 from fastif.models.parameters import ParamSpace
@@ -80,12 +80,9 @@ def make_structured_tile(
 
 def _choose_layers(columns: Mapping[str, slice], layer_grads: LayerGrads) -> list[LayerGrads]:
     """Return the calls of each layer with factors; none if they have too few of the parameters."""
-    by_layer: dict[str, LayerGrads] = {}
-    for call, delta in layer_grads:
-        by_layer.setdefault(call.name, []).append((call, delta))
     chosen = [
         calls
-        for calls in by_layer.values()
+        for calls in group_calls(layer_grads).values()
         if f"{_prefix(calls[0][0])}weight" in columns and _saves_operations(calls)
     ]
     total = sum(own.stop - own.start for own in columns.values())
