@@ -20,6 +20,7 @@ from fastif.gradients.row_assembly import check_first_axis, fill_blocks, group_c
 from fastif.gradients.structured_tile import StructuredTile, TileLayout
 from fastif.models.objective import Objective
 from fastif.models.parameters import ParamSpace
+from fastif.numerics.deferred_checks import assume_all
 
 MAX_OPERATIONS = 0.5
 """Operations of a product of factors, relative to one of gradients, up to which factors are held.
@@ -142,7 +143,7 @@ def _are_safe(layers: Iterable[OuterProducts]) -> bool:
     for layer in layers:
         inputs, deltas = (factor.norm(dim=-1).amax() for factor in (layer.inputs, layer.deltas))
         sizes += [inputs, deltas, inputs * deltas * layer.inputs.shape[1]]
-    return bool((torch.stack(sizes) < MAX_NORM).all())
+    return assume_all(torch.stack(sizes) < MAX_NORM)
 
 
 def _make_layout(space: ParamSpace, layers: dict[str, OuterProducts]) -> TileLayout:
