@@ -51,7 +51,7 @@ class Lookahead:
             return
         future: Future[Batch] = Future()
         self._pending = [*self._pending, (ids, future)][-MAX_BATCHES:]
-        Thread(target=self._read, args=(ids, collate, future), daemon=True).start()
+        Thread(target=self._read, args=(ids, collate, future)).start()
 
     def take(self, ids: Int[Tensor, " b"], collate: Collate) -> Batch:
         """Return the batch at these positions on the device.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import token_examples
 from device_reads import DeviceReads
 from pretended_device import DEVICE, Elsewhere
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from fastif import (
     InputError,
     ModuleObjective,
     TensorExamples,
+    TransformerObjective,
     all_ids,
 )
 from fastif.attribution import full_scan
@@ -22,6 +24,7 @@ from fastif.attribution.slice_totals import SliceTotals
 from fastif.data.examples import Examples
 from fastif.gradients.route import get_route
 from fastif.models.prefix_cache import PrefixCache
+from tests.fastif.models.test_decoders import make_decoder
 from tests.fastif.test_devices import World
 
 COUNT, QUERIES, KEEP = 23, 3, 4
@@ -220,6 +223,23 @@ def test_no_tile_of_a_scan_is_read_by_the_host(monkeypatch, world, dtype, cached
         assert get_route(world.objective).num_checked == checked, "not a steady state"
     assert len(steady.tiles) == 4
     assert steady.tiles == [[], [], [], []]
+
+
+def test_no_tile_of_a_decoder_with_fused_attention_is_read(monkeypatch):
+    monkeypatch.setattr("fastif.models.fused_attention.is_faster_fused", lambda _: True)
+    monkeypatch.setattr("fastif.models.batch_invariance.ALWAYS_CHECKED_BATCHES", 1)
+    model, texts = make_decoder("gpt2", use_cache=False).float(), token_examples(12)
+    with Elsewhere():
+        objective = TransformerObjective(model.to(DEVICE), "last:1")
+        assert objective.full_model.config._attn_implementation == "sdpa"
+        s_test = torch.randn(QUERIES, objective.space.size).bfloat16().to(DEVICE)
+        train = texts.to_device(DEVICE).with_batch_size(4)
+        scorer = GradientScorer(Gradients(objective, torch.bfloat16), train, s_test)
+        for _ in range(2):
+            mean_influence([scorer], keep=2)
+        steady = Steady(monkeypatch)
+        mean_influence([scorer], keep=2)
+    assert steady.tiles == [[], [], []]
 
 
 def test_reads_of_a_device_are_counted():
