@@ -1,5 +1,7 @@
 """A full scan on a device: read at its end alone, with the results of a scan on the CPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from cases import token_examples
@@ -22,6 +24,7 @@ from fastif.attribution.ranking import ScaledEffects
 from fastif.attribution.scorers import GradientScorer
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.data.examples import Examples
+from fastif.data.lookahead import Lookahead
 from fastif.gradients.route import get_route
 from fastif.models.prefix_cache import PrefixCache
 from tests.fastif.models.test_decoders import make_decoder
@@ -225,6 +228,29 @@ def test_no_tile_of_a_scan_is_read_by_the_host(monkeypatch, world, dtype, cached
     assert steady.tiles == [[], [], [], []]
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_batches_that_are_read_ahead_change_no_result(world, cached):
+    with Elsewhere():
+        train = world.train if cached else world.queries
+        s_test = torch.randn(QUERIES, world.objective.space.size).to(DEVICE)
+        scorer = GradientScorer(Gradients(world.objective), train.with_batch_size(3), s_test)
+        expected = mean_influence([scorer], keep=KEEP)
+        straight, ahead = world.queries.lookahead, Lookahead(DEVICE, True)
+        try:
+            world.queries.lookahead = ahead
+            scorer = replace(scorer, train=train.with_batch_size(3))
+            announced = []
+            announce = ahead.announce
+            ahead.announce = lambda ids, collate: (announced.append(ids), announce(ids, collate))
+            actual = mean_influence([scorer], keep=KEEP)
+        finally:
+            world.queries.lookahead = straight
+    _assert_same(actual, expected)
+    assert len(announced) == 3, "all batches but the first"
+    assert not ahead._pending
+
+
+@pytest.mark.long
 def test_no_tile_of_a_decoder_with_fused_attention_is_read(monkeypatch):
     monkeypatch.setattr("fastif.models.fused_attention.is_faster_fused", lambda _: True)
     monkeypatch.setattr("fastif.models.batch_invariance.ALWAYS_CHECKED_BATCHES", 1)
