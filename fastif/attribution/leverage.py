@@ -14,6 +14,7 @@ from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.numerics.precision import autocast_passes
+from fastif.numerics.transfer import send
 from fastif.solvers.direct import Direct, solve_factored
 from fastif.solvers.gram import ShiftedInverse, make_shifted_inverse
 from fastif.solvers.solver import Factor, Solver
@@ -144,7 +145,7 @@ def compute_scored_tile(
         return gradients.compute_loss_tile(batch)
     return next(
         gradients.compute_sqrt_hessian_tiles(
-            {**batch, COLUMN_WEIGHTS: weights[ids].to(batch["labels"].device)}
+            {**batch, COLUMN_WEIGHTS: send(weights[ids], batch["labels"].device)}
         )
     )
 

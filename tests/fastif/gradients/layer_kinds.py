@@ -66,6 +66,7 @@ KINDS = {
     "group norm": (lambda: Channels(nn.GroupNorm(1, 3)), True),
     "batch norm": (lambda: Channels(nn.BatchNorm1d(3)), True),
     "twice": (lambda: Twice(nn.Linear(3, 3)), True),
+    "norm twice": (lambda: Twice(nn.LayerNorm(3)), True),
     "scale": (lambda: Words(Scale()), True),
     "nested": (lambda: Words(Nested(False)), True),
     "in place": (lambda: InPlace(nn.Linear(3, 3)), False),

@@ -1,4 +1,4 @@
-"""The precision of scores: set, or selected on the study's own rows, kept, reported, never mixed."""
+"""Precision of scores: set, or selected on the study's own rows, kept, reported, never mixed."""
 
 import json
 
