@@ -84,8 +84,8 @@ def _describe_converged(result: dict) -> list[str]:
         f"Converged: exact for the matrix of {scale['converged_rows']:,} sampled rows, with a "
         f"largest residual of {way['residual']:.2g} there ({way['within goal']:.0%} of the queries "
         f"at {RESIDUAL_GOAL} or less). On the matrix of all rows the residual, estimated from two "
-        f"samples of {scale['residual_rows'] // 2:,} rows, has median {whole['median']:.2g} and "
-        f"maximum {whole['largest']:.2g}."
+        f"samples of {scale['residual_rows'] // 2:,} rows with s_test in bfloat16, has median "
+        f"{whole['median']:.2g} and maximum {whole['largest']:.2g}."
     ]
 
 
@@ -209,6 +209,10 @@ def _describe_method(result: dict) -> str:
         f"{result['peaks']['half'] / 1e12:.0f} and {result['peaks']['single'] / 1e12:.0f} "
         f"TFLOP/s in bfloat16 and TF32, {result['peaks']['bytes'] / 1e12:.1f} TB/s; of the solves "
         f"also {SINGLE_PEAK / 1e12:.0f} TFLOP/s in single precision.",
+        "Passes through the model: TF32; for the converged solve and its certificate in single "
+        "precision."
+        if "converged" in result
+        else "Passes through the model: TF32.",
         "The script calls the library directly, without flows, store and recall check.",
         "The weights are random, so the residual of EK-FAC "
         f"({result['residual']:.0f}) describes no trained model.",

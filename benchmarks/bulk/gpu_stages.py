@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -119,7 +119,9 @@ def _solve_and_scan(
         curvature.gradients.uses_hooks(work.train.take(torch.arange(2)))
         operator = curvature.with_damping(DAMPING)
         factor = solver.factor(operator)
-    with stages.stage("solve"):
+    # Rows of the exact solve must be the same in every pass, and are computed in single precision.
+    passes = nullcontext() if certify else tensor_cores()
+    with passes, stages.stage("solve"):
         solve = solver.prepare_in_place(operator, factor, torch.bfloat16)
         solved = solve_groups(work, operator, solve)
         del solve

@@ -29,7 +29,7 @@ from fastif.solvers.gram import (
     apply_factor_transpose,
     compute_gram_matrix,
 )
-from fastif.solvers.in_place import InPlaceSolver, solve_finite_in_place
+from fastif.solvers.in_place import InPlaceSolver, copy_aligned, solve_finite_in_place
 from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
 from fastif.solvers.product_precision import check_products
 from fastif.solvers.settings import MEGABYTE, DualSettings
@@ -175,7 +175,9 @@ class Dual(DualSettings, InPlaceSolver):
         check_factor_order(operator_factor, factored)
         if self.rank is None:
             exact = make_exact_solve(operator, factored, operator_factor, self.products)
-            return lambda rhs: solve_finite_rows(operator, rhs, lambda rows: exact(rows.clone()))
+            return lambda rhs: solve_finite_rows(
+                operator, rhs, lambda rows: exact(copy_aligned(rows))
+            )
         solve = _prepare_low_rank(operator, factored, operator_factor)
         return lambda rhs: solve_finite_rows(operator, rhs, solve)
 

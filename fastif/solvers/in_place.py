@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOperator
-from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.gradient_tile import GradientTile, aligned_rows
 from fastif.numerics.blocked_dot import BLOCK_SIZE, row_norms
 from fastif.solvers.product_precision import use_precision
 from fastif.solvers.settings import Products
@@ -120,6 +120,11 @@ def measure_residual_in_place(
     unit = norms[:count] + row_norms(rhs[:count])
     largest = safe_ratio(rounding, unit).nan_to_num(0.0).amax()
     return torch.where(norms == 0, residual, residual + largest * (1 + residual))
+
+
+def copy_aligned(rows: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
+    """Return a copy in aligned rows, without which a GPU multiplies without tensor cores."""
+    return aligned_rows(rows, len(rows), rows.shape[1]).copy_(rows)
 
 
 def solve_finite_in_place(rhs: Float[Tensor, "q p"], solve: Solve) -> Solution:

@@ -15,6 +15,7 @@ from fastif.gradients.gradient_tile import aligned_rows
 from fastif.solvers.cost import SolverCost, SolverProblem
 from fastif.solvers.in_place import (
     InPlaceSolver,
+    copy_aligned,
     measure_residual_in_place,
     solve_finite_in_place,
 )
@@ -99,7 +100,7 @@ class Spectral(SpectralSettings, EkfacSolver, InPlaceSolver):
     def prepare(self, operator: DampedOperator, factor: Factor | None = None) -> Solve:
         ekfac = self._load_or_fit(operator, factor)
         return lambda rhs: solve_finite_rows(
-            operator, rhs, lambda rows: self._solve(operator, rows.clone(), ekfac)
+            operator, rhs, lambda rows: self._solve(operator, copy_aligned(rows), ekfac)
         )
 
     def prepare_in_place(

@@ -18,6 +18,7 @@ from fastif import (
     TensorExamples,
 )
 from fastif.gradients.gradient_tile import GradientTile
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.solvers import exact_dual_solve
 from fastif.solvers.in_place import dot_vectors
 from fastif.solvers.product_precision import use_precision
@@ -220,3 +221,15 @@ def test_vectors_in_half_precision_are_multiplied_in_the_type_of_the_rows(proble
         for other in (tile, GradientTile(tile.gradients)):
             products = dot_vectors(other, vectors).double()
             torch.testing.assert_close(products, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", [Dual(), Spectral()])
+def test_queries_and_solutions_start_at_aligned_addresses(problem, solver):
+    """Without it a GPU multiplies without tensor cores; 1,411 parameters are no multiple of 64."""
+    curvature, _ = problem
+    queries = curvature.examples
+    rhs = compute_measure_gradients(curvature.gradients, queries, torch.arange(3))
+    value = solver.solve(curvature.with_damping(0.1), rhs).value
+    for rows in (rhs, value):
+        assert rows.stride(1) == 1
+        assert rows.stride(0) % 64 == 0
