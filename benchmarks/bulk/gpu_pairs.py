@@ -16,21 +16,21 @@ from benchmarks.page import ROOT
 from benchmarks.peers.package import find_version
 from fastif.numerics.correlation import spearman
 
-OURS, THEIRS = "fastif", "kronfluence"
+OURS, PEER = "fastif", "kronfluence"
 
 
 def measure_pairs(scale: str) -> dict:
     """Run both sides in each precision, and return their seconds, rates and agreement."""
     sizes = SCALES[scale]
     result: dict = {
-        "version": find_version(THEIRS),
+        "version": find_version(PEER),
         "rows": sizes.peer_rows,
         "queries": sizes.peer_queries,
         "limit": sizes.peer_seconds,
     }
     with TemporaryDirectory() as folder:
         for precision in PRECISIONS:
-            sides = {side: _run(side, precision, scale, Path(folder)) for side in (OURS, THEIRS)}
+            sides = {side: _run(side, precision, scale, Path(folder)) for side in (OURS, PEER)}
             result[precision] = {**sides, "agreement": _compare(sides, precision, Path(folder))}
     return result
 
@@ -38,7 +38,7 @@ def measure_pairs(scale: str) -> dict:
 def _run(side: str, precision: str, scale: str, folder: Path) -> dict:
     """Return the seconds and the pairs a second of a side, or why it has none."""
     sizes, out = SCALES[scale], _name(side, precision, folder)
-    if find_version(side) is None and side == THEIRS:
+    if find_version(side) is None and side == PEER:
         return {"failure": "not installed: the extra bench-peers"}
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.bulk.gpu_peer"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
@@ -65,10 +65,10 @@ def _compare(sides: dict, precision: str, folder: Path) -> float | None:
     """Return the median rank correlation of the scores of both sides; None without both."""
     if any("failure" in side for side in sides.values()):
         return None
-    ours, theirs = (
+    ours, peer = (
         load_file(f"{_name(side, precision, folder)}.safetensors")["scores"] for side in sides
     )
-    return float(torch.median(spearman(ours, theirs)))
+    return float(torch.median(spearman(ours, peer)))
 
 
 def _name(side: str, precision: str, folder: Path) -> Path:

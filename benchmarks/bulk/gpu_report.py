@@ -93,13 +93,11 @@ def format_pairs(pairs: dict) -> list[str]:
     """Return the table of pairs a second, of fastif and kronfluence at equal precision."""
     rows = []
     for name, title in PRECISIONS.items():
-        ours, theirs, agreement = (
-            pairs[name][key] for key in ("fastif", "kronfluence", "agreement")
-        )
-        rates = [side.get("pairs a second") for side in (ours, theirs)]
+        ours, peer, agreement = (pairs[name][key] for key in ("fastif", "kronfluence", "agreement"))
+        rates = [side.get("pairs a second") for side in (ours, peer)]
         cells = [
             f"{rate:,.0f}" if rate else side["failure"]
-            for rate, side in zip(rates, (ours, theirs), strict=True)
+            for rate, side in zip(rates, (ours, peer), strict=True)
         ]
         ratio = f"{rates[0] / rates[1]:.1f}" if all(rates) else ""
         rows.append([title, *cells, ratio, "" if agreement is None else f"{agreement:.3f}"])
@@ -139,9 +137,9 @@ def _describe_goals(result: dict) -> list[str]:
             f"residual of {RESIDUAL_GOAL} for all queries: {format_goal(residual <= RESIDUAL_GOAL)}"
         )
     for name, title in PRECISIONS.items() if "kronfluence" in result else ():
-        ours, theirs = (result["kronfluence"][name][key] for key in ("fastif", "kronfluence"))
-        if "pairs a second" in ours and "pairs a second" in theirs:
-            ratio = ours["pairs a second"] / theirs["pairs a second"]
+        ours, peer = (result["kronfluence"][name][key] for key in ("fastif", "kronfluence"))
+        if "pairs a second" in ours and "pairs a second" in peer:
+            ratio = ours["pairs a second"] / peer["pairs a second"]
             goals.append(
                 f"{PAIRS_GOAL:.0f} times the pairs a second of kronfluence in {title}: "
                 f"{format_goal(ratio >= PAIRS_GOAL)}"

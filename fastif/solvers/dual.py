@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -102,7 +101,10 @@ class Dual(DualSettings, InPlaceSolver):
         tensor([[0.5000, 0.2000]])
     """
 
-    factor_fields: ClassVar[tuple[str, ...]] = ("rank", "products")
+    @property
+    def factor_fields(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Rank, and the precision of the products below single: older keys do not have it."""
+        return ("rank",) if self.products == "single" else ("rank", "products")
 
     @property
     def factor_depends_on_damping(self) -> bool:  # type: ignore[override]

@@ -21,7 +21,9 @@ EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 class SolverSettings:
     """Hyper-parameters of a solver, and the requirements that a study is checked against.
 
-    A subclass is a frozen dataclass. `fastif.solvers.build.build_solver` makes the solver.
+    A subclass is a frozen dataclass. `fastif.solvers.build.build_solver` makes the solver. A field
+    with the metadata `is_new` is left out of the identity of a run at its default, so that older
+    runs keep theirs.
 
     Attributes:
         requires_damping: Whether a study needs λ > 0 for this solver.
@@ -49,7 +51,7 @@ class DualSettings(SolverSettings):
     block_rows: int = field(default=128, metadata={"changes_answers": False})
     rank: int | None = None
     memory_mb: int = field(default=3200, metadata={"changes_answers": False})
-    products: Products = "single"
+    products: Products = field(default="single", metadata={"is_new": True})
     kind: Literal["dual"] = "dual"
 
     def __post_init__(self) -> None:
@@ -91,7 +93,7 @@ class SpectralSettings(SolverSettings):
     negligible: float = 1e-3
     tolerance: float = 1.0
     seed: int = 0
-    products: Products = "single"
+    products: Products = field(default="single", metadata={"is_new": True})
     kind: Literal["spectral"] = "spectral"
 
     def __post_init__(self) -> None:

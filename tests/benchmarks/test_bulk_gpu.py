@@ -51,9 +51,9 @@ def test_it_runs_without_the_orchestration(bare):
     assert "(100% of the queries at 0.1 or less)" in printed
     for precision in ("TF32", "bfloat16"):
         rates = next(line for line in printed.splitlines() if line.startswith(f"| {precision} |"))
-        ours, theirs, ratio, agreement = (float(cell) for cell in rates.split("|")[2:6])
-        assert ours > 0 < theirs
-        assert ratio == pytest.approx(ours / theirs, rel=0.1)
+        ours, peer, ratio, agreement = (float(cell) for cell in rates.split("|")[2:6])
+        assert ours > 0 < peer
+        assert ratio == pytest.approx(ours / peer, rel=0.1)
         assert agreement > 0.9, "the two sides score other pairs"
 
 
