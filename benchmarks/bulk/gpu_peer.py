@@ -29,6 +29,7 @@ from benchmarks.peers.rows import by_length, restore_order
 from fastif.attribution.influence import mean_influence
 from fastif.attribution.scorers import GradientScorer
 from fastif.gradients.per_example import compute_measure_gradients
+from fastif.numerics.precision import TF32
 
 T = TypeVar("T")
 
@@ -79,7 +80,9 @@ def score_by_fastif(work: Work, precision: str, clock: Callable) -> Tensor:
         s_test = fitted.apply_inverse(rows, DAMPING)
         if precision == HALF_PRECISION:
             return mean_influence([make_half_precision_scorer(work, matrix.gradients, s_test)])
-        return mean_influence([GradientScorer(matrix.gradients, train, s_test)])
+        return mean_influence(
+            [GradientScorer(matrix.gradients, train, s_test).with_precision(TF32)]
+        )
 
     influences = clock("scores", score)
     effects = influences.removal_effect

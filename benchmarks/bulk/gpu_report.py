@@ -207,10 +207,13 @@ def _describe_method(result: dict) -> str:
         f"{result['peaks']['half'] / 1e12:.0f} and {result['peaks']['single'] / 1e12:.0f} "
         f"TFLOP/s in bfloat16 and TF32, {result['peaks']['bytes'] / 1e12:.1f} TB/s; of the solves "
         f"also {SINGLE_PEAK / 1e12:.0f} TFLOP/s in single precision.",
-        "Passes through the model: TF32; for the converged solve and its certificate in single "
-        "precision."
-        if "converged" in result
-        else "Passes through the model: TF32.",
+        "Passes through the model: TF32"
+        + (
+            "; in the scans bfloat16 by autocast, and in the converged solve and its certificate "
+            "single precision."
+            if "converged" in result
+            else "."
+        ),
         "The script calls the library directly, without flows, store and recall check.",
         "The weights are random, so the residual of EK-FAC "
         f"({result['residual']:.0f}) describes no trained model.",

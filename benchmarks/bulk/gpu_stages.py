@@ -24,6 +24,7 @@ from fastif.candidates import GradientSketcher, compute_query_sketches, compute_
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.curvature import DampedOperator
 from fastif.numerics.correlation import spearman
+from fastif.numerics.precision import BF16
 from fastif.solvers.in_place import InPlaceSolver
 from fastif.solvers.solver import Factor
 
@@ -140,7 +141,7 @@ def make_half_precision_scorer(
     """Return the scorer that multiplies training gradients in half precision with s_test."""
     return GradientScorer(
         gradients, work.train.with_batch_size(work.scale.tile), s_test
-    ).to_bfloat16()
+    ).with_precision(BF16)
 
 
 def agreement(work: Work, scanned: ScanResult) -> dict:

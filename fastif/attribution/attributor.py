@@ -29,6 +29,7 @@ from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
 from fastif.models.objective import Objective
+from fastif.numerics.precision import SINGLE, Precision, check_precision
 from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
 from fastif.solvers.dual_scores import DualScorer
 from fastif.solvers.solver import Factor, ScoreFn, Solution, Solve, Solver
@@ -63,6 +64,9 @@ class Attributor(Member):
             `fastif.attribution.leverage.Leverage`. "auto" does so where it is cheap, "on" at any
             cost; "off" gives first-order effects. The `row_leverage` of another attributor is
             reused.
+        precision: Precision of the passes and products of scores: "single", "tf32" (on a GPU) or
+            "bf16". Solves and checks take single precision, and the certificate's `rounding` is the
+            rank correlation with scores in single precision.
         batch_size: Refused with an InputError; set it with `train.with_batch_size`.
 
     Examples:
@@ -87,9 +91,11 @@ class Attributor(Member):
     _: KW_ONLY
     certify_rows: int | None = 512
     leverage: LeverageMode | Leverage | NoLeverage = "auto"
+    precision: Precision = SINGLE
     batch_size: InitVar[object] = None
 
     def __post_init__(self, batch_size: object) -> None:
+        check_precision(self.precision)
         if batch_size is not None:
             raise InputError(
                 "Attributor: batch_size",

@@ -13,6 +13,7 @@ from fastif.errors import InputError
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
+from fastif.numerics.precision import autocast_passes
 from fastif.solvers.direct import Direct, solve_factored
 from fastif.solvers.gram import ShiftedInverse, make_shifted_inverse
 from fastif.solvers.solver import Factor, Solver
@@ -137,7 +138,8 @@ def compute_scored_tile(
     gradients: Gradients, train: Examples, ids: Int[Tensor, " b"], weights: Tensor | None
 ) -> GradientTile:
     """Training gradients to multiply with s_test: ∇L(i), or V_iᵀ w_i with leverage weights."""
-    batch = train.take(ids)
+    with autocast_passes(gradients.objective.like.device, gradients.precision):
+        batch = train.take(ids)  # frozen layers that are not cached are part of the pass
     if weights is None:
         return gradients.compute_loss_tile(batch)
     return next(

@@ -13,6 +13,7 @@ from fastif.gradients.layer_factors import flatten_positions, has_transposed_wei
 from fastif.gradients.layer_rules import compute_layer_gradients
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
+from fastif.numerics.precision import Precision
 
 OVERSAMPLING = 8
 """Oversampling of the randomized SVD: dimensions beyond the rank."""
@@ -91,7 +92,7 @@ class LowRankScorer(Scorer):
     def like(self) -> Tensor:
         return self.gradients.objective.like
 
-    def to_bfloat16(self) -> "LowRankScorer":
+    def with_precision(self, precision: Precision) -> "LowRankScorer":
         return self
 
     def compute_effects(self, ids: Int[Tensor, " b"]) -> Effects:

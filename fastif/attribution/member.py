@@ -31,6 +31,7 @@ from fastif.gradients.route import describe_routes
 from fastif.models.objective import Objective
 from fastif.models.trial import try_table
 from fastif.numerics.out_of_memory import split_on_oom
+from fastif.numerics.precision import SINGLE, Precision, use_products
 
 MakeRanking = Callable[[Examples, Int[Tensor, " q"]], Ranking]
 """Function of a table of queries and the positions of q of them."""
@@ -43,11 +44,13 @@ class Member(ABC):
         objective: Trained model with its loss.
         train: Training set of n examples.
         search: Choice of the training examples to score.
+        precision: Precision of the passes and products of scores.
     """
 
     objective: Objective
     train: ExamplesLike
     search: Search
+    precision: Precision = SINGLE
 
     @cached_property
     @abstractmethod
@@ -124,18 +127,20 @@ def _attribute(
     search, sketch_search = searcher.search, searcher.search.without_rescoring
     if sketch_search is not None:
         return sketch_and_attribute(sketch_search, searcher.objective, queries, ids)
-    solved = [member.solve_to_score(queries, ids) for member in members]
-    controls = [result.control for result in solved]
+    with use_products(searcher.objective.like.device, SINGLE):
+        solved = [member.solve_to_score(queries, ids) for member in members]
+        candidates = search.find_candidates(searcher.gradients, queries, ids)
+    controls, exact = [result.control for result in solved], [result.scorer for result in solved]
     certificate = combine_members([result.certificate for result in solved], controls)
-    candidates = search.find_candidates(searcher.gradients, queries, ids)
-    scorers = [result.scorer for result in solved]
-    if not search.is_exact:
-        exact, scorers = scorers, [approximate_scorer(scorer, search) for scorer in scorers]
-        del solved  # s_test is not needed in full any more
-        if any(low is not full for low, full in zip(scorers, exact, strict=True)):
-            del exact
-            agreement = compute_precision_agreement(controls, scorers)
-            certificate = replace(certificate, rounding=agreement)
+    scorers = [
+        approximate_scorer(scorer, search.rank, member.precision)
+        for scorer, member in zip(exact, members, strict=True)
+    ]
+    is_approximate = any(low is not full for low, full in zip(scorers, exact, strict=True))
+    del solved, exact  # s_test may not be needed in full any more
+    if is_approximate:
+        agreement = compute_precision_agreement(controls, scorers)
+        certificate = replace(certificate, rounding=agreement)
     ranking = None if make_ranking is None else make_ranking(queries, ids)
     influences = mean_influence(
         scorers, candidates, keep=search.keep, totals=totals, ranking=ranking

@@ -12,6 +12,7 @@ from fastif.attribution.leverage import compute_scored_tile
 from fastif.data.examples import Examples
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
+from fastif.numerics.precision import BF16, Precision, use_products
 
 
 class Scorer(ABC):
@@ -38,8 +39,8 @@ class Scorer(ABC):
         """Removal effects [q b] of the given training examples on the queries."""
 
     @abstractmethod
-    def to_bfloat16(self) -> "Scorer":
-        """Return a scorer in bfloat16; the scorer itself where that saves nothing."""
+    def with_precision(self, precision: Precision) -> "Scorer":
+        """Return a scorer in this precision; the scorer itself where that saves nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,22 +69,27 @@ class GradientScorer(Scorer):
     def like(self) -> Tensor:
         return self.gradients.objective.like
 
-    def to_bfloat16(self) -> "GradientScorer":
-        """Return the scorer with gradients and s_test in bfloat16, products in single precision.
+    def with_precision(self, precision: Precision) -> "GradientScorer":
+        """Return the scorer with passes and products in this precision, sums in single precision.
 
-        It takes half the memory and, on processors with bfloat16 instructions, less time.
+        In bfloat16 it takes half the memory and, where the processor has instructions for it, less
+        time.
         """
-        low_precision = Gradients(self.gradients.objective, torch.bfloat16)
-        low_precision.per_example_backward = self.gradients.per_example_backward
-        return GradientScorer(low_precision, self.train, self.s_test.bfloat16(), self.weights)
+        if precision == self.gradients.precision:
+            return self
+        gradients = Gradients(self.gradients.objective, precision)
+        gradients.per_example_backward = self.gradients.per_example_backward or None
+        s_test = self.s_test.bfloat16() if precision == BF16 else self.s_test
+        return GradientScorer(gradients, self.train, s_test, self.weights)
 
     def compute_tile(self, ids: Int[Tensor, " b"]) -> GradientTile:
         """Training gradients of the given examples, with leverage weights if there are any."""
         return compute_scored_tile(self.gradients, self.train, ids, self.weights)
 
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        tile = self.compute_tile(ids)
-        effects = tile.dot(self.s_test).div_(len(self.train))
+        with use_products(self.like.device, self.gradients.precision):
+            tile = self.compute_tile(ids)
+            effects = tile.dot(self.s_test).div_(len(self.train))
         if bool(torch.isfinite(effects).all()):
             return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
         # NaN may come from a training gradient or from a query that overflows: check the gradients.
@@ -115,7 +121,7 @@ class PrecomputedScorer(Scorer):
     def like(self) -> Tensor:
         return self.scores.new_empty(0)
 
-    def to_bfloat16(self) -> "PrecomputedScorer":
+    def with_precision(self, precision: Precision) -> "PrecomputedScorer":
         return self
 
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":

@@ -23,13 +23,11 @@ class Search(ABC):
     Attributes:
         methods: Searches of a union; empty for a single search.
         keep: Number of scored examples kept at each end of the ranking; None for all.
-        rounded: Whether scores are computed in bfloat16, see `ExhaustiveSearch`.
         rank: Rank of s_test in each linear layer, see `ExhaustiveSearch`; None for full rank.
     """
 
     methods: "Sequence[IndexSearch]" = ()
     keep: int | None = None
-    rounded: bool = False
     rank: int | None = None
 
     @abstractmethod
@@ -43,11 +41,6 @@ class Search(ABC):
             queries: Examples to explain.
             ids: Positions of the queries; all by default.
         """
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether scores use s_test in full precision and rank."""
-        return not self.rounded and self.rank is None
 
     @property
     def without_rescoring(self) -> "SketchSearch | None":
@@ -213,28 +206,20 @@ class ExhaustiveSearch(Search):
 
     Attributes:
         keep: Number of examples kept at each end of the ranking; None keeps all.
-        rounded: Whether to score in bfloat16, see `GradientScorer.to_bfloat16`.
         rank: Rank to which s_test is truncated in each linear layer, see `LowRankScorer`; None for
             full rank. The certificate's `rounding` is the rank correlation with exact scores.
 
     Raises:
-        InputError: The rank is below 1, or both `rounded` and `rank` are set.
+        InputError: The rank is below 1.
     """
 
     keep: int | None = None
-    rounded: bool = False
     rank: int | None = None
 
     def __post_init__(self) -> None:
-        if self.rank is None:
-            return
-        if self.rank < 1:
+        if self.rank is not None and self.rank < 1:
             raise InputError(
                 "rank", "1 or more, or None for full rank", f"{self.rank}", "Omit the rank."
-            )
-        if self.rounded:
-            raise InputError(
-                "a full scan", "rounded = true or a rank", "both", "Set one of the two."
             )
 
     def find_candidates(

@@ -21,6 +21,7 @@ from fastif.errors import InputError
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params, detach_params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
+from fastif.numerics.precision import SINGLE, Precision, autocast_passes
 
 GradientOf = Literal["losses", "measures", "roots"]
 """Function to differentiate: training losses, query measures, or the GGN factor ("roots")."""
@@ -72,6 +73,7 @@ class HookedPass:
         params: Attributed parameters as leaves of the autograd graph.
         outputs: Outputs of the model.
         calls: All calls of layers with attributed parameters, in the order in which they ended.
+        precision: Precision of the forward pass.
     """
 
     objective: Objective
@@ -79,21 +81,26 @@ class HookedPass:
     params: Params
     outputs: Tensor
     calls: list[LayerCall]
+    precision: Precision = SINGLE
 
     @classmethod
-    def run(cls, objective: Objective, batch: Batch) -> "HookedPass":
-        """Run the model on a batch and capture every call."""
+    def run(
+        cls, objective: Objective, batch: Batch, precision: Precision = SINGLE
+    ) -> "HookedPass":
+        """Run the model on a batch in the given precision, and capture every call."""
         params = make_leaf_params(objective.params)
         with (
             torch.enable_grad(),
+            autocast_passes(objective.like.device, precision),
             _LayerHooks(objective, _repeatable.get(objective, False)) as hooks,
         ):
             outputs = objective.outputs(params, batch)
         if hooks.has_shared_positions and objective not in _repeatable:
-            _repeatable[objective] = _may_repeat_positions(objective, batch, outputs.detach())
+            exact = outputs.detach() if precision == SINGLE else None
+            _repeatable[objective] = _may_repeat_positions(objective, batch, exact)
             if _repeatable[objective]:
-                return cls.run(objective, batch)
-        return cls(objective, batch, params, outputs, hooks.calls)
+                return cls.run(objective, batch, precision)
+        return cls(objective, batch, params, outputs, hooks.calls, precision)
 
     def backpropagate(
         self, gradient_of: GradientOf
@@ -231,11 +238,12 @@ def _describe_unsupported(args: tuple, kwargs: dict, output: object) -> str:
 
 
 @torch.no_grad()
-def _may_repeat_positions(objective: Objective, batch: Batch, outputs: Tensor) -> bool:
+def _may_repeat_positions(objective: Objective, batch: Batch, outputs: Tensor | None) -> bool:
     """Whether a model has the same outputs with shared positions looked up for each row.
 
     One that sums or reshapes what it looked up has not, or fails.
     """
+    outputs = objective.outputs(objective.params, batch) if outputs is None else outputs
     try:
         with _LayerHooks(objective, True):
             repeated = objective.outputs(objective.params, batch)

@@ -4,13 +4,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.numerics.arithmetic import HALF, upcast_half
 from fastif.numerics.blocked_dot import pairwise_dots
+from fastif.numerics.scratch import borrow_rows
 
 MAX_NUMBERS = 2**24
 """Numbers of an intermediate result in memory; larger ones are computed in parts."""
+
+MAX_FORMED_BYTES = {"cpu": 2**28, "cuda": 2**32}
+"""Memory of the rows that a product with vectors forms at once, by device.
+
+A matrix product reads all vectors again for every part of the rows. Parts of as many rows as there
+are vectors keep it bound by arithmetic: hundreds of rows on a GPU.
+"""
+
+MAX_NORM = 1e18
+"""Largest norm of factors and of their products, with squares below the largest single number."""
 
 WRITING_COST = 40
 """Multiplications that take as long as writing and reading one number of a formed gradient."""
@@ -66,9 +78,10 @@ class OuterProducts:
             formed = self._iterate_formed()
             total = torch.cat([pairwise_dots(matrices, rows) for _, rows in formed], dim=1)
         else:
-            total = torch.cat(list(map(self._multiply, matrices.split(self._chunk_size()))))
+            parts = map(self._multiply, matrices.split(self._chunk_size()))
+            total = upcast_half(torch.cat(list(parts)))
         if self.bias is not None:
-            total += vectors[:, self.bias] @ self._delta_sums.T
+            total += pairwise_dots(vectors[:, self.bias], self._delta_sums)
         return total
 
     def accumulate(self, totals: Float[Tensor, "q p"], weights: Float[Tensor, "q r"]) -> None:
@@ -103,6 +116,15 @@ class OuterProducts:
         if self.bias is None:
             delta_squares = torch.zeros_like(delta_squares)
         return weight.flatten(), delta_squares.flatten()
+
+    def finite_rows(self) -> Bool[Tensor, " r"]:
+        """Mask of the rows with finite factors, small enough that no square overflows."""
+        inputs, deltas = (
+            factor.norm(dim=-1, dtype=torch.float32 if factor.dtype in HALF else None).amax(-1)
+            for factor in (self.inputs, self.deltas)
+        )
+        products = inputs * deltas * self.inputs.shape[1]
+        return (torch.maximum(torch.maximum(inputs, deltas), products) < MAX_NORM).flatten()
 
     def write(self, rows: Float[Tensor, "r p"]) -> None:
         """Write all rows into their columns of a matrix."""
@@ -198,14 +220,17 @@ class OuterProducts:
             block.add_(delta_dots.mul_(input_dots).sum((2, 5)))
 
     def _iterate_formed(self) -> Iterator[tuple[slice, Float[Tensor, "m n"]]]:
-        """Iterate over the rows in the weight, a bounded number of them at once."""
+        """Iterate over the rows in the weight, a bounded number at once, in memory used again."""
         positions = torch.arange(len(self), device=self.inputs.device)
         entries = self.deltas.shape[3] * self.inputs.shape[2]
-        for span in _split_range(len(self), max(1, MAX_NUMBERS // entries)):
+        limit = MAX_FORMED_BYTES.get(self.inputs.device.type, 2**28) // self.inputs.element_size()
+        for span in _split_range(len(self), max(1, limit // entries)):
             part = self.select(positions[span])
             left, right = part.deltas[0], part.inputs
             left, right = (right, left) if self.is_transposed else (left, right)
-            yield span, (left.mT @ right).flatten(1)
+            rows = borrow_rows(left, len(left), entries)
+            torch.bmm(left.mT, right, out=rows.view(len(left), left.shape[2], -1))
+            yield span, rows
 
 
 def _split_range(count: int, size: int) -> Iterator[slice]:

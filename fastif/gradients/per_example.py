@@ -33,6 +33,7 @@ from fastif.models.batch_invariance import spot_check_batch
 from fastif.models.objective import Objective
 from fastif.models.trial import translate_model_errors, try_batch, try_table
 from fastif.numerics.out_of_memory import is_out_of_memory
+from fastif.numerics.precision import BF16, SINGLE, Precision
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Gradients:
 
     Args:
         objective: Trained model with its loss; its attributed parameters are the p columns.
-        dtype: Type of the workspace, such as torch.bfloat16; that of the parameters by default.
+        precision: Precision of the passes; with "bf16" the gradients are held in bfloat16 too.
 
     Examples:
         >>> from fastif import ModuleObjective, SquaredError, TensorExamples
@@ -67,11 +68,11 @@ class Gradients:
                 [ 0., -2.]])
     """
 
-    def __init__(self, objective: Objective, dtype: torch.dtype | None = None) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, precision: Precision = SINGLE) -> None:
+        self.objective, self.precision = objective, precision
         self.route: Route = get_route(objective)
         self._forced: bool | None = None
-        dtype = dtype or objective.like.dtype
+        dtype = torch.bfloat16 if precision == BF16 else objective.like.dtype
         self._workspace = aligned_rows(objective.like, 0, objective.space.size, dtype)
 
     @property
@@ -165,7 +166,9 @@ class Gradients:
         try_batch(self.objective, batch)
         with translate_model_errors(self.objective):
             analyzed_pass = self._run_with_hooks(batch)
-            outputs = None if analyzed_pass is None else analyzed_pass.hooked_pass.outputs
+            # Rounded outputs differ between batches: the check computes its own.
+            is_exact = analyzed_pass is not None and self.precision == SINGLE
+            outputs = analyzed_pass.hooked_pass.outputs if analyzed_pass and is_exact else None
             spot_check_batch(self.objective, batch, outputs)
         return analyzed_pass
 
@@ -176,10 +179,10 @@ class Gradients:
         distinguished, and a separate backward pass costs no more.
         """
         if self._forced is False:
-            return _AnalyzedPass(HookedPass.run(self.objective, batch), None)
+            return _AnalyzedPass(HookedPass.run(self.objective, batch, self.precision), None)
         if self.per_example_backward or len(batch["labels"]) == 1:
             return None
-        hooked_pass = HookedPass.run(self.objective, batch)
+        hooked_pass = HookedPass.run(self.objective, batch, self.precision)
         structure = read_graph_structure(hooked_pass)
         if structure.unsupported:
             self.route.fall_back(structure.unsupported)
@@ -228,10 +231,10 @@ class Gradients:
     ) -> GradientTile:
         """Return the gradients of all `count` examples as factors, or of the first ones formed."""
         objective = self.objective
-        if self._workspace.dtype == objective.like.dtype:
-            tile = make_structured_tile(objective, layer_grads, count, inputs)
-            if tile is not None:
-                return tile
+        dtype = self._workspace.dtype if self.precision == BF16 else None
+        tile = make_structured_tile(objective, layer_grads, count, inputs, dtype)
+        if tile is not None:
+            return tile
         rows = self._get_workspace(formed_count)
         if formed_count < count:
             layer_grads = _select_first(layer_grads, formed_count)

@@ -179,9 +179,11 @@ def _may_reduce_examples(node: Node, count: int) -> bool:
 def _may_hold_examples(node: Node, count: int) -> bool:
     """Whether the input is a computed tensor with a first axis that may be that of the examples."""
     input_node, output = node.next_functions[0]
+    sizes = _get_output_shape(input_node, output)
+    while input_node is not None and get_operation(input_node) == "ToCopy":  # a cast by autocast
+        input_node = input_node.next_functions[0][0]
     if input_node is None or hasattr(input_node, "variable"):
         return False
-    sizes = _get_output_shape(input_node, output)
     return bool(sizes) and sizes[0] > 0 and sizes[0] % count == 0
 
 

@@ -68,9 +68,7 @@ def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) 
             own_blocks = {own: blocks[name] for own, name in own_params.items()}
             fill_factor_gradients(call.layer, call.inputs, delta, own_blocks)
         else:
-            grads = compute_layer_gradients(
-                call.layer, call.inputs, delta, call.outputs, call.params
-            )
+            grads = _compute_single_precision(call, delta)
             for own, name in own_params.items():
                 add = blocks[name].add_ if name in filled else blocks[name].copy_
                 add(grads[own].view(blocks[name].shape))
@@ -78,6 +76,17 @@ def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) 
     for name, block in blocks.items():
         if name not in filled:
             block.zero_()
+
+
+def _compute_single_precision(call: LayerCall, delta: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of a call in the type of its parameters, which autocast leaves.
+
+    Outputs that autocast rounded are not compared with those of single examples.
+    """
+    dtype = next(iter(call.params.values())).dtype
+    inputs = call.inputs.to(dtype) if call.inputs.is_floating_point() else call.inputs
+    outputs = call.outputs if call.outputs.dtype == inputs.dtype == delta.dtype else None
+    return compute_layer_gradients(call.layer, inputs, delta.to(dtype), outputs, call.params)
 
 
 def check_first_axis(call: LayerCall, delta: Tensor, count: int) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.outer_products import OuterProducts, join_columns, join_examples
+from fastif.numerics.arithmetic import upcast_half
 from fastif.numerics.blocked_dot import pairwise_dots
 
 MAX_MERGED_BYTES = 2**27
@@ -103,7 +104,7 @@ class StructuredTile(GradientTile):
     def dot(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q b"]:
         if self.is_formed:
             return super().dot(vectors)
-        total = vectors.new_zeros(len(vectors), len(self))
+        total = upcast_half(vectors.new_zeros(len(vectors), len(self)))
         for columns, own in self.layout.pair_columns():
             total += pairwise_dots(vectors[:, columns], self.dense[:, own])
         for layer in self.layers.values():
@@ -166,9 +167,8 @@ class StructuredTile(GradientTile):
     def finite_mask(self) -> Bool[Tensor, " b"]:
         if self.is_formed:
             return super().finite_mask()
-        return torch.isfinite(self.dense).all(
-            1
-        )  # the factors are finite, see `make_structured_tile`
+        masks = [layer.finite_rows() for layer in self.layers.values()]
+        return torch.stack([torch.isfinite(self.dense).all(1), *masks]).all(0)
 
     def zero_nonfinite(self) -> Bool[Tensor, " b"]:
         if self.is_formed:

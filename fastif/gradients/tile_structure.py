@@ -30,9 +30,6 @@ Factors save time at any number of vectors if they save it here.
 MIN_SHARE = 0.5
 """Share of the parameters that must be in such layers: the others limit what the factors save."""
 
-MAX_NORM = 1e18
-"""Largest norm of factors and of their products, with squares below the largest single number."""
-
 FactorInputs = dict[tuple[LayerCall, ...], Tensor]
 """Inputs [g b t i] of layers by their calls, which all columns of one batch share."""
 
@@ -42,6 +39,7 @@ def make_structured_tile(
     layer_grads: LayerGrads,
     count: int,
     shared_inputs: FactorInputs | None = None,
+    dtype: torch.dtype | None = None,
 ) -> StructuredTile | None:
     """Return the gradients of captured calls, with factors where these save time.
 
@@ -53,6 +51,9 @@ def make_structured_tile(
         layer_grads: Calls, each with the gradient at its output.
         count: Number of examples.
         shared_inputs: Inputs from earlier columns of the same calls, to which new ones are added.
+        dtype: Half-precision type of a tile for products with vectors alone: factors are held
+            whether they save operations or not, since a product forms a few rows at once, and rows
+            that are not finite are marked. By default the type of the parameters.
 
     Returns:
         The tile; None if too few parameters are in such layers, or a factor is not finite or so
@@ -61,24 +62,27 @@ def make_structured_tile(
     Raises:
         ValueError: If the first axis of a call is not that of the examples.
     """
-    space, dtype = objective.space, objective.like.dtype
+    space, for_vectors = objective.space, dtype is not None
+    dtype = dtype or objective.like.dtype
     columns = dict(zip(space.names, space.slices, strict=True))
     shared_inputs = {} if shared_inputs is None else shared_inputs
     layers: dict[str, OuterProducts] = {}
-    for calls in _choose_layers(columns, layer_grads):
+    for calls in _choose_layers(columns, layer_grads, for_vectors):
         for call, delta in calls:
             check_first_axis(call, delta, count)
         layers |= _make_outer_products(calls, columns, dtype, shared_inputs)
-    if not layers or not _are_safe(layers.values()):
+    if not layers or not (for_vectors or _are_safe(layers.values())):
         return None
     layout = _make_layout(space, layers)
-    dense = objective.like.new_empty(count, layout.remaining_size)
+    dense = objective.like.new_empty(count, layout.remaining_size, dtype=dtype)
     blocks = _split_blocks(space, layout, dense)
     fill_blocks(layer_grads, blocks, count)
     return StructuredTile(layout, layers, dense)
 
 
-def _choose_layers(columns: Mapping[str, slice], layer_grads: LayerGrads) -> list[LayerGrads]:
+def _choose_layers(
+    columns: Mapping[str, slice], layer_grads: LayerGrads, for_vectors: bool
+) -> list[LayerGrads]:
     """Return the calls of each layer with factors; none if they have too few of the parameters."""
     by_layer: dict[str, LayerGrads] = {}
     for call, delta in layer_grads:
@@ -86,7 +90,7 @@ def _choose_layers(columns: Mapping[str, slice], layer_grads: LayerGrads) -> lis
     chosen = [
         calls
         for calls in by_layer.values()
-        if f"{_prefix(calls[0][0])}weight" in columns and _saves_operations(calls)
+        if f"{_prefix(calls[0][0])}weight" in columns and _may_hold(calls, for_vectors)
     ]
     total = sum(own.stop - own.start for own in columns.values())
     weights = (columns[f"{_prefix(calls[0][0])}weight"] for calls in chosen)
@@ -94,11 +98,17 @@ def _choose_layers(columns: Mapping[str, slice], layer_grads: LayerGrads) -> lis
     return chosen if share >= MIN_SHARE * total else []
 
 
-def _saves_operations(calls: LayerGrads) -> bool:
-    """Whether factors save operations, with the positions of all calls of a layer together."""
+def _may_hold(calls: LayerGrads, for_vectors: bool) -> bool:
+    """Whether the calls of a layer have factors, and these save operations or need not."""
     layer = calls[0][0].layer
     if not all(has_factors(layer, call.inputs) for call, _ in calls):
         return False
+    return for_vectors or _saves_operations(calls)
+
+
+def _saves_operations(calls: LayerGrads) -> bool:
+    """Whether factors save operations, with the positions of all calls of a layer together."""
+    layer = calls[0][0].layer
     inputs, outputs = get_widths(layer)
     positions = sum(count_positions(layer, call.outputs) for call, _ in calls)
     return 0 < positions**2 * (inputs + outputs) <= MAX_OPERATIONS * inputs * outputs
@@ -141,11 +151,7 @@ def _split_columns(columns: slice, groups: int) -> list[slice]:
 
 def _are_safe(layers: Iterable[OuterProducts]) -> bool:
     """Whether no square of the factors and of their products overflows or is not finite."""
-    sizes = []
-    for layer in layers:
-        inputs, deltas = (factor.norm(dim=-1).amax() for factor in (layer.inputs, layer.deltas))
-        sizes += [inputs, deltas, inputs * deltas * layer.inputs.shape[1]]
-    return bool((torch.stack(sizes) < MAX_NORM).all())
+    return bool(torch.stack([layer.finite_rows().all() for layer in layers]).all())
 
 
 def _make_layout(space: ParamSpace, layers: dict[str, OuterProducts]) -> TileLayout:

@@ -107,10 +107,10 @@ class FullScanSection(CandidateSection):
         return rows
 
     def make_search(self, rows: int, methods: "Sequence[IndexSearch]") -> "Search":
-        """Make a full scan in the precision or with the rank of the section."""
+        """Make a full scan with the rank of the section."""
         from fastif.candidates import ExhaustiveSearch
 
-        return ExhaustiveSearch(self.keep, self.precision == "bfloat16", self.rank)
+        return ExhaustiveSearch(self.keep, self.rank)
 
 
 class AutoSection(CandidateSection):

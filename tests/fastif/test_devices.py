@@ -11,6 +11,7 @@ from fastif.candidates import GradientSketcher, Search, UnionSearch, compute_tra
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.gradients.per_example import compute_measure_gradients
 from fastif.models.prefix_cache import PrefixCache
+from fastif.numerics.precision import Precision
 from fastif.solvers import Solver, exact_dual_solve
 from fastif.solvers.in_place import measure_residual_in_place
 
@@ -20,7 +21,7 @@ SOLVERS = {
     "spectral": fastif.Spectral(),
     "lissa": fastif.Lissa(depth=4, scale=10.0),
 }
-SEARCHES = ("rounded", "sketch scores", "united")
+SEARCHES = ("sketch scores", "united")
 
 
 class World:
@@ -51,17 +52,24 @@ class World:
         self.queries, self.ids = texts, torch.arange(4)
         self.curvature = fastif.GaussNewton(self.objective, self.train)
 
-    def attributor(self, solver: Solver, search: Search) -> fastif.Attributor:
+    def attributor(
+        self, solver: Solver, search: Search, precision: Precision = "single"
+    ) -> fastif.Attributor:
         operator = self.curvature.with_damping(0.1)
         kept = solver.factor(operator)
         factor = {name: tensor.cpu() for name, tensor in kept.items()}  # as from a file
         return fastif.Attributor(
-            self.objective, self.train, operator, solver, search, factor or None, certify_rows=8
+            self.objective,
+            self.train,
+            operator,
+            solver,
+            search,
+            factor or None,
+            certify_rows=8,
+            precision=precision,
         )
 
     def search(self, name: str) -> Search:
-        if name == "rounded":
-            return fastif.ExhaustiveSearch(5, rounded=True)
         made = GradientSketcher.fit(self.curvature, 0.1, dimensions=8, width=64)
         state = {name: tensor.cpu() for name, tensor in made.state_dict().items()}
         sketcher = GradientSketcher.from_state_dict(state, self.objective)
@@ -138,6 +146,15 @@ def test_every_search_runs_on_the_device(here, there, name):
     expected = here.attributor(fastif.Dual(), here.search(name))(here.queries, here.ids)
     with Elsewhere():
         actual = there.attributor(fastif.Dual(), there.search(name))(there.queries, there.ids)
+        assert_same(actual, expected)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_every_precision_runs_on_the_device(here, there, precision):
+    search = fastif.ExhaustiveSearch(5)
+    expected = here.attributor(fastif.Dual(), search, precision)(here.queries, here.ids)
+    with Elsewhere():
+        actual = there.attributor(fastif.Dual(), search, precision)(there.queries, there.ids)
         assert_same(actual, expected)
 
 

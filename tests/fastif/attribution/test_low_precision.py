@@ -6,7 +6,7 @@ import torch
 from cases import case
 from scipy.stats import spearmanr
 
-from fastif import Attributor, Direct, Dual, Ensemble, ExhaustiveSearch, GaussNewton, all_ids
+from fastif import Attributor, Direct, Dual, Ensemble, GaussNewton, all_ids
 from fastif.attribution.control_sample import select_control_ids
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.numerics.blocked_dot import BLOCK_SIZE
@@ -14,18 +14,18 @@ from fastif.numerics.blocked_dot import BLOCK_SIZE
 DAMPING = 0.05
 
 
-def _attributor(made, rounded, solver=None):
+def _attributor(made, precision, solver=None):
     operator = GaussNewton(made.objective, made.train).with_damping(DAMPING)
-    search = ExhaustiveSearch(None, rounded)
+    solver = solver or Direct()
     return Attributor(
-        made.objective, made.train, operator, solver or Direct(), search, leverage="off"
+        made.objective, made.train, operator, solver, leverage="off", precision=precision
     )
 
 
 def test_precomputed_scores_are_not_rounded():
     made = case("mlp")
-    actual = _attributor(made, True, Dual())(made.train, all_ids(made.train))
-    exact = _attributor(made, False, Dual())(made.train, all_ids(made.train))
+    actual = _attributor(made, "bf16", Dual())(made.train, all_ids(made.train))
+    exact = _attributor(made, "single", Dual())(made.train, all_ids(made.train))
     assert torch.equal(actual.influences.removal_effect, exact.influences.removal_effect)
     assert actual.certificate.rounding is None
 
@@ -37,12 +37,12 @@ def test_bfloat16_scores_equal_the_dense_ones_within_precision(name):
     matrix = reference.gauss_newton(made.problem)
     expected = reference.removal_effects(truth, truth, matrix, DAMPING)
     ids = all_ids(made.train)
-    actual = _attributor(made, True)(made.train, ids)
+    actual = _attributor(made, "bf16")(made.train, ids)
     effects = torch.empty_like(expected)
     effects.scatter_(1, actual.influences.ids, actual.influences.removal_effect.to(expected))
     size = expected.abs().amax(1, keepdim=True)
     assert float(((effects - expected).abs() / size).max()) < 0.02
-    exact = _attributor(made, False)(made.train, ids)
+    exact = _attributor(made, "single")(made.train, ids)
     assert exact.certificate.rounding is None
     assert not torch.equal(exact.influences.removal_effect, actual.influences.removal_effect)
 
@@ -55,7 +55,7 @@ def _by_id(influences, query):
 def test_rounding_is_the_rank_correlation_of_the_control_sample():
     made = case("mlp", 12)
     ids = all_ids(made.train)
-    coarse, exact = (_attributor(made, rounded)(made.train, ids) for rounded in (True, False))
+    coarse, exact = (_attributor(made, name)(made.train, ids) for name in ("bf16", "single"))
     sampled = select_control_ids(len(made.train))
     for query in range(3):
         low, full = (_by_id(answer.influences, query) for answer in (coarse, exact))
@@ -66,7 +66,7 @@ def test_rounding_is_the_rank_correlation_of_the_control_sample():
 
 def test_rounding_of_several_models_is_the_smallest():
     made, other = case("mlp", 12), case("mlp", 12)
-    members = [_attributor(member_case, True) for member_case in (made, other)]
+    members = [_attributor(member_case, "bf16") for member_case in (made, other)]
     ids = all_ids(made.train)
     both = Ensemble(members)(made.train, ids).certificate.rounding
     each = [member(made.train, ids).certificate.rounding for member in members]
