@@ -22,8 +22,8 @@ class SolverSettings:
     """Hyper-parameters of a solver, and the requirements that a study is checked against.
 
     A subclass is a frozen dataclass. `fastif.solvers.build.build_solver` makes the solver. A field
-    with the metadata `is_new` is left out of the identity of a run at its default, so that older
-    runs keep theirs.
+    with the metadata `is_new` is left out of the identity of a run at its default, so that old
+    runs keep it.
 
     Attributes:
         requires_damping: Whether a study needs λ > 0 for this solver.
