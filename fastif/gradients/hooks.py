@@ -84,9 +84,7 @@ class HookedPass:
     precision: Precision = SINGLE
 
     @classmethod
-    def run(
-        cls, objective: Objective, batch: Batch, precision: Precision = SINGLE
-    ) -> "HookedPass":
+    def run(cls, objective: Objective, batch: Batch, precision: Precision = SINGLE) -> "HookedPass":
         """Run the model on a batch in the given precision, and capture every call."""
         params = make_leaf_params(objective.params)
         with (
@@ -101,6 +99,11 @@ class HookedPass:
             if _repeatable[objective]:
                 return cls.run(objective, batch, precision)
         return cls(objective, batch, params, outputs, hooks.calls, precision)
+
+    @property
+    def exact_outputs(self) -> Tensor | None:
+        """Outputs for comparison with those of other batches; None if they are rounded."""
+        return self.outputs if self.precision == SINGLE else None
 
     def backpropagate(
         self, gradient_of: GradientOf

@@ -69,7 +69,8 @@ class Gradients:
     """
 
     def __init__(self, objective: Objective, precision: Precision = SINGLE) -> None:
-        self.objective, self.precision = objective, precision
+        self.objective = objective
+        self.precision: Precision = precision
         self.route: Route = get_route(objective)
         self._forced: bool | None = None
         dtype = torch.bfloat16 if precision == BF16 else objective.like.dtype
@@ -166,9 +167,7 @@ class Gradients:
         try_batch(self.objective, batch)
         with translate_model_errors(self.objective):
             analyzed_pass = self._run_with_hooks(batch)
-            # Rounded outputs differ between batches: the check computes its own.
-            is_exact = analyzed_pass is not None and self.precision == SINGLE
-            outputs = analyzed_pass.hooked_pass.outputs if analyzed_pass and is_exact else None
+            outputs = None if analyzed_pass is None else analyzed_pass.hooked_pass.exact_outputs
             spot_check_batch(self.objective, batch, outputs)
         return analyzed_pass
 
@@ -230,15 +229,14 @@ class Gradients:
         inputs: FactorInputs | None = None,
     ) -> GradientTile:
         """Return the gradients of all `count` examples as factors, or of the first ones formed."""
-        objective = self.objective
         dtype = self._workspace.dtype if self.precision == BF16 else None
-        tile = make_structured_tile(objective, layer_grads, count, inputs, dtype)
+        tile = make_structured_tile(self.objective, layer_grads, count, inputs, dtype)
         if tile is not None:
             return tile
         rows = self._get_workspace(formed_count)
         if formed_count < count:
             layer_grads = _select_first(layer_grads, formed_count)
-        assemble_gradients(objective, layer_grads, rows)
+        assemble_gradients(self.objective, layer_grads, rows)
         return GradientTile(rows)
 
     def _count_checked_rows(self, count: int) -> int:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 
@@ -12,9 +12,9 @@ from fastif.numerics.shared_setting import SharedSetting
 Precision = Literal["single", "tf32", "bf16"]
 """Precision of the passes and products of a scan. Solves and checks take single precision."""
 
-SINGLE: Precision = "single"
-TF32: Precision = "tf32"
-BF16: Precision = "bf16"
+SINGLE: Final = "single"
+TF32: Final = "tf32"
+BF16: Final = "bf16"
 
 CPU_BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 """Processor flags of matrix instructions in bfloat16."""
@@ -47,7 +47,7 @@ def autocast_passes(device: torch.device, precision: Precision) -> AbstractConte
 def _set_tf32(enabled: bool) -> None:
     precision = "tf32" if enabled else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _get_tf32() -> bool:

@@ -19,7 +19,16 @@ from tasks.run.artifact_keys import index_digests
 from tasks.run.assemble import get_provenance
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse
-from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, ESTIMATOR, METHOD, ROWS, K
+from tasks.run.selections import (
+    AGREEMENT,
+    BUDGET,
+    DAMPING,
+    ESTIMATOR,
+    METHOD,
+    PRECISION,
+    ROWS,
+    K,
+)
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.run.stored_agreement import read_agreement
@@ -161,6 +170,8 @@ def _make_candidates_record(context: RunContext) -> dict[str, object]:
     record: dict[str, object] = {}
     if context.k_selection:
         record["chosen"] = K.make_record(context.k_selection)
+    if context.precision_selection:
+        record[PRECISION.key] = PRECISION.make_record(context.precision_selection)
     if context.plan.method:
         record["method"] = METHOD.make_record(context.plan.method)
     if context.has_sketch_scores:

@@ -10,6 +10,7 @@ from tasks.audit.measure_agreement import measure_agreement
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
+from tasks.audit.select_precision import choose_precision
 from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.open_run import settle_plan
@@ -24,6 +25,7 @@ PREPARATIONS = (
     ("damping", choose_damping),
     ("index", build_index),
     ("curvature", factor_curvature),
+    ("precision", choose_precision),
     ("agreement", measure_agreement),
     ("recall", choose_candidates),
 )

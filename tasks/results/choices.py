@@ -1,13 +1,14 @@
 """Descriptions of and warnings about the automatic choices of a run: damping, k, method, models."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_k import KSelection
 from tasks.results.candidate_recall import select_overall
 from tasks.run.agreement import MIN_AGREEMENT, AgreementRecord
 from tasks.run.method_choice import KNN, MethodSelection
+from tasks.run.selections import PRECISION
 
 SPECTRUM = "spectrum"
 """Rule of a damping that was not compared with retraining."""
@@ -162,3 +163,14 @@ def _format_recalls(recalls: Sequence[dict]) -> str:
         for recall in select_overall(recalls)
     ]
     return ", ".join(shares) or "unknown, since check = 0"
+
+
+def describe_precision(facts: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Describe the selected precision of scores; nothing if none was tried.
+
+    Args:
+        facts: Row of the table `runs`; empty before the run has finished.
+    """
+    selection = PRECISION.parse_column(str(facts["candidates"])) if facts else None
+    if selection is not None:
+        yield "precision chosen", f"{selection}"

@@ -238,7 +238,7 @@ EVIDENCE = (
     EvidenceRow(
         "rounding",
         {"rounding": pl.col("rounding").min()},
-        label="scores in bfloat16",
+        label="scores in reduced precision",
         text="rank correlation with full precision at least {rounding:.4f}".format_map,
     ),
     EvidenceRow(

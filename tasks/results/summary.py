@@ -24,6 +24,7 @@ from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
 from tasks.results.choices import (
     describe_damping_choice,
     describe_k_selection,
+    describe_precision,
     warn_damping_choice,
     warn_excluded_models,
     warn_k_selection,
@@ -150,7 +151,7 @@ class Summary:
     @property
     def evidence(self) -> list[tuple[str, str]]:
         """Diagnostics of the run as pairs of label and text."""
-        lines = list(describe_diagnostics(self.diagnostics))
+        lines = [*describe_diagnostics(self.diagnostics), *describe_precision(self.facts)]
         if self.damping_choice:
             records = json.loads(str(self.facts["curvature"])).get("chosen_for_others", [])
             others = [DAMPING.parse(record) for record in records]

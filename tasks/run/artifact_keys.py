@@ -92,6 +92,15 @@ def k_digest(context: RunContext) -> str:
     return compute_fingerprint({"run": context.plan.root.fingerprint, "dampings": dampings})
 
 
+def precision_digest(context: RunContext) -> str:
+    """Return the cache key of the selected precision: the run's fingerprint and its dampings.
+
+    A run that continues another has the precision of its root, so that all scores have one.
+    """
+    dampings, root = [member.known_damping for member in context.members], context.plan.root
+    return compute_fingerprint({"precision of": root.fingerprint, "dampings": dampings})
+
+
 def sketch_family(context: RunContext, method: IndexSection) -> str:
     """Return the digest of all inputs of the sketches except the training rows."""
     shared_inputs = {

@@ -3,6 +3,7 @@
 import fastif
 from fastif.attribution.member import Member
 from fastif.candidates import Search
+from fastif.numerics.precision import SINGLE, Precision
 from tasks.models.provenance import Provenance, collect_provenance
 from tasks.run.artifact_keys import factor_digest, index_digests
 from tasks.run.artifacts import read_factor, read_search
@@ -29,18 +30,25 @@ def _make_averaged_attributor(context: RunContext) -> Member | fastif.Ensemble:
         return fastif.Ensemble([unrolled], row_scale=context.row_scale)
     is_by_effect = context.row_scale is None and not context.ranks_by_cosine
     if not context.others and is_by_effect:
-        return make_member_attributor(context, search)
+        return make_member_attributor(context, search, context.precision)
     if context.estimator_choice is not None:
-        members = [make_member_attributor(member, search) for member in context.averaged_members]
+        members = [
+            make_member_attributor(member, search, context.precision)
+            for member in context.averaged_members
+        ]
         return fastif.Ensemble(
             members, row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
         )
-    members = [make_member_attributor(member, search) for member in context.members]
+    members = [
+        make_member_attributor(member, search, context.precision) for member in context.members
+    ]
     return fastif.Ensemble(members, context.excluded_members, context.row_scale)
 
 
-def make_member_attributor(context: RunContext, search: Search) -> fastif.Attributor:
-    """Return the attributor of one model of the run."""
+def make_member_attributor(
+    context: RunContext, search: Search, precision: Precision = SINGLE
+) -> fastif.Attributor:
+    """Return the attributor of one model of the run, with scores in the given precision."""
     return fastif.Attributor(
         context.objective,
         get_train_examples(context),
@@ -50,6 +58,7 @@ def make_member_attributor(context: RunContext, search: Search) -> fastif.Attrib
         read_factor(context.store, factor_digest(context)),
         certify_rows=context.study.certificate.rows,
         leverage=context.study.curvature.leverage,
+        precision=precision,
     )
 
 

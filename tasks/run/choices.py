@@ -4,11 +4,18 @@ from dataclasses import replace
 
 from fastif.evaluation.estimator import EKFAC
 from fastif.evaluation.select_k import KSelection
+from fastif.evaluation.select_precision import PrecisionSelection
 from storage import Store
-from tasks.run.artifact_keys import damping_digest, ekfac_digest, estimator_digest, k_digest
+from tasks.run.artifact_keys import (
+    damping_digest,
+    ekfac_digest,
+    estimator_digest,
+    k_digest,
+    precision_digest,
+)
 from tasks.run.context import RunContext
 from tasks.run.row_norms import read_row_norms
-from tasks.run.selections import DAMPING, ESTIMATOR, K
+from tasks.run.selections import DAMPING, ESTIMATOR, PRECISION, K
 from tasks.run.spec import find_existing_store
 
 
@@ -22,7 +29,11 @@ def resolve_choices(context: RunContext) -> RunContext:
     first, *others = (_resolve_damping(member, store) for member in context.members)
     latest = replace(first, others=tuple(others))
     latest = _resolve_estimator(latest, context)
-    latest = replace(latest, k_selection=_find_k_selection(latest))
+    latest = replace(
+        latest,
+        k_selection=_find_k_selection(latest),
+        precision_selection=_find_precision_selection(latest),
+    )
     return context if _list_choices(latest) == _list_choices(context) else latest
 
 
@@ -58,6 +69,14 @@ def _find_k_selection(context: RunContext) -> KSelection | None:
     return K.read(context.store, k_digest(context))
 
 
+def _find_precision_selection(context: RunContext) -> PrecisionSelection | None:
+    is_open = context.known_damping is None or context.existing_store is None
+    if is_open or context.study.score_precision != "auto":
+        return None
+    return PRECISION.read(context.store, precision_digest(context))
+
+
 def _list_choices(context: RunContext) -> list[object]:
     members = [(m.existing_store, m.damping_choice, m.k_selection) for m in context.members]
-    return [*members, context.estimator_choice, context.row_norms is None]
+    choices = (context.estimator_choice, context.precision_selection)
+    return [*members, *choices, context.row_norms is None]

@@ -12,6 +12,8 @@ from fastif.evaluation.estimator import COSINE, UNROLLED, row_scale
 from fastif.evaluation.select_damping import DampingSelection, find_clearly_worse
 from fastif.evaluation.select_estimator import EstimatorSelection
 from fastif.evaluation.select_k import KSelection
+from fastif.evaluation.select_precision import PrecisionSelection
+from fastif.numerics.precision import SINGLE, Precision
 from fastif.solvers import Solver, Spectral
 from fastif.solvers.build import build_solver
 from storage import Store
@@ -58,6 +60,8 @@ class RunContext:
             ranking does not depend on them.
         k_selection: Selected number of candidates; None if the study sets it, or before it is
             selected.
+        precision_selection: Selected precision of scores; None if the study sets it, before it is
+            selected, or if it is left at single precision without a trial.
         memo: Cache of computed values; another plan starts with an empty one.
     """
 
@@ -73,6 +77,7 @@ class RunContext:
     estimator_choice: EstimatorSelection | None = None
     row_norms: Tensor | None = None
     k_selection: KSelection | None = None
+    precision_selection: PrecisionSelection | None = None
     memo: Memo = field(default_factory=Memo)
 
     @property
@@ -174,10 +179,18 @@ class RunContext:
 
     @property
     def choices(self) -> Hashable:
-        """Selected λ, models, ranking and k: the cache key of values that depend on them."""
+        """Selected λ, models, ranking, k and precision: cache key of values that depend on them."""
         dampings = tuple(member.known_damping for member in self.members)
         k = None if self.k_selection is None else (self.k_selection.k,)
-        return dampings, self.estimator_choice, tuple(self.excluded_members), k
+        excluded = tuple(self.excluded_members)
+        return dampings, self.estimator_choice, excluded, k, self.precision
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of scores: of the study, or selected; single precision if neither."""
+        if self.study.score_precision != "auto":
+            return self.study.score_precision
+        return SINGLE if self.precision_selection is None else self.precision_selection.precision
 
     @property
     def candidates(self) -> AnyCandidates:

@@ -29,6 +29,7 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         **_collect_recipe(study),
         "solver": _select_answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
+        **_collect_precision(study),
         "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
         **_collect_group_inputs(study),
     }
@@ -48,6 +49,12 @@ def _collect_group_inputs(study: Study) -> dict[str, object]:
     """Return the order of the group columns if the run may have totals, keyed by the first."""
     groups = list(study.queries.groups)
     return {"groups": groups} if study.candidates.may_have_totals and len(groups) > 1 else {}
+
+
+def _collect_precision(study: Study) -> dict[str, object]:
+    """Return the precision of scores if `[run]` sets it; a selected one depends on the rest."""
+    precision = study.run.precision
+    return {} if precision == "auto" else {"precision": precision}
 
 
 def _collect_recipe(study: Study) -> dict[str, object]:

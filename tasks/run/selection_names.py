@@ -13,3 +13,4 @@ class SelectionName(StrEnum):
     AGREEMENT = "agreement"
     K = "candidates"
     ESTIMATOR = "estimator"
+    PRECISION = "precision"

@@ -12,6 +12,7 @@ from fastif.evaluation.estimator import Estimator
 from fastif.evaluation.select_damping import DampingSelection
 from fastif.evaluation.select_estimator import EstimatorSelection, EstimatorTrial
 from fastif.evaluation.select_k import KSelection, KTrial
+from fastif.evaluation.select_precision import PrecisionSelection, PrecisionTrial
 from storage import Store
 from tasks.run.agreement import parse_agreement
 from tasks.run.budget_selection import make_budget_record, parse_budget_selection
@@ -101,6 +102,11 @@ def _parse_k(record: Record) -> KSelection:
     return KSelection(**record, tried=tried)
 
 
+def _parse_precision(record: Record) -> PrecisionSelection:
+    trials = tuple(PrecisionTrial(**trial) for trial in record.pop("trials"))
+    return PrecisionSelection(**record, trials=trials)
+
+
 def _parse_method(record: Record) -> MethodSelection:
     offers = (
         MethodEstimate(
@@ -127,4 +133,5 @@ ROWS = SelectionKind(
 BUDGET = SelectionKind(SelectionName.BUDGET, "budget", parse_budget_selection, make_budget_record)
 AGREEMENT = SelectionKind(SelectionName.AGREEMENT, "agreement", parse_agreement, asdict)
 ESTIMATOR = SelectionKind(SelectionName.ESTIMATOR, "estimator", _parse_estimator, asdict)
+PRECISION = SelectionKind(SelectionName.PRECISION, "precision_choice", _parse_precision, asdict)
 K = SelectionKind(SelectionName.K, "chosen", _parse_k, asdict)

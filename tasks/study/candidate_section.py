@@ -55,6 +55,11 @@ class CandidateSection(Section):
         return None
 
     @property
+    def has_half_precision(self) -> bool:
+        """Whether the section asks for scores in bfloat16, which is a key of `[run]` by now."""
+        return False
+
+    @property
     def has_totals(self) -> bool:
         """Whether the summed effects of every training row are stored, by slice."""
         return False

@@ -74,7 +74,7 @@ class FullScanSection(CandidateSection):
     totals: bool = True
     """also keep the effects of every training row summed over all queries, by slice"""
     precision: Literal["full", "bfloat16"] = "full"
-    """precision of scoring; bfloat16 halves the memory, and is faster on newer processors"""
+    """older name of [run] precision: bfloat16 is its "bf16", full leaves the choice to it"""
     rank: Annotated[int, Field(ge=1)] | None = None
     """rank of a low-rank approximation of query gradients, per linear layer; exact if omitted"""
 
@@ -92,6 +92,11 @@ class FullScanSection(CandidateSection):
     def score_rank(self) -> int | None:
         """Value of the key `rank`."""
         return self.rank
+
+    @property
+    def has_half_precision(self) -> bool:
+        """Whether the key `precision` asks for bfloat16, as `[run] precision = "bf16"` does."""
+        return self.precision == "bfloat16"
 
     @property
     def has_totals(self) -> bool:

@@ -17,6 +17,7 @@ from tasks.study.fields import HUB
 from tasks.study.image_check import check_image_study
 from tasks.study.loss import TrainingLoss
 from tasks.study.own_model_check import check_own_model, refuse_text_model
+from tasks.study.precision_check import check_precision
 from tasks.study.sections import (
     Curvature,
     Mislabels,
@@ -290,11 +291,10 @@ def _check_loss(study: StudySections) -> Iterator[Problem]:
 
 def _check_run(study: StudySections) -> Iterator[Problem]:
     run, minutes = study.run, getattr(study.candidates, "minutes", None)
+    yield from check_precision(run.precision, study.candidates)
     if run.budget is not None and minutes is not None:
-        expected = "no such key together with [run] budget, which limits all settings"
-        yield Problem("[candidates] minutes", expected, f"{minutes:g}", "remove it, or budget")
+        expected, change = "no such key together with [run] budget", "remove it, or budget"
+        yield Problem("[candidates] minutes", expected, f"{minutes:g}", change)
     if run.memory_gb is not None and not isinstance(run.devices, str) and len(run.devices) > 1:
-        # Sizes are chosen for one model in memory.
-        got = f"{len(run.devices)} devices"
-        change = "remove memory_gb, and set shard_size, batch_size and prefix_cache_mb"
+        got, change = f"{len(run.devices)} devices", "remove memory_gb, and set the sizes yourself"
         yield Problem("[run] devices", "a single device together with memory_gb", got, change)

@@ -204,7 +204,7 @@ class CertificateSection(Section):
 
 
 class Run(Section):
-    """`[run]`: sizes that affect speed and memory, never the results; and the time budget."""
+    """`[run]`: sizes that affect speed and memory, the precision of scores, and the time budget."""
 
     shard_size: Annotated[int, Field(ge=1)] = 64
     """number of queries per shard"""
@@ -222,6 +222,8 @@ class Run(Section):
     """time budget such as "20min" or "1h30min": settings left open are chosen by forecast to fit"""
     one_by_one: bool = False
     """one backward pass per example instead of forward hooks: slower, for unusual models"""
+    precision: Literal["auto", "single", "tf32", "bf16"] = "auto"
+    """precision of scores; "auto": the fastest that agrees with single precision on the study"""
     devices: DeviceNames = AUTO
     """devices, one worker each; "auto": every GPU, or else the CPU with one worker"""
 

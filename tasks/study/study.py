@@ -148,6 +148,12 @@ class Study(Section):
         return self.solver.effective_damping
 
     @property
+    def score_precision(self) -> Literal["auto", "single", "tf32", "bf16"]:
+        """Precision of scores: of `[candidates]` where it is an older study's, else of `[run]`."""
+        is_half = self.candidates.has_half_precision
+        return "bf16" if is_half else self.run.precision
+
+    @property
     def loss_settings(self) -> dict[str, object]:
         """Settings of the loss that results depend on; empty for plain cross-entropy."""
         settings: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}

@@ -83,7 +83,7 @@ def test_every_number_is_shown_on_the_terminal_and_in_the_report():
         ("cosine with gradient", "0.60 (1: the curvature has no effect)"),
         ("gradient product", "correlation 0.50; 0 of 2 queries resemble it"),
         ("agreement of models", "0.70 (rank correlation of their scores)"),
-        ("scores in bfloat16", "rank correlation with full precision at least 0.9700"),
+        ("scores in reduced precision", "rank correlation with full precision at least 0.9700"),
         (
             "captured effect",
             "50% of the total absolute effect, at least 40% for each query "
