@@ -1,10 +1,11 @@
 """Full scans and sketches of 1,000 queries against 393,000 rows on one GPU, and kronfluence.
 
 `python -m benchmarks.bulk.gpu` takes the scale that fits the card: "full" for 100 GB or more of
-memory, else "small", about a minute on a card of 24 GB. It needs a CUDA GPU and torch,
-transformers, numpy, scipy, faiss and jaxtyping, without the orchestration; kronfluence is compared
-if it is installed. It writes benchmarks/results/bulk-gpu.json and docs/results/gpu.md, the small
-scale as a part of them. `--scale smoke` runs everything on any machine, and writes nothing.
+memory, else "small", which is sized for about a minute on a card of 24 GB, besides the runs of
+kronfluence. It needs a CUDA GPU and torch, transformers, numpy, scipy, faiss and jaxtyping, without
+the orchestration; kronfluence is compared if it is installed. It writes
+benchmarks/results/bulk-gpu.json and docs/results/gpu.md, the small scale as a part of them.
+`--scale smoke` runs everything on any machine, and writes nothing.
 
 The model is BERT-base with random weights; its last two layers, pooler and classifier are
 attributed (p = 14.77 million). `gpu_workload` generates the texts.
