@@ -103,8 +103,8 @@ bench-loop: $(VENV)/.browser ## measure the whole review loop on noisy labels: p
 bench-reproductions: $(VENV)/.test ## reproduce the published experiments, with FASTIF_DATA
 	$(BIN)/python -m benchmarks.reproductions
 
-bench-gpu: $(VENV)/.run ## measure 1,000 queries against 393,000 rows on one CUDA GPU of 100 GB or more
-	$(BIN)/python -m benchmarks.bulk.gpu --scale full
+bench-gpu: $(VENV)/.peers ## measure 1,000 queries against 393,000 rows on one CUDA GPU (100 GB; a smaller scale from 20 GB), and kronfluence
+	$(BIN)/python -m benchmarks.bulk.gpu
 
 screenshots: $(VENV)/.browser ## pictures of the example's report in docs/images: desktop, phone, dark, print
 	$(BIN)/python -m benchmarks.screenshots

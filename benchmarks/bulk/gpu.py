@@ -1,9 +1,11 @@
-"""Full scan and sketches of 1,000 queries against 393,000 rows on one GPU.
+"""Full scans and sketches of 1,000 queries against 393,000 rows on one GPU, and kronfluence.
 
-`python -m benchmarks.bulk.gpu --scale full` needs a CUDA GPU with some 100 GB of memory, and torch,
-transformers, numpy, scipy, faiss and jaxtyping, without the orchestration. It writes
-benchmarks/results/bulk-gpu.json and docs/results/gpu.md. `--scale smoke` runs in seconds anywhere,
-and writes nothing.
+`python -m benchmarks.bulk.gpu` takes the scale that fits the card: "full" for 100 GB or more of
+memory, else "small", which is sized for about a minute on a card of 24 GB, besides the runs of
+kronfluence. It needs a CUDA GPU and torch, transformers, numpy, scipy, faiss and jaxtyping, without
+the orchestration; kronfluence is compared if it is installed. It writes
+benchmarks/results/bulk-gpu.json and docs/results/gpu.md, the small scale as a part of them.
+`--scale smoke` runs everything on any machine, and writes nothing.
 
 The model is BERT-base with random weights; its last two layers, pooler and classifier are
 attributed (p = 14.77 million). `gpu_workload` generates the texts.
@@ -15,6 +17,14 @@ as [b p], and they are multiplied with all of s_test. The products are 2 n q p =
 the passes through the model a third of that. A tile reads all of s_test, so the arithmetic
 intensity is b q / (b + q) operations a byte. At b = 512 that is 340, above the 206 at which an H200
 is no longer bound by its memory; the tile takes 15 GB.
+
+**Solve.** The gradients of all q queries (59 GB) are overwritten with their residuals, so that one
+pass over the factor rows measures all of them; a smaller card takes more groups. `gpu_counts`
+counts the operations.
+
+**Converged.** The same scan with the exact inverse of the sampled matrix by `Dual`, which has a
+small residual on it. The residual on the matrix of all rows is estimated from two independent
+samples.
 
 **Why gradients are materialized.** The gradient of a linear layer is Σ_t δ_t a_tᵀ, the score
 Σ_t δ_tᵀ S a_t, with S [o i] the part of s_test in the layer. Without the gradient that is T q o i
@@ -29,6 +39,7 @@ of rows.
 """
 
 import argparse
+import gc
 import os
 import platform
 import sys
@@ -39,36 +50,80 @@ import numpy
 import torch
 import transformers
 
+from benchmarks.bulk.gpu_counts import count_converged, count_ekfac
 from benchmarks.bulk.gpu_floors import Floor, Peaks, scan_floor, sketch_floor
-from benchmarks.bulk.gpu_report import GOAL_SECONDS, PAPER_SECONDS, build_pages
-from benchmarks.bulk.gpu_stages import Stages, agreement, full_scan, search_sketches
+from benchmarks.bulk.gpu_pairs import measure_pairs
+from benchmarks.bulk.gpu_report import (
+    RESIDUAL_GOAL,
+    build_pages,
+    format_pairs,
+    format_verdict,
+    list_ways,
+)
+from benchmarks.bulk.gpu_stages import (
+    ScanResult,
+    Stages,
+    agreement,
+    converged_scan,
+    full_scan,
+    search_sketches,
+)
 from benchmarks.bulk.gpu_workload import SCALES, Work
-from benchmarks.page import publish
+from benchmarks.page import publish, read_result
+
+FULL_BYTES, SMALL_BYTES = 100e9, 20e9
+"""Memory of a card from which the full scale, and the small one, are possible."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.bulk.gpu")
-    parser.add_argument("--scale", choices=list(SCALES), required=True)
-    scale = parser.parse_args().scale
+    parser.add_argument("--scale", choices=["auto", *SCALES], default="auto")
+    scale = choose_scale(parser.parse_args().scale)
     gpu = torch.cuda.is_available()
-    if scale == "full" and not gpu:
-        sys.exit("--scale full needs a CUDA GPU; --scale smoke runs anywhere")
-    result = measure_gpu(Work.of(SCALES[scale], torch.device("cuda:0" if gpu else "cpu")))
+    work = Work.of(SCALES[scale], torch.device("cuda:0" if gpu else "cpu"))
+    result = measure_gpu(work, scale)
     print(table(result))
+    kept = read_result("bulk-gpu")
     if scale == "full":
+        result |= {"small": kept["small"]} if "small" in kept else {}
         publish("bulk-gpu", result, build_pages(result))
+    elif scale == "small":
+        publish("bulk-gpu", kept | {"small": result}, build_pages(kept | {"small": result}))
 
 
-def measure_gpu(work: Work) -> dict:
+def choose_scale(requested: str) -> str:
+    """Return the scale; "auto" is the largest that the memory of the GPU holds."""
+    if requested == "smoke":
+        return requested
+    if not torch.cuda.is_available():
+        sys.exit(f"--scale {requested} needs a CUDA GPU; --scale smoke runs anywhere")
+    memory = torch.cuda.get_device_properties(0).total_memory
+    scale = requested if requested != "auto" else "full" if memory >= FULL_BYTES else "small"
+    needed = FULL_BYTES if scale == "full" else SMALL_BYTES
+    if memory < needed:
+        sys.exit(
+            f"--scale {scale} needs a GPU with {needed / 1e9:.0f} GB of memory, and this one has "
+            f"{memory / 1e9:.0f} GB"
+        )
+    return scale
+
+
+def measure_gpu(work: Work, scale: str) -> dict:
     """Run all stages and return the result."""
     peaks = Peaks.of(work.device)  # also warms the device up
+    floor = scan_floor(work, peaks)
     scanned = full_scan(work)
-    rounding = agreement(work, scanned)
-    residual, scan = float(scanned.residual.median()), scanned.stages
+    rounding, residual = agreement(work, scanned), float(scanned.solved.residual.median())
+    scan = summarize_scan(work, scanned, floor, peaks)
     del scanned  # 30 GB
+    free_memory(work)
+    exact = converged_scan(work)
+    converged = summarize_scan(work, exact, floor, peaks) | summarize_residuals(exact)
+    del exact
+    free_memory(work)
     sketched = search_sketches(work)
     least = sketch_floor(work, peaks, sketched.sketcher.dimensions)
-    return {
+    result = {
         "machine": machine(work.device),
         "scale": asdict(work.scale),
         "parameters": work.objective.space.size,
@@ -77,8 +132,40 @@ def measure_gpu(work: Work) -> dict:
         "residual": residual,
         "rounding": rounding,
         "narrowed": sketched.narrowed,
-        "full scan": summarize_stages(work, scan, "scan", scan_floor(work, peaks)),
+        "full scan": scan,
         "sketches": summarize_stages(work, sketched.stages, "sketches", least),
+        "converged": converged,
+    }
+    del sketched
+    free_memory(work)  # for the processes of both sides
+    return result | {"kronfluence": measure_pairs(scale)}
+
+
+def free_memory(work: Work) -> None:
+    """Return the unused memory of the device to other processes."""
+    gc.collect()
+    if work.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def summarize_scan(work: Work, scanned: ScanResult, floor: Floor, peaks: Peaks) -> dict:
+    """Return the times of a full scan, with the lower bound of its solve by arithmetic."""
+    count = count_ekfac if scanned.full_residual is None else count_converged
+    steps = count(work.scale, work.objective.space.size)
+    return summarize_stages(work, scanned.stages, "scan", floor) | {
+        "groups": scanned.solved.groups,
+        "solve floor": sum(step.bound_seconds(peaks.single, peaks.exact) for step in steps),
+    }
+
+
+def summarize_residuals(exact: ScanResult) -> dict:
+    """Return the residuals of the converged solves on the sampled matrix, and on all rows."""
+    assert exact.full_residual is not None  # of a converged scan
+    residual, whole = exact.solved.residual, exact.full_residual
+    return {
+        "residual": float(residual.max()),
+        "within goal": float((residual <= RESIDUAL_GOAL).double().mean()),
+        "full residual": {"median": float(whole.median()), "largest": float(whole.max())},
     }
 
 
@@ -99,15 +186,15 @@ def summarize_stages(work: Work, stages: Stages, sweep: str, floor: Floor) -> di
 
 
 def table(result: dict) -> str:
-    """Return the result as a Markdown table."""
-    ways = ("full scan", "sketches")
+    """Return the result as Markdown tables."""
+    ways = list_ways(result)
     lines = [
         f"{result['machine']['device']}, torch {result['machine']['torch']}: "
         f"{result['scale']['rows']:,} rows of {result['tokens']:,} tokens in all, "
         f"{result['scale']['queries']:,} queries, {result['parameters']:,} parameters",
         "",
         f"| | {' | '.join(ways)} |",
-        "| --- | --- | --- |",
+        f"| --- |{' --- |' * len(ways)}",
     ]
     rows = {
         "total, s": lambda way: f"{way['seconds']:.2f}",
@@ -122,26 +209,13 @@ def table(result: dict) -> str:
     }
     for name, cell in rows.items():
         lines.append(f"| {name} | {' | '.join(cell(result[way]) for way in ways)} |")
-    stages = (f"{name} {took:.2f}" for way in ways for name, took in result[way]["stages"].items())
-    return "\n".join([*lines, "", f"Stages, s: {', '.join(stages)}.", *_verdict(result)])
-
-
-def _verdict(result: dict) -> list[str]:
-    rounding = result["rounding"]
-    lines = [
-        f"Peaks are {result['peaks']['source']}. Median residual of EK-FAC on the sampled "
-        f"matrix: {result['residual']:.2g}. Low precision: rank correlation with single precision "
-        f"{rounding['spearman']:.5f}, at least {rounding['least']:.5f} a query."
+    stages = [
+        f"Stages of {way}, s: "
+        + ", ".join(f"{name} {took:.2f}" for name, took in result[way]["stages"].items())
+        for way in ways
     ]
-    if result["scale"] == asdict(SCALES["full"]):
-        way = result["full scan"]
-        reached = "reached" if way["seconds"] < GOAL_SECONDS else "not reached"
-        faster = PAPER_SECONDS / way["seconds a query"]
-        lines.append(
-            f"Goal of {GOAL_SECONDS:.0f} s for a full scan: {reached}. A query takes {faster:,.0f} "
-            f"times less than the paper's {PAPER_SECONDS} s on four V100, which scan 1,000 rows."
-        )
-    return lines
+    pairs = format_pairs(result["kronfluence"])
+    return "\n".join([*lines, "", *stages, "", *pairs, "", *format_verdict(result)])
 
 
 def machine(device: torch.device) -> dict:

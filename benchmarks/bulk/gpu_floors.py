@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.bulk.gpu_counts import ATTRIBUTED
 from benchmarks.bulk.gpu_workload import Work
+from fastif.solvers.product_precision import LOW, use_precision
 
-NOMINAL = {"H200": (989e12, 494e12, 4.8e12), "H100": (989e12, 494e12, 3.35e12)}
-"""Nominal dense peaks (SXM): operations a second in bfloat16 and in TF32, bytes a second."""
+NOMINAL = {
+    "H200": (989e12, 494e12, 4.8e12, "nominal", 67e12),
+    "H100": (989e12, 494e12, 3.35e12, "nominal", 67e12),
+}
+"""Nominal dense peaks (SXM): operations a second in bfloat16 and in TF32, bytes a second, their
+source, and operations a second in single precision."""
 
 HALF, SINGLE = 2, 4
-ATTRIBUTED = 2
-"""Number of encoder layers with attributed parameters."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Peaks:
         single: Operations a second of matrix products in single precision, or in TF32.
         bytes: Bytes read or written a second.
         source: "nominal", or "measured" on a device that is not listed.
+        exact: Operations a second in single precision without TF32.
     """
 
     half: float
     single: float
     bytes: float
     source: str
+    exact: float
 
     @classmethod
     def of(cls, device: torch.device) -> "Peaks":
@@ -37,10 +43,12 @@ class Peaks:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         for known, numbers in NOMINAL.items():
             if known in name:
-                return cls(*numbers, "nominal")
+                return cls(*numbers)
         side = 8192 if device.type == "cuda" else 512
-        half, single = (_product(side, kind, device) for kind in (torch.bfloat16, torch.float32))
-        return cls(half, single, _copy(side * side, device), "measured")
+        half, exact = (_product(side, kind, device) for kind in (torch.bfloat16, torch.float32))
+        with use_precision(device, LOW[device.type]):
+            single = _product(side, torch.float32, device)
+        return cls(half, single, _copy(side * side, device), "measured", exact)
 
 
 @dataclass(frozen=True)

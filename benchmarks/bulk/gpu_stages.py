@@ -1,14 +1,21 @@
-"""The full scan and the sketches of `benchmarks.bulk.gpu`, stage by stage."""
+"""The full scans and the sketches of `benchmarks.bulk.gpu`, stage by stage."""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 
 import torch
 
 import fastif
 from benchmarks.bulk.gpu_floors import settle
+from benchmarks.bulk.gpu_solve import (
+    Solved,
+    compute_queries,
+    estimate_full_residuals,
+    sample_curvature,
+    solve_groups,
+)
 from benchmarks.bulk.gpu_workload import Work
 from fastif.attribution.control_sample import select_control_ids
 from fastif.attribution.influence import mean_influence
@@ -16,13 +23,16 @@ from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.candidates import GradientSketcher, compute_query_sketches, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from fastif.curvature import DampedOperator
-from fastif.gradients.gradient_tile import aligned_rows
-from fastif.gradients.per_example import compute_measure_gradients
 from fastif.numerics.correlation import spearman
+from fastif.numerics.precision import BF16
+from fastif.solvers.in_place import InPlaceSolver
+from fastif.solvers.solver import Factor
 
 DAMPING = 0.1
 COMPARED = 16
 """Number of queries that are also scored in single precision."""
+MAX_KERNEL_MB = 10_000
+"""Limit of the memory of the Gram matrix, in megabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,77 +78,82 @@ class ScanResult:
 
     Attributes:
         stages: Seconds and peak memory of its stages.
-        s_test: s_test of all queries in half precision, [q p].
-        exact: s_test of the first few queries in single precision.
-        residual: Relative residual of each solve on the sampled Gauss-Newton matrix, [q].
+        operator: Damped Gauss-Newton matrix that was solved.
+        solver: Solver of the queries.
+        factor: Its factor.
+        solved: s_test of all queries in half precision, with their residuals.
         influences: Top-k and bottom-k scores of each query.
+        full_residual: Estimated residuals on the curvature of all rows; None if not estimated.
     """
 
     stages: Stages
-    s_test: torch.Tensor
-    exact: torch.Tensor
-    residual: torch.Tensor
+    operator: DampedOperator
+    solver: InPlaceSolver
+    factor: Factor
+    solved: Solved
     influences: fastif.Influences
+    full_residual: torch.Tensor | None = None
 
 
 def full_scan(work: Work) -> ScanResult:
-    """Solve all queries, then score all training rows in one pass."""
-    stages, scale = Stages(work.device), work.scale
-    solver = fastif.Spectral()
+    """Solve all queries by EK-FAC, then score all training rows in one pass."""
+    scale = work.scale
+    solver = fastif.Spectral(products=work.low_products)
+    return _solve_and_scan(work, solver, scale.curvature_rows, scale.solve_batch)
+
+
+def converged_scan(work: Work) -> ScanResult:
+    """Solve all queries exactly for a sampled matrix, estimate residuals on all rows, and score."""
+    scale = work.scale
+    solver = fastif.Dual(
+        block_rows=scale.held_rows, memory_mb=MAX_KERNEL_MB, products=work.low_products
+    )
+    return _solve_and_scan(work, solver, scale.converged_rows, scale.gram_batch, certify=True)
+
+
+def _solve_and_scan(
+    work: Work, solver: InPlaceSolver, rows: int, batch: int, certify: bool = False
+) -> ScanResult:
+    stages, scale, full_residual = Stages(work.device), work.scale, None
     with stages.stage("curvature"):
-        operator = curvature(work).with_damping(DAMPING)
+        curvature = sample_curvature(work, rows, batch)
+        curvature.gradients.uses_hooks(work.train.take(torch.arange(2)))
+        operator = curvature.with_damping(DAMPING)
         factor = solver.factor(operator)
-        operator.operator.gradients.uses_hooks(work.train.take(torch.arange(2)))
-    with tensor_cores(), stages.stage("solve"):
-        s_test, exact, residual = solve_query_batches(
-            work, operator, solver.prepare(operator, factor)
-        )
+    # Rows of the exact solve must be the same in every pass, and are computed in single precision.
+    passes = nullcontext() if certify else tensor_cores()
+    with passes, stages.stage("solve"):
+        solve = solver.prepare_in_place(operator, factor, torch.bfloat16)
+        solved = solve_groups(work, operator, solve)
+        del solve
+    if certify:
+        with stages.stage("certificate"):
+            full_residual = estimate_full_residuals(work, operator, solved.s_test)
     with tensor_cores(), stages.stage("scan"):
-        scorer = make_half_precision_scorer(work, operator.operator.gradients, s_test)
+        scorer = make_half_precision_scorer(work, curvature.gradients, solved.s_test)
         influences = mean_influence([scorer], keep=scale.keep)
-    return ScanResult(stages, s_test, exact, residual, influences)
-
-
-def curvature(work: Work) -> fastif.GaussNewton:
-    """Return the Gauss-Newton matrix of a fixed random sample of the rows."""
-    scale, generator = work.scale, torch.Generator().manual_seed(0)
-    ids = torch.randperm(scale.rows, generator=generator)[: scale.curvature_rows]
-    return fastif.GaussNewton(work.objective, work.train.with_batch_size(scale.batch), ids)
-
-
-def solve_query_batches(
-    work: Work, operator: DampedOperator, solve
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return s_test of all queries in half precision, of some in single, and the residuals."""
-    scale, like = work.scale, work.objective.like
-    s_test = aligned_rows(like, scale.queries, work.objective.space.size, torch.bfloat16)
-    exact, residuals = [], []
-    queries = work.queries.with_batch_size(scale.batch)
-    for ids in fastif.all_ids(queries).split(scale.together):
-        rows = compute_measure_gradients(operator.operator.gradients, queries, ids)
-        solution = solve(rows)
-        s_test[int(ids[0]) : int(ids[-1]) + 1] = solution.value
-        residuals.append(solution.residual)
-        missing = COMPARED - sum(map(len, exact))
-        exact += [solution.value[:missing].clone()] if missing else []
-    return s_test, torch.cat(exact), torch.cat(residuals)
+    return ScanResult(stages, operator, solver, factor, solved, influences, full_residual)
 
 
 def make_half_precision_scorer(
     work: Work, gradients: fastif.Gradients, s_test: torch.Tensor
 ) -> Scorer:
     """Return the scorer that multiplies training gradients in half precision with s_test."""
-    low = fastif.Gradients(work.objective, torch.bfloat16)
-    low.per_example_backward = gradients.per_example_backward  # as was verified in single precision
-    return GradientScorer(low, work.train.with_batch_size(work.scale.tile), s_test)
+    return GradientScorer(
+        gradients, work.train.with_batch_size(work.scale.tile), s_test
+    ).with_precision(BF16)
 
 
 def agreement(work: Work, scanned: ScanResult) -> dict:
     """Compare the scores of a sample of rows with those in single precision throughout."""
-    whole = fastif.Gradients(work.objective)
-    exact = _effects(work, GradientScorer(whole, work.train, scanned.exact))
+    gradients = fastif.Gradients(work.objective)
+    rows = compute_queries(work, scanned.operator, torch.arange(min(COMPARED, len(work.queries))))
+    single = replace(scanned.solver, products="single")  # type: ignore[type-var]
+    s_test = single.solve(scanned.operator, rows, scanned.factor).value
+    exact = _effects(work, GradientScorer(gradients, work.train, s_test))
     with tensor_cores():
-        low = _effects(work, make_half_precision_scorer(work, whole, scanned.s_test[: len(exact)]))
+        rounded = scanned.solved.s_test[: len(exact)]
+        low = _effects(work, make_half_precision_scorer(work, gradients, rounded))
     ranks = spearman(exact, low)
     error = (exact - low).norm() / exact.norm()
     return {"spearman": float(ranks.mean()), "least": float(ranks.min()), "error": float(error)}
@@ -170,7 +185,7 @@ def search_sketches(work: Work) -> SketchResult:
     """Sketch all training rows and queries, and search the top-k and bottom-k."""
     stages, scale, device = Stages(work.device), work.scale, work.device
     with stages.stage("directions"):
-        matrix = curvature(work)
+        matrix = sample_curvature(work, scale.curvature_rows, scale.batch)
         sizes = {"dimensions": scale.dimensions, "width": scale.width}
         sketcher = GradientSketcher.fit(matrix, DAMPING, **sizes)
         gradients = matrix.gradients

@@ -6,6 +6,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 import fastif
+from fastif.solvers.product_precision import LOW
+from fastif.solvers.settings import Products
 
 LABELS = 3
 LENGTH_LOG_MEAN, LENGTH_LOG_DEVIATION = 3.557, 0.479
@@ -23,12 +25,21 @@ class Scale:
         rows: Number of training rows.
         queries: Number of queries.
         tile: Number of training gradients in the workspace of the scan.
-        batch: Batch size of the stages in single precision.
-        together: Number of queries solved at a time.
-        curvature_rows: Number of training rows of the curvature.
+        batch: Batch size of queries, and of stages that compare with single precision.
+        solve_batch: Number of factor rows that a solve by EK-FAC multiplies at once.
+        curvature_rows: Number of training rows of the curvature for EK-FAC.
+        converged_rows: Number of training rows of the curvature for the converged solve.
+        gram_batch: Number of factor rows that the converged solve multiplies at once.
+        held_rows: Number of training rows with factor rows in memory for its Gram matrix.
+        residual_rows: Number of training rows on which the residual of the full matrix is
+            estimated.
         dimensions: Size of a sketch.
         width: Size of the count sketch before the final projection.
         keep: Number k of top-k and of bottom-k rows a query.
+        peer_rows: Number of training rows scored by kronfluence, and by fastif next to it.
+        peer_queries: Number of queries that they score.
+        peer_seconds: Time limit of each of their runs.
+        together: Largest number of queries solved together; limited by memory alone if None.
         model: Configuration of the BERT; its base dimensions by default.
     """
 
@@ -36,15 +47,32 @@ class Scale:
     queries: int
     tile: int
     batch: int
-    together: int
+    solve_batch: int
     curvature_rows: int
+    converged_rows: int
+    gram_batch: int
+    held_rows: int
+    residual_rows: int
     dimensions: int
     width: int
     keep: int
+    peer_rows: int
+    peer_queries: int
+    peer_seconds: float
+    together: int | None = None
     model: dict[str, int] = field(default_factory=dict)
 
 
-FULL = Scale(393_000, 1_000, 512, 128, 100, 2_048, 1_000, 16_384, 100)
+FULL = Scale(
+    393_000, 1_000, 512, 128, 512, 2_048, 8_192, 256, 768, 2_048, 1_000, 16_384, 100,
+    peer_rows=8_192, peer_queries=256, peer_seconds=120,
+)  # fmt: skip
+"""For a card of 100 GB or more."""
+SMALL = Scale(
+    20_000, 100, 128, 64, 128, 512, 1_024, 32, 96, 512, 500, 8_192, 50,
+    peer_rows=2_048, peer_queries=64, peer_seconds=45,
+)  # fmt: skip
+"""For a card of 24 GB."""
 TINY = {
     "vocab_size": 60,
     "hidden_size": 32,
@@ -52,8 +80,11 @@ TINY = {
     "num_attention_heads": 2,
     "intermediate_size": 48,
 }
-SMOKE = Scale(70, 7, 16, 8, 3, 24, 20, 256, 5, TINY)
-SCALES = {"full": FULL, "smoke": SMOKE}
+SMOKE = Scale(
+    70, 7, 16, 8, 16, 24, 32, 8, 16, 32, 20, 256, 5,
+    peer_rows=24, peer_queries=5, peer_seconds=300, together=3, model=TINY,
+)  # fmt: skip
+SCALES = {"full": FULL, "small": SMALL, "smoke": SMOKE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +119,11 @@ class Work:
             for seed, count in enumerate((scale.rows, scale.queries))
         )
         return cls(scale, objective, train, queries)
+
+    @property
+    def low_products(self) -> Products:
+        """Precision of products below single on the device."""
+        return LOW[self.device.type]
 
     @property
     def device(self) -> torch.device:

@@ -56,14 +56,14 @@ def ekfac(plain: Plain, seed: int, damping: float | None) -> Float[Tensor, "q n"
         return load_scores(analyzer)
 
 
-def make_analyzer(plain: Plain, folder: str) -> Analyzer:
+def make_analyzer(plain: Plain, folder: str, *, cpu: bool = True) -> Analyzer:
     """Return its analyzer for the linear layers of a copy of the model, with files in `folder`."""
     layers = plain.model.named_modules()
     task = Classification(
         [n for n, m in layers if isinstance(m, nn.Linear) and m.weight.requires_grad]
     )
     model = prepare_model(copy.deepcopy(plain.model), task)
-    analyzer = Analyzer(NAME, model, task, cpu=True, disable_tqdm=True, output_dir=folder)
+    analyzer = Analyzer(NAME, model, task, cpu=cpu, disable_tqdm=True, output_dir=folder)
     analyzer.set_dataloader_kwargs(DataLoaderKwargs(collate_fn=crop))
     return analyzer
 

@@ -1,20 +1,16 @@
 """Residual of a solve on the curvature of the full training set."""
 
-from collections.abc import Iterator
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fastif.curvature.operator import DampedOperator, FactoredOperator, LinearOperator
-from fastif.gradients.gradient_tile import GradientTile
+from fastif.curvature.operator import DampedOperator, FactoredOperator
+from fastif.solvers.gram import iterate_tiles
+from fastif.solvers.in_place import Subtraction, dot_vectors, subtract_products
 from fastif.solvers.solver import safe_ratio
 
 SEED_OFFSET = 3_141_592_653
 """Offset of the seed, so that the sample differs from the rows of a sampled curvature."""
-
-APPLY_BLOCK_SIZE = 8
-"""Number of vectors to which an operator without a factor V is applied at once."""
 
 
 def compute_full_residual(
@@ -42,7 +38,7 @@ def compute_full_residual(
 
     Args:
         operator: Damped operator that was solved.
-        value: Solution x of each query.
+        value: Solution x of each query, of the type of `rhs` or in half precision.
         rhs: Right-hand side b of each query; overwritten with the residual.
         sample_size: Number of examples in both samples together; None for all, 0 for no
             measurement.
@@ -66,7 +62,7 @@ def compute_full_residual(
             full_operator, value, rhs, max(1, sample_size // 2), seed
         )
     else:
-        _subtract_product(full_operator, value, rhs)
+        subtract_products(full_operator, [Subtraction(value, rhs)])
         squared_norm = _row_dots(rhs, rhs)
     return safe_ratio(squared_norm.clamp_min(0).sqrt(), rhs_norm).to(rhs.dtype)
 
@@ -80,33 +76,16 @@ def _estimate_squared_norm(
     assert isinstance(second, FactoredOperator)
     assert isinstance(third, FactoredOperator)
     squared_norm = _row_dots(rhs, rhs) - _bilinear_form(second, value, rhs)
-    _subtract_product(second, value, rhs)
+    subtract_products(second, [Subtraction(value, rhs)])
     return squared_norm - _bilinear_form(third, value, rhs)
-
-
-def _subtract_product(operator: LinearOperator, value: Tensor, rhs: Tensor) -> None:
-    """Subtract A value from `rhs`, in place."""
-    if isinstance(operator, FactoredOperator):
-        for tile in _iterate_tiles(operator):
-            tile.accumulate(rhs, -tile.dot(value) / operator.count)
-        return
-    for value_block, rhs_block in zip(
-        value.split(APPLY_BLOCK_SIZE), rhs.split(APPLY_BLOCK_SIZE), strict=True
-    ):
-        rhs_block.sub_(operator.apply(value_block))
 
 
 def _bilinear_form(factored: FactoredOperator, left: Tensor, right: Tensor) -> Tensor:
     """Bilinear form ⟨A left, right⟩ of each pair of vectors."""
-    total = left.new_zeros(len(left), dtype=torch.float64)
-    for tile in _iterate_tiles(factored):
-        total += (tile.dot(left).double() * tile.dot(right).double()).sum(1)
+    total = right.new_zeros(len(right), dtype=torch.float64)
+    for tile in iterate_tiles(factored, 0, factored.num_batches):
+        total += (dot_vectors(tile, left).double() * tile.dot(right).double()).sum(1)
     return total / factored.count
-
-
-def _iterate_tiles(factored: FactoredOperator) -> Iterator[GradientTile]:
-    for batch in range(factored.num_batches):
-        yield from factored.merge_factor_rows(batch)
 
 
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:

@@ -294,7 +294,7 @@ def _compute_in_order(
     ids: Ids | None,
 ) -> Tensor:
     ids = all_ids(examples) if ids is None else as_ids(ids, len(examples))
-    rows = gradients.objective.like.new_empty(len(ids), gradients.objective.space.size)
+    rows = aligned_rows(gradients.objective.like, len(ids), gradients.objective.space.size)
     for places, batch in examples.batches(ids):
         rows[places] = compute_tile(batch).gradients
     return rows

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,25 +20,24 @@ from fastif.solvers.cost import (
     SolverProblem,
 )
 from fastif.solvers.dual_scores import CONVERGENCE_TOLERANCE, make_dual_scorer
+from fastif.solvers.exact_dual_solve import make_exact_solve
 from fastif.solvers.gram import (
     GramOperator,
     RoundingEstimator,
     apply_factor,
     apply_factor_transpose,
     compute_gram_matrix,
-    gram_norms,
-    make_shifted_inverse,
 )
+from fastif.solvers.in_place import InPlaceSolver, copy_aligned, solve_finite_in_place
 from fastif.solvers.pivoted_cholesky import randomly_pivoted_cholesky
+from fastif.solvers.product_precision import check_products
 from fastif.solvers.settings import MEGABYTE, DualSettings
 from fastif.solvers.solver import (
     Factor,
     ScoreFn,
     Solution,
     Solve,
-    Solver,
     measure_residual,
-    safe_ratio,
     solve_finite_rows,
 )
 
@@ -54,7 +52,7 @@ TRACE_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
-class Dual(DualSettings, Solver):
+class Dual(DualSettings, InPlaceSolver):
     """Dual solver: the exact damped Gauss-Newton inverse by the Woodbury identity.
 
         (VᵀV / n + λI)⁻¹ b = (b - Vᵀ (K + λn I)⁻¹ V b) / λ,    K = V Vᵀ
@@ -83,11 +81,14 @@ class Dual(DualSettings, Solver):
         block_rows: Number of examples with factor rows in memory while K is computed.
         rank: Largest number k of columns of K to compute; all of them by default.
         memory_mb: Limit of 8 bytes x r² (8 bytes x r · k with a rank), in megabytes (1e6 bytes).
+        products: Precision of the products of K and of V b: "single", "tf32" on a GPU, or "bf16" on
+            a CPU. The solution is refined, and its residual measured, in single precision, see
+            `ExactDualSolve`. Not with a rank.
         kind: Name of the solver in a study file.
 
     Raises:
         InputError: If a hyper-parameter is out of range; from `solve`, if the curvature has no
-            factor, λ is 0, or K exceeds `memory_mb`.
+            factor, λ is 0, K exceeds `memory_mb`, or the device has no such products.
 
     Examples:
         >>> from fastif import GaussNewton, ModuleObjective, SquaredError, TensorExamples
@@ -100,7 +101,10 @@ class Dual(DualSettings, Solver):
         tensor([[0.5000, 0.2000]])
     """
 
-    factor_fields: ClassVar[tuple[str, ...]] = ("rank",)
+    @property
+    def factor_fields(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Rank, and the precision of the products below single: older keys do not have it."""
+        return ("rank",) if self.products == "single" else ("rank", "products")
 
     @property
     def factor_depends_on_damping(self) -> bool:  # type: ignore[override]
@@ -109,6 +113,7 @@ class Dual(DualSettings, Solver):
 
     def check(self, operator: DampedOperator) -> None:
         factored = _require_factored(operator)
+        check_products(self.products, operator.like.device)
         self._check_size(factored.count, factored.rows_per_example)
 
     def estimate_cost(self, problem: SolverProblem) -> SolverCost:
@@ -123,7 +128,9 @@ class Dual(DualSettings, Solver):
             held_rows=min(self.block_rows, problem.rows),
             working_bytes=KERNEL_COPIES * FLOAT64_BYTES * rows * columns,
             factor_bytes=FLOAT32_BYTES * rows * columns,
-            scores_in_one_sweep=is_exact and problem.rows == problem.train,
+            scores_in_one_sweep=is_exact
+            and self.products == "single"
+            and problem.rows == problem.train,
         )
 
     def _count_factor_examples(self, problem: SolverProblem) -> int:
@@ -138,11 +145,11 @@ class Dual(DualSettings, Solver):
         """Return K and its rounding error, or F and the trace that it leaves out."""
         factored = _require_factored(operator)
         batch_size_entry = {"batch_size": torch.tensor(factored.batch_size)}
-        self._check_size(factored.count, factored.rows_per_example)
+        self.check(operator)
         if self.rank is None:
             held_count = max(1, self.block_rows // factored.batch_size)
             estimator = RoundingEstimator(factored)
-            kernel = compute_gram_matrix(factored, held_count, estimator)
+            kernel = compute_gram_matrix(factored, held_count, estimator, self.products)
             return {
                 "kernel": kernel,
                 "rounding": estimator.estimate_rounding(kernel),
@@ -168,17 +175,38 @@ class Dual(DualSettings, Solver):
         factored = _require_factored(operator)
         operator_factor = self.factor(operator) if factor is None else factor
         check_factor_order(operator_factor, factored)
-        build = _prepare_exact if self.rank is None else _prepare_low_rank
-        solve = build(operator, factored, operator_factor)
+        if self.rank is None:
+            exact = make_exact_solve(operator, factored, operator_factor, self.products)
+            return lambda rhs: solve_finite_rows(
+                operator, rhs, lambda rows: exact(copy_aligned(rows))
+            )
+        solve = _prepare_low_rank(operator, factored, operator_factor)
         return lambda rhs: solve_finite_rows(operator, rhs, solve)
+
+    def prepare_in_place(
+        self,
+        operator: DampedOperator,
+        factor: Factor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Solve:
+        """Return the function of `prepare`; without a rank it overwrites right-hand sides with x.
+
+        These solutions keep the type of the right-hand sides.
+        """
+        if self.rank is not None:
+            return self.prepare(operator, factor)
+        factored = _require_factored(operator)
+        operator_factor = self.factor(operator) if factor is None else factor
+        check_factor_order(operator_factor, factored)
+        solve = make_exact_solve(operator, factored, operator_factor, self.products)
+        return lambda rhs: solve_finite_in_place(rhs, solve)
 
     def prepare_scores(
         self, operator: DampedOperator, train: Examples, factor: Factor | None = None
     ) -> ScoreFn | None:
         factored = _require_factored(operator)
-        coefficients = (
-            None if self.rank is not None else factored.compute_factor_coefficients(train)
-        )
+        has_exact_kernel = self.rank is None and self.products == "single"
+        coefficients = factored.compute_factor_coefficients(train) if has_exact_kernel else None
         if coefficients is None:
             return None
         operator_factor = self.factor(operator) if factor is None else factor
@@ -205,23 +233,6 @@ class Dual(DualSettings, Solver):
             f"or set [curvature] rows to {max_rows // columns} or less, a smaller rank (now "
             f"{self.rank or 'none, for all columns'}), or memory_mb = {needed}.",
         )
-
-
-def _prepare_exact(operator: DampedOperator, factored: FactoredOperator, factor: Factor) -> Solve:
-    """Solve with K itself, which is factorised once."""
-    kernel = factor["kernel"].to(operator.like.device)
-    damping, weight = operator.damping, operator.damping * factored.count
-    inverse = make_shifted_inverse(kernel, weight)
-
-    def solve(rhs: Tensor) -> Solution:
-        dual = inverse(apply_factor(factored, rhs))
-        value = apply_factor_transpose(factored, -dual, rhs.clone()).div_(damping)
-        error = dual - apply_factor(factored, value) / factored.count
-        error_norms = gram_norms(error, kernel).to(rhs.dtype)
-        residual = safe_ratio(error_norms, row_norms(rhs))
-        return Solution(value, residual, residual <= CONVERGENCE_TOLERANCE, 3, damping)
-
-    return solve
 
 
 def _prepare_low_rank(

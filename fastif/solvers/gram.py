@@ -11,6 +11,8 @@ from torch import Tensor
 from fastif.curvature.operator import FactoredOperator, LinearOperator
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.solvers.held_rows import HeldRows
+from fastif.solvers.product_precision import use_precision
+from fastif.solvers.settings import Products
 
 CHUNK = 1024
 """Rows of a Gram matrix that are converted to double precision at once."""
@@ -47,11 +49,20 @@ class GramOperator(LinearOperator):
         return apply_factor(self.factored, apply_factor_transpose(self.factored, vectors))
 
 
-def apply_factor(factored: FactoredOperator, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q r"]:
-    """Return V x for q vectors, in double precision, with one pass over the factor rows."""
-    products = [
-        tile.dot(vectors).double() for tile in iterate_tiles(factored, 0, factored.num_batches)
-    ]
+def apply_factor(
+    factored: FactoredOperator, vectors: Float[Tensor, "q p"], precision: Products = "single"
+) -> Float[Tensor, "q r"]:
+    """Return V x for q vectors, in double precision, with one pass over the factor rows.
+
+    Args:
+        factored: Curvature with the factor V; its rows are computed in single precision.
+        vectors: Vectors x.
+        precision: Precision of their products with the rows.
+    """
+    products = []
+    for tile in iterate_tiles(factored, 0, factored.num_batches):
+        with use_precision(vectors.device, precision):
+            products.append(tile.dot(vectors).double())
     return torch.cat(products, dim=1)
 
 
@@ -72,7 +83,8 @@ def apply_factor_transpose(
         out = like.new_zeros(len(weights), factored.size)
     weights, start = weights.to(like.dtype), 0
     for tile in iterate_tiles(factored, 0, factored.num_batches):
-        tile.accumulate(out, weights[:, start : start + len(tile)])
+        with use_precision(like.device, "single"):
+            tile.accumulate(out, weights[:, start : start + len(tile)])
         start += len(tile)
     return out
 
@@ -128,7 +140,10 @@ class RoundingEstimator:
 
 
 def compute_gram_matrix(
-    factored: FactoredOperator, held_batches: int, estimator: RoundingEstimator | None = None
+    factored: FactoredOperator,
+    held_batches: int,
+    estimator: RoundingEstimator | None = None,
+    precision: Products = "single",
 ) -> Float[Tensor, "r r"]:
     """Compute K in strips: factor rows of `held_batches` batches against all later ones.
 
@@ -137,6 +152,8 @@ def compute_gram_matrix(
         held_batches: Number of batches with factor rows in memory at once; more of them where the
             rows are held as factors, in equal memory.
         estimator: Rounding estimator that observes every tile in two passes; none if omitted.
+        precision: Precision of the products of factor rows; the rows themselves, and the products
+            of the estimator, are in single precision.
     """
     strips, held, first = [], HeldRows(factored, held_batches), 0
     while first < factored.num_batches:
@@ -147,8 +164,9 @@ def compute_gram_matrix(
         for index, tile in enumerate(
             chain(tiles, iterate_tiles(factored, first, factored.num_batches))
         ):
-            for held_tile, blocks in zip(tiles[: index + 1], rows, strict=False):
-                blocks.append(held_tile.products(tile))
+            with use_precision(factored.like.device, precision):
+                for held_tile, blocks in zip(tiles[: index + 1], rows, strict=False):
+                    blocks.append(held_tile.products(tile))
             if estimator is not None and is_first:
                 estimator.observe_first_pass(tile)
         if estimator is not None:

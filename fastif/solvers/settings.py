@@ -7,6 +7,8 @@ from fastif.errors import InputError
 from fastif.solvers.check_positive import check_positive
 
 Preconditioner = Literal["none", "ekfac", "eigen", "drawn"]
+Products = Literal["single", "tf32", "bf16"]
+"""Precision of products before the residual: single, TF32 on a GPU, or bfloat16 on a CPU."""
 
 MEGABYTE = 10**6
 
@@ -19,7 +21,9 @@ EFFECTIVE_DAMPING = {"fastif": 5e-3 * 1e4}
 class SolverSettings:
     """Hyper-parameters of a solver, and the requirements that a study is checked against.
 
-    A subclass is a frozen dataclass. `fastif.solvers.build.build_solver` makes the solver.
+    A subclass is a frozen dataclass. `fastif.solvers.build.build_solver` makes the solver. A field
+    with the metadata `is_new` is left out of the identity of a run at its default, so that old
+    runs keep it.
 
     Attributes:
         requires_damping: Whether a study needs λ > 0 for this solver.
@@ -47,10 +51,18 @@ class DualSettings(SolverSettings):
     block_rows: int = field(default=128, metadata={"changes_answers": False})
     rank: int | None = None
     memory_mb: int = field(default=3200, metadata={"changes_answers": False})
+    products: Products = field(default="single", metadata={"is_new": True})
     kind: Literal["dual"] = "dual"
 
     def __post_init__(self) -> None:
         check_positive(self)
+        if self.rank is not None and self.products != "single":
+            raise InputError(
+                "[solver] products",
+                '"single" with a rank, whose factor is refined by passes in single precision',
+                f'"{self.products}"',
+                "Remove products, or the rank.",
+            )
 
     def count_megabytes(self, rows: int) -> int:
         """Return the memory of the Gram matrix of so many factor rows, or of its columns, in MB."""
@@ -81,6 +93,7 @@ class SpectralSettings(SolverSettings):
     negligible: float = 1e-3
     tolerance: float = 1.0
     seed: int = 0
+    products: Products = field(default="single", metadata={"is_new": True})
     kind: Literal["spectral"] = "spectral"
 
     def __post_init__(self) -> None:
@@ -144,7 +157,7 @@ def reset_sizes(settings: SolverSettings) -> SolverSettings:
 
     Examples:
         >>> reset_sizes(DualSettings(block_rows=7, rank=9))
-        DualSettings(block_rows=128, rank=9, memory_mb=3200, kind='dual')
+        DualSettings(block_rows=128, rank=9, memory_mb=3200, products='single', kind='dual')
     """
     sizes = {
         item.name: item.default

@@ -281,7 +281,8 @@ def measure_residual(
     operator: DampedOperator, value: Float[Tensor, "q p"], rhs: Float[Tensor, "q p"]
 ) -> Float[Tensor, " q"]:
     """Return ‖rhs - A value‖ / ‖rhs‖ from one product with the operator; 0 for a zero rhs."""
-    return safe_ratio(row_norms(rhs - operator.apply(value)), row_norms(rhs))
+    error = operator.apply(value).sub_(rhs)  # no fourth matrix of this size
+    return safe_ratio(row_norms(error), row_norms(rhs))
 
 
 def safe_ratio(error: Float[Tensor, " q"], reference: Float[Tensor, " q"]) -> Float[Tensor, " q"]:

@@ -41,6 +41,7 @@ def _select_answer_fields(solver: AnySolver) -> dict[str, object]:
         item.name: getattr(solver, item.name)
         for item in fields(solver)  # type: ignore[arg-type]
         if item.metadata.get("changes_answers", True)
+        and not (item.metadata.get("is_new") and getattr(solver, item.name) == item.default)
     }
 
 

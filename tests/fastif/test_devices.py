@@ -6,11 +6,14 @@ from pretended_device import DEVICE, Elsewhere, MixedDevicesError
 from transformers import BertConfig, BertForSequenceClassification
 
 import fastif
+from fastif.attribution.full_residual import compute_full_residual
 from fastif.candidates import GradientSketcher, Search, UnionSearch, compute_train_sketches
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from fastif.gradients.per_example import compute_measure_gradients
 from fastif.models.prefix_cache import PrefixCache
 from fastif.numerics.precision import Precision
-from fastif.solvers import Solver
+from fastif.solvers import Solver, exact_dual_solve
+from fastif.solvers.in_place import measure_residual_in_place
 
 SOLVERS = {
     "dual": fastif.Dual(),
@@ -161,3 +164,27 @@ def test_a_model_trains_on_the_device(here, there):
     with Elsewhere():
         actual = fastif.fit(there.objective, there.train, recipe)
         assert all(torch.allclose(actual[name].cpu(), wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("solver", [fastif.Dual(), fastif.Spectral()])
+def test_solves_in_place_run_on_the_device(here, there, solver, monkeypatch):
+    monkeypatch.setattr(exact_dual_solve, "CONVERGENCE_TOLERANCE", 0.0)  # always refined
+
+    def solve(world: World) -> tuple[torch.Tensor, ...]:
+        operator = world.curvature.with_damping(0.1)
+        rows = compute_measure_gradients(world.curvature.gradients, world.queries, world.ids)
+        kept = {name: tensor.cpu() for name, tensor in solver.factor(operator).items()}
+        overwritten = rows.clone()
+        prepared = solver.prepare_in_place(operator, kept, torch.bfloat16)
+        solution = prepared(overwritten)
+        low = solution.value.bfloat16()
+        residual = measure_residual_in_place(operator, low, rows.clone(), "tf32")
+        whole = compute_full_residual(operator, low, rows, sample_size=8)
+        parts = solution.value.float(), solution.residual, residual, whole
+        return tuple(part.cpu() for part in parts if part is not None)
+
+    expected = solve(here)
+    assert len(expected) == 4
+    with Elsewhere():
+        for actual, wanted in zip(solve(there), expected, strict=True):
+            assert torch.allclose(actual, wanted, rtol=0.02, atol=1e-5)

@@ -16,6 +16,7 @@ from fastif.attribution.influence import mean_influence
 from fastif.attribution.low_rank_scorer import make_low_rank_scorer
 from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.gradients.per_example import compute_measure_gradients
+from fastif.numerics.precision import BF16
 from fastif.solvers import Solver
 
 Coarser = Callable[[GradientScorer], Scorer]
@@ -25,6 +26,11 @@ Coarser = Callable[[GradientScorer], Scorer]
 def keep_precision(scorer: GradientScorer) -> Scorer:
     """Exact scores."""
     return scorer
+
+
+def round_scorer(scorer: GradientScorer) -> Scorer:
+    """Scores in bfloat16."""
+    return scorer.with_precision(BF16)
 
 
 def exact(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
@@ -40,7 +46,7 @@ def ekfac(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult
 
 def ekfac_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """Run EK-FAC of the linear layers with scores in bfloat16."""
-    return _score_ekfac(problem, problem.linear, sizes, clock, GradientScorer.to_bfloat16)
+    return _score_ekfac(problem, problem.linear, sizes, clock, round_scorer)
 
 
 def last_layer(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
@@ -56,7 +62,7 @@ def products(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideRes
 
 def products_rounded(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:
     """Compute gradient products in bfloat16, summed in single precision."""
-    return _score_products(problem, problem.objective, sizes, clock, GradientScorer.to_bfloat16)
+    return _score_products(problem, problem.objective, sizes, clock, round_scorer)
 
 
 def products_ranked(problem: Problem, sizes: Sizes, turn: int, clock: Clock) -> SideResult:

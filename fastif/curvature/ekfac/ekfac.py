@@ -17,6 +17,7 @@ from fastif.curvature.ekfac.kronecker import KroneckerBlock
 from fastif.curvature.ggn import GaussNewton
 from fastif.curvature.operator import LinearOperator
 from fastif.errors import InputError
+from fastif.gradients.gradient_tile import aligned_rows
 from fastif.models.parameters import ParamSpace
 
 
@@ -149,7 +150,7 @@ class Ekfac(LinearOperator):
         return torch.cat([block.eigenvalues.flatten() for block in self.blocks])
 
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
-        out = torch.empty_like(vectors)
+        out = aligned_rows(vectors, len(vectors), self.size)
         for block in self.blocks:
             block.apply(vectors, out)
         return out
@@ -178,7 +179,7 @@ class Ekfac(LinearOperator):
                 f"damping {damping}, negligible {negligible}",
                 "Set a positive damping, say 0.1, and negligible = 1e-3.",
             )
-        out = torch.empty_like(vectors)
+        out = aligned_rows(vectors, len(vectors), self.size)
         for block in self.blocks:
             block.apply_inverse(vectors, out, damping, negligible)
         return out

@@ -12,6 +12,9 @@ from fastif.curvature.ekfac.truncation import IndexBlock, find_dominant_blocks
 CHUNK = 2**20
 """Numbers of the vectors that are rotated together, sized for a processor's cache."""
 
+DEVICE_CHUNK = 2**28
+"""Numbers of the vectors that are rotated together on a GPU, to use all of its cores."""
+
 
 @dataclass(frozen=True, eq=False)
 class KroneckerBlock(Block):
@@ -85,8 +88,11 @@ class KroneckerBlock(Block):
         index_blocks: list[IndexBlock],
     ) -> None:
         """Write scale·X + Σ_b Q_G (factor ∘ Q_Gᵀ X Q_A) Q_Aᵀ over index blocks b into `out`."""
-        rotations = [_Rotation(self, index_block, factor) for index_block in index_blocks]
-        step = max(1, CHUNK // self.eigenvalue_grid.numel())
+        rotations = [
+            _Rotation(self, index_block, factor, vectors.dtype) for index_block in index_blocks
+        ]
+        numbers = CHUNK if vectors.device.type == "cpu" else DEVICE_CHUNK
+        step = max(1, numbers // self.eigenvalue_grid.numel())
         for chunk, target in zip(vectors.split(step), out.split(step), strict=True):
             for param_slice in (self.weight, self.bias):
                 if param_slice is not None:
@@ -96,30 +102,36 @@ class KroneckerBlock(Block):
 
 
 class _Rotation:
-    """Rotation into the eigenvectors of one index block, and back."""
+    """Rotation into the eigenvectors of one index block, and back.
 
-    def __init__(self, block: KroneckerBlock, index_block: IndexBlock, factor: Tensor) -> None:
+    Eigenvectors have the type of the vectors. Vectors are rotated by batched products of their
+    views as matrices, which copy no vector.
+    """
+
+    def __init__(
+        self, block: KroneckerBlock, index_block: IndexBlock, factor: Tensor, dtype: torch.dtype
+    ) -> None:
         self.weight, self.bias = block.weight, block.bias
-        self.outputs, self.inputs = (
-            block.outputs[:, index_block.rows],
-            block.inputs[:, index_block.columns],
-        )
+        self.outputs = block.outputs[:, index_block.rows].to(dtype)
+        self.inputs = block.inputs[:, index_block.columns].to(dtype)
         self.transposed = block.transposed
         self.width = len(block.inputs) - (block.bias is not None)
-        self.factor = factor[index_block.rows][:, index_block.columns]
+        self.factor = factor[index_block.rows][:, index_block.columns].to(dtype)
         self.columns_first = index_block.columns_first
 
     def rotate(self, vectors: Tensor) -> Float[Tensor, "q k l"]:
         """Return factor ∘ Q_Gᵀ X Q_A for each vector."""
-        rotated = vectors.new_zeros(len(vectors), *self.factor.shape)
         if self.weight is not None:
             weight, inputs = self._view_as_matrices(vectors, self.weight), self.inputs[: self.width]
             if self.columns_first:
                 rotated = self.outputs.T @ (weight @ inputs)
             else:
                 rotated = (self.outputs.T @ weight) @ inputs
+        else:
+            rotated = vectors.new_zeros(len(vectors), *self.factor.shape)
         if self.bias is not None:
-            rotated += (vectors[:, self.bias] @ self.outputs)[:, :, None] * self.inputs[-1]
+            own = vectors[:, self.bias] @ self.outputs
+            rotated.addcmul_(own[:, :, None], self.inputs[-1])
         return rotated.mul_(self.factor)
 
     def add_rotated_back(self, rotated: Tensor, out: Tensor) -> None:

@@ -93,6 +93,15 @@ def test_the_estimate_from_few_rows_is_unbiased(name, rows):
     assert (gap > 4 * error).any(), "the two estimates are too close for this test"
 
 
+@pytest.mark.parametrize("size", [None, 8])
+def test_solutions_in_half_precision_have_the_residual_of_their_rounded_numbers(size):
+    operator, _, value = _make_sampled("mlp")
+    low, rhs = value.bfloat16(), _rows(operator.size)
+    expected = compute_full_residual(operator, low.double(), rhs.clone(), sample_size=size)
+    actual = compute_full_residual(operator, low, rhs, sample_size=size)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_the_estimate_depends_on_its_seed_alone():
     operator, _, value = _make_sampled("mlp")
     rhs = _rows(operator.size)
