@@ -9,7 +9,7 @@ paper (Guo et al., 2021) is -n times this. With leverage (`fastif.attribution.le
 the removed example's own term. No other place in the project changes the sign of a score.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,13 +146,15 @@ def mean_influence(
     keep: int | None = None,
     totals: SliceTotals | None = None,
     ranking: Ranking | None = None,
+    buckets: Iterable[Int[Tensor, " b"]] | None = None,
 ) -> Influences:
     """Mean and spread of several models' removal effects; `influence` for one model.
 
     The models' scores are averaged batch by batch before the top-k and bottom-k are selected, so
     the kept examples are the most extreme of the mean. Each model holds its s_test [q p] and one
     batch of gradients. With a `ranking` the examples are selected and ordered by its score,
-    `ranking_score`, and the removal effects stay as they are, as do the totals.
+    `ranking_score`, and the removal effects stay as they are, as do the totals. With `buckets` a
+    full scan is of these batches of positions alone.
 
     Raises:
         InputError: `keep` is below 1.
@@ -160,7 +162,7 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Omit it to keep all.")
     if candidates is None:
-        return _scan_all(scorers, keep, totals, ranking)
+        return _scan_all(scorers, keep, totals, ranking, buckets)
     return _score_candidates(scorers, candidates, ranking)
 
 
@@ -255,11 +257,12 @@ def _scan_all(
     keep: int | None,
     totals: SliceTotals | None,
     ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None,
 ) -> Influences:
     train_ids, nonfinite_ids = all_ids(scorers[0].train), []
     has_spread, has_ranking = len(scorers) > 1, ranking is not None
     extremes = TopBottomK(scorers[0].queries, keep, attached=has_ranking + has_spread)
-    for tile, effects in _iterate_effects(scorers, train_ids, ranking):
+    for tile, effects in _iterate_effects(scorers, train_ids, ranking, buckets):
         nonfinite_ids.append(train_ids[tile][~effects.finite])
         ids, effects = train_ids[tile][effects.finite], effects.drop_nonfinite()
         columns = (effects.ranking, effects.values, effects.spread)
@@ -279,7 +282,10 @@ def _scan_all(
 
 
 def _iterate_effects(
-    scorers: Sequence[Scorer], ids: Int[Tensor, " m"], ranking: Ranking | None
+    scorers: Sequence[Scorer],
+    ids: Int[Tensor, " m"],
+    ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None = None,
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Yield positions in `ids` and their effects; batches are halved when memory runs out."""
 
@@ -289,5 +295,5 @@ def _iterate_effects(
             return effects
         return replace(effects, ranking=ranking.score(ids[subset], effects.values))
 
-    for positions in scorers[0].train.length_buckets(ids):
+    for positions in scorers[0].train.length_buckets(ids) if buckets is None else buckets:
         yield from split_on_oom(compute, positions)

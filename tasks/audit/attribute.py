@@ -9,6 +9,7 @@ import fastif
 from storage import Shard
 from tasks.audit.frames import make_shard_frames, make_totals_frame
 from tasks.audit.sketch_scores import attribute_without_rescoring
+from tasks.planning.further_devices import LeasedDevices
 from tasks.planning.open_run import lease_run
 from tasks.run.assemble import make_attributor
 from tasks.run.context import RunContext
@@ -77,7 +78,8 @@ def _attribute_queries(context: RunContext, ids: Tensor) -> dict[str, pl.DataFra
         )
     slices = make_slices(context, ids, outputs) if has_totals(context.study) else None
     numbers = None if slices is None else slices.numbers
-    attribution = make_attributor(context)(get_query_examples(context), ids, numbers)
+    further = LeasedDevices(context)
+    attribution = make_attributor(context)(get_query_examples(context), ids, numbers, further)
     frames = make_shard_frames(context, ids, attribution, outputs, losses)
     if slices is not None and attribution.totals is not None:
         frames["totals"] = make_totals_frame(

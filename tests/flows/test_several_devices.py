@@ -1,15 +1,20 @@
 """Several workers write the same files as one."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
+from fastif.attribution.parallel_scan import BucketQueue
 from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.finalize import finish_run
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.planning import further_devices
+from tasks.planning.open_run import open_run
 from tasks.run.spec import list_missing_shards, open_store, plan_run
 from tasks.runtime.devices import DEVICE_LEASES, resolve_devices
 
@@ -56,6 +61,54 @@ def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
     finish_run.fn(ref, 1.0)
     assert files_of(world / "by-two") == expected
     assert len(expected) > 3 * len(shards) == 12, "there are no files to compare"
+
+
+FULL = {
+    "curvature": {"kind": "hessian", "damping": 0.6, "rows": 20},
+    "solver": {"kind": "cg", "tolerance": 1e-6},
+    "candidates": {"kind": "full", "keep": 9},
+}
+
+
+def scan_by_three(world: Path, monkeypatch, broken: int = 0) -> set[str]:
+    """Attribute a single shard by three devices, of which some cannot load a model."""
+    run = {"devices": ["cpu"] * 3, "shard_size": 50, "batch_size": 4}
+    study = tiny.write_study(world, run=run, store={"path": "by-three"}, **SMALL, **FULL)
+    store, ref = prepare_run(study)
+    for device in resolve_devices(run["devices"]):
+        open_run(ref, device)  # loading takes longer than the scan of a tiny table
+
+    def open_or_fail(ref, device):
+        if device.place >= 3 - broken:
+            raise torch.OutOfMemoryError("out of memory: tried to allocate 2 GiB")
+        return open_run(ref, device)
+
+    joined, barrier = set(), threading.Barrier(3 - broken)
+    take_all = BucketQueue.take_all
+
+    def take_together(self, *arguments):
+        if threading.get_ident() not in joined:  # nobody scans before all have joined
+            joined.add(threading.get_ident())
+            barrier.wait(60)
+        yield from take_all(self, *arguments)
+
+    monkeypatch.setattr(further_devices, "open_run", open_or_fail)
+    monkeypatch.setattr(BucketQueue, "take_all", take_together)
+    (shard,) = list_missing_shards(store, ref.run)
+    attribute_shard.fn(shard, ref)
+    finish_run.fn(ref, 1.0)
+    assert len(joined) == 3 - broken
+    return files_of(world / "by-three")
+
+
+@pytest.mark.parametrize(
+    "broken", [0, 1, pytest.param(2, marks=pytest.mark.long)], ids="{} of 3 broken".format
+)
+def test_three_devices_share_the_scan_of_a_single_shard(world, monkeypatch, capsys, broken):
+    run = {"shard_size": 50, "batch_size": 4}
+    tiny.run_directly(tiny.write_study(world, "one.toml", run=run, **SMALL, **FULL))
+    assert scan_by_three(world, monkeypatch, broken) == files_of(world / "store")
+    assert capsys.readouterr().err.count("A device left the scan") == broken
 
 
 @pytest.mark.long

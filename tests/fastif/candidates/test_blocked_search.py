@@ -102,8 +102,8 @@ def test_an_exact_index_is_searched_on_the_device_of_the_queries(products, monke
         monkeypatch.setattr(flat, "search", None)  # FAISS must not search
         actual = index.search(there, 11), index.search_top_bottom(there, 9)
     finite = torch.tensor([0, 1, 3, 4])  # the query of zeros has ties only
-    for found, reference in zip(actual, expected, strict=True):
-        assert torch.equal(found.ids[finite], reference.ids[finite])
+    for answer, reference in zip(actual, expected, strict=True):
+        assert torch.equal(answer.ids[finite], reference.ids[finite])
     torch.testing.assert_close(actual[0].distances, expected[0].distances, rtol=1e-5, atol=1e-5)
 
 
@@ -111,8 +111,8 @@ def test_an_approximate_index_is_searched_by_faiss_for_queries_on_a_device():
     rows = _draw((200, 4), 0)
     index = CandidateIndex.build(rows, "IVF4,Flat")
     with Elsewhere():
-        found = index.search(rows[:3].to(DEVICE), 5)
-    assert torch.equal(found.ids, index.search(rows[:3], 5).ids)
+        actual = index.search(rows[:3].to(DEVICE), 5)
+    assert torch.equal(actual.ids, index.search(rows[:3], 5).ids)
 
 
 def test_many_queries_take_smaller_blocks(monkeypatch):
