@@ -9,7 +9,7 @@ paper (Guo et al., 2021) is -n times this. With leverage (`fastif.attribution.le
 the removed example's own term. No other place in the project changes the sign of a score.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,13 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.attribution.full_scan import iterate_effects, scan_all
 from fastif.attribution.ranking import Ranking
-from fastif.attribution.scorers import (
-    Effects,
-    GradientScorer,
-    Scorer,
-    average_effects,
-)
+from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.candidates.faiss_index import Candidates
 from fastif.curvature.operator import DampedOperator
@@ -33,8 +29,7 @@ from fastif.data.torch_forms import ExamplesLike
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_loss_gradients
 from fastif.models.trial import try_table
-from fastif.numerics.out_of_memory import split_on_oom
-from fastif.numerics.top_bottom_k import TopBottomK, top_bottom_k
+from fastif.numerics.top_bottom_k import top_bottom_k
 from fastif.solvers.definiteness import require_positive_definite
 from fastif.solvers.solver import Factor, Solver
 
@@ -231,7 +226,7 @@ def _score_candidates(
     order = torch.argsort(column.flatten(), stable=True)
     bounds = torch.cat([torch.zeros(1, dtype=torch.long), column.flatten().bincount().cumsum(0)])
     slots, nonfinite_ids = torch.arange(len(unique_ids))[valid], []
-    for tile, effects in _iterate_effects(scorers, unique_ids[valid], ranking):
+    for tile, effects in iterate_effects(scorers, unique_ids[valid], ranking):
         columns = effects.pair_columns(scores, spread, ranking_score)
         for position, slot in enumerate(slots[tile].tolist()):
             cells = order[bounds[slot] : bounds[slot + 1]]
@@ -259,41 +254,13 @@ def _scan_all(
     ranking: Ranking | None,
     buckets: Iterable[Tensor] | None,
 ) -> Influences:
-    train_ids, nonfinite_ids = all_ids(scorers[0].train), []
-    has_spread, has_ranking = len(scorers) > 1, ranking is not None
-    extremes = TopBottomK(scorers[0].queries, keep, attached=has_ranking + has_spread)
-    for tile, effects in _iterate_effects(scorers, train_ids, ranking, buckets):
-        nonfinite_ids.append(train_ids[tile][~effects.finite])
-        ids, effects = train_ids[tile][effects.finite], effects.drop_nonfinite()
-        columns = (effects.ranking, effects.values, effects.spread)
-        extremes.add(ids, *(column for column in columns if column is not None))
-        if totals is not None:
-            totals.add(ids, effects.values)
-    kept_ids, ordered, attached = extremes.get_result()
-    columns = [ordered, *attached]
-    ranking_score = columns.pop(0) if has_ranking else None
+    scanned = scan_all(scorers, keep, totals, ranking, buckets)
+    columns = [*scanned.columns]
+    ranking_score = None if ranking is None else columns.pop(0)
     return Influences(
-        kept_ids,
+        scanned.ids,
         columns[0],
-        spread=columns[1] if has_spread else None,
+        spread=columns[1] if len(scorers) > 1 else None,
         ranking_score=ranking_score,
-        nonfinite_ids=torch.cat(nonfinite_ids).sort().values,
+        nonfinite_ids=scanned.nonfinite_ids,
     )
-
-
-def _iterate_effects(
-    scorers: Sequence[Scorer],
-    ids: Int[Tensor, " m"],
-    ranking: Ranking | None,
-    buckets: Iterable[Tensor] | None = None,
-) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
-    """Yield positions in `ids` and their effects; batches are halved when memory runs out."""
-
-    def compute(subset: Tensor) -> Effects:
-        effects = average_effects(scorers, ids[subset])
-        if ranking is None:
-            return effects
-        return replace(effects, ranking=ranking.score(ids[subset], effects.values))
-
-    for positions in scorers[0].train.length_buckets(ids) if buckets is None else buckets:
-        yield from split_on_oom(compute, positions)

@@ -13,6 +13,7 @@ from fastif.errors import InputError
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameter_subset import ParameterSubset
+from fastif.numerics.transfer import send
 from fastif.solvers.direct import Direct, solve_factored
 from fastif.solvers.gram import ShiftedInverse, make_shifted_inverse
 from fastif.solvers.solver import Factor, Solver
@@ -142,7 +143,7 @@ def compute_scored_tile(
         return gradients.compute_loss_tile(batch)
     return next(
         gradients.compute_sqrt_hessian_tiles(
-            {**batch, COLUMN_WEIGHTS: weights[ids].to(batch["labels"].device)}
+            {**batch, COLUMN_WEIGHTS: send(weights[ids], batch["labels"].device)}
         )
     )
 

@@ -6,13 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fastif.attribution.scorers import Effects, GradientScorer, Scorer
+from fastif.attribution.scorers import Effects, GradientScorer, Scorer, place_mask
 from fastif.data.examples import COLUMN_WEIGHTS, Examples
 from fastif.gradients.hooks import LayerCall, LayerGrads, get_owner_name
 from fastif.gradients.layer_factors import flatten_positions, has_transposed_weight, is_linear
 from fastif.gradients.layer_rules import compute_layer_gradients
 from fastif.gradients.per_example import Gradients
 from fastif.models.parameters import ParamSpace
+from fastif.numerics.transfer import send
 
 OVERSAMPLING = 8
 """Oversampling of the randomized SVD: dimensions beyond the rank."""
@@ -97,7 +98,7 @@ class LowRankScorer(Scorer):
     def compute_effects(self, ids: Int[Tensor, " b"]) -> Effects:
         batch, weights = self.train.take(ids), self.weights
         if weights is not None:
-            batch = {**batch, COLUMN_WEIGHTS: weights[ids].to(batch["labels"].device)}
+            batch = {**batch, COLUMN_WEIGHTS: send(weights[ids], batch["labels"].device)}
         gradient_source = "losses" if weights is None else "roots"
         return next(
             self.gradients.map_columns(
@@ -108,12 +109,12 @@ class LowRankScorer(Scorer):
     def _score_layer_calls(self, activations: LayerGrads) -> Effects:
         count = len(activations[0][1]) if activations else 0
         total = self.like.new_zeros(self.query_count, count)
-        finite = torch.ones(count, dtype=torch.bool)
+        finite = torch.ones(count, dtype=torch.bool, device=total.device)
         for call, delta in activations:
             self._add_layer(call, delta, total)
             for tensor in (call.inputs, delta):
-                finite &= torch.isfinite(tensor).flatten(1).all(1).cpu()
-        return Effects(total.div_(len(self.train)), finite)
+                finite &= torch.isfinite(tensor).flatten(1).all(1)
+        return Effects(total.div_(len(self.train)), place_mask(finite, total.device))
 
     def _score_gradients(self, vectors: Float[Tensor, "b p"]) -> Effects:
         space, total = (
@@ -129,7 +130,8 @@ class LowRankScorer(Scorer):
                     "qro,boi->qbri", layer_factors.left, vectors[:, span].unflatten(1, shape)
                 )
                 total += (projected * layer_factors.right[:, None]).sum((2, 3))
-        return Effects(total.div_(len(self.train)), torch.isfinite(vectors).all(1).cpu())
+        finite = place_mask(torch.isfinite(vectors).all(1), total.device)
+        return Effects(total.div_(len(self.train)), finite)
 
     def _add_layer(self, call: LayerCall, delta: Tensor, total: Tensor) -> None:
         prefix = f"{call.name}." if call.name else ""

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from itertools import chain
 
 import torch
 from jaxtyping import Int
@@ -53,20 +52,13 @@ class BucketQueue:
         self._error: InputError | None = None
         self._changed = threading.Condition()
 
-    def take_all(self, taken: list[Bucket], is_wanted: Callable[[], bool]) -> Iterator[Bucket]:
-        """Take one batch after the other until none waits, or the device is wanted elsewhere.
-
-        Args:
-            taken: List to which each batch is added; `finish` or `put_back` takes it later.
-            is_wanted: Function that returns whether the device is wanted elsewhere.
-        """
-        while not is_wanted():
-            with self._changed:
-                if self._is_closed or not self._waiting:
-                    return
-                taken.append(self._waiting.popleft())
-                self._num_lent += 1
-            yield taken[-1]
+    def take(self) -> Bucket | None:
+        """Take the next batch; None if none waits. `finish` or `put_back` takes it later."""
+        with self._changed:
+            if self._is_closed or not self._waiting:
+                return None
+            self._num_lent += 1
+            return self._waiting.popleft()
 
     def finish(self, taken: Sequence[Bucket]) -> None:
         """Record that batches are scanned."""
@@ -111,6 +103,40 @@ class BucketQueue:
 
 
 @dataclass(frozen=True, eq=False)
+class TakenBuckets:
+    """Batches that a device takes from the queue; iterated again, it starts from its first one.
+
+    The batch after the current one is taken and announced, so that it can be read ahead.
+
+    Attributes:
+        queue: Queue of the scan.
+        announce: Function that receives the positions of the next batch.
+        is_wanted: Function that returns whether the device is wanted elsewhere: no more are taken.
+        taken: Batches taken so far.
+    """
+
+    queue: BucketQueue
+    announce: Callable[[Bucket], None]
+    is_wanted: Callable[[], bool] = field(default=lambda: False)
+    taken: list[Bucket] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Bucket]:
+        place = 0
+        while self.has(place):
+            if self.has(place + 1):
+                self.announce(self.taken[place + 1])
+            yield self.taken[place]
+            place += 1
+
+    def has(self, place: int) -> bool:
+        """Whether there is a batch at this place, which is taken now unless it was before."""
+        if place == len(self.taken) and not self.is_wanted():
+            bucket = self.queue.take()
+            self.taken.extend([] if bucket is None else [bucket])
+        return place < len(self.taken)
+
+
+@dataclass(frozen=True, eq=False)
 class ParallelScan:
     """Scan of all training examples by a first device and further ones.
 
@@ -142,9 +168,8 @@ class ParallelScan:
             pool.submit(copy_context().run, self._help)
         try:
             while self.queue.wait():
-                taken: list[Bucket] = []
-                buckets = self.queue.take_all(taken, lambda: False)
-                self._finish(self._scan(self.scorers, self.ranking, buckets), taken)
+                buckets = TakenBuckets(self.queue, self.scorers[0].train.announce)
+                self._finish(self._scan(self.scorers, self.ranking, buckets), buckets.taken)
         finally:
             self.queue.close()
             pool.shutdown(wait=False)  # a device that still loads a model has no part in this scan
@@ -165,8 +190,10 @@ class ParallelScan:
             with self.further.lease() if self.queue.has_waiting else nullcontext() as device:
                 if device is None:
                     return True
-                buckets = self.queue.take_all(taken, device.is_wanted)
-                part = self._scan(*copy_scorers(self.scorers, self.ranking, device), buckets)
+                scorers, ranking = copy_scorers(self.scorers, self.ranking, device)
+                announce = scorers[0].train.announce
+                buckets = TakenBuckets(self.queue, announce, device.is_wanted, taken)
+                part = self._scan(scorers, ranking, buckets)
         except Exception as error:  # one of the rows is met again by the first device
             if isinstance(error, InputError) and not is_device_error(error):
                 raise
@@ -177,17 +204,12 @@ class ParallelScan:
         return True
 
     def _scan(
-        self, scorers: Sequence[Scorer], ranking: Ranking | None, buckets: Iterator[Bucket]
+        self, scorers: Sequence[Scorer], ranking: Ranking | None, buckets: TakenBuckets
     ) -> Influences | None:
-        first = next(buckets, None)
-        if first is None:
+        if not buckets.has(0):
             return None
         return mean_influence(
-            scorers,
-            keep=self.keep,
-            totals=self.totals,
-            ranking=ranking,
-            buckets=chain([first], buckets),
+            scorers, keep=self.keep, totals=self.totals, ranking=ranking, buckets=buckets
         )
 
     def _finish(self, part: Influences | None, taken: Sequence[Bucket]) -> None:

@@ -11,6 +11,7 @@ from fastif.data.arrays import Ids
 from fastif.data.examples import Examples
 from fastif.gradients.per_example import Gradients, compute_measure_gradients
 from fastif.numerics.blocked_dot import row_norms
+from fastif.numerics.transfer import send
 
 
 class Ranking(ABC):
@@ -37,7 +38,7 @@ class ScaledEffects(Ranking):
     scale: Float[Tensor, " n"]
 
     def score(self, ids: Int[Tensor, " b"], effects: Float[Tensor, "q b"]) -> Float[Tensor, "q b"]:
-        return effects * self.scale[ids].to(effects)
+        return effects * send(self.scale[ids], effects.device).to(effects.dtype)
 
 
 @dataclass(frozen=True, eq=False)

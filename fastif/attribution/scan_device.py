@@ -21,6 +21,7 @@ from fastif.gradients.per_example import Gradients
 from fastif.gradients.route import get_route
 from fastif.models.batch_invariance import get_full_objective
 from fastif.models.objective import Objective
+from fastif.models.padding import add_padding
 from fastif.models.parameter_subset import ParameterSubset
 from fastif.models.prefix_cache import PrefixCache
 from fastif.numerics.out_of_memory import is_out_of_memory
@@ -255,13 +256,20 @@ class BorrowedStates(WrappedExamples):
         self.cache, self.objective = cache, objective
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        if self._are_cached(ids.tolist()):
-            return _move(self.cache.take(ids), self.objective.like.device)
-        return self.objective.compute_prefix(self.examples.take(ids))
-
-    def _are_cached(self, places: list[int]) -> bool:
-        memory, file = self.cache.cached, self.cache.file
-        return all(place in memory or (file is not None and place in file) for place in places)
+        cache, device = self.cache, self.objective.like.device
+        in_table = cache.table.contains(ids)
+        is_in_file = cache.file is not None and all(
+            place in cache.file for place in ids[~in_table].tolist()
+        )
+        if not (is_in_file or bool(in_table.all())):
+            return self.objective.compute_prefix(self.examples.take(ids))
+        batch = self.objective.align_padding(self.examples.take_targets(ids))
+        if bool(in_table.all()):
+            on_first = _move(batch, cache.objective.like.device)
+            return {**batch, "hidden": cache.table.gather(ids, on_first).to(device)}
+        assert cache.file is not None
+        rows = [row.to(device) for row in cache._read_rows(cache.file, ids)]
+        return {**batch, "hidden": add_padding(rows, batch)}
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:

@@ -12,6 +12,8 @@ from fastif.attribution.leverage import compute_scored_tile
 from fastif.data.examples import Examples
 from fastif.gradients.gradient_tile import GradientTile
 from fastif.gradients.per_example import Gradients
+from fastif.numerics.deferred_checks import assume_all, is_deferred
+from fastif.numerics.transfer import send
 
 
 class Scorer(ABC):
@@ -84,10 +86,24 @@ class GradientScorer(Scorer):
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
         tile = self.compute_tile(ids)
         effects = tile.dot(self.s_test).div_(len(self.train))
-        if bool(torch.isfinite(effects).all()):
-            return Effects(effects, torch.ones(len(ids), dtype=torch.bool))
-        # NaN may come from a training gradient or from a query that overflows: check the gradients.
-        return Effects(effects, tile.finite_mask().cpu())
+        return Effects(effects, _find_finite(effects, tile))
+
+
+def _find_finite(effects: Float[Tensor, "q b"], tile: GradientTile) -> Bool[Tensor, " b"]:
+    """Mask of the finite gradients; while checks are deferred, of those with a finite effect.
+
+    A gradient that is not finite has no finite product. A finite one has none only if the products
+    with all queries overflow; `full_scan` computes such gradients again.
+    """
+    finite = torch.isfinite(effects)
+    if is_deferred(effects.device):
+        has_finite = finite.any(0)
+        assume_all(has_finite.any())  # else all queries overflow
+        return has_finite
+    if bool(finite.all()):
+        return torch.ones(len(tile), dtype=torch.bool)
+    # NaN may come from a training gradient or from a query that overflows: check the gradients.
+    return tile.finite_mask().cpu()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +135,8 @@ class PrecomputedScorer(Scorer):
         return self
 
     def compute_effects(self, ids: Int[Tensor, " b"]) -> "Effects":
-        values = self.scores[:, ids.to(self.scores.device)] / len(self.train)
-        return Effects(values, self.finite[ids])
+        values = self.scores[:, send(ids, self.scores.device)] / len(self.train)
+        return Effects(values, place_mask(self.finite[ids], values.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +145,8 @@ class Effects:
 
     Attributes:
         values: Removal effects [q b], in nats.
-        finite: Whether each example has a finite gradient; the values of others are undefined.
+        finite: Whether each example has a finite gradient; the values of others are undefined. On
+            the device of the values while checks are deferred, else on the CPU.
         spread: Standard deviation over models; None for one model.
         ranking: Scores of a `Ranking`; None where the removal effects are the ranking.
     """
@@ -138,15 +155,6 @@ class Effects:
     finite: Bool[Tensor, " b"]
     spread: Float[Tensor, "q b"] | None = None
     ranking: Float[Tensor, "q b"] | None = None
-
-    def drop_nonfinite(self) -> "Effects":
-        """Return the effects of the examples with a finite gradient."""
-        kept = self.finite
-        if bool(kept.all()):
-            return self
-        others = (self.spread, self.ranking)
-        spread, ranking = (None if column is None else column[:, kept] for column in others)
-        return Effects(self.values[:, kept], kept[kept], spread, ranking)
 
     def pair_columns(
         self, values: Tensor, spread: Tensor | None, ranking: Tensor | None
@@ -158,6 +166,11 @@ class Effects:
             for column, numbers in pairs
             if column is not None and numbers is not None
         ]
+
+
+def place_mask(mask: Bool[Tensor, " b"], device: torch.device) -> Bool[Tensor, " b"]:
+    """Return a mask on the device of the values while checks are deferred, else on the CPU."""
+    return send(mask, device) if is_deferred(device) else mask.cpu()
 
 
 def average_effects(scorers: Sequence[Scorer], ids: Int[Tensor, " b"]) -> Effects:

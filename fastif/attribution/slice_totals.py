@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.numerics.transfer import send
+
 
 @dataclass(frozen=True, eq=False)
 class SliceTotals:
@@ -41,6 +43,14 @@ class SliceTotals:
 
     def add(self, ids: Int[Tensor, " b"], scores: Float[Tensor, "q b"]) -> None:
         """Add the scores [q b] of b more training examples."""
+        self.write(ids, self.sum_slices(scores))
+
+    def sum_slices(self, scores: Float[Tensor, "q b"]) -> Float[Tensor, "s b"]:
+        """Return the sums of scores over the queries of each slice, on the device of the scores."""
         finite_scores = scores.double().nan_to_num(0.0, 0.0, 0.0)
-        sums = finite_scores.new_zeros(len(self.effects), len(ids))
-        self.effects[:, ids] = sums.index_add_(0, self.slices.to(sums.device), finite_scores).cpu()
+        sums = finite_scores.new_zeros(len(self.effects), scores.shape[1])
+        return sums.index_add_(0, send(self.slices, sums.device), finite_scores)
+
+    def write(self, ids: Int[Tensor, " b"], sums: Float[Tensor, "s b"]) -> None:
+        """Write the sums of b training examples."""
+        self.effects[:, ids] = sums.cpu()

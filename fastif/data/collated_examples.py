@@ -11,6 +11,7 @@ from torch import Tensor
 from fastif.data.arrays import as_tensor, check_batch_size, check_label_count, format_type_name
 from fastif.data.examples import BATCH_SIZE, COLUMN_WEIGHTS, Batch, LabeledExamples
 from fastif.errors import InputError
+from fastif.numerics.transfer import send
 
 Collate = Callable[[list[Any]], Any]
 """Function from a list of rows to the inputs of a module: one tensor, or tensors by the names of
@@ -79,7 +80,7 @@ class CollatedExamples(LabeledExamples):
         inputs = {"inputs": collated} if isinstance(collated, Tensor) else collated
         _check_inputs(inputs, len(ids))
         batch = {**inputs, "labels": self.labels[ids]}
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return {name: send(tensor, self.device) for name, tensor in batch.items()}
 
 
 def _check_inputs(inputs: object, count: int) -> None:

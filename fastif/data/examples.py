@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -11,12 +12,16 @@ from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from fastif.data.arrays import Ids, as_ids, as_tensor, check_batch_size, check_label_count
+from fastif.numerics.transfer import send
 
 Batch = Mapping[str, Tensor]
 """Named tensors with the example as first axis; "labels" holds the targets."""
 
 COLUMN_WEIGHTS = "mix"
 """Batch key of the weights [b c] of each example's factor columns; see `compute_cotangents`."""
+
+READING = ("batch_size", "lookahead")
+"""Attributes that decide how examples are read, and not which."""
 
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
@@ -65,6 +70,10 @@ class Examples(ABC):
         Examples that are costly to read may leave out what the frozen layers alone read.
         """
         return self.take(ids)
+
+    def announce(self, ids: Int[Tensor, " b"]) -> None:
+        """Announce the next batch, which may be read ahead; without effect by default."""
+        return None
 
     @property
     def lengths(self) -> Int[Tensor, " n"]:
@@ -115,7 +124,7 @@ class Examples(ABC):
         if self is other:
             return True
         first, second = (
-            {name: value for name, value in vars(table).items() if name != "batch_size"}
+            {name: value for name, value in vars(table).items() if name not in READING}
             for table in (self, other)
         )
         return (
@@ -146,8 +155,18 @@ class Examples(ABC):
             The indices into `ids` of the batch's examples, and the batch.
         """
         ids = all_ids(self) if ids is None else ids
-        for places in self.length_buckets(ids, size):
+        for places in self.announced_buckets(ids, size):
             yield places, self.take(ids[places])
+
+    def announced_buckets(
+        self, ids: Int[Tensor, " m"], size: int | None = None
+    ) -> Iterator[Int[Tensor, " b"]]:
+        """Iterate over `length_buckets`, and announce the batch after each one."""
+        for places, following in pairwise([*self.length_buckets(ids, size), None]):
+            if following is not None:
+                self.announce(ids[following])
+            if places is not None:
+                yield places
 
     def length_buckets(
         self, ids: Int[Tensor, " m"] | None = None, size: int | None = None
@@ -217,7 +236,8 @@ class TensorExamples(LabeledExamples):
         return len(self.inputs)
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        return {"inputs": self.inputs[ids], "labels": self.labels[ids]}
+        columns = {"inputs": self.inputs, "labels": self.labels}
+        return {name: tensor[send(ids, tensor.device)] for name, tensor in columns.items()}
 
 
 class WrappedExamples(Examples):
@@ -228,6 +248,9 @@ class WrappedExamples(Examples):
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def announce(self, ids: Int[Tensor, " b"]) -> None:
+        self.examples.announce(ids)
 
     @property
     def lengths(self) -> Int[Tensor, " n"]:
@@ -252,6 +275,9 @@ class ExampleSubset(WrappedExamples):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def announce(self, ids: Int[Tensor, " b"]) -> None:
+        self.examples.announce(self.ids[ids])
+
     @property
     def lengths(self) -> Int[Tensor, " m"]:
         return self.examples.lengths[self.ids]
@@ -261,28 +287,6 @@ class ExampleSubset(WrappedExamples):
 
     def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
         return self.examples.take_targets(self.ids[ids])
-
-
-class RelabeledExamples(WrappedExamples):
-    """Other examples with replaced labels.
-
-    Raises:
-        InputError: The number of labels differs from that of the examples.
-    """
-
-    def __init__(self, examples: Examples, labels: Shaped[Tensor, "n *t"]) -> None:
-        check_label_count(len(examples), len(labels), "RelabeledExamples")
-        super().__init__(examples)
-        self.labels = labels
-
-    def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        return self._relabel(self.examples.take(ids), ids)
-
-    def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
-        return self._relabel(self.examples.take_targets(ids), ids)
-
-    def _relabel(self, batch: Batch, ids: Int[Tensor, " b"]) -> Batch:
-        return {**batch, "labels": self.labels[ids].to(batch["labels"].device)}
 
 
 def all_ids(examples: Examples) -> Int[Tensor, " n"]:

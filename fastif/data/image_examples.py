@@ -10,7 +10,9 @@ from torch import Tensor
 from fastif.data.arrays import check_batch_size, check_label_count
 from fastif.data.decoded_image import ImageError
 from fastif.data.examples import BATCH_SIZE, Batch, LabeledExamples
+from fastif.data.lookahead import Lookahead
 from fastif.errors import InputError
+from fastif.numerics.transfer import send
 
 CACHE_BYTES = 2**28
 """Default memory for processed images, in bytes."""
@@ -49,6 +51,7 @@ class ImageExamples(LabeledExamples):
         check_batch_size(batch_size)
         self.images, self.labels, self.processor = images, labels, processor
         self.device, self.batch_size, self.budget_bytes = device, batch_size, budget_bytes
+        self.lookahead = Lookahead(device)
         self._cached: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
@@ -57,10 +60,17 @@ class ImageExamples(LabeledExamples):
     def to_device(self, device: torch.device | str) -> "ImageExamples":
         """Return a view of the same images with batches on another device."""
         other = copy.copy(self)
-        other.device = device
+        other.device, other.lookahead = device, Lookahead(device)
         return other
 
+    def announce(self, ids: Int[Tensor, " b"]) -> None:
+        self.lookahead.announce(ids, self._collate)
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.lookahead.take(ids, self._collate)
+
+    def _collate(self, ids: Int[Tensor, " b"]) -> Batch:
+        """Return a batch on the host."""
         rows = [self._read(position) for position in ids.tolist()]
         shapes = [tuple(row.shape) for row in rows]
         if len(set(shapes)) > 1:
@@ -71,10 +81,10 @@ class ImageExamples(LabeledExamples):
                 f"{list(shapes[odd])}",
                 "Set do_resize = true and a fixed size in preprocessor_config.json.",
             )
-        return {"pixel_values": torch.stack(rows).to(self.device), **self.take_targets(ids)}
+        return {"pixel_values": torch.stack(rows), "labels": self.labels[ids]}
 
     def take_targets(self, ids: Int[Tensor, " b"]) -> Batch:
-        return {"labels": self.labels[ids].to(self.device)}
+        return {"labels": send(self.labels[ids], self.device)}
 
     def _read(self, position: int) -> Tensor:
         if position in self._cached:

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from fastif.data.arrays import check_batch_size, check_label_count
 from fastif.data.examples import BATCH_SIZE, Batch, LabeledExamples
+from fastif.data.lookahead import Lookahead
 from fastif.errors import InputError
 
 Side = Literal["right", "left"]
@@ -60,6 +61,7 @@ class TextExamples(LabeledExamples):
         check_batch_size(batch_size)
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self._truncated, self.padding, self.device = truncated, padding, device
+        self.lookahead = Lookahead(device)
         self._batch_tokens, self.side, self.batch_size = batch_tokens, side, batch_size
         self._equal_lengths = False
         self._lengths = torch.tensor([len(row) for row in tokens])
@@ -92,10 +94,17 @@ class TextExamples(LabeledExamples):
     def to_device(self, device: torch.device | str) -> "TextExamples":
         """Return a view of the same tokens with batches on another device."""
         other = copy.copy(self)
-        other.device = device
+        other.device, other.lookahead = device, Lookahead(device)
         return other
 
+    def announce(self, ids: Int[Tensor, " b"]) -> None:
+        self.lookahead.announce(ids, self._collate)
+
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
+        return self.lookahead.take(ids, self._collate)
+
+    def _collate(self, ids: Int[Tensor, " b"]) -> Batch:
+        """Return a batch on the host."""
         positions = ids.tolist()
         lengths = self._lengths[ids]
         is_token = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
@@ -106,7 +115,7 @@ class TextExamples(LabeledExamples):
         }
         if self.segments is not None:
             batch["token_type_ids"] = self._pad(self.segments, positions, 0)
-        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return batch
 
     def _pad(self, rows: Sequence[Tensor], positions: Sequence[int], value: int) -> Tensor:
         selected = [rows[i] for i in positions]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.numerics.arithmetic import HALF
 from fastif.numerics.blocked_dot import pairwise_dots, row_norms
 
 ALIGNMENT = 64
@@ -73,7 +74,9 @@ class GradientTile:
         Args:
             slices: Columns of each parameter, those of all parameters in order.
         """
-        return [self.gradients[:, columns].float().norm(dim=1) for columns in slices]
+        dtype = torch.float32 if self.dtype in HALF else self.dtype
+        parts = (self.gradients[:, columns] for columns in slices)
+        return [torch.linalg.vector_norm(part, dim=1, dtype=dtype).float() for part in parts]
 
     def finite_mask(self) -> Bool[Tensor, " b"]:
         """Mask of the gradients without NaN and infinity."""

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
+from fastif.numerics.deferred_checks import assume_all
+
 STATIC_MOVES = {
     "Slice": ("_saved_start", "_saved_end"),
     "Select": ("_saved_index",),
@@ -229,4 +231,6 @@ def _is_identity_index(index: Tensor, node: Node, name: str) -> bool:
     sizes = getattr(node, "_saved_self_sym_sizes", None)
     if name not in ("Index", "IndexSelect") or sizes is None or index.dtype == torch.bool:
         return False
-    return index.dim() == 1 and index.tolist() == list(range(sizes[0]))
+    if index.dim() != 1 or len(index) != sizes[0]:
+        return False
+    return assume_all(index == torch.arange(len(index), device=index.device))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastif.data.examples import Batch
 from fastif.gradients.combination_check import to_dense
@@ -16,7 +16,11 @@ from fastif.gradients.hooks import (
     get_owner_name,
 )
 from fastif.gradients.layer_factors import has_factors
-from fastif.gradients.layer_rules import compute_layer_gradients, fill_factor_gradients
+from fastif.gradients.layer_rules import (
+    compute_layer_gradients,
+    fill_factor_gradients,
+    split_examples,
+)
 from fastif.models.objective import Objective
 from fastif.models.parameters import make_leaf_params
 from fastif.models.trial import translate_model_errors
@@ -56,28 +60,51 @@ def fill_blocks(layer_grads: LayerGrads, blocks: dict[str, Tensor], count: int) 
         ValueError: If the first axis of a call is not that of the examples.
     """
     filled: set[str] = set()
-    for call, delta in layer_grads:
-        check_first_axis(call, delta, count)
-        prefix = f"{call.name}." if call.name else ""
-        own_params = {
-            name.removeprefix(prefix): name for name in blocks if get_owner_name(name) == call.name
+    for name, calls in group_calls(layer_grads).items():
+        prefix = f"{name}." if name else ""
+        own_blocks = {
+            parameter.removeprefix(prefix): block
+            for parameter, block in blocks.items()
+            if get_owner_name(parameter) == name
         }
-        if not own_params:
-            continue
-        if has_factors(call.layer, call.inputs) and not filled.intersection(own_params.values()):
-            own_blocks = {own: blocks[name] for own, name in own_params.items()}
-            fill_factor_gradients(call.layer, call.inputs, delta, own_blocks)
-        else:
-            grads = compute_layer_gradients(
-                call.layer, call.inputs, delta, call.outputs, call.params
-            )
-            for own, name in own_params.items():
-                add = blocks[name].add_ if name in filled else blocks[name].copy_
-                add(grads[own].view(blocks[name].shape))
-        filled.update(own_params.values())
+        for call, delta in calls:
+            check_first_axis(call, delta, count)
+        if own_blocks:
+            _fill_layer(calls, own_blocks)
+            filled.update(f"{prefix}{own}" for own in own_blocks)
     for name, block in blocks.items():
         if name not in filled:
             block.zero_()
+
+
+def group_calls(layer_grads: LayerGrads) -> dict[str, LayerGrads]:
+    """Return the calls of each layer, by its name."""
+    by_layer: dict[str, LayerGrads] = {}
+    for call, delta in layer_grads:
+        by_layer.setdefault(call.name, []).append((call, delta))
+    return by_layer
+
+
+def _fill_layer(calls: LayerGrads, blocks: dict[str, Tensor]) -> None:
+    """Write the gradients in the parameters of one layer, summed over its calls."""
+    layer = calls[0][0].layer
+    if all(has_factors(layer, call.inputs) for call, _ in calls):
+        fill_factor_gradients(layer, [(call.inputs, delta) for call, delta in calls], blocks)
+        return
+    size = sum(block[0].numel() for block in blocks.values())
+    for position, (call, delta) in enumerate(calls):
+        for part in _split_rows(layer, len(delta), size):
+            grads = compute_layer_gradients(
+                layer, call.inputs[part], delta[part], call.outputs[part], call.params
+            )
+            for name, block in blocks.items():
+                add = block[part].add_ if position else block[part].copy_
+                add(grads[name].view(block[part].shape))
+
+
+def _split_rows(layer: nn.Module, count: int, size: int) -> Iterator[slice]:
+    """Split the examples of an embedding, whose gradients are large before they are written."""
+    return split_examples(count, size) if isinstance(layer, nn.Embedding) else iter([slice(count)])
 
 
 def check_first_axis(call: LayerCall, delta: Tensor, count: int) -> None:

@@ -4,11 +4,13 @@ import math
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from fastif.models.parameters import Params, detach_params
 from fastif.numerics.arithmetic import matmul_eps
+from fastif.numerics.deferred_checks import assume_all
 
 OFFSETS = (0.0, 1.0)
 """Numbers that a layer adds to its weight: Gemma's norms multiply with 1 + w."""
@@ -52,7 +54,7 @@ def compute_scale_gradients(
     if offset is None:
         return None
     normal = functional_call(layer, {name: torch.full_like(weight, 1 - offset)}, (inputs,))
-    if outputs is not None and not _agree((weight + offset) * normal, outputs):
+    if outputs is not None and not assume_all(_compare((weight + offset) * normal, outputs)):
         return None
     gradients = delta * normal
     axes = tuple(range(1, gradients.dim() - weight.dim()))
@@ -82,19 +84,20 @@ def _find_offset(layer: nn.Module, name: str, weight: Tensor, inputs: Tensor) ->
         for offset in OFFSETS:
             normal = apply(torch.full_like(weight, 1 - offset), inputs)
             zeros = apply(torch.full_like(weight, -offset), inputs)
-            if bool((zeros == 0).all()) and _agree((drawn + offset) * normal, alone):
+            agrees = _compare((drawn + offset) * normal, alone).all()
+            if bool((zeros == 0).all() & agrees):  # read at once: it decides between two forms
                 return offset
     except LAYER_ERRORS:
         return None
     return None
 
 
-def _agree(values: Tensor, expected: Tensor) -> bool:
-    """Whether two outputs agree up to rounding, entry by entry."""
+def _compare(values: Tensor, expected: Tensor) -> Bool[Tensor, "*x"]:
+    """Mask of the entries of two outputs that agree up to rounding; one False for other shapes."""
     if values.shape != expected.shape:
-        return False
+        return torch.zeros((), dtype=torch.bool, device=expected.device)
     eps = max(map(matmul_eps, (values, expected)))
     eps = max(eps, torch.finfo(torch.float32).eps)  # norms in single precision within double
-    return torch.allclose(
+    return torch.isclose(
         values.to(expected.dtype), expected, rtol=ULPS * eps, atol=math.ulp(0.0), equal_nan=True
     )

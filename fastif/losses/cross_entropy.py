@@ -20,6 +20,7 @@ from fastif.losses.loss import (
 from fastif.losses.measure import InvalidTargets, report_invalid_rows
 from fastif.losses.softmax_sqrt_hessian import softmax_sqrt_hessian
 from fastif.numerics.arithmetic import upcast_half
+from fastif.numerics.deferred_checks import assume_all
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _as_class_probabilities(
         InputError: A probability is negative or not finite, or they differ in number from the
             outputs.
     """
-    if targets.shape != outputs.shape or not bool((targets >= 0).all()):
+    if targets.shape != outputs.shape or not assume_all(targets >= 0):
         raise InputError(
             "targets",
             f"{outputs.shape[1]} probabilities a row, one for each output",

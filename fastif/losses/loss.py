@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -99,4 +100,12 @@ def as_weights(
             f"{len(weights)}",
             "Give one weight for each label, in the order of the outputs.",
         )
-    return outputs.new_tensor(weights)
+    return _make_weights(tuple(weights), outputs.dtype, outputs.device)
+
+
+@lru_cache(maxsize=16)
+def _make_weights(
+    weights: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, " c"]:
+    """Return weights on a device, held because the host waits for a copy to it."""
+    return torch.tensor(weights, dtype=dtype, device=device)

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from fastif.numerics.deferred_checks import assume_all
+
 InvalidTargets = tuple[str, Bool[Tensor, " n"]]
 """Description of valid targets, and mask of the rows with invalid ones."""
 
@@ -41,7 +43,7 @@ class Measure(ABC):
 
 def report_invalid_rows(expected: str, rows: Bool[Tensor, " n"]) -> InvalidTargets | None:
     """Return the description of valid targets with the mask of invalid rows, or None."""
-    return (expected, rows.cpu()) if bool(rows.any()) else None
+    return None if assume_all(~rows) else (expected, rows.cpu())
 
 
 def nonfinite_rows(targets: Shaped[Tensor, "n *t"]) -> Bool[Tensor, " n"]:

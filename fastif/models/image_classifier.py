@@ -14,6 +14,7 @@ from fastif.data.examples import Batch, Examples
 from fastif.errors import InputError
 from fastif.losses import Loss, Measure
 from fastif.models.classifier_head import capture_head_input, extract_logits
+from fastif.models.fused_attention import fuse_attention
 from fastif.models.gradient_check import check_gradient
 from fastif.models.image_stages import select_image_parameters
 from fastif.models.layer_split import Attributed
@@ -178,6 +179,7 @@ class ImageObjective(Objective):
             self.cut_note = f"{NOT_CUT}: {type(error).__name__} for random images"
             return
         self._check_batch(probe, expected)
+        fuse_attention(self, (self.full_model, self._unused), probe)
         if len(self.params) < len(dict(self.full_model.named_parameters())):
             self._make_cut(probe, expected)
         check_gradient(

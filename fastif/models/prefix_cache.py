@@ -13,13 +13,16 @@ from fastif.data.examples import (
     WrappedExamples,
 )
 from fastif.models.hidden_state_file import HiddenStateFile
+from fastif.models.hidden_state_table import HiddenStateTable
 from fastif.models.objective import Objective
-from fastif.models.padding import add_padding, remove_padding
+from fastif.models.padding import add_padding
 from fastif.models.trial import try_table
 
 
 class PrefixCache(WrappedExamples):
     """Examples with cached hidden states of the frozen layers, up to a memory budget.
+
+    They stay on the device of the model, so that a batch is gathered there.
 
     Beyond the budget, hidden states are read from a file if it has them, and else recomputed on
     each use. The results are equal.
@@ -48,37 +51,36 @@ class PrefixCache(WrappedExamples):
         )  # the trial may undo the truncation
         super().__init__(examples)
         self.objective, self.file = objective, file
-        self.cached: dict[int, Tensor] = {}
-        free = budget_bytes
+        self.table = HiddenStateTable(len(examples))
         for places, batch in examples.batches(size=batch_size):
-            if free <= 0:
+            if self.table.byte_count >= budget_bytes:
                 break
             prepared = objective.compute_prefix(batch)
             if "hidden" not in prepared:
                 break  # no layer is frozen
-            for place, row in zip(places.tolist(), remove_padding(prepared), strict=True):
-                self.cached[place] = row.clone()
-                free -= self.cached[place].nbytes
+            self.table.add(places, prepared)
             if progress:
                 progress(len(places))
+        self.table.finish()
 
     def take(self, ids: Int[Tensor, " b"]) -> Batch:
-        rows = self._find_states(ids.tolist())
-        if rows is None:
+        in_table = self.table.contains(ids)
+        if bool(in_table.all()):
+            batch = self.objective.align_padding(self.examples.take_targets(ids))
+            return {**batch, "hidden": self.table.gather(ids, batch)}
+        if self.file is None or not all(place in self.file for place in ids[~in_table].tolist()):
             return self.objective.compute_prefix(self.examples.take(ids))
         batch = self.objective.align_padding(self.examples.take_targets(ids))
-        return {**batch, "hidden": add_padding(rows, batch)}
+        return {**batch, "hidden": add_padding(self._read_rows(self.file, ids), batch)}
 
-    def _find_states(self, places: list[int]) -> list[Tensor] | None:
-        """Return hidden states from memory or from the file; None if one is in neither."""
-        uncached = [place for place in places if place not in self.cached]
-        if not uncached:
-            return [self.cached[place] for place in places]
-        if self.file is None or not all(place in self.file for place in uncached):
-            return None
-        states = (row.to(self.objective.like) for row in self.file.take(uncached))
-        loaded = dict(zip(uncached, states, strict=True))
-        return [loaded[i] if i in loaded else self.cached[i] for i in places]
+    def _read_rows(self, file: HiddenStateFile, ids: Int[Tensor, " b"]) -> list[Tensor]:
+        """Return the hidden states of each example, from memory or from the file."""
+        stored = [place for place in ids.tolist() if place in file]
+        read = dict(zip(stored, file.take(stored), strict=True))
+        return [
+            read[place].to(self.objective.like) if place in read else self.table.read_row(place)
+            for place in ids.tolist()
+        ]
 
 
 @dataclass(frozen=True)

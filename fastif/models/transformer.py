@@ -15,8 +15,10 @@ from fastif.data.examples import Batch, Examples
 from fastif.data.tokenized_text import Side
 from fastif.losses import Loss, Measure
 from fastif.models.adapter import unwrap_adapter
+from fastif.models.attention_masks import install_mask_decisions
 from fastif.models.classifier_head import capture_head_input, extract_logits
 from fastif.models.cut_check import CutError, TruncatedModel, cut_frozen_layers
+from fastif.models.fused_attention import fuse_attention
 from fastif.models.gradient_check import check_gradient
 from fastif.models.hidden_states import compute_hidden_states
 from fastif.models.layer_split import Attributed, select_attributed_names
@@ -66,7 +68,8 @@ class TransformerObjective(Objective):
       only the layers above.
 
     Args:
-        model: Classifier with eager attention. It is copied (with shared weights) and not changed.
+        model: Classifier with eager attention, which is fused on a GPU. It is copied (with shared
+            weights) and not changed.
         attributed: Attributed parameters: "all", "last:K" (the last K encoder layers and the head),
             "adapter" (those of a LoRA adapter), or regular expressions on their names.
         loss: Training loss; None for the usual one of the model's `problem_type`.
@@ -102,6 +105,7 @@ class TransformerObjective(Objective):
         penalty: float = 0.0,
         half: bool = False,
     ) -> None:
+        install_mask_decisions()
         classifier = unwrap_adapter(model)
         self.name = f"model {classifier.config._name_or_path or type(classifier).__name__}"
         self.full_model: PreTrainedModel
@@ -127,12 +131,10 @@ class TransformerObjective(Objective):
 
     @property
     def num_frozen_layers(self) -> int:
-        """Number of frozen layers that run once; 0 if they run each time or there are none."""
         return self._cut.index if self._cut else 0
 
     @property
     def hidden_width(self) -> int:
-        """Size of a token's hidden state above the frozen layers; 0 if they run each time."""
         return self._cut.width if self._cut else 0
 
     @property
@@ -141,12 +143,10 @@ class TransformerObjective(Objective):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on unusual weights, padding and frozen layers."""
         notes = (self._precision, self.padding.note, self.tokenizer_note, self.cut_note)
-        return tuple(note for note in notes if note)
+        return tuple(filter(None, notes))
 
     def compute_prefix(self, batch: Batch) -> Batch:
-        """Return the batch with hidden states of frozen layers, zero at padding."""
         return batch if self._cut is None else self._prepare(batch)
 
     def align_padding(self, batch: Batch) -> Batch:
@@ -213,6 +213,7 @@ class TransformerObjective(Objective):
             except Exception:  # the code of a model may raise anything
                 continue
             self._select_padding(batch, expected)
+            fuse_attention(self, (self.full_model, self._unused), batch)
             self._make_cut(batch)
             self._check_cut(batch, expected)
             check_gradient(

@@ -16,6 +16,9 @@ from torch import Tensor
 BLOCK_SIZE = 2**16
 """Number of entries summed in one block."""
 
+MAX_PRODUCTS = 2**26
+"""Numbers in the products of all blocks that are held at once on a GPU."""
+
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -32,9 +35,34 @@ def pairwise_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "b p"]) -> Fl
     """
     dtype = torch.float32 if left.dtype in HALF else left.dtype
     total = torch.zeros(len(left), len(right), dtype=dtype, device=left.device)
-    for columns in _iterate_column_blocks(left):
+    start = 0 if left.device.type == "cpu" else add_whole_blocks(left, right, total)
+    for columns in _iterate_column_blocks(left, start):
         total += left[:, columns] @ right[:, columns].T
     return total
+
+
+def add_whole_blocks(
+    left: Float[Tensor, "q p"], right: Float[Tensor, "b p"], total: Float[Tensor, "q b"]
+) -> int:
+    """Add the inner products over all whole blocks to `total`, and return the columns that it took.
+
+    Many blocks are one batched product: a single block has too few sums to occupy a GPU.
+
+    Examples:
+        >>> total = torch.zeros(1, 1)
+        >>> add_whole_blocks(torch.ones(1, 200_000), torch.ones(1, 200_000), total), total
+        (196608, tensor([[196608.]]))
+    """
+    count = left.shape[1] // BLOCK_SIZE
+    step = max(1, MAX_PRODUCTS // max(1, total.numel()))
+    for first in range(0, count, step):
+        columns = slice(first * BLOCK_SIZE, min(count, first + step) * BLOCK_SIZE)
+        left_blocks, right_blocks = (
+            rows[:, columns].unflatten(1, (-1, BLOCK_SIZE)).transpose(0, 1)
+            for rows in (left, right)
+        )
+        total += torch.bmm(left_blocks, right_blocks.mT).sum(0, dtype=total.dtype)
+    return count * BLOCK_SIZE
 
 
 def row_dots(left: Float[Tensor, "q p"], right: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
@@ -60,6 +88,6 @@ def row_norms(rows: Float[Tensor, "q p"]) -> Float[Tensor, " q"]:
     return row_dots(rows, rows).sqrt_()
 
 
-def _iterate_column_blocks(rows: Tensor) -> Iterator[slice]:
-    for start in range(0, rows.shape[1], BLOCK_SIZE):
-        yield slice(start, start + BLOCK_SIZE)
+def _iterate_column_blocks(rows: Tensor, start: int = 0) -> Iterator[slice]:
+    for first in range(start, rows.shape[1], BLOCK_SIZE):
+        yield slice(first, first + BLOCK_SIZE)

@@ -1,8 +1,10 @@
 """Streaming top-k and bottom-k: most helpful and most harmful training examples of each query."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from fastif.numerics.device_extremes import DeviceExtremes
 
 MERGE_THRESHOLD = 1024
 """Number of columns buffered before a merge; a sort after every batch would cost too much."""
@@ -15,7 +17,8 @@ class TopBottomK:
     """Streaming top-k and bottom-k: the `k` lowest and the `k` highest scores of each query.
 
     Memory is 2k columns and the buffered ones, never all n. Equal scores are ordered by id, so the
-    result does not depend on the batches or their order.
+    result does not depend on the batches or their order. Scores on a device stay there until
+    `get_result`, and the host does not wait for them before.
 
     Args:
         count: Number of queries.
@@ -35,6 +38,7 @@ class TopBottomK:
     def __init__(self, count: int, k: int | None, attached: int = 0) -> None:
         self.k = k
         self._columns = 0
+        self._on_device: DeviceExtremes | None = None
         self._ids: list[Int[Tensor, "q b"]] = [torch.empty(count, 0, dtype=torch.long)]
         self._scores: list[Float[Tensor, "q b"]] = []
         self._attached: list[list[Float[Tensor, "q b"]]] = [[] for _ in range(attached)]
@@ -44,12 +48,28 @@ class TopBottomK:
         ids: Int[Tensor, " b"],
         scores: Float[Tensor, "q b"],
         *attached: Float[Tensor, "q b"],
+        valid: Bool[Tensor, " b"] | None = None,
     ) -> None:
-        """Add the scores [q b] of b more training examples, and the values attached to them."""
+        """Add the scores [q b] of b more training examples, and the values attached to them.
+
+        Args:
+            ids: Positions of the training examples.
+            scores: Scores by which they are ordered.
+            attached: Values that are kept with them.
+            valid: Mask of the examples that count; all by default.
+        """
+        if scores.device.type != "cpu":
+            self._on_device = self._on_device or DeviceExtremes(
+                self.k, MERGE_THRESHOLD, PREFILTER_FACTOR
+            )
+            self._on_device.add(ids, scores, attached, valid)
+            return
+        if valid is not None:
+            ids, scores = ids[valid], scores[:, valid]
+            attached = tuple(values[:, valid] for values in attached)
         extremes = None
         if self.k is not None and len(ids) > PREFILTER_FACTOR * self.k:
             extremes = _select_extremes(scores, self.k)  # wide blocks are reduced before a copy
-        ids = ids.to(scores.device)
         self._ids.append(ids.expand(len(scores), -1) if extremes is None else ids[extremes])
         self._scores.append(scores if extremes is None else scores.gather(1, extremes))
         for blocks, values in zip(self._attached, attached, strict=True):
@@ -60,17 +80,19 @@ class TopBottomK:
 
     def get_result(self) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Ids, scores and attached values of each query, in ascending order of score."""
+        if self._on_device is not None:
+            ids, scores, *attached = self._on_device.get_columns()
+            return ids, scores, attached
         self._merge()
         ids, blocks = self._ids[0], (self._scores, *self._attached)
         scores, *attached = (block[0] if block else torch.empty(ids.shape) for block in blocks)
-        return ids.cpu(), scores.cpu(), [values.cpu() for values in attached]
+        return ids, scores, attached
 
     def _merge(self) -> None:
         self._columns = 0
         if not self._scores:
             return
-        device = self._scores[0].device
-        ids = torch.cat([block.to(device) for block in self._ids], 1)
+        ids = torch.cat(self._ids, 1)
         scores = torch.cat(self._scores, 1)
         order = top_bottom_k(ids, scores, self.k)
         self._ids, self._scores = [ids.gather(1, order)], [scores.gather(1, order)]
@@ -95,13 +117,13 @@ def top_bottom_k(
 
 
 def _select_extremes(scores: Float[Tensor, "q k"], k: int) -> Int[Tensor, "q m"] | None:
-    """Select the `k` columns at each end, unordered; None if ties make the selection ambiguous."""
+    """Select the `k` columns at each end, unordered; None if ties or NaN make them ambiguous."""
     columns = []
     for largest in (False, True):
         extremes, places = scores.topk(k, 1, largest=largest, sorted=True)
         edge = extremes[:, -1:]
         num_within = (scores >= edge if largest else scores <= edge).sum(1)
-        if bool((num_within > k).any()):
+        if bool((num_within != k).any()):  # fewer if NaN, which equals nothing, is at the edge
             return None
         columns.append(places)
     return torch.cat(columns, 1)

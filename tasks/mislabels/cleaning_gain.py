@@ -13,7 +13,7 @@ from rich.text import Text
 from torch import Tensor
 
 import fastif
-from fastif.data.examples import RelabeledExamples
+from fastif.data.relabeled_examples import RelabeledExamples
 from fastif.mislabels.linear_head import fit_linear_head
 from fastif.numerics.t_interval import mean_t_interval
 from storage import Store

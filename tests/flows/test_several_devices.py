@@ -84,16 +84,16 @@ def scan_by_three(world: Path, monkeypatch, broken: int = 0) -> set[str]:
         return open_run(ref, device)
 
     joined, barrier = set(), threading.Barrier(3 - broken)
-    take_all = BucketQueue.take_all
+    take = BucketQueue.take
 
-    def take_together(self, *arguments):
+    def take_together(self):
         if threading.get_ident() not in joined:  # nobody scans before all have joined
             joined.add(threading.get_ident())
             barrier.wait(60)
-        yield from take_all(self, *arguments)
+        return take(self)
 
     monkeypatch.setattr(further_devices, "open_run", open_or_fail)
-    monkeypatch.setattr(BucketQueue, "take_all", take_together)
+    monkeypatch.setattr(BucketQueue, "take", take_together)
     (shard,) = list_missing_shards(store, ref.run)
     attribute_shard.fn(shard, ref)
     finish_run.fn(ref, 1.0)

@@ -133,8 +133,8 @@ READING = (
     Mutant(
         "the cache of hidden states keeps no budget",
         "fastif/models/prefix_cache.py",
-        "                free -= self.cached[place].nbytes\n",
-        "",
+        "if self.table.byte_count >= budget_bytes:",
+        "if self.table.byte_count > 0 and not budget_bytes:",
         (_TRANSFORMER,),
     ),
 )

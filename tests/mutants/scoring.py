@@ -65,8 +65,8 @@ SCORING = (
     Mutant(
         "effects in another unit",
         "fastif/attribution/scorers.py",
-        "values = self.scores[:, ids.to(self.scores.device)] / len(self.train)",
-        "member_effects = self.scores[:, ids.to(self.scores.device)]",
+        "values = self.scores[:, send(ids, self.scores.device)] / len(self.train)",
+        "values = self.scores[:, send(ids, self.scores.device)]",
         (_KERNEL,),
     ),
     Mutant(
@@ -86,7 +86,7 @@ SCORING = (
     ),
     Mutant(
         "a full scan that keeps the extremes of the effects, not of the ranking score",
-        "fastif/attribution/influence.py",
+        "fastif/attribution/full_scan.py",
         "columns = (effects.ranking, effects.values, effects.spread)",
         "columns = (effects.values, effects.ranking, effects.spread)",
         (_RANKING,),
@@ -94,8 +94,8 @@ SCORING = (
     Mutant(
         "ranking scores by the scale of another row",
         "fastif/attribution/ranking.py",
-        "effects * self.scale[ids].to(effects)",
-        "effects * self.scale[ids.flip(0)].to(effects)",
+        "effects * send(self.scale[ids], effects.device)",
+        "effects * send(self.scale[ids.flip(0)], effects.device)",
         (_RANKING,),
     ),
     Mutant(
@@ -121,18 +121,16 @@ SCORING = (
     ),
     Mutant(
         "a broken training row is scored",
-        "fastif/attribution/influence.py",
-        "values, spread, ids = effects.values, effects.spread, train_ids[tile][finite]\n        if "
-        "len(ids) < len(tile):",
-        "values, spread, ids = effects.values, effects.spread, train_ids[tile]\n        if "
-        "len(ids) < len(tile):",
+        "fastif/attribution/full_scan.py",
+        "        finite = effects.finite\n",
+        "        finite = torch.ones_like(effects.finite)\n",
         (_QUARANTINE,),
     ),
     Mutant(
         "ends that ties decide",
         "fastif/numerics/top_bottom_k.py",
-        "        if bool((num_within > k).any()):\n            return None\n",
-        "",
+        "if bool((num_within != k).any()):",
+        "if bool((num_within < k).any()):",
         (_ENDS, _INFLUENCE),
     ),
     Mutant(
@@ -145,10 +143,8 @@ SCORING = (
     Mutant(
         "sums in which one slice overwrites another",
         "fastif/attribution/slice_totals.py",
-        "self.effects[:, ids] = sums.index_add_(0, self.slices.to(sums.device), "
-        "finite_scores).cpu()",
-        "self.effects[:, ids] = sums.index_copy_(0, self.slices.to(sums.device), "
-        "finite_scores).cpu()",
+        "sums.index_add_(0, send(self.slices, sums.device), finite_scores)",
+        "sums.index_copy_(0, send(self.slices, sums.device), finite_scores)",
         (_ENDS,),
     ),
     Mutant(

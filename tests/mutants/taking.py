@@ -184,8 +184,8 @@ TAKING = (
     Mutant(
         "the last call of a layer replaces the earlier ones",
         "fastif/gradients/row_assembly.py",
-        "add = blocks[name].add_ if name in filled else blocks[name].copy_",
-        "add = blocks[name].copy_",
+        "add = block[part].add_ if position else block[part].copy_",
+        "add = block[part].copy_",
         (_KINDS, _GRADIENTS),
     ),
     Mutant(

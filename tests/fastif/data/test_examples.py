@@ -25,7 +25,8 @@ from fastif import (
     influence,
 )
 from fastif.attribution.layerwise import ParameterBlocks, layerwise_influence
-from fastif.data.examples import BATCH_SIZE, Examples, RelabeledExamples, WrappedExamples
+from fastif.data.examples import BATCH_SIZE, Examples, WrappedExamples
+from fastif.data.relabeled_examples import RelabeledExamples
 from fastif.gradients.per_example import compute_loss_gradients, compute_measure_gradients
 from fastif.models.prefix_cache import PrefixCache
 

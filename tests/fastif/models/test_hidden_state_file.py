@@ -33,7 +33,7 @@ def test_memory_file_and_recomputation_agree_bit_for_bit(tmp_path, family, dtype
     read = PrefixCache(
         objective, examples, 0, GROUP, file=write_file(tmp_path, objective, examples, groups)
     )
-    assert not read.cached
+    assert not read.table.byte_count
     for places in groups:
         anew = objective.compute_prefix(examples.take(places))
         real = anew["attention_mask"].bool()
@@ -65,7 +65,8 @@ def test_the_plan_follows_the_budgets_and_covers_every_example(tmp_path):
     assert len(file) == len(disk)
     assert (tmp_path / "states.bin").stat().st_size == bytes_on_disk
     cache = PrefixCache(objective, examples, total // 4, GROUP, file=file)
-    assert sorted(cache.cached) == sorted(memory.tolist())
+    in_table = cache.table.contains(torch.arange(COUNT))
+    assert torch.equal(in_table.nonzero()[:, 0], memory.sort().values)
     whole, _ = predict(objective, examples)
     for size in (1, 5, COUNT):
         logits, _ = predict(objective, cache, size)

@@ -142,8 +142,8 @@ def test_the_cache_changes_no_output_and_respects_its_budget(family, budget):
     model, examples = transformer(family), token_examples(9)
     objective = TransformerObjective(model, "last:1")
     cached = PrefixCache(objective, examples, budget, batch_size=2)
-    held = sum(tensor.nbytes for tensor in cached.cached.values())
-    assert {0: held == 0, 1_200: 0 < len(cached.cached) < 9, 10**9: len(cached.cached) == 9}[budget]
+    held, count = cached.table.byte_count, int(cached.table.contains(torch.arange(9)).sum())
+    assert {0: held == 0, 1_200: 0 < count < 9, 10**9: count == 9}[budget]
     longest = 9 * 8 * 8
     assert held <= budget + 2 * longest  # the batch that reaches the budget is cached
     expected = _predict_alone(model, examples)

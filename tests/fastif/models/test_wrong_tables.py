@@ -19,7 +19,7 @@ from fastif import (
     SquaredError,
     TensorExamples,
 )
-from fastif.data.examples import RelabeledExamples
+from fastif.data.relabeled_examples import RelabeledExamples
 from fastif.gradients.per_example import compute_loss_gradients
 from tests.fastif.models.small_attribution import _attribute, _rows
 

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from pretended_device import DEVICE, Elsewhere
 
+from fastif.gradients.gradient_tile import aligned_rows
 from fastif.numerics.blocked_dot import (
     BLOCK_SIZE,
+    add_whole_blocks,
     pairwise_dots,
     row_dots,
     row_norms,
@@ -27,6 +30,25 @@ def test_pairwise_dots_are_precise_for_any_number_of_vectors(count):
     exact = left.double() @ right.double().T
     for actual in (pairwise_dots(left, right), pairwise_dots(right, left).T):
         torch.testing.assert_close(actual.double(), exact, rtol=NEAR, atol=0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("held", [1, 33, 10**6])
+def test_products_on_a_device_are_those_on_the_cpu(monkeypatch, dtype, held):
+    """Many blocks in one batched product, of rows with a stride of their own."""
+    monkeypatch.setattr("fastif.numerics.blocked_dot.MAX_PRODUCTS", held)
+    vectors = [_similar_rows(count, count).to(dtype) for count in (3, 5)]
+    left, right = (aligned_rows(rows, len(rows), LONG).copy_(rows) for rows in vectors)
+    expected = pairwise_dots(left, right)
+    with Elsewhere():
+        actual = pairwise_dots(left.to(DEVICE), right.to(DEVICE)).cpu()
+    assert actual.dtype == expected.dtype == torch.float32
+    exact = left.double() @ right.double().T
+    rounding = NEAR if dtype == torch.float32 else 2**-8
+    torch.testing.assert_close(actual.double(), exact, rtol=rounding, atol=0.0)
+    total = torch.zeros(3, 5)
+    assert add_whole_blocks(left, right, total) == 16 * BLOCK_SIZE
+    torch.testing.assert_close(total, expected, rtol=1e-4, atol=0.0)
 
 
 def test_row_dots_are_precise():

@@ -64,6 +64,16 @@ def test_without_k_all_scores_are_kept():
     assert TopBottomK(2, 3).get_result()[0].shape == (2, 0)
 
 
+def test_scores_without_a_number_come_last_in_the_order_of_their_ids():
+    scores = torch.full((2, 23), torch.nan)
+    scores[1, 5:8] = torch.tensor([3.0, -torch.inf, torch.inf])
+    ends = TopBottomK(2, 4)
+    ends.add(torch.arange(23), scores)
+    ends.add(torch.arange(23, 46), torch.full((2, 23), torch.nan))
+    ids = ends.get_result()[0]
+    assert ids.tolist() == [[0, 1, 2, 3, 42, 43, 44, 45], [6, 5, 7, 0, 42, 43, 44, 45]]
+
+
 def test_slice_totals_equal_the_dense_sums():
     scores = torch.randn(5, 40, generator=torch.Generator().manual_seed(2))
     slices = torch.tensor([0, 2, 0, 0, 2])
