@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fastif.attribution.influence import Influences, mean_influence
 from fastif.attribution.ranking import Ranking
+from fastif.attribution.row_parts import WHOLE
 from fastif.attribution.scan_device import (
     FurtherDevices,
     can_copy,
@@ -243,12 +244,25 @@ def score_on_devices(
     Raises:
         InputError: `keep` is below 1, or a device found a fault of the model or of the examples.
     """
-    if candidates is not None or further is None or not further.count or not can_copy(scorers):
+    parts = WHOLE if further is None else further.parts
+    if not parts.fits(scorers[0].queries):  # memory did not suffice for all queries at once
+        parts = WHOLE
+    can_join = further is not None and further.count > 0 and can_copy(scorers)
+    if candidates is not None or (parts.is_whole and not can_join):
         return mean_influence(scorers, candidates, keep=keep, totals=totals, ranking=ranking)
-    train = scorers[0].train
-    queue = BucketQueue(train.length_buckets(all_ids(train)))
-    parts = ParallelScan(scorers, keep, totals, ranking, further, queue).run()
-    return merge_influences(parts, keep)
+    train, scanned = scorers[0].train, [part.influences for part in parts.scanned]
+    buckets = parts.select(train.length_buckets(all_ids(train)))
+    if buckets and further is not None and can_join:
+        queue = BucketQueue(buckets)
+        scanned += ParallelScan(scorers, keep, totals, ranking, further, queue).run()
+    elif buckets:
+        scanned.append(
+            mean_influence(scorers, keep=keep, totals=totals, ranking=ranking, buckets=buckets)
+        )
+    if totals is not None:
+        for part in parts.scanned:
+            part.add_totals(totals)
+    return merge_influences(scanned, keep)
 
 
 def merge_influences(parts: Sequence[Influences], keep: int | None) -> Influences:

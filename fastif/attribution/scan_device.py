@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fastif.attribution.low_rank_scorer import LowRankFactors, LowRankScorer
 from fastif.attribution.ranking import GradientCosines, Ranking
+from fastif.attribution.row_parts import WHOLE, RowParts
 from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.data.examples import Batch, Examples, WrappedExamples
 from fastif.errors import InputError
@@ -58,9 +59,11 @@ class FurtherDevices(ABC):
 
     Attributes:
         count: Largest number of devices that join at once.
+        parts: Part of the training rows that the scan covers.
     """
 
     count: int
+    parts: RowParts = WHOLE
 
     @abstractmethod
     def lease(self) -> AbstractContextManager[ScanDevice | None]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fastif.attribution.row_parts import WHOLE, RowParts
 from fastif.attribution.scan_device import FurtherDevices, ScanDevice
 from fastif.numerics.out_of_memory import free_cache
 from tasks.planning.open_run import open_run
@@ -19,9 +20,11 @@ class LeasedDevices(FurtherDevices):
 
     Args:
         context: Context of the run on the device of the shard.
+        parts: Part of the training rows to scan.
     """
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, parts: RowParts = WHOLE) -> None:
+        self.parts = parts
         self._ref = context.plan.ref
         self._devices = resolve_devices(context.study.run.devices)
         self._failed: set[Device] = set()

@@ -13,6 +13,7 @@ from storage import Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.finalize import finish_run
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
+from tasks.audit.scan_part import read_parts, scan_part
 from tasks.planning import further_devices
 from tasks.planning.open_run import open_run
 from tasks.run.spec import list_missing_shards, open_store, plan_run
@@ -133,3 +134,31 @@ def test_the_flow_of_two_workers_writes_the_bytes_of_one(world, prefect):
     expected = run_on_single_device(world)
     audit(str(tiny.write_study(world, run=TWO, store={"path": "by-two"}, **SMALL)))
     assert files_of(world / "by-two") == expected
+
+
+DIRECT = {**FULL, "solver": {"kind": "direct"}}
+
+
+@pytest.mark.parametrize("lost", [(), (1,)], ids=["all parts", "a lost part"])
+def test_parts_of_the_rows_scanned_by_workers_give_the_files_of_one(world, lost):
+    run = {"shard_size": 50, "batch_size": 4}
+    tiny.run_directly(tiny.write_study(world, "one.toml", run=run, **SMALL, **DIRECT))
+    study = tiny.write_study(world, run=run, store={"path": "by-parts"}, **SMALL, **DIRECT)
+    store, ref = prepare_run(study)
+    (shard,) = list_missing_shards(store, ref.run)
+    for place in set(range(3)) - set(lost):
+        assert scan_part.fn(shard, ref, place, 3)
+    context = open_run(ref)
+    parts = read_parts(context, shard, 3)
+    assert (parts.places, len(parts.scanned)) == (lost, 3 - len(lost))
+    attribute_shard.fn(shard, ref, 3)
+    finish_run.fn(ref, 1.0)
+    assert files_of(world / "by-parts") == files_of(world / "store")
+    assert read_parts(context, shard, 3).scanned == [], "parts of a committed shard are removed"
+
+
+def test_a_solve_that_costs_as_much_as_the_scan_is_not_repeated_by_every_worker(world):
+    study = tiny.write_study(world, run={"shard_size": 50}, **SMALL, **FULL)
+    store, ref = prepare_run(study)
+    (shard,) = list_missing_shards(store, ref.run)
+    assert not scan_part.fn(shard, ref, 0, 3)
