@@ -96,8 +96,7 @@ def audit(
     if problem:
         get_run_logger().warning(f"No alerts will be sent: {problem}.")
     shards = list_missing_shards(store, ref.run)
-    workers = count_useful_workers(engine, context, len(shards))
-    with start_executor(engine, devices, workers) as executor:
+    with start_executor(engine, devices, count_useful_workers(engine, context, shards)) as executor:
         missing = _prepare(executor, store, ref)
         if missing:
             with time_stage("shards"):

@@ -15,11 +15,13 @@ from tasks.run.spec import RunRef
 from tasks.runtime.progress import print_line
 
 
-def count_useful_workers(engine: AnyExecutorConfig, context: RunContext, shards: int) -> int:
+def count_useful_workers(
+    engine: AnyExecutorConfig, context: RunContext, shards: Sequence[Shard]
+) -> int:
     """Return the largest useful number of workers: one a shard, or more that scan parts of rows."""
     if not shards or isinstance(engine, ThreadsConfig) or not can_split(context):
-        return shards
-    return max(shards, len(context.train_examples))
+        return len(shards)
+    return max(len(shards), len(context.train_examples))
 
 
 def scan_parts(executor: Executor, shards: Sequence[Shard], ref: RunRef) -> int:

@@ -4,7 +4,7 @@ import copy
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -106,7 +106,9 @@ class FixedDevices(FurtherDevices):
         except IndexError:
             yield None
             return
-        yield device
+        is_gpu = device.torch.type == "cuda"
+        with torch.cuda.device(device.torch) if is_gpu else nullcontext():
+            yield device
         self._free.append(device)  # not after an error: it has left
 
 
