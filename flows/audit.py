@@ -20,6 +20,7 @@ from flows.flow_run_names import make_flow_run_name
 from flows.interrupted_run import crash_when_stopped
 from flows.page_service import find_page_url
 from flows.prefect_hooks import notify_failure
+from flows.row_parts import count_useful_workers, scan_parts
 from flows.shard_scheduler import Deadline, ShardScheduler, UnfinishedError
 from storage import Shard, Store
 from tasks.audit.attribute import attribute_shard
@@ -95,7 +96,7 @@ def audit(
     if problem:
         get_run_logger().warning(f"No alerts will be sent: {problem}.")
     shards = list_missing_shards(store, ref.run)
-    with start_executor(engine, devices, len(shards)) as executor:
+    with start_executor(engine, devices, count_useful_workers(engine, context, shards)) as executor:
         missing = _prepare(executor, store, ref)
         if missing:
             with time_stage("shards"):
@@ -148,8 +149,9 @@ def _attribute(
 ) -> None:
     """Run one task per shard; a failure is raised after all other shards are committed."""
     progress, last_update = create_progress_artifact(0.0, key=PROGRESS, description=ref.run), 0.0
+    parts = 1 if deadline.seconds else scan_parts(executor, missing, ref)
     scheduler = ShardScheduler(
-        lambda shard: executor.submit(attribute_shard, shard=shard, ref=ref),
+        lambda shard: executor.submit(attribute_shard, shard=shard, ref=ref, parts=parts),
         executor.count,
         deadline,
     )

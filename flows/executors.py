@@ -52,7 +52,7 @@ class Executor:
         remote: bool = False,
     ) -> None:
         self.count = count
-        self._runner, self._annotate, self._remote = runner, annotate, remote
+        self._runner, self._annotate, self.remote = runner, annotate, remote
 
     def submit(self, task: Task, **parameters: Any) -> PrefectFuture:
         """Submit a task to a worker."""
@@ -65,7 +65,7 @@ class Executor:
         Raises:
             InputError: no worker is left.
         """
-        if not self._remote:
+        if not self.remote:
             return task(**parameters)
         results: SimpleQueue[PrefectFuture] = SimpleQueue()
         self.submit(task, **parameters).add_done_callback(results.put)
@@ -81,7 +81,7 @@ def start_executor(
     Args:
         engine: Configuration of the executor.
         devices: Devices of this machine, one per worker.
-        shards: Number of shards to compute, an upper limit of the useful workers.
+        shards: Upper limit of the useful workers, such as the number of shards.
 
     Raises:
         InputError: Dask without a Prefect server or without its packages; a cluster that does not

@@ -10,6 +10,7 @@ from torch import Tensor
 from fastif.attribution.attribution import Attribution
 from fastif.attribution.member import MakeRanking, Member, attribute
 from fastif.attribution.ranking import GradientCosines, ScaledEffects
+from fastif.attribution.scan_device import FurtherDevices
 from fastif.data.arrays import Ids
 from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.errors import InputError
@@ -107,6 +108,7 @@ class Ensemble:
         queries: ExamplesLike,
         ids: Ids | None = None,
         slices: Int[Tensor, " q"] | None = None,
+        further: FurtherDevices | None = None,
     ) -> Attribution:
         """Attribute the queries at the given positions, or all queries.
 
@@ -115,6 +117,7 @@ class Ensemble:
             ids: Positions of q queries in `queries`; all by default.
             slices: Slice number [q] of each query, from 0. With it a full scan also returns
                 `SliceTotals`.
+            further: Devices that share a full scan, with a copy of each model in the mean.
 
         Returns:
             Mean influences, their certificate and totals of the q queries.
@@ -131,7 +134,13 @@ class Ensemble:
                 "Give the examples from which the cache was made.",
             )
         return attribute(
-            self.averaged_members, queries, ids, slices, self.members[0], self._make_ranking
+            self.averaged_members,
+            queries,
+            ids,
+            slices,
+            self.members[0],
+            self._make_ranking,
+            further,
         )
 
     @property

@@ -6,7 +6,7 @@ prepares the passes of the next tiles while the device computes. If a check fail
 repeated with checks that are read at once. The result is the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -94,8 +94,13 @@ def scan_all(
     keep: int | None,
     totals: SliceTotals | None,
     ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None = None,
 ) -> ScannedExtremes:
-    """Compute the effects of all training examples, and keep `keep` at each end; all if None."""
+    """Compute the effects of all training examples, and keep `keep` at each end; all if None.
+
+    With `buckets` it is a scan of these batches of positions alone; a repetition starts from the
+    first of them again.
+    """
 
     def start() -> _Scan:
         attached = (ranking is not None) + (len(scorers) > 1)
@@ -103,15 +108,20 @@ def scan_all(
 
     if scorers[0].like.device.type != "cpu":
         scan = start()
-        if _scan_deferred(scorers, scan, ranking):
+        if _scan_deferred(scorers, scan, ranking, buckets):
             return scan.get_result()
     scan, train_ids = start(), all_ids(scorers[0].train)
-    for tile, effects in iterate_effects(scorers, train_ids, ranking):
+    for tile, effects in iterate_effects(scorers, train_ids, ranking, buckets):
         scan.add(train_ids[tile], effects)
     return scan.get_result()
 
 
-def _scan_deferred(scorers: Sequence[Scorer], scan: _Scan, ranking: Ranking | None) -> bool:
+def _scan_deferred(
+    scorers: Sequence[Scorer],
+    scan: _Scan,
+    ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None,
+) -> bool:
     """Scan with deferred checks, and return whether all of them hold.
 
     They are read after 1, 2, 4, 8, ... tiles, so that a failed one costs at most as much again as
@@ -120,7 +130,7 @@ def _scan_deferred(scorers: Sequence[Scorer], scan: _Scan, ranking: Ranking | No
     train_ids = all_ids(scorers[0].train)
     with defer_checks(scorers[0].like.device) as checks:
         try:
-            tiles = iterate_effects(scorers, train_ids, ranking)
+            tiles = iterate_effects(scorers, train_ids, ranking, buckets)
             for number, (tile, effects) in enumerate(tiles, 1):
                 scan.add(train_ids[tile], effects)
                 if number.bit_count() == 1 and not checks.read():
@@ -141,7 +151,10 @@ def _are_nonfinite(scorers: Sequence[Scorer], ids: Int[Tensor, " m"]) -> bool:
 
 
 def iterate_effects(
-    scorers: Sequence[Scorer], ids: Int[Tensor, " m"], ranking: Ranking | None
+    scorers: Sequence[Scorer],
+    ids: Int[Tensor, " m"],
+    ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None = None,
 ) -> Iterator[tuple[Int[Tensor, " b"], Effects]]:
     """Yield positions in `ids` and their effects; batches are halved when memory runs out."""
 
@@ -151,5 +164,6 @@ def iterate_effects(
             return effects
         return replace(effects, ranking=ranking.score(ids[subset], effects.values))
 
-    for positions in scorers[0].train.announced_buckets(ids):
+    train = scorers[0].train
+    for positions in train.announced_buckets(ids) if buckets is None else buckets:
         yield from split_on_oom(compute, positions)

@@ -9,7 +9,7 @@ paper (Guo et al., 2021) is -n times this. With leverage (`fastif.attribution.le
 the removed example's own term. No other place in the project changes the sign of a score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,13 +141,15 @@ def mean_influence(
     keep: int | None = None,
     totals: SliceTotals | None = None,
     ranking: Ranking | None = None,
+    buckets: Iterable[Int[Tensor, " b"]] | None = None,
 ) -> Influences:
     """Mean and spread of several models' removal effects; `influence` for one model.
 
     The models' scores are averaged batch by batch before the top-k and bottom-k are selected, so
     the kept examples are the most extreme of the mean. Each model holds its s_test [q p] and one
     batch of gradients. With a `ranking` the examples are selected and ordered by its score,
-    `ranking_score`, and the removal effects stay as they are, as do the totals.
+    `ranking_score`, and the removal effects stay as they are, as do the totals. With `buckets` a
+    full scan is of these batches of positions alone.
 
     Raises:
         InputError: `keep` is below 1.
@@ -155,7 +157,7 @@ def mean_influence(
     if keep is not None and keep < 1:
         raise InputError("keep", "1 or more, or None for all", f"{keep}", "Omit it to keep all.")
     if candidates is None:
-        return _scan_all(scorers, keep, totals, ranking)
+        return _scan_all(scorers, keep, totals, ranking, buckets)
     return _score_candidates(scorers, candidates, ranking)
 
 
@@ -250,8 +252,9 @@ def _scan_all(
     keep: int | None,
     totals: SliceTotals | None,
     ranking: Ranking | None,
+    buckets: Iterable[Tensor] | None,
 ) -> Influences:
-    scanned = scan_all(scorers, keep, totals, ranking)
+    scanned = scan_all(scorers, keep, totals, ranking, buckets)
     columns = [*scanned.columns]
     ranking_score = None if ranking is None else columns.pop(0)
     return Influences(

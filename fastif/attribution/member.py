@@ -18,8 +18,9 @@ from fastif.attribution.attribution import (
 )
 from fastif.attribution.control_sample import compute_precision_agreement
 from fastif.attribution.finalize_certificate import combine_members, finalize_certificate
-from fastif.attribution.influence import mean_influence
+from fastif.attribution.parallel_scan import score_on_devices
 from fastif.attribution.ranking import Ranking
+from fastif.attribution.scan_device import FurtherDevices
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.attribution.solve_queries import SolvedQueries
 from fastif.candidates.retrieval import Search
@@ -66,6 +67,7 @@ class Member(ABC):
         queries: ExamplesLike,
         ids: Ids | None = None,
         slices: Int[Tensor, " q"] | None = None,
+        further: FurtherDevices | None = None,
     ) -> Attribution:
         """Attribute the queries at the given positions, or all queries.
 
@@ -74,12 +76,13 @@ class Member(ABC):
             ids: Positions of q queries in `queries`; all by default.
             slices: Slice number [q] of each query, from 0; with it a full scan returns
                 `SliceTotals`.
+            further: Devices that share a full scan, which does not change its result.
 
         Raises:
             InputError: A trial on a few rows fails, the damped curvature is not positive definite,
                 or the record of the training is of another one.
         """
-        return attribute([self], queries, ids, slices)
+        return attribute([self], queries, ids, slices, further=further)
 
 
 def attribute(
@@ -89,13 +92,15 @@ def attribute(
     slices: Int[Tensor, " q"] | None = None,
     searcher: Member | None = None,
     make_ranking: MakeRanking | None = None,
+    further: FurtherDevices | None = None,
 ) -> Attribution:
     """Mean influence of several models; one model's search selects the candidates for all.
 
     Sketch scores without rescoring are those of the first model. All models are solved before
     candidates are scored, so each holds its s_test [q p]; if memory does not suffice for all
     queries, they are split into halves. `searcher` selects the candidates, by default the first
-    member. With `make_ranking` the scores are ordered by `Influences.ranking_score`.
+    member. With `make_ranking` the scores are ordered by `Influences.ranking_score`. The training
+    rows of a full scan are split over the `further` devices that are free.
     """
     first = members[0] if searcher is None else searcher
     count = len(as_examples(queries, "queries"))
@@ -105,7 +110,8 @@ def attribute(
         totals = None
         if slices is not None:
             totals = SliceTotals.make_empty(slices[places], slice_count, len(members[0].train))
-        return _attribute(members, first, queries, positions[places], totals, make_ranking)
+        ids = positions[places]
+        return _attribute(members, first, queries, ids, totals, make_ranking, further)
 
     for member in members:
         try_table(member.objective, member.train, "training set")
@@ -123,6 +129,7 @@ def _attribute(
     ids: Tensor,
     totals: SliceTotals | None,
     make_ranking: MakeRanking | None,
+    further: FurtherDevices | None,
 ) -> Attribution:
     search, sketch_search = searcher.search, searcher.search.without_rescoring
     if sketch_search is not None:
@@ -142,8 +149,8 @@ def _attribute(
         agreement = compute_precision_agreement(controls, scorers)
         certificate = replace(certificate, rounding=agreement)
     ranking = None if make_ranking is None else make_ranking(queries, ids)
-    influences = mean_influence(
-        scorers, candidates, keep=search.keep, totals=totals, ranking=ranking
+    influences = score_on_devices(
+        scorers, candidates, keep=search.keep, totals=totals, ranking=ranking, further=further
     )
     certificate = finalize_certificate(
         certificate, influences, candidates, controls, len(searcher.train)

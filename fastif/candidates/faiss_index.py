@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.candidates.blocked_search import search_nearest
+from fastif.candidates.faiss_gpu import MAX_GPU_NEIGHBORS, copy_to_gpu
 from fastif.candidates.index_factory import load_faiss, make_index, translate_faiss_errors
 from fastif.errors import InputError
 
@@ -65,6 +67,9 @@ class CandidateIndex(Index):
     The factory string "Flat" is an exact search; others (IVF, HNSW, PQ, ...) trade recall for
     speed. FAISS' own file format is written by `save` and read by `load`.
 
+    Queries on a GPU are searched there: by FAISS, where its GPU build is installed and the index
+    has a GPU form; else by torch, if the index is "Flat"; else on the CPU.
+
     Examples:
         >>> index = CandidateIndex.build(torch.eye(3), "Flat")
         >>> index.search(torch.eye(3)[:1], 1)
@@ -73,7 +78,7 @@ class CandidateIndex(Index):
 
     def __init__(self, index: Any) -> None:
         self._index = index
-        self._searched: Any = None
+        self._gpu_copies: dict[torch.device, Any] = {}
 
     @property
     def count(self) -> int:
@@ -121,7 +126,7 @@ class CandidateIndex(Index):
         """
         with translate_faiss_errors(type(self._index).__name__, rows.shape[1], len(rows)):
             self._index.add(_to_numpy(rows))
-        self._searched = None
+        self._gpu_copies.clear()
 
     def set_probes(self, count: int) -> None:
         """Set the number of cells of an inverted file (IVF) that a search visits; FAISS visits 1.
@@ -131,7 +136,7 @@ class CandidateIndex(Index):
         """
         with translate_faiss_errors(type(self._index).__name__, self._index.d, self.count):
             load_faiss().extract_index_ivf(self._index).nprobe = count
-        self._searched = None
+        self._gpu_copies.clear()
 
     @staticmethod
     def check(
@@ -154,12 +159,32 @@ class CandidateIndex(Index):
                 f"k = {k} and width {queries.shape[1]}",
                 "Lower k, or build the index from the model of the queries.",
             )
-        rows = _to_numpy(queries)
-        if self._searched is None:
-            self._searched = copy_to_gpus(self._index)
+        searched = self._find_gpu_copy(queries.device, k)
+        if searched is None and queries.device.type != "cpu" and self._is_flat:
+            return Candidates(*self._search_by_torch(_replace_nonfinite(queries), k))
         with translate_faiss_errors(type(self._index).__name__, width, self.count):
-            distances, ids = self._searched.search(rows, k)
+            distances, ids = (searched or self._index).search(_to_numpy(queries), k)
         return Candidates(torch.from_numpy(ids), torch.from_numpy(distances))
+
+    @property
+    def _is_flat(self) -> bool:
+        faiss = load_faiss()
+        return type(self._index) in (faiss.IndexFlat, faiss.IndexFlatL2, faiss.IndexFlatIP)
+
+    def _search_by_torch(self, queries: Float[Tensor, "q d"], k: int) -> tuple[Tensor, Tensor]:
+        faiss = load_faiss()
+        numbers = faiss.rev_swig_ptr(self._index.get_xb(), self.count * self._index.d)
+        rows = torch.from_numpy(numbers).view(self.count, self._index.d)
+        products = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
+        return search_nearest(queries, rows, k, products=products)
+
+    def _find_gpu_copy(self, device: torch.device, k: int) -> Any | None:
+        """Return the index on the GPU of the queries, copied once; None if FAISS has none there."""
+        if device.type == "cpu" or k > MAX_GPU_NEIGHBORS:
+            return None
+        if device not in self._gpu_copies:
+            self._gpu_copies[device] = copy_to_gpu(self._index, device)
+        return self._gpu_copies[device]
 
     def search_top_bottom(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         """Return the top-k/2 and bottom-k/2 vectors by inner product, in two searches.
@@ -188,24 +213,13 @@ def join_ends(high: Int[Tensor, "q h"], low: Int[Tensor, "q l"]) -> Candidates:
     return Candidates(torch.cat([high, low.masked_fill(duplicates, -1)], 1), None)
 
 
-def copy_to_gpus(index: Any) -> Any:
-    """Copy an index to all GPUs; return the index itself if there are none or it cannot move.
-
-    FAISS' CPU build has no GPUs; graphs such as HNSW have no GPU form.
-    """
-    faiss = load_faiss()
-    if not getattr(faiss, "get_num_gpus", lambda: 0)():
-        return index
-    try:
-        return faiss.index_cpu_to_all_gpus(index)
-    except RuntimeError:
-        return index
-
-
 def _to_numpy(vectors: Tensor) -> np.ndarray:
-    """Convert vectors to FAISS' form; NaN and infinity, which it cannot order, become 0.
+    return np.ascontiguousarray(_replace_nonfinite(vectors).cpu().numpy())
+
+
+def _replace_nonfinite(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Replace NaN and infinity, which FAISS cannot order, by 0, in single precision.
 
     Their examples have no finite gradient either, so they get no score.
     """
-    finite = vectors.float().nan_to_num(0.0, 0.0, 0.0)
-    return np.ascontiguousarray(finite.cpu().numpy())
+    return vectors.float().nan_to_num(0.0, 0.0, 0.0)

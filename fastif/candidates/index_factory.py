@@ -9,6 +9,9 @@ from typing import Any
 
 from fastif.errors import InputError
 
+BUILDS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
+"""Distributions that install the module `faiss`."""
+
 FACTORY_KEY = "[candidates] factory"
 ERROR_PREFIX = re.compile(r"^Error in .* at \S+:\d+: ")
 """Source location at the start of FAISS' error messages."""
@@ -121,10 +124,10 @@ def _min_rows(faiss: ModuleType, index: Any) -> int:
 
 
 def load_faiss() -> ModuleType:
-    """Import FAISS, if exactly one of its two builds is installed.
+    """Import FAISS, if exactly one of its builds is installed.
 
     Raises:
-        InputError: Both builds are installed, or neither.
+        InputError: Several builds are installed, or none, or its libraries cannot be loaded.
     """
     builds = find_faiss_builds()
     if len(builds) != 1:
@@ -135,15 +138,23 @@ def load_faiss() -> ModuleType:
             or "neither",
             "Run `pip uninstall faiss-cpu faiss-gpu`, then install fastif[cpu] or fastif[gpu].",
         )
-    import faiss
-
+    try:
+        import faiss
+    except (ImportError, OSError) as error:  # such as a CUDA library that is not there
+        raise InputError(
+            "FAISS",
+            "a build that can be loaded",
+            f"{', '.join(builds)}: {next(iter(str(error).splitlines()), type(error).__name__)}",
+            "Install the CUDA libraries that it needs, or faiss-cpu in its place: exact searches "
+            "run on a GPU by torch.",
+        ) from error
     return faiss
 
 
 def find_faiss_builds() -> dict[str, str]:
     """Versions of the installed FAISS builds, by distribution name."""
     builds = {}
-    for name in ("faiss-cpu", "faiss-gpu"):
+    for name in BUILDS:
         try:
             builds[name] = version(name)
         except PackageNotFoundError:

@@ -7,12 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.candidates.blocked_search import CHUNK_ROWS, find_extremes, multiply
 from fastif.candidates.faiss_index import Candidates, Index, join_ends
 from fastif.errors import InputError
-from fastif.numerics.top_bottom_k import TopBottomK
-
-CHUNK_ROWS = 8192
-"""Number of sketches converted to single precision at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +81,7 @@ class SketchIndex(Index):
             InputError: The width of the queries does not match the sketches.
         """
         self._check(queries, 1)
-        queries, top_bottom = queries.float(), TopBottomK(len(queries), keep)
-        for ids, rows in self.iterate_chunks():
-            top_bottom.add(ids, queries @ rows.to(queries.device).T)
-        return top_bottom.get_result()[:2]
+        return find_extremes(queries.float(), self.iterate_chunks(), keep, multiply)
 
     def search(self, queries: Float[Tensor, "q d"], k: int) -> Candidates:
         self._check(queries, k)

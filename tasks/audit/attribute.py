@@ -6,9 +6,12 @@ from prefect.cache_policies import NO_CACHE
 from torch import Tensor
 
 import fastif
+from fastif.attribution.row_parts import WHOLE, RowParts
 from storage import Shard
 from tasks.audit.frames import make_shard_frames, make_totals_frame
+from tasks.audit.scan_part import read_parts, remove_parts
 from tasks.audit.sketch_scores import attribute_without_rescoring
+from tasks.planning.further_devices import LeasedDevices
 from tasks.planning.open_run import lease_run
 from tasks.run.assemble import make_attributor
 from tasks.run.context import RunContext
@@ -34,8 +37,14 @@ ORDER = {"scores": ("query", "rank"), "solves": ("query",), "queries": ("query",
     retry_delay_seconds=[1, 10],
     retry_condition_fn=retry_if_transient,
 )
-def attribute_shard(shard: Shard, ref: RunRef) -> int:
+def attribute_shard(shard: Shard, ref: RunRef, parts: int = 1) -> int:
     """Attribute the queries of a shard and commit their tables.
+
+    Args:
+        shard: Shard to attribute.
+        ref: Reference of the run.
+        parts: Number of parts of the training rows of which `scan_part` may have stored some; the
+            others are scanned here.
 
     Returns:
         Number of queries.
@@ -53,7 +62,7 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
             get_reuse(context),
         )
         if reuse is None:
-            frames = _attribute_queries(context, ids)
+            frames = _attribute_queries(context, ids, read_parts(context, shard, parts))
         else:
             is_new = reuse.queries[ids] == NEW
             frame_sets = [_attribute_queries(context, ids[is_new])] if bool(is_new.any()) else []
@@ -65,10 +74,13 @@ def attribute_shard(shard: Shard, ref: RunRef) -> int:
                 for name, order in ORDER.items()
             }
         context.store.commit(ref.run, shard.key, frames)
+        remove_parts(context, shard, parts)
         return len(shard)
 
 
-def _attribute_queries(context: RunContext, ids: Tensor) -> dict[str, pl.DataFrame]:
+def _attribute_queries(
+    context: RunContext, ids: Tensor, parts: RowParts = WHOLE
+) -> dict[str, pl.DataFrame]:
     """Return the tables of queries without reusable scores."""
     outputs, losses = fastif.predict(context.objective, get_query_examples(context), ids=ids)
     if context.has_sketch_scores:
@@ -77,7 +89,8 @@ def _attribute_queries(context: RunContext, ids: Tensor) -> dict[str, pl.DataFra
         )
     slices = make_slices(context, ids, outputs) if has_totals(context.study) else None
     numbers = None if slices is None else slices.numbers
-    attribution = make_attributor(context)(get_query_examples(context), ids, numbers)
+    further = LeasedDevices(context, parts)
+    attribution = make_attributor(context)(get_query_examples(context), ids, numbers, further)
     frames = make_shard_frames(context, ids, attribution, outputs, losses)
     if slices is not None and attribution.totals is not None:
         frames["totals"] = make_totals_frame(

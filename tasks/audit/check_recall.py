@@ -17,6 +17,7 @@ from fastif.evaluation.recall import (
 )
 from fastif.numerics.stratified_sample import Column, raking_weights, stratified_sample
 from tasks.models.hidden_state_cache import cache_hidden_states
+from tasks.planning.further_devices import LeasedDevices
 from tasks.planning.open_run import lease_run
 from tasks.run.assemble import make_member_attributor, make_search
 from tasks.run.context import RunContext
@@ -124,7 +125,7 @@ def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:
         ensemble = fastif.Ensemble(
             members, row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
         )
-        return ensemble(get_query_examples(context), ids)
+        return ensemble(get_query_examples(context), ids, further=LeasedDevices(context))
 
 
 def _exclude_k_queries(context: RunContext, answered_ids: torch.Tensor, count: int) -> torch.Tensor:

@@ -18,6 +18,7 @@ from tasks.planning.start_run import start_run
 from tasks.results.provenance_since import find_changes_since
 from tasks.run.assemble import get_provenance
 from tasks.run.spec import FINISH, RunPlan, RunRef, find_finished_run, list_missing_shards
+from tasks.runtime.devices import resolve_devices, split_threads
 from tasks.runtime.progress import print_line, progress_bar
 from tasks.runtime.stage_timer import time_stage
 
@@ -53,7 +54,8 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
     timer = start_forecast_timer(context, store)
     for line in (timer.forecast, *list_differences(get_provenance(context))):
         print_line(f"{line}")
-    has_new = _compute_shards(store, ref)
+    devices = resolve_devices(context.study.run.devices)
+    has_new = _compute_shards(store, ref, len(devices))
     if has_new or not store.is_committed(ref.run, FINISH):
         with time_stage("recall"):
             recalls = check_recall.fn(ref)
@@ -63,7 +65,7 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
     return store, ref.run
 
 
-def _compute_shards(store: Store, ref: RunRef) -> bool:
+def _compute_shards(store: Store, ref: RunRef, device_count: int) -> bool:
     """Compute the missing shards; return whether there were any."""
     with time_stage("predictions"):
         describe_train.fn(ref)
@@ -75,6 +77,7 @@ def _compute_shards(store: Store, ref: RunRef) -> bool:
             prepare.fn(ref)
     with (
         time_stage("shards"),
+        split_threads(device_count),
         progress_bar("queries", sum(map(len, missing)), "queries") as advance,
     ):
         for shard in missing:

@@ -27,6 +27,7 @@ from storage import StoreError, compute_fingerprint
 from tasks.audit.frames import make_scores_frame
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
+from tasks.planning.further_devices import LeasedDevices
 from tasks.planning.open_run import lease_run
 from tasks.results.evidence import Row
 from tasks.results.explained_query import ExplainedQuery
@@ -153,7 +154,9 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
         ensemble = fastif.Ensemble(
             [attributor], row_scale=context.row_scale, by_cosine=context.ranks_by_cosine
         )
-        attribution = ensemble(get_query_examples(context), request.ids)
+        attribution = ensemble(
+            get_query_examples(context), request.ids, further=LeasedDevices(context)
+        )
         outputs, losses = fastif.predict(
             context.objective, get_query_examples(context), ids=request.ids
         )

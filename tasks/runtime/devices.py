@@ -9,6 +9,7 @@ import fcntl
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ DEVICES_VARIABLE = "FASTIF_DEVICES"
 while the study names the devices of the whole machine."""
 POLL_SECONDS = 0.2
 """Seconds between tries to lease a device that another process holds."""
+IDLE_SECONDS = 0.5
+"""Seconds for which a device is free before it joins a scan, so that a waiting shard of this or
+another process leases it first."""
 
 
 @dataclass(frozen=True)
@@ -104,33 +108,76 @@ class DeviceLeases:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(tempfile.gettempdir()) / f"fastif-leases-{os.getuid()}"
         self._lent: set[Device] = set()
+        self._num_waiting = 0
+        self._return_times: dict[Device, float] = {}
         self._returned = threading.Condition()
 
     @contextmanager
     def lease_first_free(self, devices: Sequence[Device]) -> Iterator[Device]:
         """Lease the first free device for the duration of the block; wait if none is free."""
         device, lock = self._acquire(devices)
+        with self._hold(device, lock):
+            yield device
+
+    @contextmanager
+    def lease_idle(self, devices: Sequence[Device]) -> Iterator[Device | None]:
+        """Lease a device that nothing else needs for the duration of the block; None if none is.
+
+        It never waits, so a thread that holds a device already may ask for another one.
+        """
+        acquired = self._acquire_idle(devices)
+        if acquired is None:
+            yield None
+            return
+        with self._hold(*acquired):
+            yield acquired[0]
+
+    def is_waited_for(self) -> bool:
+        """Whether a thread of this process waits for a device."""
+        return self._num_waiting > 0
+
+    @contextmanager
+    def _hold(self, device: Device, lock: ExitStack) -> Iterator[None]:
         try:
             with torch.cuda.device(device.torch) if device.name != "cpu" else nullcontext():
-                yield device
+                yield
         finally:
             lock.close()
             with self._returned:
                 self._lent.remove(device)
+                self._return_times[device] = time.monotonic()
                 self._returned.notify_all()
 
     def _acquire(self, devices: Sequence[Device]) -> tuple[Device, ExitStack]:
         with self._returned:
-            while True:
-                free = [candidate for candidate in devices if candidate not in self._lent]
-                for device in free:
-                    lock = self._try_lock(device)
-                    if lock is not None:
-                        self._lent.add(device)
-                        return device, lock
-                self._returned.wait(
-                    POLL_SECONDS if free else None
-                )  # a release by another process is only noticed by polling
+            self._num_waiting += 1
+            try:
+                while True:
+                    acquired = self._try_acquire(devices)
+                    if acquired is not None:
+                        return acquired
+                    is_elsewhere = any(device not in self._lent for device in devices)
+                    self._returned.wait(
+                        POLL_SECONDS if is_elsewhere else None
+                    )  # a release by another process is only noticed by polling
+            finally:
+                self._num_waiting -= 1
+
+    def _acquire_idle(self, devices: Sequence[Device]) -> tuple[Device, ExitStack] | None:
+        with self._returned:
+            if self._num_waiting:
+                return None
+            earliest = time.monotonic() - IDLE_SECONDS
+            times = self._return_times
+            return self._try_acquire([d for d in devices if times.get(d, earliest) <= earliest])
+
+    def _try_acquire(self, devices: Sequence[Device]) -> tuple[Device, ExitStack] | None:
+        for device in devices:
+            lock = None if device in self._lent else self._try_lock(device)
+            if lock is not None:
+                self._lent.add(device)
+                return device, lock
+        return None
 
     def _try_lock(self, device: Device) -> ExitStack | None:
         """Lock the device for this process until the stack is closed; None if it is taken."""

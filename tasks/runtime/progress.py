@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 import torch
@@ -110,3 +110,18 @@ def progress_part(name: str, unit: str = "rows") -> Iterator[None]:
             yield
         finally:
             _open_part.advance = None
+
+
+def join_part() -> Callable[[], AbstractContextManager[None]]:
+    """Return a context manager for other threads, whose reads count in this thread's open part."""
+    advance: Advance | None = getattr(_open_part, "advance", None)
+
+    @contextmanager
+    def join() -> Iterator[None]:
+        _open_part.advance = advance
+        try:
+            yield
+        finally:
+            _open_part.advance = None
+
+    return join

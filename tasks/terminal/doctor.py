@@ -10,7 +10,7 @@ import torch
 
 import fastif
 from fastif import InputError
-from fastif.candidates import find_faiss_builds, load_faiss
+from fastif.candidates.faiss_gpu import describe_faiss
 from fastif.models.trial import try_table
 from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
@@ -46,7 +46,7 @@ class Check:
 def run_checks(study: Path | None) -> Iterator[Check]:
     """Check the machine and, if given, the study."""
     yield Check("versions", True, ", ".join(f"{k} {v}" for k, v in read_versions().items()))
-    yield _run_check("faiss", _check_faiss)
+    yield _run_check("faiss", describe_faiss)
     yield Check("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores")
     yield _run_check("devices", lambda: _check_devices(study))
     if study is None:
@@ -84,11 +84,6 @@ def _run_check(name: str, check: Callable[[], str]) -> Check:
         return Check(name, True, check())
     except Exception as error:  # from any library: a failed check is a result, not a traceback
         return Check(name, False, format_error(error))
-
-
-def _check_faiss() -> str:
-    load_faiss()
-    return ", ".join(f"{name} {build}" for name, build in find_faiss_builds().items())
 
 
 def _check_devices(study: Path | None) -> str:

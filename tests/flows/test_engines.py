@@ -16,6 +16,7 @@ from flows.executor_config import (
     ThreadsConfig,
     parse_executor,
 )
+from flows.row_parts import scan_parts
 from tasks.run.spec import open_existing_store
 from tasks.study.study import load_study
 
@@ -64,6 +65,29 @@ def assert_same(store, run, expected):
 def test_every_engine_gives_the_same_store(world, server, expected, engine):
     study = tiny.write_study(world, candidates=tiny.WITH_RECALL)
     assert_same(*audited(study, engine), expected)
+
+
+@pytest.mark.flow
+@pytest.mark.long
+def test_workers_without_a_shard_scan_parts_of_the_rows(world, server, monkeypatch):
+    counts = []
+
+    def count_parts(*arguments):
+        counts.append(scan_parts(*arguments))
+        return counts[-1]
+
+    monkeypatch.setattr("flows.audit.scan_parts", count_parts)
+    keys = {
+        "solver": {"kind": "direct"},
+        "candidates": {"kind": "full", "keep": 9},
+        "run": {"shard_size": 50, "batch_size": 4},
+        "parameters": {"attributed": ["^classifier", "pooler"]},
+    }
+    store, run = tiny.run_directly(tiny.write_study(world, store={"path": "expected"}, **keys))
+    expected = tiny.scores_by_id(store, run)
+    study = tiny.write_study(world, **keys)
+    assert_same(*audited(study, LocalDaskConfig(workers=2)), expected)
+    assert counts == [2]
 
 
 def scheduler_of(tmp_path):

@@ -9,7 +9,6 @@ import torch
 
 from fastif import CandidateIndex, InputError
 from fastif.candidates import ClassQuota, find_faiss_builds, load_faiss
-from fastif.candidates.faiss_index import copy_to_gpus
 
 
 def _points(n: int, width: int = 16, seed: int = 0) -> torch.Tensor:
@@ -250,24 +249,3 @@ def test_invalid_quotas_are_refused():
     for share in (0.4, 0.0, -1.0):
         with pytest.raises(InputError, match="since there are 3 labels"):
             ClassQuota(torch.tensor([0, 1, 2]), share)
-
-
-def test_an_index_is_copied_to_gpus_where_possible(monkeypatch):
-    faiss, points = load_faiss(), _points(50)
-    index = faiss.index_factory(16, "Flat")
-    assert copy_to_gpus(index) is index, "the CPU build has no GPUs"
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2, raising=False)
-    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", faiss.clone_index, raising=False)
-    there = CandidateIndex.build(points)
-    first = there.search(points[:1], 1)
-    there.add(points[:1] + 0.01)
-    assert first.ids.tolist() == [[0]]
-    assert set(there.search(points[:1], 2).ids[0].tolist()) == {0, 50}, (
-        "a new vector needs a new copy"
-    )
-
-    def impossible(index):
-        raise RuntimeError("not implemented on GPU")
-
-    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", impossible, raising=False)
-    assert copy_to_gpus(index) is index

@@ -11,6 +11,7 @@ from fastif import InputError
 from tasks.planning.open_run import lease_run, open_run, validate_run
 from tasks.run.curvature import make_operator
 from tasks.run.spec import plan_run
+from tasks.runtime import devices
 from tasks.runtime.devices import (
     Device,
     DeviceLeases,
@@ -138,6 +139,48 @@ def test_a_thread_waits_for_a_free_device():
         thread.join(10)
         assert order == ["returned", "lent"]
         assert first == BOTH[0]
+
+
+def test_a_further_device_is_leased_at_once_or_not_at_all(monkeypatch):
+    leases = DeviceLeases()
+    with leases.lease_idle(BOTH) as first, leases.lease_idle(BOTH) as second:
+        assert (first, second) == BOTH
+        with leases.lease_idle(BOTH) as third:
+            assert third is None
+    with leases.lease_idle(BOTH) as device:
+        assert device is None, "both were free for a moment only"
+    monkeypatch.setattr(devices, "IDLE_SECONDS", 0.0)
+    with leases.lease_idle(BOTH) as device:
+        assert device == BOTH[0]
+
+
+def test_a_waiting_thread_goes_before_further_devices(monkeypatch):
+    monkeypatch.setattr(devices, "IDLE_SECONDS", 0.0)
+    leases, release = DeviceLeases(), threading.Event()
+
+    def work() -> None:
+        with leases.lease_first_free(BOTH[:1]):
+            release.wait(10)
+
+    with leases.lease_first_free(BOTH[:1]):
+        assert not leases.is_waited_for()
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not leases.is_waited_for():
+            assert thread.is_alive()
+        with leases.lease_idle(BOTH) as device:
+            assert device is None, "the second device is free, but a shard waits"
+    release.set()
+    thread.join(10)
+    assert not leases.is_waited_for()
+
+
+def test_further_devices_are_returned_after_an_error():
+    leases = DeviceLeases()
+    with pytest.raises(MemoryError), leases.lease_idle(BOTH):
+        raise MemoryError
+    with leases.lease_first_free(BOTH) as device:
+        assert device == BOTH[0]
 
 
 def test_every_device_has_its_own_model_and_all_share_the_tokens(world):
