@@ -1,7 +1,7 @@
 """Fused attention on a GPU, where outputs and gradients of a model stay the same.
 
 Models are loaded with plain attention, which every derivative passes through. Fused attention
-(torch's `scaled_dot_product_attention`) holds no matrix of positions x positions, and has no second
+(scaled dot product attention of torch) holds no matrix of positions x positions, and has no second
 derivative: passes that need one compute it in the plain way within `sdpa_kernel(SDPBackend.MATH)`.
 """
 

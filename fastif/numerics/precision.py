@@ -39,7 +39,7 @@ def autocast_passes(device: torch.device, precision: Precision) -> AbstractConte
     softmax stay in single precision. Casts of weights are not kept, since a kept cast would outlive
     a change of the weights.
     """
-    if precision != BF16:
+    if precision != BF16 or not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 

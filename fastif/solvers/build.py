@@ -17,7 +17,7 @@ def build_solver(settings: SolverSettings) -> Solver:
     Examples:
         >>> from fastif.solvers.settings import DualSettings
         >>> build_solver(DualSettings(rank=7))
-        Dual(block_rows=128, rank=7, memory_mb=3200, kind='dual')
+        Dual(block_rows=128, rank=7, memory_mb=3200, products='single', kind='dual')
     """
     if isinstance(settings, Solver):
         return settings

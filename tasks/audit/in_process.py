@@ -26,7 +26,7 @@ PREPARATIONS = (
     ("damping", choose_damping),
     ("index", build_index),
     ("curvature", factor_curvature),
-    ("precision", choose_precision),
+    ("agreement", choose_precision),
     ("agreement", measure_agreement),
     ("recall", choose_candidates),
 )

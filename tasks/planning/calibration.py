@@ -68,12 +68,13 @@ def get_rates(context: RunContext) -> Rates:
     cached = _rates_cache.setdefault(context.objective, {})
     key = (context.study.run.batch_size, expect_precision(context))
     if key not in cached:
-        cached[key] = calibrate(context, key[1])
+        cached[key] = calibrate(context)
     return cached[key]
 
 
-def calibrate(context: RunContext, precision: Precision = SINGLE) -> Rates:
-    """Measure the rates on one batch of the study's rows, with scores in the given precision."""
+def calibrate(context: RunContext) -> Rates:
+    """Measure the rates on one batch of the study's rows."""
+    precision = expect_precision(context)
     objective, batch_size = context.objective, context.study.run.batch_size
     lengths = context.train_examples.lengths
     ids = lengths.argsort()[:: max(1, len(lengths) // batch_size)][:batch_size]

@@ -1,5 +1,6 @@
 """A full scan on a device: read at its end alone, with the results of a scan on the CPU."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -31,6 +32,14 @@ from tests.fastif.models.test_decoders import make_decoder
 from tests.fastif.test_devices import World
 
 COUNT, QUERIES, KEEP = 23, 3, 4
+PRECISIONS = {torch.float32: "single", torch.bfloat16: "bf16"}
+
+
+@pytest.fixture(autouse=True)
+def passes_in_single_precision(monkeypatch):
+    """The simulated device has no autocast, so passes on the CPU take none either."""
+    for module in ("gradients.hooks", "attribution.leverage"):
+        monkeypatch.setattr(f"fastif.{module}.autocast_passes", lambda *_: nullcontext())
 
 
 class Moved(Examples):
@@ -68,7 +77,7 @@ class Scan:
         s_test = torch.randn(QUERIES, size, generator=generator) if s_test is None else s_test
         self.train = Moved(TensorExamples(rows, labels), device, batch_size)
         self.scorer = GradientScorer(
-            Gradients(objective, dtype), self.train, s_test.to(dtype).to(device)
+            Gradients(objective, PRECISIONS[dtype]), self.train, s_test.to(dtype).to(device)
         )
 
     def run(self, keep=KEEP, scorers=1, **options):
@@ -216,7 +225,7 @@ def test_no_tile_of_a_scan_is_read_by_the_host(monkeypatch, world, dtype, cached
         train = world.train if cached else world.queries
         assert isinstance(train, PrefixCache) == cached
         s_test = torch.randn(QUERIES, world.objective.space.size).to(dtype).to(DEVICE)
-        gradients = Gradients(world.objective, dtype)
+        gradients = Gradients(world.objective, PRECISIONS[dtype])
         scorer = GradientScorer(gradients, train.with_batch_size(3), s_test)
         for _ in range(2):  # the checks of the route and of the first batches
             mean_influence([scorer], keep=2)
@@ -260,7 +269,7 @@ def test_no_tile_of_a_decoder_with_fused_attention_is_read(monkeypatch):
         assert objective.full_model.config._attn_implementation == "sdpa"
         s_test = torch.randn(QUERIES, objective.space.size).bfloat16().to(DEVICE)
         train = texts.to_device(DEVICE).with_batch_size(4)
-        scorer = GradientScorer(Gradients(objective, torch.bfloat16), train, s_test)
+        scorer = GradientScorer(Gradients(objective, "bf16"), train, s_test)
         for _ in range(2):
             mean_influence([scorer], keep=2)
         steady = Steady(monkeypatch)

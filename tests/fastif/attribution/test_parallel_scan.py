@@ -76,11 +76,12 @@ def make_train(*, with_nan: bool = False) -> Gathering:
     return train
 
 
-def make_attributor(train, seed=0, search=ExhaustiveSearch(6), solver=None, leverage="off"):  # noqa: B008
+def make_attributor(train, seed=0, search=ExhaustiveSearch(6), solver=None, **options):  # noqa: B008
     objective = ModuleObjective(make_net(seed), CrossEntropy())
     operator = GaussNewton(objective, train).with_damping(0.1)
     solver = solver or fastif.Direct()
-    return Attributor(objective, train, operator, solver, search, certify_rows=8, leverage=leverage)
+    options = {"leverage": "off", **options}
+    return Attributor(objective, train, operator, solver, search, certify_rows=8, **options)
 
 
 def make_devices(attributors, count: int, spoil=lambda objective: None) -> Joining:
@@ -115,7 +116,7 @@ KINDS = {
     "top and bottom": lambda train: make_attributor(train),
     "all rows": lambda train: make_attributor(train, search=ExhaustiveSearch()),
     "more than half kept": lambda train: make_attributor(train, search=ExhaustiveSearch(80)),
-    "bfloat16": lambda train: make_attributor(train, search=ExhaustiveSearch(6, rounded=True)),
+    "bfloat16": lambda train: make_attributor(train, search=ExhaustiveSearch(6), precision="bf16"),
     "low rank": lambda train: make_attributor(train, search=ExhaustiveSearch(6, rank=1)),
     "leverage": lambda train: make_attributor(train, leverage="on"),
     "two models": make_ensemble,
