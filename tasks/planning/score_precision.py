@@ -3,9 +3,12 @@
 from fastif.numerics.precision import SINGLE, Precision, list_precisions
 from tasks.run.context import RunContext
 
-MIN_PRODUCTS = 1e12
-"""Multiplications of scores above which another precision may save time: about ten seconds on two
-cores. Below it, scores stay in single precision."""
+MIN_PRODUCTS = 1e13
+"""Multiplications of scores above which another precision may save time: minutes on two cores.
+
+The trial solves a few queries, which takes as many passes over the rows of the curvature as a
+shard. Below the limit scores stay in single precision.
+"""
 
 
 def list_offered_precisions(context: RunContext) -> tuple[Precision, ...]:
