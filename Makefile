@@ -19,7 +19,7 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/fastif audit $(STUDY)
 
-test: $(VENV)/.test ## all tests that need no data set, about ten minutes on two cores
+test: $(VENV)/.test ## all tests that need no data set, about 25 minutes on two cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA

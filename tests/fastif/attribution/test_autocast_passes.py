@@ -173,6 +173,34 @@ def test_the_first_precision_that_agrees_is_selected():
     assert select_precision(members, train, ids, []) is None
 
 
+class Convolutions(nn.Module):
+    """Grouped convolution and batch normalisation, whose gradients have closed forms."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 4, 3, groups=2), nn.BatchNorm2d(4)
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x):
+        pooled = nn.functional.adaptive_avg_pool2d(torch.relu(self.norm(self.first(x))), 2)
+        return self.last(pooled.flatten(1))
+
+
+def test_convolutions_and_normalisations_take_bfloat16():
+    torch.manual_seed(0)
+    points, labels = torch.randn(14, 2, 6, 6), torch.arange(14) % 3
+    module = Convolutions().eval()
+    effects = {}
+    for precision, dtype in (("single", torch.float64), ("bf16", torch.float32)):
+        objective = ModuleObjective(copy.deepcopy(module).to(dtype), CrossEntropy())
+        train = TensorExamples(points.to(dtype), labels)
+        answer = _attributor(objective, train, precision)(train, all_ids(train))
+        assert answer.certificate.route == "hooks"
+        effects[precision] = _effects(answer, 14)
+    error = (effects["single"] - effects["bf16"]).norm() / effects["single"].norm()
+    assert 0 < float(error) < 0.02
+
+
 def test_an_unknown_precision_is_refused():
     with pytest.raises(InputError, match="fp8"):
         check_precision("fp8")
