@@ -2,16 +2,20 @@
 
 from fastif.losses.binary_cross_entropy import BinaryCrossEntropy
 from fastif.losses.cross_entropy import CrossEntropy, balanced_weights
+from fastif.losses.entropy import Entropy
 from fastif.losses.loss import Loss
 from fastif.losses.measure import Measure
+from fastif.losses.negative_margin import NegativeMargin
 from fastif.losses.smooth_hinge import SmoothHinge
 from fastif.losses.squared_error import SquaredError
 
 __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Entropy",
     "Loss",
     "Measure",
+    "NegativeMargin",
     "SmoothHinge",
     "SquaredError",
     "balanced_weights",
