@@ -15,6 +15,7 @@ from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_sweep_work, estimate_work
 from tasks.planning.disk import estimate_disk_usage
 from tasks.planning.memory import estimate_peak_memory
+from tasks.planning.score_precision import describe_unused_precision
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.context import RunContext
@@ -86,6 +87,7 @@ def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
     notes = [note for member in context.members for note in member.objective.notes]
     notes += describe_checkpoints(context.study)
+    notes += describe_unused_precision(context)
     workload = make_workload(context, shards)
     forecast = forecast_workload(workload, get_rates(context))
     notes += _describe_sweeps(workload, get_rates(context))

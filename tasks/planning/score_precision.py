@@ -1,6 +1,8 @@
 """Precision of scores before it is selected: whether it is worth a trial, and for forecasts."""
 
-from fastif.numerics.precision import SINGLE, Precision, list_precisions
+from collections.abc import Iterator
+
+from fastif.numerics.precision import SINGLE, TF32, Precision, list_precisions
 from tasks.run.context import RunContext
 
 MIN_PRODUCTS = 1e13
@@ -41,3 +43,13 @@ def expect_precision(context: RunContext) -> Precision:
     """Return the precision of scores, or the one that is likely to be selected."""
     offered = list_offered_precisions(context)
     return offered[0] if offered and context.precision == SINGLE else context.precision
+
+
+def describe_unused_precision(context: RunContext) -> Iterator[str]:
+    """Yield a note if the study sets TF32 for a device without it, which is single precision."""
+    device = context.objective.like.device
+    if context.study.score_precision == TF32 and TF32 not in list_precisions(device):
+        yield (
+            f'[run] precision = "tf32" computes scores in single precision on {device.type}, which '
+            "has no TF32"
+        )

@@ -172,3 +172,10 @@ def test_all_rows_of_a_dissimilar_table_are_forecast_to_be_sketched(world, sketc
     open_store(plan_run(study))
     build_index.fn(plan_run(study).ref)
     assert work.gradients == sum(sketched) + 2 * 40
+
+
+@pytest.mark.parametrize(("precision", "count"), [("tf32", 1), ("single", 0)])
+def test_tf32_without_such_a_device_is_noted(world, precision, count):
+    plan, context = plan_study(tiny.write_study(world, run={"precision": precision}))
+    notes = forecast_run(context, list_planned_shards(plan)).notes
+    assert sum("no TF32" in note for note in notes) == count
