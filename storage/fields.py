@@ -12,10 +12,12 @@ FORMAT: Final = "2"
 models."""
 
 CONVENTION: Final = (
-    "removal_effect is the predicted change of the query's loss, in nats, if the training example "
-    "were removed and the model retrained: (1/n) * grad L(query)^T (H + damping I)^-1 "
-    "grad L(train); positive = the loss would rise = the training example is helpful, "
-    "negative = the loss would fall = it is harmful."
+    "removal_effect is the predicted change of the query's measure if the training example were "
+    "removed and the model retrained, positive if the measure becomes worse. The measure is the "
+    "query's loss, in nats, unless the column measure of the table queries names another one: "
+    "(1/n) * grad M(query)^T (H + damping I)^-1 grad L(train), with M = loss, -log-probability, "
+    "-margin (in logits) or entropy; positive = M would rise = the training example is helpful, "
+    "negative = M would fall = it is harmful."
 )
 """Definition of `removal_effect` and its sign, stored in the schema metadata of each Parquet
 file."""

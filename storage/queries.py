@@ -229,12 +229,17 @@ def filter_slice(
 def find_worst_queries(queries: pl.LazyFrame, k: int) -> pl.LazyFrame:
     """Return the top-k queries by loss, highest first; queries without a loss come last.
 
+    For a query without a label it is the loss at the predicted label.
+
     Args:
         queries: Table `queries`.
         k: Maximum number of queries.
     """
-    order = queries.sort("loss", "query", descending=[True, False], nulls_last=True)
-    return order.head(k)
+    loss = pl.col("loss")
+    if "probability" in queries.collect_schema():
+        at_prediction = -pl.col("probability").log()
+        loss = pl.when(pl.col("label").is_null()).then(at_prediction).otherwise(loss)
+    return queries.sort(loss, "query", descending=[True, False], nulls_last=True).head(k)
 
 
 def find_quarantined(solves: pl.LazyFrame, queries: pl.LazyFrame) -> pl.LazyFrame:

@@ -31,7 +31,13 @@ RUNS: Final = make_schema(
         make_field("model_digest", pa.string(), "sha256 of the model"),
         make_field("train_digest", pa.string(), "sha256 of the training table"),
         make_field("query_digest", pa.string(), "sha256 of the query table"),
-        make_field("accuracy", pa.float32(), "share of queries predicted correctly, 0 to 1"),
+        make_field(
+            "accuracy",
+            pa.float32(),
+            "share of the queries with labels that are predicted correctly, 0 to 1; null if no "
+            "query has a label",
+            nullable=True,
+        ),
         make_field(
             "quarantined_queries", pa.uint32(), "number of queries without scores, see table solves"
         ),

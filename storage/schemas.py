@@ -12,41 +12,10 @@ from typing import Final
 import polars as pl
 import pyarrow as pa
 
-from storage.fields import (
-    QUERY_POSITION,
-    TRAIN_POSITION,
-    make_field,
-    make_group_fields,
-    make_schema,
-)
+from storage.example_schemas import queries_schema, train_schema
+from storage.fields import QUERY_POSITION, TRAIN_POSITION, make_field, make_schema
 from storage.mislabel_schemas import MISLABELS, VERDICTS
 from storage.runs_schema import RUNS
-
-_EXAMPLE = (
-    make_field("id", pa.string(), "the study's own id of the example"),
-    make_field("text", pa.string(), "first text column"),
-    make_field(
-        "text_pair", pa.string(), "second text column; null if there is a single one", nullable=True
-    ),
-    make_field("label", pa.string(), "given label"),
-    make_field(
-        "prediction",
-        pa.string(),
-        "label the model predicts; null if its outputs are not finite",
-        nullable=True,
-    ),
-    make_field(
-        "loss", pa.float32(), "loss at the given label; null if not finite", "nats", nullable=True
-    ),
-    make_field(
-        "probability",
-        pa.float32(),
-        "probability the model gives to the given label; null if not finite",
-        nullable=True,
-    ),
-    make_field("correct", pa.bool_(), "prediction equals label"),
-    make_field("truncated", pa.bool_(), "the text exceeded the maximum length and was truncated"),
-)
 
 SCORES: Final = make_schema(
     "scores",
@@ -62,8 +31,9 @@ SCORES: Final = make_schema(
         make_field(
             "removal_effect",
             pa.float32(),
-            "change of the query's loss if the row were removed; sign: fastif.convention",
-            "nats",
+            "change of the query's measure if the row were removed, positive if it becomes worse; "
+            "sign: fastif.convention",
+            "nats, of a margin logits",
         ),
         make_field(
             "distance",
@@ -215,12 +185,22 @@ TOTALS: Final = make_schema(
     "totals",
     (
         TRAIN_POSITION,
-        make_field("correct", pa.bool_(), "slice: whether the queries are predicted correctly"),
+        make_field(
+            "correct",
+            pa.bool_(),
+            "slice: whether the queries are predicted correctly; null for those without a label",
+            nullable=True,
+        ),
         make_field(
             "group", pa.string(), "slice: value of the study's first group column", nullable=True
         ),
         make_field("queries", pa.uint32(), "number of queries in the sum"),
-        make_field("removal_effect", pa.float64(), "sum over these queries, of all scores", "nats"),
+        make_field(
+            "removal_effect",
+            pa.float64(),
+            "sum over these queries, of all scores",
+            "nats, of a margin logits",
+        ),
     ),
 )
 """Schema of the table `totals`: effects summed over the queries of a slice."""
@@ -239,31 +219,6 @@ KEYS: Final = {
     "verdicts": ("row", "reviewer"),
 }
 """Key columns of each table; each key occurs at most once."""
-
-
-def queries_schema(groups: Sequence[str]) -> pa.Schema:
-    """Return the schema of `queries`, with a nullable column `group_<name>` for each group."""
-    return make_schema("queries", (QUERY_POSITION, *_EXAMPLE, *make_group_fields(groups)))
-
-
-def train_schema(groups: Sequence[str]) -> pa.Schema:
-    """Return the schema of `train`, with a nullable column `group_<name>` for each group."""
-    own_effect = make_field(
-        "self_influence",
-        pa.float32(),
-        "removal_effect of the row on its own loss; null if not computed",
-        "nats",
-        nullable=True,
-    )
-    trained = make_field(
-        "trained",
-        pa.bool_(),
-        "the model was trained on the row with this label; null if unknown",
-        nullable=True,
-    )
-    return make_schema(
-        "train", (TRAIN_POSITION, *_EXAMPLE, own_effect, trained, *make_group_fields(groups))
-    )
 
 
 def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:

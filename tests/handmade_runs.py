@@ -8,9 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from storage import RunRecord, Store, compute_fingerprint, polars_schema
+from storage.example_schemas import queries_schema, train_schema
 from storage.mislabel_schemas import MISLABELS
 from storage.runs_schema import RUNS
-from storage.schemas import SCORES, SOLVES, queries_schema, train_schema
+from storage.schemas import SCORES, SOLVES
 from tasks.report.run_data import read_run_data
 
 STUDY = "by-hand"

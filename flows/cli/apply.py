@@ -12,7 +12,7 @@ from flows.cli.study_argument import DEFAULT_STUDY, takes_study
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
     from tasks.mislabels.corrected_table import CorrectedRows
-    from tasks.study.sections import TableSource
+    from tasks.study.sections import TrainSource
 
 
 @takes_study
@@ -96,7 +96,7 @@ def _shorten(path: Path) -> Path:
 
 
 def _print_written(
-    corrected: "CorrectedRows", source: "TableSource", path: Path, study: Path
+    corrected: "CorrectedRows", source: "TrainSource", path: Path, study: Path
 ) -> None:
     """Print the files, the lines of the study to change, and the next command."""
     from tasks.mislabels.corrected_files import name_log

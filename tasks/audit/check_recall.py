@@ -101,7 +101,8 @@ def sample_queries(
     if not len(positions):
         return CheckQueries(positions, positions.double(), {})
     table, names = context.plan.inputs.queries, context.study.labels
-    columns = {"label": [names[table.labels[i]] for i in positions.tolist()]}
+    given = [table.given_labels[i] for i in positions.tolist()]
+    columns = {"label": [None if label is None else names[label] for label in given]}
     for group in list(table.groups.values())[:1]:
         columns["slice"] = [group[i] for i in positions.tolist()]
     sampled = stratified_sample(list(columns.values()), count, seed)

@@ -1,7 +1,6 @@
 """Conversion of tensors to frames of the store's tables."""
 
 import math
-from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -11,10 +10,9 @@ from torch import Tensor
 import fastif
 from fastif.attribution.certificate import Certificate
 from fastif.attribution.slice_totals import SliceTotals
-from fastif.data.examples import LabeledExamples
 from storage import polars_schema
-from storage.schemas import SCORES, SOLVES, TOTALS, queries_schema, train_schema
-from tasks.data.dataset import Table
+from storage.schemas import SCORES, SOLVES, TOTALS
+from tasks.audit.example_frames import make_queries_frame, null_nonfinite
 from tasks.run.context import RunContext
 
 
@@ -31,29 +29,8 @@ def make_shard_frames(
     return {
         "scores": make_scores_frame(ids, attribution.influences),
         "solves": make_solves_frame(ids, attribution.certificate, solver),
-        "queries": _make_examples_frame(
-            "query",
-            context.plan.inputs.queries,
-            context.query_examples,
-            context.study.labels,
-            ids,
-            outputs,
-            losses,
-        ),
+        "queries": make_queries_frame(context, ids, outputs, losses),
     }
-
-
-def make_train_frame(
-    context: RunContext, ids: Tensor, outputs: Tensor, losses: Tensor
-) -> pl.DataFrame:
-    """Return rows of the table `train`."""
-    examples, table = context.train_examples, context.plan.inputs.train
-    frame = _make_examples_frame(
-        "train", table, examples, context.study.labels, ids, outputs, losses
-    )
-    order = polars_schema(train_schema(list(table.groups)))
-    missing = {"self_influence": pl.lit(None, pl.Float32), "trained": pl.lit(None, pl.Boolean)}
-    return frame.with_columns(**missing).select(order.names())
 
 
 def make_scores_frame(ids: Tensor, influences: fastif.Influences) -> pl.DataFrame:
@@ -119,45 +96,4 @@ def _as_column(value: object) -> object:
     """Convert a tensor to a column; a value that holds for all queries is returned unchanged."""
     if not isinstance(value, Tensor):
         return value
-    return _null_nonfinite(value) if value.is_floating_point() else value.cpu().numpy()
-
-
-def _null_nonfinite(numbers: Tensor) -> pl.Series:
-    """Convert numbers to a column with nulls in place of non-finite values."""
-    column = pl.Series(numbers.cpu().float().numpy())
-    return pl.select(pl.when(column.is_finite()).then(column)).to_series()
-
-
-def _make_examples_frame(
-    key: str,
-    table: Table,
-    examples: LabeledExamples,
-    labels: Sequence[str],
-    ids: Tensor,
-    outputs: Tensor,
-    losses: Tensor,
-) -> pl.DataFrame:
-    rows = ids.tolist()
-    given, predicted = examples.labels[ids].cpu(), outputs.argmax(1).cpu()
-    finite = torch.isfinite(outputs).all(1).cpu()
-    probability = outputs.softmax(1).cpu().gather(1, given[:, None])[:, 0]
-    predictions = zip(predicted.tolist(), finite.tolist(), strict=True)
-    columns: dict[str, object] = {
-        key: rows,
-        "id": [table.ids[i] for i in rows],
-        "text": [table.texts[i] for i in rows],
-        "text_pair": None if table.text_pairs is None else [table.text_pairs[i] for i in rows],
-        "label": [labels[i] for i in given.tolist()],
-        "prediction": [
-            labels[class_id] if is_finite else None for class_id, is_finite in predictions
-        ],
-        "loss": _null_nonfinite(losses),
-        "probability": _null_nonfinite(probability),
-        "correct": (finite & (given == predicted)).numpy(),
-        "truncated": examples.truncated[ids].numpy(),
-    }
-    columns |= {f"group_{name}": [group[i] for i in rows] for name, group in table.groups.items()}
-    schema = polars_schema(queries_schema(list(table.groups)))
-    names = {"query": key}
-    dtypes = {names.get(name, name): dtype for name, dtype in schema.items()}
-    return pl.DataFrame(columns).cast(dtypes)  # type: ignore[arg-type]
+    return null_nonfinite(value) if value.is_floating_point() else value.cpu().numpy()

@@ -7,6 +7,7 @@ from tasks.audit.attribute import attribute_shard
 from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
 from tasks.audit.measure_agreement import measure_agreement
+from tasks.audit.predict_queries import predict_queries
 from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
@@ -23,6 +24,7 @@ from tasks.runtime.progress import print_line, progress_bar
 from tasks.runtime.stage_timer import time_stage
 
 PREPARATIONS = (
+    ("predictions", predict_queries),
     ("damping", choose_damping),
     ("index", build_index),
     ("curvature", factor_curvature),

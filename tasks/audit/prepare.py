@@ -12,7 +12,7 @@ import fastif
 from fastif.solvers import Factor
 from fastif.solvers.definiteness import add_min_eigenvalue, require_positive_definite
 from storage import Store
-from tasks.audit.frames import make_train_frame
+from tasks.audit.example_frames import make_train_frame
 from tasks.planning.open_run import lease_run
 from tasks.planning.workload import count_factor_examples, make_solver_problem
 from tasks.run.artifact_keys import factor_digest, index_digests
@@ -65,10 +65,8 @@ def _add_trained_column(context: RunContext, rows: pl.DataFrame) -> pl.DataFrame
 
 def _predict_train(context: RunContext, ids: Tensor) -> pl.DataFrame:
     with progress_stage("training rows: predictions", len(ids), is_distinct=True) as track:
-        outputs, losses = fastif.predict(
-            context.objective, track(get_train_examples(context)), ids=ids
-        )
-    return make_train_frame(context, ids, outputs, losses)
+        outputs, _ = fastif.predict(context.objective, track(get_train_examples(context)), ids=ids)
+    return make_train_frame(context, ids, outputs)
 
 
 @task(name="build-index", cache_policy=NO_CACHE, retries=2, retry_condition_fn=retry_if_transient)

@@ -8,11 +8,13 @@ import fastif
 from fastif.evaluation.row_effects import MAX_CONTROL_QUERIES
 from fastif.evaluation.select_damping import HALVES, sample_halves
 from fastif.evaluation.spectral_damping import select_damping_by_spectrum
+from fastif.losses.query_measure import ENTROPY
 from fastif.numerics.correlation import margins
 from tasks.audit.select_estimator import select_by_retraining
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
+from tasks.models.query_targets import get_common_measure
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import damping_digest
 from tasks.run.choices import resolve_choices
@@ -25,6 +27,7 @@ from tasks.run.spec import RunRef
 from tasks.run.unrolled import open_training_record
 from tasks.runtime.progress import progress_bar
 from tasks.runtime.retries import retry_if_transient
+from tasks.study.study import Study
 
 FIRST_SEED = 1000
 """Random seed of the first retraining; the others follow."""
@@ -77,7 +80,10 @@ def _choose_by_retraining(context: RunContext) -> None:
 def _retrain_on_halves(
     context: RunContext, halves: list[torch.Tensor], query_ids: torch.Tensor
 ) -> torch.Tensor:
-    """Return the margins of the queries under the retrained models, [halves, queries]."""
+    """Return margins of the queries under the retrained models, [halves, queries].
+
+    If the measure is the entropy, its opposite takes the place of the margin.
+    """
     study, labels = context.study, context.query_examples.labels[query_ids]
     base, table, device = (
         find_base_folder(study),
@@ -102,5 +108,11 @@ def _retrain_on_halves(
                 lambda *_: advance(1),
             )
             logits = fastif.predict(objective, queries)[0]
-            half_margins.append(margins(logits, labels.to(logits.device)))
+            half_margins.append(_compute_goodness(study, logits, labels.to(logits.device)))
     return torch.stack(half_margins)
+
+
+def _compute_goodness(study: Study, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return a number of each query that falls as its measure becomes worse, [queries]."""
+    measure = get_common_measure(study)
+    return -measure.function(logits, labels) if measure is ENTROPY else margins(logits, labels)

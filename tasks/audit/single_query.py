@@ -20,6 +20,7 @@ import fastif
 from fastif import InputError
 from fastif.curvature import DampedOperator
 from fastif.gradients.per_example import compute_measure_gradients
+from fastif.losses.query_measure import LOSS
 from fastif.solvers import Factor, Solution, Solver
 from fastif.solvers.build import build_solver
 from fastif.solvers.solver import RepeatedSolver
@@ -27,11 +28,12 @@ from storage import StoreError, compute_fingerprint
 from tasks.audit.frames import make_scores_frame
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
+from tasks.models.query_targets import list_measures
 from tasks.planning.further_devices import LeasedDevices
 from tasks.planning.open_run import lease_run
 from tasks.results.evidence import Row
 from tasks.results.explained_query import ExplainedQuery
-from tasks.run.artifact_keys import factor_digest
+from tasks.run.artifact_keys import factor_digest, measure_inputs
 from tasks.run.artifacts import read_factor
 from tasks.run.assemble import get_provenance, make_member_attributor
 from tasks.run.context import RunContext
@@ -218,6 +220,7 @@ def _compute_repeat_digest(context: RunContext, request: QueryRequest, index: in
             "query": query.digest,
             "solver": solver,
             "repeat": index,
+            **measure_inputs(context),
         }
     )
 
@@ -227,14 +230,17 @@ def _make_explanation(
     request: QueryRequest,
     attribution: fastif.Attribution,
     predicted: int,
-    loss: float,
+    value: float,
 ) -> ExplainedQuery:
     inputs, labels = context.plan.inputs, context.study.labels
     row = _make_example_row(inputs.queries, request.query, labels)
+    measure = list_measures(context.study, inputs.queries)[request.query]
     query = row | {
         "prediction": labels[predicted],
-        "loss": loss,
-        "correct": row["label"] == labels[predicted],
+        "loss": value if measure is LOSS else None,
+        "correct": None if row["label"] is None else row["label"] == labels[predicted],
+        "measure": measure.name,
+        "measure_value": measure.factor * value,
         "reason": attribution.certificate.reasons[0],
         "residual": float(attribution.certificate.residual[0]),
         "spread": None
@@ -273,9 +279,10 @@ def _is_trained_on(context: RunContext, train: int) -> bool | None:
 
 def _make_example_row(table: Table, position: int, labels: Sequence[str]) -> Row:
     pair = None if table.text_pairs is None else table.text_pairs[position]
+    label = table.given_labels[position]
     return {
         "id": table.ids[position],
         "text": table.texts[position],
         "text_pair": pair,
-        "label": labels[table.labels[position]],
+        "label": None if label is None else labels[label],
     }

@@ -7,6 +7,7 @@ import polars as pl
 
 from fastif import InputError
 from storage import Store
+from storage.example_schemas import fill_measure
 from storage.run_comparison import RunMatching, RunTables
 from tasks.bisection.change_groups import PREFIX
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE, find_group_column
@@ -121,8 +122,8 @@ def read_slice_losses(
     known = joined.filter("has_scores", "has_scores_after").drop_nulls(["loss", "loss_after"])
     kept = int(known["chosen"].sum())
     if not kept:
-        got = "none: they are quarantined, see `fastif report`"
-        remedy = "Solve the quarantined queries first, as the report explains."
+        got = "none: they are quarantined, or have no label, or their measure is not the loss"
+        remedy = "Audit queries with labels by their loss; `fastif report` lists quarantined ones."
         raise InputError("queries of both runs", "a finite loss and scores", got, remedy)
     columns = ["before", "after", "loss", "loss_after", "chosen"]
     common = known.sort("after").select(*columns, stratum=_select_stratum(known))
@@ -137,11 +138,12 @@ def _select_stratum(known: pl.DataFrame) -> pl.Expr:
 
 
 def _read_queries(store: Store, run: str) -> pl.DataFrame:
-    queries = store.scan("queries", run)
+    queries = fill_measure(store.scan("queries", run))
     column = find_group_column(queries.collect_schema().names())
     group = pl.col(column) if column else pl.lit(None, pl.String)
     position = pl.col("query").cast(pl.UInt32)
-    loss = pl.col("loss").cast(pl.Float64)
+    # effects on another measure cannot account for a change of the loss
+    loss = pl.when(pl.col("measure") == "loss").then(pl.col("loss").cast(pl.Float64))
     rows = queries.select(position, "label", loss=loss, group=group).collect()
     solves = store.scan("solves", run).select(position, has_scores=pl.col("reason").is_null())
     return rows.join(solves.collect(), on="query", how="left").with_columns(

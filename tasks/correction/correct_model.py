@@ -84,6 +84,21 @@ class CorrectionResult:
     out: str | None
 
 
+def check_labelled_queries(study: Study, queries: Table) -> None:
+    """Refuse a study whose queries have no loss: the correction is judged by it.
+
+    Raises:
+        InputError: A query has no label, or the measure is not the loss.
+    """
+    if not queries.is_labelled or study.queries.measure not in ("auto", "loss"):
+        raise InputError(
+            f"[queries] of {study.path}",
+            "labels in all rows and the loss as measure, by which a correction is judged",
+            "rows without a label" if not queries.is_labelled else f'"{study.queries.measure}"',
+            "Correct with a study whose queries have labels, without the key measure.",
+        )
+
+
 @task(name="correct-model", cache_policy=NO_CACHE)
 def correct_model(request: CorrectionRequest) -> CorrectionResult:
     """Correct a study's model on a failure set, evaluate it, and write it if it is an improvement.
@@ -144,6 +159,7 @@ def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table |
     plan = plan_run(request.study)
     check_outside(plan.store_path, request.out)
     study = plan.inputs.study
+    check_labelled_queries(study, plan.inputs.queries)
     anchors = _read_option_table(study, study.queries, request.anchors, "--anchors")
     if (count := count_distinct_rows(anchors)) < MIN_ANCHORS:
         got = f"{count}" if count == len(anchors) else f"{count} distinct among {len(anchors)} rows"

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from fastif.errors import InputError
 from tasks.data.announcements import escape_unprintable
 from tasks.data.column_notes import describe_giveaway, describe_groups
 from tasks.data.column_types import cast_to_text
@@ -29,19 +29,16 @@ from tasks.study.errors import (
 )
 from tasks.study.sections import TableSource
 
-if TYPE_CHECKING:  # a run-time import would load torch for every reader of a table
-    from tasks.study.study import Study
-
 
 @dataclass(frozen=True)
 class Table:
-    """Labelled rows in the order of their source; all lists have one entry per row.
+    """Rows in the order of their source; all lists have one entry per row.
 
     Attributes:
         ids: Ids of the rows.
         texts: First texts; descriptions of the values for features and images.
         text_pairs: Second texts of pairs; None for single texts.
-        labels: Positions of the labels in the study's label names.
+        given_labels: Positions of the labels in the study's label names; None for a row without.
         groups: Values of each group column.
         digest: SHA-256 of ids, texts, labels and groups in order, independent of the file format.
         place: Name of the source for messages.
@@ -52,7 +49,7 @@ class Table:
     ids: list[str]
     texts: list[str]
     text_pairs: list[str] | None
-    labels: list[int]
+    given_labels: Sequence[int | None]
     groups: dict[str, list[str | None]]
     digest: str
     place: str
@@ -63,12 +60,39 @@ class Table:
         """The number of rows."""
         return len(self.ids)
 
+    @property
+    def labels(self) -> list[int]:
+        """Positions of the labels in the study's label names.
+
+        Raises:
+            InputError: A row has no label.
+        """
+        labels = [label for label in self.given_labels if label is not None]
+        if len(labels) == len(self.given_labels):
+            return labels
+        unlabelled = len(self.given_labels) - len(labels)
+        raise InputError(
+            self.place,
+            "a label in every row",
+            f"{unlabelled:,} of {len(self):,} rows without a label",
+            "Add the labels, or leave these rows out.",
+        )
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every row has a label."""
+        return None not in self.given_labels
+
+    def with_labels(self, labels: Sequence[int]) -> "Table":
+        """Return the same rows with other labels, and the digest of the given ones."""
+        return dataclasses.replace(self, given_labels=list(labels))
+
     def take(self, rows: Sequence[int]) -> "Table":
         """Select rows by position, in this order."""
         groups = {name: [values[i] for i in rows] for name, values in self.groups.items()}
         pairs = None if self.text_pairs is None else [self.text_pairs[i] for i in rows]
         ids, texts = [self.ids[i] for i in rows], [self.texts[i] for i in rows]
-        labels = [self.labels[i] for i in rows]
+        labels = [self.given_labels[i] for i in rows]
         digest = _compute_digest(ids, texts, pairs, labels, groups)
         measurements = self.measurements.take(rows) if self.measurements else None
         return Table(ids, texts, pairs, labels, groups, digest, self.place, measurements)
@@ -81,7 +105,7 @@ def read_table(
     role: str,
     joins: bool | None = None,
 ) -> Table:
-    """Read and validate the table of a section.
+    """Read and validate the table of a section. Only queries may lack labels.
 
     Labels are compared as text: a column of whole numbers matches the names "0", "1", ..., never
     positions, which would silently be wrong under another order of the names. A `datasets` column
@@ -99,7 +123,7 @@ def read_table(
     """
     columns = [
         *source.content_columns,
-        source.label,
+        *([source.label] if source.label else []),
         *([source.id] if source.id else []),
         *source.groups,
     ]
@@ -112,7 +136,9 @@ def read_table(
     frame = cast_to_text(source, opened, labels)
     # The second text of a pair may be empty.
     problems = [problem for name in source.text[:1] for problem in find_text_problems(frame, name)]
-    problems += find_label_problems(frame, source.label, labels, opened)
+    if source.label:
+        is_required = role != "queries"
+        problems += find_label_problems(frame, source.label, labels, opened, is_required)
     problems += find_id_problems(frame, source.id) if source.id else []
     if problems:
         raise StudyError(opened.place, problems)
@@ -121,7 +147,8 @@ def read_table(
         pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
         table = _make_table(frame, source, labels, opened.place, texts, pairs, None)
     else:
-        rows, texts = read_measurements(source, opened, frame[source.label], joins)
+        given = None if source.label is None else frame[source.label]
+        rows, texts = read_measurements(source, opened, given, joins)
         table = _make_table(frame, source, labels, opened.place, texts, None, rows)
     notes = [*_list_notes(source, opened, frame)]
     notes += table.measurements.notes if table.measurements else ()
@@ -129,71 +156,10 @@ def read_table(
     return dataclasses.replace(table, notes=(*notes,))
 
 
-def check_tables(study: "Study", train: Table, queries: Table) -> None:
-    """Refuse settings that contradict the tables.
-
-    A `keep` above the number of rows is allowed: all rows are kept then.
-
-    Raises:
-        StudyError: k or rows above the number of training rows, or training rows of one class.
-    """
-    problems, n = [], len(train)
-    allowed = f"1 to {n}, the number of rows of {train.place}"
-    for where, method in study.candidates.methods_in_file:
-        if method.k is not None and method.k > n:
-            change = 'lower k, or set kind = "full" to score all rows'
-            problems.append(Problem(f"{where} k", allowed, str(method.k), change))
-    sample_size = study.curvature.sample_size
-    if sample_size is not None and sample_size > n:
-        change = 'remove the key, or set rows = "all"'
-        problems.append(Problem("[curvature] rows", allowed, str(sample_size), change))
-    problems += check_label_variety(study.labels, train)
-    problems += _compare_measurements(study, train.measurements, queries.measurements)
-    if (train.text_pairs is None) != (queries.text_pairs is None) and len(queries):
-        expected, got = "as many columns as in [train]", "another number"
-        change = "use one text column in both tables, or two in both"
-        problems.append(Problem("[queries] text", expected, got, change))
-    if problems:
-        raise StudyError(study.path, problems)
-
-
-def _compare_measurements(
-    study: "Study", train: Measurements | None, queries: Measurements | None
-) -> Iterator[Problem]:
-    """Yield problems of queries whose features or images are not those of the training rows."""
-    if train is None or queries is None or not len(queries):
-        return
-    if train.image and study.has_audit:
-        return  # the model reads images of any size
-    if train.image:
-        if (width := train.numbers.shape[1]) != (other := queries.numbers.shape[1]):
-            expected = f"images of {width} numbers, as in [train]"
-            yield Problem("[queries] image", expected, f"{other}", "use images of equal size")
-        return
-    names = study.queries.features
-    if len(train.kinds) != len(queries.kinds):
-        expected, got = f"{len(train.kinds)} columns, as in [train]", f"{len(queries.kinds)}"
-        yield Problem("[queries] features", expected, got, "use the same columns")
-        return
-    for name, kind, other in zip(names, train.kinds, queries.kinds, strict=True):
-        if kind != other:
-            expected = f"{kind} in column {name}, as in [train]"
-            change = "write its cells as in the training table, or use the same columns"
-            yield Problem("[queries] features", expected, other, change)
-
-
-def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:
-    """Return a problem if all training rows have the same label."""
-    if len(set(train.labels)) > 1:
-        return []
-    got = f"{format_value(labels[train.labels[0]])} in all {len(train)} rows"
-    change = "use a table with rows of all labels, such as that of the model's training"
-    return [Problem("[train] label", "2 or more different labels", got, change)]
-
-
 def _require_columns(source: TableSource, opened: RawTable, role: str) -> None:
     kind = "text" if source.text else "features" if source.features else "image"
-    wanted = [(kind, name) for name in source.content_columns] + [("label", source.label)]
+    wanted = [(kind, name) for name in source.content_columns]
+    wanted += [("label", source.label)] if source.label else []
     wanted += [("id", source.id)] if source.id else []
     wanted += [("groups", name) for name in source.groups]
     available = join_some(opened.available, 20) or "none"
@@ -239,8 +205,12 @@ def _list_notes(source: TableSource, opened: RawTable, frame: pl.DataFrame) -> I
     if forms:
         yield f"detected {', '.join(forms)}"
     yield from opened.notes
-    for name in source.text:
-        yield from describe_giveaway(name, frame[name], frame[source.label])
+    if source.label and (count := frame[source.label].null_count()):
+        rows = "all" if count == len(frame) else f"{count:,} of {len(frame):,}"
+        yield f"{rows} rows have no label: of these the predicted label is explained"
+    if source.label:
+        for name in source.text:
+            yield from describe_giveaway(name, frame[name], frame[source.label])
     for name in source.text[1:]:
         if count := (frame[name] == "").sum():
             rows = "all" if count == len(frame) else f"{count:,}"
@@ -263,7 +233,8 @@ def _make_table(
 ) -> Table:
     positions = {label: position for position, label in enumerate(labels)}
     ids = frame[source.id or ROW].cast(pl.String).to_list()
-    numbers = [positions[label] for label in frame[source.label]]
+    given = [None] * len(ids) if source.label is None else frame[source.label].to_list()
+    numbers = [None if label is None else positions[label] for label in given]
     groups = {name: frame[name].to_list() for name in source.groups}
     digest = _compute_digest(ids, texts, pairs, numbers, groups)
     return Table(ids, texts, pairs, numbers, groups, digest, place, rows)
@@ -273,7 +244,7 @@ def _compute_digest(
     ids: list[str],
     texts: list[str],
     pairs: list[str] | None,
-    labels: list[int],
+    labels: Sequence[int | None],
     groups: dict[str, list[str | None]],
 ) -> str:
     """SHA-256 of one JSON array per row, preceded by one with the names of the groups."""

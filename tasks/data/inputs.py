@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from tasks.data.announcements import announce_notes
-from tasks.data.dataset import Table, check_tables, read_table
+from tasks.data.dataset import Table, read_table
+from tasks.data.table_checks import check_tables
 from tasks.runtime.file_cache import FileCache
 from tasks.study.joined_errors import call_all
 from tasks.study.sections import TableSource

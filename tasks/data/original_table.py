@@ -19,7 +19,7 @@ from tasks.data.file_scanners import ROW
 from tasks.data.image_files import is_image_folder
 from tasks.data.read_options import Scan, make_options
 from tasks.study.errors import Problem, StudyError
-from tasks.study.sections import TableSource
+from tasks.study.sections import TrainSource
 from tasks.study.spelling import normalize_nfc
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -55,7 +55,7 @@ class OriginalTable:
     is_stream: bool = False
 
 
-def read_original(source: TableSource, folder: Path) -> OriginalTable:
+def read_original(source: TrainSource, folder: Path) -> OriginalTable:
     """Read the table of `[train]` with all its columns.
 
     Args:
@@ -85,13 +85,13 @@ def read_original(source: TableSource, folder: Path) -> OriginalTable:
         raise make_read_error(path, options, "train", error) from None
 
 
-def _select_label(rows: pl.LazyFrame, source: TableSource) -> tuple[list[int], pl.Series]:
+def _select_label(rows: pl.LazyFrame, source: TrainSource) -> tuple[list[int], pl.Series]:
     frame = select_columns(rows, [source.label], ROW).collect()
     return frame[ROW].to_list(), frame[source.label]
 
 
 def _read_text(
-    path: Path, source: TableSource, scan: Scan, content: FileContent, encoding: str
+    path: Path, source: TrainSource, scan: Scan, content: FileContent, encoding: str
 ) -> OriginalTable:
     numbers, cells = _select_label(scan.rows, source)
     text = decode_file(content.read(), encoding)
@@ -125,7 +125,7 @@ def _to_arrow(rows: pl.LazyFrame) -> pa.Table:
     return table.cast(pa.schema([field.remove_metadata() for field in table.schema]))
 
 
-def _read_typed(path: Path, source: TableSource, scan: Scan, content: FileContent) -> OriginalTable:
+def _read_typed(path: Path, source: TrainSource, scan: Scan, content: FileContent) -> OriginalTable:
     numbers, cells = _select_label(scan.rows, source)
     place, suffix = str(path), content.suffix
     if suffix == ".parquet":
@@ -152,7 +152,7 @@ def _read_typed(path: Path, source: TableSource, scan: Scan, content: FileConten
     return OriginalTable(place, suffix, numbers, cells, lambda: _to_arrow(scan.rows))
 
 
-def _read_dataset(source: TableSource, folder: Path) -> OriginalTable:
+def _read_dataset(source: TrainSource, folder: Path) -> OriginalTable:
     """Read a data set; the numbers of class labels are replaced by their names."""
     rows = load_split(source, folder, "train")
     table: pa.Table = rows.with_format("arrow")[:]  # type: ignore[assignment]

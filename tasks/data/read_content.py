@@ -9,12 +9,12 @@ from tasks.data.column_types import cast_to_text
 from tasks.data.decimals import decide_decimal
 from tasks.data.readers import read_source
 from tasks.data.tabular import read_measurements
-from tasks.study.sections import TableSource
+from tasks.study.sections import TrainSource
 
 LABEL = "label"
 
 
-def read_content(source: TableSource, labels: Sequence[str], folder: Path) -> pl.DataFrame:
+def read_content(source: TrainSource, labels: Sequence[str], folder: Path) -> pl.DataFrame:
     """Read the columns of `[train]` as a study reads them, without validation of the rows.
 
     Images are compared as they are stored, not as pixels, and features by their values.

@@ -20,7 +20,7 @@ def row_digests(table: Table, labels: Sequence[str]) -> list[bytes]:
         table: Rows of the study.
         labels: Label names of the study.
     """
-    names = (labels[label] for label in table.labels)
+    names = (None if label is None else labels[label] for label in table.given_labels)
     return [row_digest(*row) for row in zip(content_digests(table), names, strict=True)]
 
 
@@ -48,9 +48,9 @@ def content_digest(text: str, pair: str | None) -> bytes:
     return _short_sha256(json.dumps([text, pair]).encode())
 
 
-def row_digest(content: bytes, label: str) -> bytes:
-    """SHA-256 of content digest and label name, truncated to 16 bytes."""
-    return _short_sha256(content + label.encode())
+def row_digest(content: bytes, label: str | None) -> bytes:
+    """SHA-256 of content digest and label name, truncated to 16 bytes; no name without a label."""
+    return _short_sha256(content + (label or "").encode())
 
 
 def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, str], bytes]:

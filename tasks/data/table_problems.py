@@ -38,12 +38,16 @@ def _is_blank(name: str) -> pl.Expr:
 
 
 def find_label_problems(
-    frame: pl.DataFrame, name: str, labels: Sequence[str], opened: RawTable
+    frame: pl.DataFrame,
+    name: str,
+    labels: Sequence[str],
+    opened: RawTable,
+    is_required: bool = True,
 ) -> Iterator[Problem]:
-    """Yield problems: null labels, and labels that are not in the study."""
+    """Yield problems: null labels if a label is required, and labels that are not in the study."""
     given = frame[[ROW, name]]  # select would copy all columns, embeddings too, into one chunk
     missing = given.filter(pl.col(name).is_null())
-    if len(missing):
+    if len(missing) and is_required:
         change = "label these rows, or remove them from the table"
         yield Problem(
             f"column {name}", "a label in every row", f"null in {_format_rows(missing)}", change

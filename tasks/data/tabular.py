@@ -78,7 +78,7 @@ class Measurements:
 
 
 def read_measurements(
-    source: TableSource, opened: RawTable, labels: pl.Series, joins: bool | None = None
+    source: TableSource, opened: RawTable, labels: pl.Series | None, joins: bool | None = None
 ) -> tuple[Measurements, list[str]]:
     """Read the features or images of a table; return values, and a text description of each row.
 
@@ -87,7 +87,7 @@ def read_measurements(
     Args:
         source: Section of the study.
         opened: Columns of the table, with its decimal mark.
-        labels: Labels of the rows, with which no feature should agree in all rows.
+        labels: Labels of the rows, with which no feature should agree in all rows; None without.
         joins: Whether single columns of numbers are one vector; None decides by their cells.
 
     Raises:
@@ -157,14 +157,15 @@ def _name_kind(column: ParsedColumn) -> str:
 
 
 def _list_notes(
-    source: TableSource, opened: RawTable, name: str, column: ParsedColumn, labels: pl.Series
+    source: TableSource, opened: RawTable, name: str, column: ParsedColumn, labels: pl.Series | None
 ) -> Iterator[str]:
     """Yield notes on a column that may have been read in an unexpected way, or be no feature."""
     yield from _describe_column(name, column, opened)
     if name == source.id:
         yield f"{name} is the id of the rows: remove it"
     yield from describe_unique(name, column)
-    yield from describe_giveaway(name, opened.frame[name], labels)
+    if labels is not None:
+        yield from describe_giveaway(name, opened.frame[name], labels)
 
 
 def _describe_column(name: str, column: ParsedColumn, opened: RawTable) -> Iterator[str]:

@@ -29,7 +29,7 @@ from tasks.mislabels.apply_annotations import (
 from tasks.mislabels.corrected_files import name_log
 from tasks.run.existing_store import open_existing_store, resolve_store_path
 from tasks.study.errors import StudyError, format_value
-from tasks.study.sections import TableSource
+from tasks.study.sections import TrainSource
 from tasks.study.study import Study
 
 FORM_KEYS = ("separator", "decimal", "encoding", "sheet", "dataset", "split", "config")
@@ -102,7 +102,7 @@ def _map_queries(inputs: Inputs) -> dict[bytes, str]:
     return dict(reversed(list(pairs)))  # the first query of each content
 
 
-def write_corrected(corrected: CorrectedRows, path: Path) -> TableSource:
+def write_corrected(corrected: CorrectedRows, path: Path) -> TrainSource:
     """Write the corrected table with all its columns, and the change log.
 
     The table is read again before it gets its name, and compared with the correction.
@@ -177,7 +177,7 @@ def _make_edits(
     return RowEdits(corrected.inputs.study.train.label, new_cells, correction.dropped)
 
 
-def _make_source(train: TableSource, original: OriginalTable, path: Path) -> TableSource:
+def _make_source(train: TrainSource, original: OriginalTable, path: Path) -> TrainSource:
     """The section `[train]` for a corrected table: without the keys of another form."""
     has_same_form = keeps_text(original, get_format(path)[0])
     removed = {} if has_same_form else dict.fromkeys(FORM_KEYS)
@@ -221,7 +221,7 @@ def find_store(study: Study) -> Store | None:
     return open_existing_store(study) if is_remote(path) or path.exists() else None
 
 
-def describe_study_change(study: Study, source: TableSource) -> list[str]:
+def describe_study_change(study: Study, source: TrainSource) -> list[str]:
     """Describe the lines of `[train]` to change for the corrected table.
 
     Args:

@@ -69,8 +69,10 @@ def compute_gain_column(path: Path, store: Store, result: MislabelResult) -> tup
 
 
 def has_labelled_queries(plan: DetectionPlan) -> bool:
-    """Whether the study has queries of every label, `MIN_CLASS_QUERIES` or more."""
+    """Whether all queries have labels, `MIN_CLASS_QUERIES` or more of each."""
     if not plan.inputs.study.has_queries:
+        return False
+    if not plan.inputs.queries.is_labelled:
         return False
     labels = torch.tensor(plan.inputs.queries.labels)
     counts = labels.bincount(minlength=len(plan.inputs.study.labels))

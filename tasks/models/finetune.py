@@ -21,8 +21,9 @@ from fastif.training.fit import check_config
 from fastif.training.training_dynamics import TrainingDynamics
 from storage import compute_fingerprint
 from storage.atomic_folder import replace_folder
-from tasks.data.dataset import Table, check_label_variety
+from tasks.data.dataset import Table
 from tasks.data.inputs import read_study, read_table_once
+from tasks.data.table_checks import check_label_variety
 from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.image_model import encode_images

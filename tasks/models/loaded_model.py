@@ -50,10 +50,15 @@ class LoadedModel:
     def encode_tables(self, inputs: Inputs) -> EncodedTables:
         """Encode both tables, and test the model's optimisations on some of their rows.
 
+        Queries without labels have the first one until `replace_targets` is called.
+
         Raises:
             InputError: The tokenizer does not fit the model, or the model cannot read a row.
         """
-        tables = EncodedTables(self.encode(inputs.train), self.encode(inputs.queries))
+        queries = inputs.queries
+        if not queries.is_labelled:
+            queries = queries.with_labels([label or 0 for label in queries.given_labels])
+        tables = EncodedTables(self.encode(inputs.train), self.encode(queries))
         self.objective.verify_shortcuts(tables.train, tables.queries)
         self.check(self.objective, tables.train)
         return tables.match_padding(self.objective)

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from tasks.notebook.plain import clean_text
-from tasks.results.diagnostics import format_loss
 from tasks.results.evidence import Row
 from tasks.results.explained_query import RANKING_LEGEND, format_ranking_score
 from tasks.results.palette import HARMFUL, HELPFUL
+from tasks.results.query_measure import format_measure, format_prediction, name_harmed_queries
 from tasks.results.summary import ExplainedQuery, Summary
 
 CELL = "text-align:left;vertical-align:top;white-space:normal"
@@ -24,12 +24,14 @@ def render_html(
     """Render a summary: numbers, warnings, the worst queries and the most harmful examples."""
     facts = summary.facts
     numbers = [
-        ("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries"),
+        ("accuracy", summary.accuracy),
+        ("explained", summary.measures),
         ("training rows", f"{facts['train_rows']:,}"),
         ("time", f"{facts['seconds']:.0f} s"),
         ("results", str(summary.store)),
     ]
     evidence = [("parameters", f"{facts['parameters']:,} attributed"), *summary.evidence]
+    harmed = name_harmed_queries(summary.labelled_queries)
     head = ("summed effect", "queries", "id", "label", "text")
     sections = [
         f"<h4>Influence audit, run {_escape(summary.run)}</h4>",
@@ -39,9 +41,9 @@ def render_html(
         _fold("Method and diagnostics", ("", ""), evidence),
         "<h4>Worst queries</h4>",
         *map(_render_query, summary.worst),
-        "<h4>Training examples most harmful to wrongly predicted queries</h4>",
+        f"<h4>Training examples most harmful to {harmed}</h4>",
         _render_table(head, _list_harmful(summary.most_harmful)),
-        "<p>Effects are in nats: below 0 the example harms the query. Further: "
+        "<p>Below 0 the example harms the query. Further: "
         "<code>result.top(query_id)</code>, <code>result.show(train_id)</code>, "
         "<code>result.harmful(k)</code>, <code>result.scores</code>, "
         "<code>result.report(path)</code>.</p>",
@@ -51,8 +53,7 @@ def render_html(
 
 def _render_query(explained: ExplainedQuery) -> str:
     query = explained.query
-    prediction = "" if query["correct"] else f" but predicted {query['prediction'] or 'nothing'}"
-    head = f"{query['id']}: {query['label']}{prediction}, loss {format_loss(query['loss'])} nats"
+    head = f"{query['id']}: {''.join(format_prediction(query))}, {format_measure(query)}"
     body = f"<p>{_escape_example(query, '')}</p>"
     if query["reason"]:
         body += f"<p><b>{_escape(query['reason'])}</b></p>"

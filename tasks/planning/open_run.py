@@ -31,6 +31,7 @@ from tasks.run.index_kinds import INDEX_KINDS
 from tasks.run.members import check_compatible
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.spec import RunPlan, RunRef, plan_run, replan
+from tasks.run.stored_predictions import resolve_targets
 from tasks.run.unrolled import check_training_record
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.estimator_section import EstimatorSection
@@ -226,6 +227,10 @@ def load_run(
     digests = [str(fingerprint_inputs["model"]), *fingerprint_inputs.get("models", [])]  # type: ignore[misc]
     folders = find_model_folders(plan.inputs.study)
     first = _load_model(plan, folders[0], digests[0], torch_device, tables)
+    if same_run is None:
+        first = resolve_targets(first)
+    else:
+        first = replace(first, predicted=same_run.predicted)
     others = []
     for folder, digest in zip(folders[1:], digests[1:], strict=True):
         other = _load_model(plan, folder, digest, torch_device, tables)

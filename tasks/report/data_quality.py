@@ -98,6 +98,8 @@ def _count_labels(data: ReportRows) -> list[Row]:
 
 def _find_weak_groups(data: RunData, space: TfidfSpace) -> list[Row]:
     """Cluster the queries by k-means; compare errors in and outside each by Fisher's exact test."""
+    if data.queries["correct"].null_count():
+        return []  # without labels no group has an accuracy
     q = len(data.queries)
     count = min(MAX_GROUPS, q // MIN_GROUP_SIZE)
     if count < 2:

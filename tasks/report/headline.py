@@ -35,8 +35,13 @@ def make_headline(
 
 
 def _describe_accuracy(data: RunData, slices: SourceSliceEffects) -> str:
+    labelled, total = int(data.queries["correct"].count()), len(data.queries)
+    if not labelled:
+        return f"None of {total:,} queries has a label: their predicted labels are explained."
     share = float(data.queries["correct"].mean() or 0.0)  # type: ignore[arg-type]
-    text = f"{share:.1%} of {len(data.queries):,} queries are predicted correctly"
+    text = f"{share:.1%} of {labelled:,} queries are predicted correctly"
+    if labelled < total:
+        text += f", {total - labelled:,} more have no label"
     overall = data.difference.overall if data.difference else None
     if overall:
         change = 100 * (overall.after - overall.before)

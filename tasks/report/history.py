@@ -148,7 +148,7 @@ class _Reader:
 
 def _read_accuracy(store: Store, run: str) -> Measurement | None:
     correct = store.scan("queries", run).select("correct").collect()["correct"]
-    right, count = int(correct.sum()), len(correct)
+    right, count = int(correct.sum()), int(correct.count())
     return _measure_share(right / count, *wilson_interval(right, count)) if count else None
 
 

@@ -50,6 +50,7 @@ from tasks.results.group_names import format_group_value
 from tasks.results.limits import LimitTest, check_limits
 from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.palette import format_css_variables
+from tasks.results.query_measure import format_measure
 from tasks.study.report_section import ReportLimits
 
 MAX_CHANGED = 100
@@ -225,6 +226,7 @@ def make_environment() -> Environment:
         "named": format_group_value,
         "nats": _format_effect,
         "ranking_score": format_ranking_score,
+        "measure": format_measure,
         "percent": _format_percent,
         "bare": _format_column,
         "signal": format_signal,
@@ -277,8 +279,10 @@ def _format_column(column: str) -> str:
 
 
 def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
+    """Count the pairs of true and predicted label of the queries with labels."""
     listed = [(case.query["label"], case.query["prediction"]) for case in cases]
-    return make_label_matrix(data.queries.select("label", "prediction").rows(), listed)
+    pairs = data.queries.filter(pl.col("label").is_not_null()).select("label", "prediction")
+    return make_label_matrix(pairs.rows(), [pair for pair in listed if pair[0] is not None])
 
 
 def _list_changed(data: RunData) -> list[Row]:

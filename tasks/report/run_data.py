@@ -10,6 +10,7 @@ import polars as pl
 
 from fastif import InputError
 from storage import Store, StoreError
+from storage.example_schemas import fill_measure
 from storage.queries import sum_harm_by_train
 from storage.ranking import RANKING_SCORE
 from storage.run_record import RunRecord
@@ -121,7 +122,8 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
             remedy="Run `fastif audit` again; it computes what is missing.",
         )
     images, thumbnails = _read_images(status.record, study)
-    tables = {name: store.scan(name, run).collect() for name in ("queries", "train", "scores")}
+    tables = {name: store.scan(name, run).collect() for name in ("train", "scores")}
+    tables["queries"] = fill_measure(store.scan("queries", run)).collect()
     tables["totals"] = store.scan("totals", run).collect()
     earlier = against or find_comparable_run(store, run)
     run_difference = diff_runs(store, earlier, run) if earlier else None

@@ -172,8 +172,12 @@ def _compute_accuracy(data: RunData) -> list[Row]:
 
 
 def _compute_label_balance(data: RunData) -> list[Row]:
-    """Label shares among the 10 most harmful and helpful rows of each wrongly predicted query."""
-    wrong = data.queries.filter(~pl.col("correct")).select("query")
+    """Label shares among the 10 most harmful and helpful rows of each wrongly predicted query.
+
+    All queries count if none of them has a label.
+    """
+    is_wrong = ~pl.col("correct") if data.queries["label"].count() else pl.lit(True)
+    wrong = data.queries.filter(is_wrong).select("query")
     scores = data.scores.join(wrong, on="query", how="semi").sort("query", "rank")
     labels = data.train.select("train", "label")
     low = scores.group_by("query").head(10).filter(RANKING < 0)

@@ -29,6 +29,12 @@ class QueryCase:
     helpful: list[Row]
     causes: list[Cause]
 
+    @property
+    def value(self) -> str:
+        """Value of the measure in words."""
+        value = self.query["measure_value"]
+        return "not finite" if value is None else f"{value:.2f}"
+
 
 def make_query_cases(data: RunData, duplicates: Duplicates) -> list[QueryCase]:
     """List the worst queries of a run with their most harmful and most helpful rows."""

@@ -223,13 +223,14 @@ def _describe_groups(before: RunTables, after: RunTables, group: str | None) -> 
 
 
 def _join_common_queries(before: RunTables, after: RunTables, matched: RunMatching) -> pl.DataFrame:
-    """Common queries with columns before, after, correct, correct_after, and the later group."""
+    """Common queries with labels: before, after, correct, correct_after, and the later group."""
     group = _find_first_group(after)
     value = pl.col(group) if group else pl.lit(None, pl.String)
     position, correct = pl.col("query").cast(pl.UInt32), pl.col("correct")
     old = before.queries.select(before=position, correct=correct).collect()
     new = after.queries.select(after=position, correct_after=correct, group=value).collect()
-    return matched.common_queries.join(old, on="before").join(new, on="after").sort("after")
+    joined = matched.common_queries.join(old, on="before").join(new, on="after")
+    return joined.drop_nulls(["correct", "correct_after"]).sort("after")
 
 
 def _compare_overall(pair: RunPair, rows: pl.DataFrame | None) -> SliceDifference | None:

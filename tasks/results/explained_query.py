@@ -13,6 +13,7 @@ from storage import (
     join_examples,
     join_queries,
 )
+from storage.example_schemas import fill_measure
 from tasks.results.evidence import Row
 
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
@@ -58,7 +59,8 @@ def format_ranking_score(row: Row) -> str:
 def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
     """The k most harmful and the k most helpful training examples of one query."""
     scores, train = store.scan("scores", run), store.scan("train", run)
-    row = store.scan("queries", run).filter(pl.col("query") == query).collect().to_dicts()[0]
+    queries = fill_measure(store.scan("queries", run))
+    row = queries.filter(pl.col("query") == query).collect().to_dicts()[0]
     solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
     examples = [
         join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
@@ -71,5 +73,6 @@ def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list
     """Return a training example and the k queries that it affects most."""
     row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
     affected = find_affected_queries(store.scan("scores", run), train)
-    rows = join_queries(affected.head(k), store.scan("queries", run), COLUMNS)
+    queries = fill_measure(store.scan("queries", run))
+    rows = join_queries(affected.head(k), queries, (*COLUMNS, "measure"))
     return row, rows.collect().to_dicts()

@@ -131,11 +131,17 @@ def _decide_unmeasured(limit: float | None) -> Status:
 
 
 def _check_accuracy(limit: float | None, queries: pl.DataFrame) -> LimitTest:
-    right, count = int(queries["correct"].sum()), len(queries)
+    """Test the accuracy on the queries with labels; without any it is not measured."""
+    key, name, total = "accuracy_below", "accuracy", len(queries)
+    right, count = int(queries["correct"].sum()), int(queries["correct"].count())
+    if not count:
+        measured = f"none of {total:,} queries has a label"
+        return LimitTest(key, name, measured, _decide_unmeasured(limit), limit, None)
     low, high = wilson_interval(right, count)
-    measured = f"{right / count:.1%} ({low:.1%} - {high:.1%}) of {count:,} queries"
+    labelled = "" if count == total else f" with labels, {total:,} in all"
+    measured = f"{right / count:.1%} ({low:.1%} - {high:.1%}) of {count:,} queries{labelled}"
     status = _decide(limit, low, high, is_least=True)
-    return LimitTest("accuracy_below", "accuracy", measured, status, limit, right / count)
+    return LimitTest(key, name, measured, status, limit, right / count)
 
 
 def _check_drop(limit: float | None, difference: RunDifference | None) -> LimitTest:

@@ -21,7 +21,8 @@ class RunNumbers:
     """Numbers of one finished run.
 
     Attributes:
-        accuracy: Share of the queries that is predicted correctly.
+        accuracy: Share of the queries with labels that is predicted correctly; None without any.
+        labelled: Number of queries with labels.
         worst: Slice with the lowest upper confidence bound; None without groups, or without a slice
             of enough queries.
         recall: Lowest measured recall of the candidates; None if it was not measured.
@@ -30,7 +31,8 @@ class RunNumbers:
             training rows.
     """
 
-    accuracy: float
+    accuracy: float | None
+    labelled: int
     worst: SliceInterval | None
     recall: float | None
     is_full_scan: bool
@@ -79,8 +81,10 @@ def _read_numbers(store: Store, status: RunStatus, detections: StoredDetections)
     facts = store.scan("runs", run).select("candidates", "recall").collect().row(0, named=True)
     lowest = find_lowest_recall(json.loads(facts["recall"] or "[]"))
     slices = bound_slices(rows, group) if group else []
+    labelled = int(rows["correct"].count())
     return RunNumbers(
-        accuracy=int(rows["correct"].sum()) / len(rows),
+        accuracy=int(rows["correct"].sum()) / labelled if labelled else None,
+        labelled=labelled,
         worst=slices[0] if slices else None,
         recall=float(lowest["share"]) if lowest else None,
         is_full_scan=is_full_scan(facts),

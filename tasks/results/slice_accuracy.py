@@ -35,9 +35,11 @@ def rank_slices(queries: pl.DataFrame, column: str) -> pl.DataFrame:
 
     Columns: slice (null for queries without a value), queries, accuracy, low and high (95 %
     confidence interval of Wilson, 1927), loss (mean, nats). Sorted by `high`, so that a slice of
-    one wrong query does not come before one with 50 wrong of 100.
+    one wrong query does not come before one with 50 wrong of 100. Queries without a label do not
+    count.
     """
-    grouped = queries.group_by(slice=pl.col(column), maintain_order=True).agg(
+    labelled = queries.filter(pl.col("correct").is_not_null())
+    grouped = labelled.group_by(slice=pl.col(column), maintain_order=True).agg(
         queries=pl.len(),
         right=pl.col("correct").sum(),
         accuracy=pl.col("correct").mean(),
@@ -57,7 +59,7 @@ def find_group_column(names: list[str]) -> str | None:
 
 
 def bound_slices(queries: pl.DataFrame, column: str) -> list[SliceInterval]:
-    """Return the slices of `MIN_SLICE_SIZE` queries or more, the lowest upper bound first.
+    """Return the slices of `MIN_SLICE_SIZE` labelled queries or more, the lowest bound first.
 
     The intervals of Wilson have the confidence 1 - 0.05 / m for m slices (Bonferroni).
 
@@ -65,7 +67,8 @@ def bound_slices(queries: pl.DataFrame, column: str) -> list[SliceInterval]:
         queries: Table of queries; only `correct` and the column are read.
         column: Group column.
     """
-    counts = queries.group_by(slice=pl.col(column)).agg(
+    labelled = queries.filter(pl.col("correct").is_not_null())
+    counts = labelled.group_by(slice=pl.col(column)).agg(
         queries=pl.len(), right=pl.col("correct").sum()
     )
     rows = counts.filter(pl.col("queries") >= MIN_SLICE_SIZE).rows()

@@ -46,6 +46,7 @@ from tasks.results.estimator import (
 from tasks.results.evidence import Row, parse_count
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
+from tasks.results.query_measure import count_labelled, describe_measures, format_accuracy
 from tasks.results.slice_accuracy import rank_slices
 from tasks.run.agreement import AgreementRecord
 from tasks.run.budget_selection import BudgetSelection
@@ -66,6 +67,8 @@ class Summary:
         other_order: Order of the labels that fits the model's outputs significantly better; None
             if there is none.
         leaked_queries: Number of queries that are training rows, verbatim.
+        labelled_queries: Number of queries with labels; None for all.
+        measures: What is explained of the queries, in words.
     """
 
     run: str
@@ -80,6 +83,13 @@ class Summary:
     nonfinite_ids: list[str]
     other_order: LabelReordering | None = None
     leaked_queries: int = 0
+    labelled_queries: int | None = None
+    measures: str = ""
+
+    @property
+    def accuracy(self) -> str:
+        """Accuracy in words, with the number of queries."""
+        return format_accuracy(self.facts, self.labelled_queries)
 
     @property
     def damping_choice(self) -> DampingSelection | None:
@@ -238,6 +248,8 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         nonfinite.select("id").collect()["id"].to_list(),
         _find_other_order(store.scan("train", run)),
         count_leaked_queries(queries, store.scan("train", run)),
+        count_labelled(queries),
+        describe_measures(queries),
     )
 
 
@@ -272,9 +284,14 @@ def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
 
 
 def _read_most_harmful(store: Store, run: str) -> list[Row]:
-    """Training examples with the largest harm, summed over the wrongly predicted queries."""
-    wrong = filter_slice(store.scan("scores", run), store.scan("queries", run), "correct", False)
-    rows = join_examples(rank_harmful_rows(wrong, EACH), store.scan("train", run), TRAIN_COLUMNS)
+    """Training examples with the largest harm, summed over the wrongly predicted queries.
+
+    It is summed over all queries if none of them has a label.
+    """
+    scores, queries = store.scan("scores", run), store.scan("queries", run)
+    if count_labelled(queries) != 0:
+        scores = filter_slice(scores, queries, "correct", False)
+    rows = join_examples(rank_harmful_rows(scores, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
 
 

@@ -32,7 +32,8 @@ def render_summary_markdown(summary: Summary, find_url: Callable[[Path], str] = 
         "",
         "| | |",
         "| --- | --- |",
-        f"| accuracy | {facts['accuracy']:.1%} of {facts['query_rows']} queries |",
+        f"| accuracy | {summary.accuracy} |",
+        f"| explained | {summary.measures} |",
         f"| training rows | {facts['train_rows']} |",
         f"| truncated | {format_truncated_counts(facts)} |",
         *(f"| {name} | {text} |" for name, text in summary.evidence),
@@ -66,6 +67,8 @@ def make_worst_queries_table(summary: Summary) -> list[dict[str, str]]:
             if example
             else ("none", "")
         )
-        cells = (str(explained.query["id"]), format_loss(explained.query["loss"]), *worst_example)
+        loss = explained.query["loss"]
+        shown = "no label" if explained.query["label"] is None else format_loss(loss)
+        cells = (str(explained.query["id"]), shown, *worst_example)
         rows.append(dict(zip(WORST_COLUMNS, cells, strict=True)))
     return rows

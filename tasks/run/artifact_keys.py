@@ -55,7 +55,7 @@ def damping_digest(context: RunContext) -> str:
         del inputs["train"]
         return compute_fingerprint(inputs)
     retraining = {name: parts[name] for name in ("train", "queries", "recipe")}
-    return compute_fingerprint(inputs | retraining)
+    return compute_fingerprint(inputs | retraining | measure_inputs(context))
 
 
 def ekfac_digest(context: RunContext) -> str:
@@ -79,8 +79,15 @@ def agreement_digest(context: RunContext) -> str:
         "factor": factor_digest(first),
         "damping": first.known_damping,
         "queries": context.plan.record.parts["queries"],
+        **measure_inputs(context),
     }
     return compute_fingerprint({"agreement": inputs})
+
+
+def measure_inputs(context: RunContext) -> dict[str, object]:
+    """Return the measure of the queries as part of a cache key; nothing if it is "auto"."""
+    parts = context.plan.record.parts
+    return {"measure": parts["measure"]} if "measure" in parts else {}
 
 
 def k_digest(context: RunContext) -> str:

@@ -30,6 +30,7 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         "solver": _select_answer_fields(study.solver),
         "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
         **_collect_precision(study),
+        **_collect_measure(study),
         "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
         **_collect_group_inputs(study),
     }
@@ -55,6 +56,12 @@ def _collect_precision(study: Study) -> dict[str, object]:
     """Return the precision of scores if `[run]` sets it; a selected one depends on the rest."""
     precision = study.run.precision
     return {} if precision == "auto" else {"precision": precision}
+
+
+def _collect_measure(study: Study) -> dict[str, object]:
+    """Return the measure of queries if it is set; that of "auto" depends on the labels alone."""
+    measure = study.queries.measure
+    return {} if measure == "auto" else {"measure": measure}
 
 
 def _collect_recipe(study: Study) -> dict[str, object]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from fastif.candidates.sketch_index import SketchIndex
 from fastif.evaluation.recall import Recall
 from storage import StoreError, polars_schema
-from storage.schemas import SCORES, queries_schema, train_schema
+from storage.example_schemas import queries_schema, train_schema
+from storage.schemas import SCORES
 from tasks.data.row_hashes import read_row_digests, row_digests
 from tasks.run.assemble import make_search
 from tasks.run.context import RunContext

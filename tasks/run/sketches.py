@@ -23,7 +23,7 @@ from fastif.candidates import (
 )
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
 from storage import Store
-from tasks.data.row_hashes import row_digests
+from tasks.data.row_hashes import row_digest, row_digests
 from tasks.run import artifact_keys as digests
 from tasks.run.artifact_keys import index_digests
 from tasks.run.context import RunContext
@@ -133,7 +133,7 @@ def load_query_sketches(
         keep: Whether newly computed sketches are stored for later runs.
     """
     sketcher_ref = SketcherRef(read_sketcher_digest(context.store, index_digests(context)[0]))
-    all_rows = row_digests(context.plan.inputs.queries, context.study.labels)
+    all_rows = _digest_queries(context)
     rows = [all_rows[i] for i in ids.tolist()]
     missing = find_missing_rows(context.store, sketcher_ref.query_kind, rows)
     gradients = fastif.Gradients(context.objective)
@@ -152,6 +152,13 @@ def load_query_sketches(
                 row: stored[i] for i, row in enumerate(block) if row not in sketch_by_row
             }
     return torch.stack([sketch_by_row[row] for row in rows]) if rows else new_sketches
+
+
+def _digest_queries(context: RunContext) -> list[bytes]:
+    """Return the cache key of each query: its content, its label and the measure of the study."""
+    rows = row_digests(context.plan.inputs.queries, context.study.labels)
+    measure = context.plan.record.parts.get("measure")
+    return rows if measure is None else [row_digest(row, str(measure)) for row in rows]
 
 
 def has_sketches(store: Store, digest: str) -> bool:

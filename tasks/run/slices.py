@@ -39,12 +39,15 @@ def has_totals(study: Study) -> bool:
 
 
 def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
-    """Group queries by correctness of the prediction and by the study's first group column."""
+    """Group queries by correctness, null without a label, and by the study's first group column."""
     table = context.plan.inputs.queries
-    correct = outputs.argmax(1).cpu() == context.query_examples.labels[ids].cpu()
+    rows = zip(
+        outputs.argmax(1).tolist(), (table.given_labels[i] for i in ids.tolist()), strict=True
+    )
+    correct = [None if label is None else predicted == label for predicted, label in rows]
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]
-    columns = {"correct": correct.numpy(), "group": group_names}
+    columns = {"correct": correct, "group": group_names}
     frame = pl.DataFrame(columns, schema={"correct": pl.Boolean, "group": pl.String})
     keys = frame.unique(maintain_order=True)
     numbered = keys.with_row_index("number")

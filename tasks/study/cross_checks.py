@@ -25,7 +25,7 @@ from tasks.study.sections import (
     Parameters,
     QuerySource,
     Run,
-    TableSource,
+    TrainSource,
 )
 from tasks.study.training_section import Training
 
@@ -56,7 +56,7 @@ class StudySections(Protocol):
         ...
 
     @property
-    def train(self) -> TableSource:
+    def train(self) -> TrainSource:
         """Table of training rows."""
         ...
 

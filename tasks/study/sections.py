@@ -46,7 +46,7 @@ _KEYS_OF = {
 
 
 class TableSource(Section):
-    """`[train]` and `[queries]`: a table of labelled rows, and the roles of its columns."""
+    """Table of rows, and the roles of its columns."""
 
     table: Name | None = None
     """a file with a table, such as .parquet, .csv, .jsonl or .xlsx, or a folder of images"""
@@ -70,7 +70,7 @@ class TableSource(Section):
     """instead of text: columns of numbers, of lists of numbers, or of categories such as a job"""
     image: NormalizedName | None = None
     """instead of text: the column of images, as bytes or paths of files, or one byte per pixel"""
-    label: NormalizedName
+    label: NormalizedName | None = None
     """the column with the label"""
     id: NormalizedName | None = None
     """the column with a unique id; the row number, counted from 1, if omitted"""
@@ -90,7 +90,7 @@ class TableSource(Section):
             change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
             got = " and ".join(given) or "nothing"
             raise make_validation_error(Problem("text", expected, got, change))
-        if self.label in self.content_columns:
+        if self.label is not None and self.label in self.content_columns:
             expected, got = f"a column that is not in {given[0]}", format_value(self.label)
             change = "use the column with the labels"
             raise make_validation_error(Problem("label", expected, got, change))
@@ -113,9 +113,22 @@ class TableSource(Section):
         return self
 
 
-class QuerySource(TableSource):
-    """`[queries]`: the predictions to explain."""
+class TrainSource(TableSource):
+    """`[train]`: the training rows, all of them with labels."""
 
+    # Sections are frozen, so a narrower type is safe.
+    label: NormalizedName  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
+    """the column with the label"""
+
+
+class QuerySource(TableSource):
+    """`[queries]`: the predictions to explain, with or without labels."""
+
+    label: NormalizedName | None = None
+    """the column with the true label, empty where it is unknown; omitted if no label is known"""
+    measure: Literal["auto", "loss", "log-probability", "margin", "entropy"] = "auto"
+    """what is explained of each prediction; "auto": the loss at its label, or without a label the
+    log probability of the predicted label"""
     trusted: bool = False
     """whether the labels are trusted: `fastif mislabels` then learns from these rows too"""
 

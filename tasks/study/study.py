@@ -38,7 +38,7 @@ from tasks.study.sections import (
     QuerySource,
     Run,
     StoreSection,
-    TableSource,
+    TrainSource,
 )
 from tasks.study.training_section import Training
 from tasks.study.validation_errors import list_problems, make_validation_error
@@ -64,7 +64,7 @@ class Study(Section):
     models: DistinctNames = ()
     """further seeds or checkpoints of the same training: scores are means over them and [model]"""
     model: ModelSource
-    train: TableSource
+    train: TrainSource
     queries: QuerySource
     parameters: Parameters = Parameters()
     loss: TrainingLoss = TrainingLoss()

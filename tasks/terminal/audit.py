@@ -11,6 +11,7 @@ from tasks.audit.layers import LayerEffects
 from tasks.results.diagnostics import format_loss
 from tasks.results.group_names import format_group_value
 from tasks.results.palette import TERMINAL_HARMFUL, TERMINAL_HELPFUL
+from tasks.results.query_measure import name_harmed_queries
 from tasks.results.summary import Summary
 from tasks.results.summary_markdown import format_truncated_counts, make_worst_queries_table
 from tasks.study.command_lines import format_command
@@ -77,13 +78,16 @@ def _further_queries_panel(summary: Summary) -> Iterator[RenderableType]:
 def _most_harmful_panel(summary: Summary) -> RenderableType:
     table = make_two_column_table()
     for row in summary.most_harmful:
-        count = f"{row['train_label']}, harms {row['harmful_queries']} wrongly predicted queries"
+        queries = name_harmed_queries(summary.labelled_queries)
+        count = f"{row['train_label']}, harms {row['harmful_queries']} {queries}"
         effect = Text(f"{row['harmful_effect']:+.4f}", style=TERMINAL_HARMFUL)
         table.add_row(
             effect, format_example(count, f"{row['train_id']}", format_text(row, "train_"))
         )
     rows = table if summary.most_harmful else Text("none", style="dim")
-    title = "most harmful to wrongly predicted queries: summed effects, nats"
+    queries = name_harmed_queries(summary.labelled_queries)
+    unit = summary.measures.rpartition(" in ")[2] or "nats"
+    title = f"most harmful to {queries}: summed effects, {unit}"
     return Panel(rows, title=title, title_align="left")
 
 
@@ -92,7 +96,8 @@ def _facts_panel(summary: Summary) -> RenderableType:
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("accuracy", f"{facts['accuracy']:.1%} of {facts['query_rows']} queries")
+    table.add_row("accuracy", summary.accuracy)
+    table.add_row("explained", summary.measures)
     for slice_row in summary.slices:
         loss = format_loss(slice_row["loss"])
         share = f"{slice_row['accuracy']:.1%} of {slice_row['queries']}, mean loss {loss}"

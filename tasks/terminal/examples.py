@@ -14,6 +14,7 @@ from tasks.results.explained_query import (
     has_ranking_scores,
 )
 from tasks.results.palette import TERMINAL_HARMFUL, TERMINAL_HELPFUL
+from tasks.results.query_measure import format_measure, format_prediction, get_words, join_units
 
 NOT_TRAINED = "  not in the training set: minus the effect is the effect of adding it"
 
@@ -21,11 +22,12 @@ NOT_TRAINED = "  not in the training set: minus the effect is the effect of addi
 def render_explained_query(explained: ExplainedQuery) -> RenderableType:
     """Render a query with its most harmful and most helpful training examples."""
     query = explained.query
+    label, follows = format_prediction(query)
+    style = "bold red" if query["correct"] is False else ""
     head = Text.assemble(
-        (f"{query['label']}", "bold green"),
-        " but predicted " if not query["correct"] else ", predicted correctly",
-        "" if query["correct"] else (f"{query['prediction'] or 'nothing'}", "bold red"),
-        f"   loss {format_loss(query['loss'])} nats\n",
+        (label, "bold green"),
+        (follows, style),
+        f"   {format_measure(query)}\n",
         format_text(query, ""),
     )
     if query["reason"]:
@@ -33,11 +35,12 @@ def render_explained_query(explained: ExplainedQuery) -> RenderableType:
         return _query_panel(query, Group(head, reason))
     harmful = _render_effects(explained.harmful, TERMINAL_HARMFUL)
     helpful = _render_effects(explained.helpful, TERMINAL_HELPFUL)
+    words = get_words(query)
     body = Group(
         head,
-        Text("\nharmful: without this row the loss would fall", style=f"{TERMINAL_HARMFUL} italic"),
+        Text(f"\nharmful: without this row {words.harmful}", style=f"{TERMINAL_HARMFUL} italic"),
         harmful,
-        Text("helpful: without this row the loss would rise", style=f"{TERMINAL_HELPFUL} italic"),
+        Text(f"helpful: without this row {words.helpful}", style=f"{TERMINAL_HELPFUL} italic"),
         helpful,
         *_render_ranking_legend(explained.has_ranking_scores),
     )
@@ -56,7 +59,8 @@ def render_trace(row: Row, affected: list[Row]) -> RenderableType:
     table = make_two_column_table()
     for query in affected:
         effect, score = float(str(query["removal_effect"])), format_ranking_score(query)
-        label = f"{query['query_label']}, predicted {query['query_prediction'] or 'nothing'}"
+        given = "" if query["query_label"] is None else f"{query['query_label']}, "
+        label = f"{given}predicted {query['query_prediction'] or 'nothing'}"
         table.add_row(
             Text(
                 f"{effect:+.4f}\n{score}".rstrip(),
@@ -66,7 +70,9 @@ def render_trace(row: Row, affected: list[Row]) -> RenderableType:
         )
     rows = table if affected else Text("not a candidate of any query", style="dim")
     note = Text(
-        "removal effects in nats: below 0 the row harms the query, above 0 it helps", style="dim"
+        f"removal effects in {join_units(affected)}: below 0 the row harms the query, above 0 it "
+        "helps",
+        style="dim",
     )
     legend = _render_ranking_legend(has_ranking_scores(affected))
     return Panel(

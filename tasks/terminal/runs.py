@@ -59,7 +59,7 @@ def _make_row(status: RunStatus, numbers: RunNumbers | None) -> dict[str, str]:
     if numbers:
         recall = "all" if numbers.is_full_scan else UNKNOWN
         cells = [
-            f"{numbers.accuracy:.1%}",
+            UNKNOWN if numbers.accuracy is None else f"{numbers.accuracy:.1%}",
             _format_slice(numbers.worst) if numbers.worst else UNKNOWN,
             recall if numbers.recall is None else f"{numbers.recall:.2f}",
             numbers.labels.brief,
@@ -69,7 +69,7 @@ def _make_row(status: RunStatus, numbers: RunNumbers | None) -> dict[str, str]:
         RUN: record.run,
         STATE: describe_state(status),
         SHARDS: f"{status.done:,}/{status.planned:,}",
-        ACCURACY: f"{accuracy} of {record.query_rows:,}",
+        ACCURACY: f"{accuracy} of {numbers.labelled if numbers else record.query_rows:,}",
         WORST: worst,
         RECALL: recall,
         LABELS: labels,

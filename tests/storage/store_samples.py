@@ -6,8 +6,9 @@ import numpy as np
 import polars as pl
 
 from storage import RunRecord, compute_fingerprint, plan_shards, polars_schema
+from storage.example_schemas import queries_schema, train_schema
 from storage.runs_schema import RUNS
-from storage.schemas import SCORES, SOLVES, TOTALS, queries_schema, train_schema
+from storage.schemas import SCORES, SOLVES, TOTALS
 
 STUDY = "nli"
 BUCKET = "audits"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.dataset import Table, check_tables, read_table
+from tasks.data.dataset import Table, read_table
+from tasks.data.table_checks import check_tables
 from tasks.study.errors import StudyError
 from tasks.study.index_sections import SketchSection
 from tasks.study.study import load_study

@@ -1,0 +1,174 @@
+"""Measure of a query in words, with its unit and the meaning of both signs of an effect."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import polars as pl
+
+from storage.example_schemas import fill_measure
+from tasks.results.evidence import Row, parse_count
+
+
+@dataclass(frozen=True)
+class MeasureWords:
+    """Words for the measure of a query.
+
+    Attributes:
+        name: What is explained, as a noun.
+        unit: Unit of the measure, and of the effects on it.
+        harmful: Change of the measure without a harmful row.
+        helpful: Change of the measure without a helpful row.
+    """
+
+    name: str
+    unit: str
+    harmful: str
+    helpful: str
+
+
+MEASURE_WORDS: Final[Mapping[str, MeasureWords]] = MappingProxyType(
+    {
+        "loss": MeasureWords("loss", "nats", "the loss would fall", "the loss would rise"),
+        "log-probability": MeasureWords(
+            "log probability of the predicted label",
+            "nats",
+            "the predicted label would be more probable",
+            "the predicted label would be less probable",
+        ),
+        "margin": MeasureWords(
+            "margin of the predicted label",
+            "logits",
+            "the margin of the predicted label would grow",
+            "the margin of the predicted label would shrink",
+        ),
+        "entropy": MeasureWords(
+            "entropy of the prediction",
+            "nats",
+            "the prediction would be more certain",
+            "the prediction would be less certain",
+        ),
+    }
+)
+"""Words for each measure, by its name in the table `queries`."""
+
+
+def get_words(query: Row) -> MeasureWords:
+    """Return the words for the measure of a row of the table `queries`."""
+    return MEASURE_WORDS[str(query.get("measure") or "loss")]
+
+
+def join_units(rows: Iterable[Row]) -> str:
+    """Join the units of effects on queries, given by `query_measure`; nats without any.
+
+    Examples:
+        >>> join_units([{"query_measure": "margin"}, {"query_measure": "margin"}]), join_units([])
+        ('logits', 'nats')
+    """
+    units = dict.fromkeys(MEASURE_WORDS[str(row["query_measure"])].unit for row in rows)
+    return " or ".join(units) or "nats"
+
+
+def format_measure(query: Row) -> str:
+    """Format the measure of a row of the table `queries`, with its unit.
+
+    Examples:
+        >>> format_measure({"measure": "margin", "measure_value": 1.25, "loss": None})
+        'margin of the predicted label 1.25 logits'
+        >>> format_measure({"loss": 0.5})
+        'loss 0.50 nats'
+    """
+    words = get_words(query)
+    value = query.get("measure_value") if query.get("measure") else query["loss"]
+    number = "not finite" if value is None else f"{float(str(value)):.2f}"
+    return f"{words.name} {number} {words.unit}"
+
+
+def format_prediction(query: Row) -> tuple[str, str]:
+    """Return the head of a query: its label or its prediction, and what follows.
+
+    Examples:
+        >>> format_prediction({"label": "pos", "prediction": "neg", "correct": False})
+        ('pos', ' but predicted neg')
+        >>> format_prediction({"label": None, "prediction": "neg", "correct": None})
+        ('neg', ' predicted, without a label')
+    """
+    prediction = f"{query['prediction'] or 'nothing'}"
+    if query["label"] is None:
+        return prediction, " predicted, without a label"
+    follows = ", predicted correctly" if query["correct"] else f" but predicted {prediction}"
+    return f"{query['label']}", follows
+
+
+def format_accuracy(facts: Row, labelled: int | None) -> str:
+    """Format the accuracy of a run with the number of queries that it is of.
+
+    Args:
+        facts: Row of the table `runs`.
+        labelled: Number of queries with labels; None for all.
+
+    Examples:
+        >>> format_accuracy({"accuracy": 0.5, "query_rows": 20}, 20)
+        '50.0% of 20 queries'
+        >>> format_accuracy({"accuracy": 0.5, "query_rows": 20}, 4)
+        '50.0% of the 4 queries with labels (20 in all)'
+        >>> format_accuracy({"accuracy": None, "query_rows": 20}, 0)
+        'unknown: none of the 20 queries has a label'
+    """
+    count = parse_count(facts["query_rows"])
+    if facts["accuracy"] is None:
+        return f"unknown: none of the {count} queries has a label"
+    share = f"{float(str(facts['accuracy'])):.1%}"
+    if labelled is None or labelled == count:
+        return f"{share} of {count} queries"
+    return f"{share} of the {labelled} queries with labels ({count} in all)"
+
+
+def describe_measures(queries: pl.LazyFrame) -> str:
+    """Describe what a run explains, with the number of queries if there are two measures.
+
+    Args:
+        queries: Table `queries` of the run.
+
+    Examples:
+        >>> describe_measures(pl.LazyFrame({"loss": [0.1, 0.2]}))
+        'loss, effects in nats'
+        >>> names = ["loss", "log-probability", "loss"]
+        >>> describe_measures(pl.LazyFrame({"measure": names}))
+        'loss (2 queries), log probability of the predicted label (1 query), effects in nats'
+    """
+    counts = fill_measure(queries).group_by("measure").agg(pl.len()).collect()
+    rows = counts.sort("len", "measure", descending=[True, False]).rows()
+    words = [MEASURE_WORDS[name] for name, _ in rows]
+    names = [each.name for each in words]
+    if len(rows) > 1:
+        names = [
+            f"{name} ({count:,} {'query' if count == 1 else 'queries'})"
+            for name, (_, count) in zip(names, rows, strict=True)
+        ]
+    units = " and ".join(dict.fromkeys(each.unit for each in words))
+    return f"{', '.join(names)}, effects in {units}"
+
+
+def count_labelled(queries: pl.LazyFrame) -> int | None:
+    """Count the queries with labels; None if all have one.
+
+    Args:
+        queries: Table `queries` of a run.
+    """
+    count, total = queries.select(pl.col("label").count(), rows=pl.len()).collect().row(0)
+    return None if count == total else int(count)
+
+
+def name_harmed_queries(labelled: int | None) -> str:
+    """Name the queries over which the harm of training rows is summed in a summary.
+
+    Args:
+        labelled: Number of queries with labels; None for all.
+
+    Examples:
+        >>> name_harmed_queries(None), name_harmed_queries(0)
+        ('wrongly predicted queries', 'queries')
+    """
+    return "queries" if labelled == 0 else "wrongly predicted queries"
