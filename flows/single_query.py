@@ -9,6 +9,7 @@ from flows.executors import start_executor
 from flows.flow_run_names import make_flow_run_name
 from flows.interrupted_run import crash_when_stopped
 from flows.prefect_hooks import notify_failure
+from tasks.audit.predict_queries import predict_queries
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.single_query import attribute_query, make_request, solve_repeat
@@ -54,7 +55,7 @@ def urgent(
     with start_executor(
         engine, resolve_devices(context.study.run.devices), request.repeats
     ) as executor:
-        for prepare in (choose_damping, factor_curvature):
+        for prepare in (predict_queries, choose_damping, factor_curvature):
             executor.call(prepare, ref=plan.ref)
         futures = [
             executor.submit(solve_repeat, index=index, request=request, ref=plan.ref)

@@ -33,7 +33,7 @@ SCORES: Final = make_schema(
             pa.float32(),
             "change of the query's measure if the row were removed, positive if it becomes worse; "
             "sign: fastif.convention",
-            "nats, of a margin logits",
+            "nats; logits for a margin",
         ),
         make_field(
             "distance",
@@ -199,7 +199,7 @@ TOTALS: Final = make_schema(
             "removal_effect",
             pa.float64(),
             "sum over these queries, of all scores",
-            "nats, of a margin logits",
+            "nats; logits for a margin",
         ),
     ),
 )

@@ -117,6 +117,9 @@ def examples(rows, key):
          **{f"group_{name}": row.groups.get(name) for name in names}}
         for place, row in enumerate(rows)
     ]  # fmt: skip
+    if key == "query":
+        measures = [{"measure": "loss", "measure_value": row.loss} for row in rows]
+        columns = [row | measure for row, measure in zip(columns, measures, strict=True)]
     return fill_columns(schema, columns)
 
 

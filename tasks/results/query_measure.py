@@ -56,7 +56,18 @@ MEASURE_WORDS: Final[Mapping[str, MeasureWords]] = MappingProxyType(
 
 def get_words(query: Row) -> MeasureWords:
     """Return the words for the measure of a row of the table `queries`."""
-    return MEASURE_WORDS[str(query.get("measure") or "loss")]
+    return find_words(str(query.get("measure") or "loss"))
+
+
+def find_words(measure: str) -> MeasureWords:
+    """Return the words for a measure; that of a later version has no unit here.
+
+    Examples:
+        >>> find_words("margin").unit
+        'logits'
+    """
+    other = MeasureWords(measure, "its unit", "the measure would improve", "it would get worse")
+    return MEASURE_WORDS.get(measure, other)
 
 
 def join_units(rows: Iterable[Row]) -> str:
@@ -66,7 +77,7 @@ def join_units(rows: Iterable[Row]) -> str:
         >>> join_units([{"query_measure": "margin"}, {"query_measure": "margin"}]), join_units([])
         ('logits', 'nats')
     """
-    units = dict.fromkeys(MEASURE_WORDS[str(row["query_measure"])].unit for row in rows)
+    units = dict.fromkeys(find_words(str(row["query_measure"])).unit for row in rows)
     return " or ".join(units) or "nats"
 
 
@@ -140,7 +151,7 @@ def describe_measures(queries: pl.LazyFrame) -> str:
     """
     counts = fill_measure(queries).group_by("measure").agg(pl.len()).collect()
     rows = counts.sort("len", "measure", descending=[True, False]).rows()
-    words = [MEASURE_WORDS[name] for name, _ in rows]
+    words = [find_words(name) for name, _ in rows]
     names = [each.name for each in words]
     if len(rows) > 1:
         names = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.fuzz.families import FAMILIES, LAYERS, POSITIONS, Side
+from tests.fuzz.measures import draw_measure
 
 Ids = Literal["column", "row numbers", "reused"]
 HEAD = "^(classifier|score|logits_proj)"
@@ -60,6 +61,8 @@ class Case:
         solver, candidates, run: further sections, as they are written.
         night: the second run; None without.
         subprocess: whether the command line is a separate process.
+        measure: of `[queries]`.
+        unlabelled: Share of the queries without a label; their table has no label column if 1.
     """
 
     seed: int
@@ -90,6 +93,8 @@ class Case:
     run: Mapping[str, Any] = field(default_factory=dict)
     night: Night | None = None
     subprocess: bool = False
+    measure: str = "auto"
+    unlabelled: float = 0.0
 
     @property
     def penalty(self) -> float:
@@ -110,6 +115,7 @@ class Case:
         plain = Case(self.seed, self.family)
         names = "dtype members side padding segments labels pairs empty max_length weights"
         names += " smoothing decay coupled hessian curvature_rows leverage night subprocess"
+        names += " measure unlabelled"
         for name in names.split():
             value = getattr(self, name)
             if value != getattr(plain, name):
@@ -145,6 +151,7 @@ def draw(seed: int) -> Case:
         keys |= _second_night(chance, keys)
     if keys["candidates"].get("rescore") is not False:
         keys["leverage"] = _leverage(random.Random(f"{seed} leverage"), keys["solver"])
+    keys |= draw_measure(random.Random(f"{seed} measure"))
     return Case(seed, family, subprocess=chance.random() < 0.1, **keys)
 
 

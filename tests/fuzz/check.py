@@ -135,9 +135,17 @@ def _wrong_tables(
             yield f"ids of {name}"
         if frame["label"].to_list() != [row["label"] for row in rows]:
             yield f"labels of {name}"
+        if name == "queries":
+            yield from _wrong_measures(truth, frame)
+            known = [place for place, row in enumerate(rows) if row["label"] is not None]
+            if frame.filter(pl.col("label").is_null())["loss"].drop_nulls().len():
+                yield "a loss without a label"
+            frame_loss, losses_of = frame["loss"].gather(known), torch.tensor(known).long()
+        else:
+            frame_loss, losses_of = frame["loss"], torch.arange(len(rows))
         logs = read.outputs.log_softmax(1)
-        losses = -logs.gather(1, read.targets[:, None])[:, 0]
-        given = torch.tensor(frame["loss"].to_list(), dtype=torch.float64)
+        losses = -logs.gather(1, read.targets[:, None])[losses_of, 0]
+        given = torch.tensor(frame_loss.to_list(), dtype=torch.float64)
         gap = (given - losses).abs() / (1 + losses)
         if not bool((gap <= 1e-4).all()):
             place = int(gap.nan_to_num(torch.inf).argmax())
@@ -150,6 +158,19 @@ def _wrong_tables(
             if frame["prediction"][place] != case.labels[best[place]]:
                 yield f"prediction of {name} {place}"
                 break
+
+
+def _wrong_measures(truth: Truth, frame: pl.DataFrame) -> Iterator[str]:
+    """The name and the value of each query's measure."""
+    if frame["measure"].to_list() != [name for name, _ in truth.measured]:
+        yield "measures of queries"
+        return
+    true = torch.tensor(truth.measure_values(), dtype=torch.float64)
+    given = torch.tensor(frame["measure_value"].to_list(), dtype=torch.float64)
+    gap = (given - true).abs() / (1 + true.abs())
+    if not bool((gap <= 1e-4).all()):
+        place = int(gap.nan_to_num(torch.inf).argmax())
+        yield f"measure of query {place}: {given[place]:.4g} is {true[place]:.4g}"
 
 
 def _wrong_choice(
@@ -211,7 +232,8 @@ def _wrong_totals(case: Case, actual: Stored, expected: Expected, largest: float
     keys = ("train", "correct", "group")  # of each shard its own sums
     sums = actual.totals.group_by(*keys).agg(pl.col("removal_effect").sum()).sort(*keys)
     for row in sums.iter_rows(named=True):
-        match = (pl.col("correct") == row["correct"]) & pl.col("group").eq_missing(row["group"])
+        is_correct = pl.col("correct").eq_missing(row["correct"])
+        match = is_correct & pl.col("group").eq_missing(row["group"])
         places = sound.filter(match)["query"].to_list()
         true = float(expected.mean[places, row["train"]].sum())
         if abs(true - row["removal_effect"]) > EXACT * largest * max(1, len(places)):

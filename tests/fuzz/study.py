@@ -50,7 +50,12 @@ def _sections(case: Case) -> dict[str, dict]:
         "": {"name": "fuzz", "labels": list(case.labels), "models": model_names(case)[1:] or None},
         "model": {"path": "model", "max_length": case.max_length},
         "train": {"table": f"train.{case.formats[0]}", **table},
-        "queries": {"table": f"queries.{case.formats[1]}", **table},
+        "queries": {
+            "table": f"queries.{case.formats[1]}",
+            **table,
+            "label": None if case.unlabelled == 1 else "label",
+            "measure": None if case.measure == "auto" else case.measure,
+        },
         "parameters": {"attributed": case.attributed},
         "loss": loss,
         "curvature": {

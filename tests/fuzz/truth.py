@@ -3,12 +3,12 @@
     effect[query, train] = 1/n g_qᵀ (C + λI)⁻¹ g_i          to first order
                            1/n g_qᵀ (C - C_i/n + λI)⁻¹ g_i  with the leverage; C_i is of row i
 
-g_q is the gradient of the query's cross-entropy, g_i and C those of the loss as trained: C the mean
-of Jᵀ (d²L/dz²) J over the curvature's rows, J = dz/dθ, or of d²L/dθ².
+g_q is the gradient of the query's measure, its cross-entropy unless the case has another, g_i and C
+those of the loss as trained: C the mean of Jᵀ (d²L/dz²) J over the curvature's rows, J = dz/dθ, or
+of d²L/dθ².
 """
 
 import inspect
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,12 @@ from transformers import (
 )
 
 from tests.fuzz.case import Case
-from tests.fuzz.families import FAMILIES, LAYERS
+from tests.fuzz.measures import COSTS, measure_queries
+from tests.fuzz.parameters import attributed_parameters
 from tests.fuzz.tables import Rows
 
 DIRECT = 300
 """Parameters up to which a row is left out of the dense matrix itself, without an identity."""
-
-END_NORM = r"(^|\.)(norm|ln_f|final_norm|final_layer_?norm)\."
 
 
 class UndefinedError(Exception):
@@ -112,7 +111,9 @@ class Member:
     def read(self, rows: Rows, loss: Loss | None = None) -> Read:
         """Outputs and derivatives of every row; with a loss also its second derivatives."""
         outputs, jacobians, hessians, cuts = [], [], [], []
-        targets = torch.tensor([self.case.labels.index(row["label"]) for row in rows])
+        targets = torch.tensor(
+            [0 if row["label"] is None else self.case.labels.index(row["label"]) for row in rows]
+        )
         for row, target in zip(rows, targets, strict=True):
             given, cut = self.inputs(row)
             logits = self.outputs(given)
@@ -151,31 +152,6 @@ class Member:
         return torch.stack([self._flat(component) for component in gradient]).detach()
 
 
-def attributed_parameters(case: Case, names: Sequence[str]) -> list[list[str]]:
-    """The parameters that `attributed_parameters` names: the more likely reading first.
-
-    Whether a norm that stands after all layers is part of the head, "last:K" leaves open.
-    """
-    wanted = case.attributed
-    if wanted == "all":
-        return [list(names)]
-    if not isinstance(wanted, str):
-        return [[name for name in names if any(re.search(pattern, name) for pattern in wanted)]]
-    family, first = FAMILIES[case.family], LAYERS - int(wanted.removeprefix("last:"))
-    kept = []
-    for name in names:
-        layer = re.search(family.layer, name)
-        if int(layer[1]) >= first if layer else not re.search(family.below, name):
-            kept.append(name)
-    layered = [bool(re.search(family.layer, name)) for name in kept]
-    inner = [n for n, within in zip(kept, layered, strict=True) if within or not _end_norm(n)]
-    return [kept] if kept == inner else [kept, inner]
-
-
-def _end_norm(name: str) -> bool:
-    return re.search(END_NORM, name) is not None and not name.startswith(("classifier", "head"))
-
-
 class Truth:
     """Dense float64 reference of everything that a run should have stored.
 
@@ -206,8 +182,26 @@ class Truth:
             self.curved = [member.read(curved, twice) for member in self.members]
         self.curved_rows = curved
         self.right = [read.gradients(self.loss) for read in self.train]
-        self.left = [read.gradients(Loss()) for read in self.queries]
+        self.measured = list(
+            measure_queries(case.measure, case.labels, queries, self.queries[0].outputs)
+        )
+        self.left = [self._gradients(read) for read in self.queries]
         self.damping = case.damping + case.penalty
+
+    def _gradients(self, read: Read) -> Tensor:
+        """d measure / d parameters of the queries, [q p]."""
+        pulls = [
+            torch.func.grad(COSTS[name])(z, torch.tensor(target))
+            for z, (name, target) in zip(read.outputs, self.measured, strict=True)
+        ]
+        return torch.einsum("nc,ncp->np", torch.stack(pulls), read.jacobian)
+
+    def measure_values(self) -> list[float]:
+        """Value of each query's measure by the first model, in its own direction."""
+        return [
+            (1 if name in ("loss", "entropy") else -1) * float(COSTS[name](z, torch.tensor(target)))
+            for z, (name, target) in zip(self.queries[0].outputs, self.measured, strict=True)
+        ]
 
     def matrices(self, ids: Sequence[int] | None = None) -> list[Tensor]:
         """C + λI of every member, of all the curvature's rows or of some."""

@@ -61,7 +61,7 @@ def solves(shard, writer=0):
 def queries(shard, writer=0):
     rows = []
     for query in range(shard.start, shard.stop):
-        answer = ("yes", "no", float(query), 0.25, False, True)
+        answer = ("yes", "no", float(query), 0.25, False, True, "loss", float(query))
         rows.append((query, f"q{query}", "Straße 雪", None, *answer, f"suite {query % 3}", None))
     return frame(queries_schema(GROUPS), rows)
 

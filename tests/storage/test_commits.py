@@ -57,7 +57,7 @@ def test_files_carry_the_sign_convention_and_column_descriptions(store):
     assert "nats" in CONVENTION
     assert "positive" in CONVENTION
     effect = pq.read_schema(store.layout.root / commit.files[0].path).field("removal_effect")
-    assert effect.metadata[b"unit"] == b"nats"
+    assert effect.metadata[b"unit"] == b"nats; logits for a margin"
 
 
 def test_scores_use_the_small_encodings(store):
