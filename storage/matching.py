@@ -146,8 +146,14 @@ def _has_row_number_ids(rows: pl.DataFrame) -> bool:
 def _find_renamed_labels(
     old: pl.DataFrame, new: pl.DataFrame, content: list[str]
 ) -> dict[str, str]:
-    """Return labels that were renamed: all their rows now have one new label, and only they do."""
-    unique_rows = [frame.filter(pl.struct(content).is_unique()) for frame in (old, new)]
+    """Return labels that were renamed: all their rows now have one new label, and only they do.
+
+    A row that had no label, or has none now, is not evidence for a new name.
+    """
+    unique_rows = [
+        frame.filter(pl.struct(content).is_unique(), pl.col("label").is_not_null())
+        for frame in (old, new)
+    ]
     pairs = unique_rows[0].join(unique_rows[1], on=content, nulls_equal=True, suffix="_after")
     labels = pairs.group_by("label").agg(to=pl.col("label_after").unique(), rows=pl.len())
     new_labels, old_labels = set(new["label"].to_list()), set(old["label"].to_list())

@@ -20,15 +20,17 @@ DEFAULTS = {pl.String: "", pl.Boolean: True, pl.Float32: 0.5, pl.Float64: 0.5}
 
 @dataclass
 class Row:
-    """An example; `groups` by name."""
+    """An example; `groups` by name. Without a label it has a prediction."""
 
     id: str
     text: str
-    label: str = "a"
+    label: str | None = "a"
     correct: bool = True
     pair: str | None = None
     groups: dict[str, str | None] = field(default_factory=dict)
     loss: float = 0.5
+    prediction: str | None = None
+    measure: str | None = None
 
 
 def open_store(folder: Path) -> Store:
@@ -86,6 +88,8 @@ def write_run(
         "query_rows": len(queries),
     }
     row |= {"created": datetime.now(UTC), "finished": datetime.now(UTC), "forecast": None}
+    known = [query.correct for query in queries if query.label is not None]
+    row |= {"accuracy": sum(known) / len(known) if known else None}
     row |= {"recall": json.dumps(recall) if recall else None}
     store.commit(run, "finish", {"runs": fill_columns(RUNS, [row])})
     return run
@@ -112,13 +116,19 @@ def examples(rows, key):
     schema = (train_schema if key == "train" else queries_schema)(names)
     columns = [
         {key: place, "id": row.id, "text": row.text, "text_pair": row.pair, "label": row.label,
-         "prediction": row.label if row.correct else "z", "correct": row.correct,
-         "truncated": False, "loss": row.loss, "probability": 0.6,
+         "prediction": row.prediction or (row.label if row.correct else "z"),
+         "correct": None if row.label is None else row.correct,
+         "truncated": False, "loss": None if row.label is None else row.loss, "probability": 0.6,
          **{f"group_{name}": row.groups.get(name) for name in names}}
         for place, row in enumerate(rows)
     ]  # fmt: skip
     if key == "query":
-        measures = [{"measure": "loss", "measure_value": row.loss} for row in rows]
+        measures = [
+            {"measure": row.measure or "loss", "measure_value": row.loss}
+            if row.label is not None
+            else {"measure": row.measure or "log-probability", "measure_value": -row.loss}
+            for row in rows
+        ]
         columns = [row | measure for row, measure in zip(columns, measures, strict=True)]
     return fill_columns(schema, columns)
 

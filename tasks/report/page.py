@@ -44,6 +44,7 @@ from tasks.report.slices import SourceSliceEffects, summarize_slices
 from tasks.report.tfidf_space import TfidfSpace, make_space, make_tfidf_space
 from tasks.report.training_map import TrainingMap, list_shown_rows, make_training_map
 from tasks.report.worst_queries import QueryCase, find_most_harmful, make_query_cases
+from tasks.results.changed_prediction import describe_support
 from tasks.results.changed_query import describe_rows, name_states
 from tasks.results.explained_query import format_ranking_score
 from tasks.results.group_names import format_group_value
@@ -227,6 +228,7 @@ def make_environment() -> Environment:
         "nats": _format_effect,
         "ranking_score": format_ranking_score,
         "measure": format_measure,
+        "support": describe_support,
         "percent": _format_percent,
         "bare": _format_column,
         "signal": format_signal,

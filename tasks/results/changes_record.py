@@ -29,6 +29,7 @@ def make_changes_record(difference: RunDifference) -> dict[str, Any]:
         "slices": [_make_part(part) for part in difference.slices],
         "broken": [_make_query(query) for query in queries.broken] if queries else [],
         "repaired": [_make_query(query) for query in queries.repaired] if queries else [],
+        "predictions": asdict(difference.predictions) if difference.predictions else None,
         "changed_rows": queries.changed_rows if queries else None,
         "rows": None if difference.rows is None else _make_rows(difference),
     }

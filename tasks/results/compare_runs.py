@@ -16,6 +16,7 @@ from storage.run_comparison import (
     RunTables,
     find_changes,
 )
+from tasks.results.changed_prediction import PredictionChanges, find_prediction_changes
 from tasks.results.changed_query import QueryChanges, find_query_changes
 from tasks.results.comparability import Comparability, Level, check_effects, has_equal_loss
 from tasks.run.lookup import check_undamaged
@@ -99,6 +100,8 @@ class RunDifference:
         queries: Queries that were broken or repaired, with changed training rows; None if the runs
             have no query in common.
         k: Number of most harmful rows of a run that are compared, in all and for each slice.
+        predictions: Queries whose predicted label changed, with the rows that support each label;
+            None if the runs have no query in common.
     """
 
     comparability: Comparability
@@ -109,6 +112,7 @@ class RunDifference:
     notes: tuple[str, ...]
     queries: QueryChanges | None = None
     k: int = WORST
+    predictions: PredictionChanges | None = None
 
     def count(self, *words: str) -> int | None:
         """Number of rows with these changes, see `storage.run_comparison`; None if unknown."""
@@ -122,7 +126,7 @@ class RunDifference:
     @property
     def common_queries(self) -> int:
         """Number of queries that are in both runs."""
-        return self.overall.queries if self.overall else 0
+        return self.predictions.common if self.predictions else 0
 
 
 def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDifference:
@@ -142,7 +146,8 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
     notes = [*_describe_unfinished(store, before, after), *describe_matching(matched)]
     notes += _describe_groups(earlier, later, group)
     overall = _compare_overall(pair, rows)
-    if overall is None:
+    has_common = not matched.common_queries.is_empty()
+    if not has_common:
         notes.append("The two runs have no query in common, so no effects can be compared.")
     return RunDifference(
         comparability,
@@ -155,6 +160,7 @@ def diff_runs(store: Store, before: str, after: str, k: int = WORST) -> RunDiffe
         if overall
         else None,
         k,
+        find_prediction_changes(earlier, later, matched) if has_common else None,
     )
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from storage.run_comparison import ENTERED, ENTERED_DOUBLED, LEFT, LEFT_HALVED
+from tasks.results.changed_prediction import describe_predictions
 from tasks.results.changed_query import ChangedQuery, QueryChanges, describe_rows, name_states
 from tasks.results.compare_runs import SHOWN, RunDifference, SliceDifference, describe_entered
 from tasks.results.group_names import ALL, format_group_value
@@ -41,6 +42,9 @@ def render_difference(difference: RunDifference, before: str, after: str) -> Ren
         body.append(_make_accuracy_table(difference, difference.overall))
     if difference.queries:
         body += _render_queries(difference.queries)
+    if difference.predictions and difference.predictions.count:
+        head_line, *lines = describe_predictions(difference.predictions)
+        body += [Text(f"\n{head_line}", style="bold"), *map(Text, lines)]
     if difference.rows is not None and difference.overall:
         body.append(Text(f"\n{describe_entered(difference.overall, difference.k)}."))
         body += _make_source_tables(difference.rows)

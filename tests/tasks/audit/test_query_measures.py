@@ -96,8 +96,7 @@ def test_half_the_labels_give_each_query_its_own_measure(world, labelled, unlabe
 
 
 @pytest.mark.parametrize("measure", ["log-probability", "margin", "entropy"])
-def test_a_measure_of_the_prediction_does_not_depend_on_labels(world, measure):
-    """Two classes: the effects of a query are those on the loss times one number."""
+def test_a_measure_of_the_prediction_does_not_depend_on_labels(world, unlabelled, measure):
     results = [
         _audit(world, f"{measure}-{label}", queries={"measure": measure, "label": label})
         for label in ("label", None)
@@ -105,6 +104,14 @@ def test_a_measure_of_the_prediction_does_not_depend_on_labels(world, measure):
     assert results[0][1] != results[1][1]
     first, second = map(_effects, results)
     assert first.equals(second)
+    # of two classes, effects on all measures of one target differ by a factor of the query
+    loss = _effects(unlabelled).select("query_id", "train_id", loss="removal_effect")
+    ratios = first.join(loss, on=["query_id", "train_id"]).filter(pl.col("loss").abs() > 1e-4)
+    ratio = (pl.col("removal_effect") / pl.col("loss")).cast(pl.Float64)
+    spread = ratios.group_by("query_id").agg(ratio.min(), high=ratio.max(), rows=pl.len())
+    assert len(spread) == tiny.QUERIES
+    assert spread["rows"].min() > 10
+    assert ((spread["high"] - spread["removal_effect"]) < 1e-3 * spread["high"].abs()).all()
     assert set(_queries(results[0])["measure"]) == {measure}
     assert _queries(results[0])["correct"].null_count() == 0
 
