@@ -105,7 +105,10 @@ def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
         yield f"  {place} image", roles.image, ""
     else:
         yield f"  {place} features", join_some(roles.features), reasons.get("features", "")
-    yield f"  {place} label", content.label, reasons.get("label", "")
+    if content.label:
+        yield f"  {place} label", content.label, reasons.get("label", "")
+    else:
+        yield f"  {place} label", "none", "the predicted labels are explained"
     yield f"  {place} id", roles.id or "row numbers", ""
     if roles.groups:
         yield f"  {place} groups", ", ".join(roles.groups), ""

@@ -41,7 +41,9 @@ class TableRoles:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Number of rows of each label value."""
+        """Number of rows of each label value; empty for a table without labels."""
+        if not self.content.label:
+            return {}
         return self.table.profiles[self.content.label].values
 
     def doubt_label(self, doubt: str) -> "TableRoles":
@@ -125,7 +127,12 @@ def _complete_roles(table: ProfiledTable, content: ContentColumns, wishes: Wishe
 def assign_query_roles(
     table: ProfiledTable, wishes: Wishes, outputs: Outputs, answers: Answers, train: TableRoles
 ) -> TableRoles:
-    """Assign the columns of the queries: those of the training table if they are there."""
+    """Assign the columns of the queries: those of the training table if they are there.
+
+    Queries without labels have the text, features or image of the training table and no label.
+    """
+    if _has_no_labels(table, wishes, outputs, train):
+        return _assign_without_label(table, wishes, train)
     known = Wishes(
         text=pick_wished(table, wishes.text) or train.content.text,
         label=(*wishes.label, train.content.label),
@@ -152,6 +159,34 @@ def assign_query_roles(
     roles = _complete_roles(table, content, known)
     features = tuple(name for name in train.features if name in table.columns)
     return replace(roles, content=content, features=features, image=train.image)
+
+
+def _has_no_labels(
+    table: ProfiledTable, wishes: Wishes, outputs: Outputs, train: TableRoles
+) -> bool:
+    """Whether no column of the queries is the label, and the columns of a row are all there."""
+    content = train.content.text or train.features or (train.image,)
+    if pick_wished(table, wishes.label) or pick_wished(table, wishes.text):
+        return False
+    if train.content.label in table.columns or not all(name in table.columns for name in content):
+        return False
+    values = (set(map(str, profile.values)) for profile in table.profiles.values())
+    return not any(each and each <= set(outputs.names) for each in values)
+
+
+def _assign_without_label(table: ProfiledTable, wishes: Wishes, train: TableRoles) -> TableRoles:
+    """Assign the columns of queries without labels by those of the training table."""
+    used = {*train.content.text, *train.features, *((train.image,) if train.image else ())}
+    wished_id = next(iter(pick_wished(table, wishes.id)), None)
+    groups = train.groups if wishes.groups is None else wishes.groups
+    return TableRoles(
+        table,
+        ContentColumns(train.content.text, "", {"text": Reason("as in the training table")}),
+        train.features,
+        train.image,
+        wished_id or find_id(table.profiles, used),
+        tuple(name for name in groups if name in table.columns),
+    )
 
 
 def _drop_long_texts(table: ProfiledTable) -> ProfiledTable:

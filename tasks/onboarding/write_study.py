@@ -161,6 +161,9 @@ def _make_table(roles: TableRoles, path: Path, purpose: str) -> Part:
 
 def _make_label(roles: TableRoles) -> Line:
     reason = roles.content.reasons.get("label", Reason())
+    if not roles.content.label:
+        comment = "the true label; no column holds it, so the predicted labels are explained"
+        return Line("label", "label", comment, is_active=False)
     comment = reason.text or "the label column; its values are the names above"
     others = [name for name in roles.second_labels if name not in reason.alternatives]
     if others:
@@ -176,8 +179,11 @@ def _make_id(roles: TableRoles) -> Line:
 
 
 def _make_queries(roles: TableRoles, path: Path, has_audit: bool) -> Part:
-    purpose = "predictions to explain, with their true labels" if has_audit else "further rows"
+    labels = ", with their true labels" if roles.content.label else ""
+    purpose = f"predictions to explain{labels}" if has_audit else "further rows"
     part = _make_table(roles, path, purpose)
+    if not roles.content.label:
+        return part
     comment = (
         "uncomment it if these labels were verified: the search for wrong labels learns from them"
     )

@@ -1,5 +1,6 @@
 """The summary of a run as Prefect artifacts: numbers and ids, no example text."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,8 +68,15 @@ def make_worst_queries_table(summary: Summary) -> list[dict[str, str]]:
             if example
             else ("none", "")
         )
-        loss = explained.query["loss"]
-        shown = "no label" if explained.query["label"] is None else format_loss(loss)
-        cells = (str(explained.query["id"]), shown, *worst_example)
+        cells = (str(explained.query["id"]), _format_query_loss(explained.query), *worst_example)
         rows.append(dict(zip(WORST_COLUMNS, cells, strict=True)))
     return rows
+
+
+def _format_query_loss(query: Row) -> str:
+    """Format the loss at the label of a query, or without one at the predicted label."""
+    if query["label"] is not None:
+        return format_loss(query["loss"])
+    probability = query["probability"]
+    loss = None if not probability else -math.log(float(str(probability)))
+    return f"{format_loss(loss)} at the prediction"
