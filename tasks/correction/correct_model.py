@@ -85,7 +85,7 @@ class CorrectionResult:
 
 
 def check_labelled_queries(study: Study, queries: Table) -> None:
-    """Refuse a study whose queries have no loss: the correction is judged by it.
+    """Refuse a study whose queries have no loss, by which a correction is accepted.
 
     Raises:
         InputError: A query has no label, or the measure is not the loss.
@@ -93,7 +93,7 @@ def check_labelled_queries(study: Study, queries: Table) -> None:
     if not queries.is_labelled or study.queries.measure not in ("auto", "loss"):
         raise InputError(
             f"[queries] of {study.path}",
-            "labels in all rows and the loss as measure, by which a correction is judged",
+            "labels in all rows and the loss as measure, by which a correction is accepted",
             "rows without a label" if not queries.is_labelled else f'"{study.queries.measure}"',
             "Correct with a study whose queries have labels, without the key measure.",
         )

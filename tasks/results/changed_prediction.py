@@ -21,7 +21,7 @@ class SupportingRow:
     Attributes:
         id: Id of the row.
         label: Label of the row.
-        effect: Its removal effect on the query in the same run, in the unit of the measure.
+        effect: Removal effect of the row on the query in the same run, in the unit of the measure.
     """
 
     id: str

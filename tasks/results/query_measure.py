@@ -16,7 +16,7 @@ class MeasureWords:
     """Words for the measure of a query.
 
     Attributes:
-        name: What is explained, as a noun.
+        name: Noun for the measure.
         unit: Unit of the measure, and of the effects on it.
         harmful: Change of the measure without a harmful row.
         helpful: Change of the measure without a helpful row.

@@ -68,7 +68,7 @@ class Summary:
             if there is none.
         leaked_queries: Number of queries that are training rows, verbatim.
         labelled_queries: Number of queries with labels; None for all.
-        measures: What is explained of the queries, in words.
+        measures: Measures of the queries in words, with their unit.
     """
 
     run: str
