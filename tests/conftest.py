@@ -80,6 +80,13 @@ def clean_environment():
     os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
 
 
+@pytest.hookimpl(tryfirst=True)  # before the cases that -m leaves out are taken out
+def pytest_collection_modifyitems(config, items):
+    from default_cases import mark_other_cases_long
+
+    mark_other_cases_long(items, selected=any("[" in arg for arg in config.args))
+
+
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()

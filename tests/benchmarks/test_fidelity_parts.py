@@ -167,6 +167,7 @@ def test_the_memory_monitor_measures_allocations():
     assert watch.megabytes is None or watch.megabytes > 15
 
 
+@pytest.mark.long
 def test_mnist_at_quick_size(data):
     result = convex.convex(data, replace(convex.QUICK, rows=200, lissa=50, queries=4))
     assert find_line(result, "Direct")["relative_error"]["most"] < 1e-10

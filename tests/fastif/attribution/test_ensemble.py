@@ -117,6 +117,7 @@ def test_three_identical_members_have_zero_spread(dtype):
     torch.testing.assert_close(actual.certificate.agreement, torch.ones(4, dtype=torch.float64))
 
 
+@pytest.mark.long
 def test_the_order_of_members_does_not_matter():
     first, *others = [
         Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)

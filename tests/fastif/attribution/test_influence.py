@@ -108,6 +108,7 @@ def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
     torch.testing.assert_close(scan.removal_effect, influences.removal_effect)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("keep", [1, 2, 5, 6, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_keep_returns_the_top_and_bottom_k(scored, keep, batch_size):

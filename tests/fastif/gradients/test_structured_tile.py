@@ -52,6 +52,7 @@ def parts(request, monkeypatch):
         monkeypatch.setattr("fastif.gradients.outer_products.MAX_NUMBERS", request.param)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("count", [0, 1, 6, 300])
 @pytest.mark.parametrize("name", MODELS)
 def test_products_with_vectors(name, count, parts):

@@ -46,6 +46,7 @@ def _dense(made):
     return train[QUERIES], solved, solved @ train.T / len(train), damped
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_and_diagnostics_equal_those_of_the_dense_matrix(name, batch_size):

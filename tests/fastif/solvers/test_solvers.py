@@ -50,6 +50,7 @@ def solver(request):
     return EVERY[request.param]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
 def test_a_solution_equals_the_dense_inverse(exact, name):
     operator, matrix = problem(name)

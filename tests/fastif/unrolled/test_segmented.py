@@ -78,6 +78,7 @@ def _compute_truth(training, queries, segments):
     return effects
 
 
+@pytest.mark.default_cases("sgd-1", "momentum-1", "nesterov-1", "adamw-3")
 @pytest.mark.parametrize("segments", [1, 3])
 @pytest.mark.parametrize("name", UNCLIPPED)
 def test_effects_are_those_of_dense_matrix_exponentials(name, segments):

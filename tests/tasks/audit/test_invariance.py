@@ -107,6 +107,7 @@ def test_running_out_of_memory_does_not_change_the_store(world, monkeypatch, pre
     assert gap < 1e-5 * wanted["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_totals_over_slices_are_sums_of_all_scores(world):
     """A scan that keeps all 60 rows has the scores that the totals sum."""
     candidates = {"kind": "full", "keep": tiny.TRAIN}
@@ -129,6 +130,7 @@ def test_totals_over_slices_are_sums_of_all_scores(world):
     assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -73,6 +73,7 @@ def test_every_checkpoint_is_tried_and_the_selection_is_told(trained, first_audi
     assert evidence["estimator chosen"] == describe_estimator(choice, ["trained", *names])
 
 
+@pytest.mark.long
 def test_agreements_are_those_of_the_stored_effects(trained, first_audit):
     """The trial of the final weights against scores of the same damping set by the study."""
     context = load_run(plan_run(trained / "study.toml"))
@@ -117,6 +118,7 @@ def _select(store, context, models, power=0.0):
     return trial.estimator
 
 
+@pytest.mark.long
 def test_scores_are_the_mean_of_the_selected_checkpoints(copied):
     folder, store, _ = copied
     study = write_study(folder)

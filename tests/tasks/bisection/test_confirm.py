@@ -85,6 +85,7 @@ def names_of(store):
     return [status.record.run for status in reversed(store.list_runs())]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [relabel, remove])
 def test_without_its_only_change_the_later_night_is_the_earlier_one(first_night, tmp_path, change):
     """The retraining has the rows and the seed of the earlier run, hence its losses."""

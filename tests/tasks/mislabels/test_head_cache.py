@@ -35,6 +35,7 @@ def detect(store, search="s", stop_after=None, least=10):
     return MislabelDetector(fit=heads)(rows()), heads, len(counted)
 
 
+@pytest.mark.long
 def test_an_interrupted_detection_reuses_its_heads(tmp_path, monkeypatch):
     store = Store.open(tmp_path / "store", "s")
     alone = MislabelDetector()(rows()).probability

@@ -97,6 +97,7 @@ def test_the_next_run_reads_the_stored_hidden_states(small, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in find_files(store)} == before
 
 
+@pytest.mark.long
 def test_hidden_states_of_another_table_are_removed(small):
     store, _ = open_finished(small, 0, 1000)
     before = find_files(store)

@@ -140,6 +140,7 @@ def test_only_new_rows_are_computed_and_all_queries_have_scores(world, first, sc
     assert store.verify(run) == []
 
 
+@pytest.mark.long
 def test_predictions_follow_rows_to_their_new_positions(world, first, tmp_path):
     add_rows(world)
     shutil.copytree(world, tmp_path / "scratch")
@@ -150,6 +151,7 @@ def test_predictions_follow_rows_to_their_new_positions(world, first, tmp_path):
         assert_frame_equal(actual, expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
+@pytest.mark.long
 def test_removed_rows_drop_out_and_the_other_scores_are_right(world, first, scratch):
     add_rows(world, train=2, queries=0, gone=2)
     expected = scratch()
@@ -242,6 +244,7 @@ def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
     assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
+@pytest.mark.long
 def test_a_run_with_a_removed_parent_is_readable(world, first):
     add_rows(world)
     study = write(world)
@@ -282,6 +285,7 @@ def test_the_forecast_counts_new_rows_only(world, first):
         assert work[stage].gradients == 0, stage
 
 
+@pytest.mark.long
 def test_groups_of_reused_rows_are_those_of_the_present_table(world, first):
     add_rows(world)
     store, run = tiny.run_directly(write(world, queries={"groups": ["second", "kind"]}))
@@ -291,6 +295,7 @@ def test_groups_of_reused_rows_are_those_of_the_present_table(world, first):
         assert actual[f"group_{name}"].to_list() == [row[name] for row in rows]
 
 
+@pytest.mark.long
 def test_a_run_that_fell_back_to_a_full_scan_is_no_parent(world):
     hard = {"kind": "sketch", "dimensions": 1, "target_recall": 1.0, "rescore": False, "check": 4}
     store, before = tiny.run_directly(write(world, candidates=hard))

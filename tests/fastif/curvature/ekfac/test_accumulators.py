@@ -16,6 +16,7 @@ from fastif.curvature.ekfac.accumulators import EkfacSums
 from tests.fastif.curvature.ekfac.fits import _case, _curvature, _fit_ekfac
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_sums_do_not_depend_on_the_batch_size(name, batch_size):

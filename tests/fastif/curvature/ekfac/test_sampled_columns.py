@@ -10,6 +10,7 @@ from fastif import CrossEntropy, Ekfac, GaussNewton, ModuleObjective, TensorExam
 from tests.fastif.curvature.ekfac.fits import _curvature, _fit_ekfac
 
 
+@pytest.mark.long
 def test_sampled_columns_converge_to_the_exact_expectation():
     """The mean over 100 seeds is within five standard errors in every entry."""
     whole = _curvature("mlp")
