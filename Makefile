@@ -19,11 +19,13 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/fastif audit $(STUDY)
 
-test: $(VENV)/.test ## all tests that need no data set, about 25 minutes on two cores
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# worksteal: workers that have finished take tests from the others; by files, the longest file came last
+test: $(VENV)/.test ## each behaviour once, without data sets, about MINUTES minutes on two cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA
-	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long
+# Two workers whatever the cores: some tests train on whole data sets, with gigabytes each.
+test-long: $(VENV)/.test ## the other cases, tests of minutes, and those on the data sets under FASTIF_DATA
+	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
 test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
 	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults

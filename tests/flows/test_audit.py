@@ -227,6 +227,7 @@ def test_a_second_run_in_the_same_store_shares_artifacts_and_changes_nothing(aud
     assert gap <= 1e-5 * full["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_a_solver_that_diverges_ends_in_reasons_and_the_flow_completes(prefect, world):
     """Every shard is committed, and the summary has warnings."""
     from prefect.artifacts import Artifact

@@ -51,7 +51,7 @@ def run_on_single_device(world: Path, **changes: dict) -> set[str]:
     return files_of(world / "store")
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("dual")
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
     expected = run_on_single_device(world, **KINDS[kind])
@@ -103,7 +103,7 @@ def scan_by_three(world: Path, monkeypatch, broken: int = 0) -> set[str]:
     return files_of(world / "by-three")
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("1 of 3 broken")
 @pytest.mark.parametrize(
     "broken", [0, 1, pytest.param(2, marks=pytest.mark.long)], ids="{} of 3 broken".format
 )

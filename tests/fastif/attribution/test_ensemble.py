@@ -146,6 +146,7 @@ def test_the_first_member_selects_the_candidates():
     assert torch.equal(*by_id)
 
 
+@pytest.mark.long
 def test_the_certificate_holds_the_worst_member():
     members = [
         _attributor(seed, damping=damping, solver=Lissa(depth, 2, 4, scale=4.0))

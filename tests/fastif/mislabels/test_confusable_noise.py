@@ -132,6 +132,7 @@ def test_confusable_noise_has_the_evidence_where_it_is():
     assert measure_evidence(logits, confuse(logits, truth, generator, 0.2)) > 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["uniform", "one class", "none"])
 def test_confusable_noise_has_no_evidence_where_it_is_not(kind):
     logits, truth, generator = make_logits()

@@ -83,6 +83,7 @@ def test_constant_features_have_a_pseudo_r2_of_zero():
     assert MislabelDetector()(make_rows(0.1)[0]).pseudo_r2 > 0.4
 
 
+@pytest.mark.long
 def test_a_class_of_one_row_has_finite_probabilities():
     points, truth = make_clouds(classes=2)
     labels = truth.clone()
@@ -92,6 +93,7 @@ def test_a_class_of_one_row_has_finite_probabilities():
     assert label_posterior.probability.argmax() == 7
 
 
+@pytest.mark.default_cases("3")
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_very_few_rows_have_finite_probabilities(n):
     labels = torch.arange(n) % 2
@@ -170,6 +172,7 @@ def test_the_first_row_that_is_not_finite_is_named(monkeypatch, value):
         LabeledData(features, torch.arange(11) % 2, 2)
 
 
+@pytest.mark.long
 def test_reviewed_labels_clamp_the_posterior_and_train_the_heads():
     rows, truth = make_rows(0.3, apart=1.5)
     known = torch.full_like(truth, NOT_REVIEWED)

@@ -127,6 +127,7 @@ def test_batches_of_examples_do_not_matter():
         torch.testing.assert_close(again, whole, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.long
 def test_factor_rows_that_are_streamed_give_the_same(monkeypatch):
     training = train(CASES["adamw"])
     whole, _ = _measure(training)

@@ -47,6 +47,10 @@ def plain(finished):
     return store, status.record.run
 
 
+@pytest.mark.default_cases(
+    "{'shard_size': 1, 'batch_size': 30}",
+    "{'shard_size': 4, 'batch_size': 64, 'prefix_cache_mb': 1}",
+)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -130,7 +134,7 @@ def test_totals_over_slices_are_sums_of_all_scores(world):
     assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("dual-sketch", "lissa-knn")
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

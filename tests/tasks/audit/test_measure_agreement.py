@@ -95,7 +95,7 @@ def test_the_time_of_twice_the_rows_is_that_of_a_study_with_them(world, monkeypa
     assert ("instead of" in f"{record}") <= is_less
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("sections0")
 @pytest.mark.parametrize(
     "sections",
     [

@@ -210,6 +210,7 @@ def test_the_next_night_keeps_the_selection_and_a_lost_one_is_made_again(copied,
     assert left["train"].equals(right["train"])
 
 
+@pytest.mark.long
 def test_a_lost_row_norm_is_no_ranking_without_norms(copied):
     folder, store, _ = copied
     study = write_study(folder)

@@ -110,6 +110,7 @@ def test_without_its_only_change_the_later_night_is_the_earlier_one(first_night,
     assert bisection.losses.before == pytest.approx(sum(truth) / len(truth), rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_unchanged_rows_with_the_same_seed_give_the_losses_of_the_run(second_night):
     study = load_study(second_night / "study.toml")
     store = tiny_store(study)

@@ -66,6 +66,7 @@ def test_heads_of_another_detection_are_not_removed(tmp_path):
     assert not store.find_artifacts(KIND)
 
 
+@pytest.mark.long
 def test_heads_of_small_tables_are_not_cached(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     detect(store, least=91)

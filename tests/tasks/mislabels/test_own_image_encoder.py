@@ -187,6 +187,7 @@ def test_other_weights_of_the_features_are_other_features(folder):
     assert read_detection_plan(study).encoder != before.encoder
 
 
+@pytest.mark.long
 def test_features_with_attributed_parameters_are_warned_of(folder):
     """What is attributed was fitted to the labels, wrong ones included."""
     study = make_study(folder, attributed=("body", "head"))
@@ -200,6 +201,9 @@ def test_without_features_pixels_are_compared_and_a_sentence_says_so(folder):
     assert read_detection_plan(study).encoder is None
 
 
+@pytest.mark.default_cases(
+    "load_function-a torch module as fourth value",
+)
 @pytest.mark.parametrize(
     ("function", "expected"),
     [

@@ -135,7 +135,7 @@ def test_training_is_determined_by_the_seed(trained, world):
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("row", "weights")
 @pytest.mark.parametrize(
     "change",
     [
@@ -173,7 +173,7 @@ def test_a_changed_study_is_trained_again(trained, world, change):
     assert not list(folder.parent.glob(".*"))
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("weights-0.25")
 @pytest.mark.parametrize("part", [0.25, pytest.param(0.5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
 def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, change, part):
@@ -194,7 +194,7 @@ def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, ch
     assert train_model.fn(str(study)).skipped
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("error0")
 @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
 def test_a_failed_write_keeps_the_earlier_model_and_no_temporary_files(world, monkeypatch, error):
     """The second of two folders cannot be written."""

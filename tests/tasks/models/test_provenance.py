@@ -115,7 +115,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("length", "smoothing", "base")
 @pytest.mark.parametrize("case", CHANGES.values(), ids=list(CHANGES))
 def test_every_setting_that_differs_is_reported_with_its_consequence(world, case):
     changes, words, means = case
@@ -271,6 +271,7 @@ def test_differences_of_several_checkpoints_are_reported_once(world):
     assert provenance.list_differences(None) == ()
 
 
+@pytest.mark.long
 def test_changes_since_a_finished_run_are_reported(world):
     """Training settings and record are not part of a run's fingerprint."""
     store, _ = tiny.run_directly(write(world))

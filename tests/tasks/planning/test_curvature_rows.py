@@ -84,7 +84,7 @@ def test_no_more_rows_than_the_solver_has_memory_for(world, monkeypatch):
     assert select_rows(context).rows == 256
 
 
-@pytest.mark.default_cases
+@pytest.mark.default_cases("sections0")
 @pytest.mark.parametrize(
     "sections",
     [

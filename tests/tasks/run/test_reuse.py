@@ -187,6 +187,7 @@ def test_a_third_run_continues_the_second_with_the_curvature_of_the_first(world,
     )
 
 
+@pytest.mark.long
 def test_an_incremental_run_that_was_killed_resumes_unchanged(world, first):
     add_rows(world)
     study = write(world, run={"shard_size": 3})

@@ -155,6 +155,7 @@ def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
     )
 
 
+@pytest.mark.long
 def test_a_lost_chunk_is_recomputed(world, few_rows):
     study = tiny.write_study(world, candidates=SKETCH)
     expected = _rows(_prepare_run(study))

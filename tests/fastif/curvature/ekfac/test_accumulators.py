@@ -25,6 +25,7 @@ def test_sums_do_not_depend_on_the_batch_size(name, batch_size):
     torch.testing.assert_close(other.to_dense(), _fit_ekfac(name).to_dense(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.default_cases("mlp", "conv", "embedding", "outside")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fit_over_shards_equals_a_fit_at_once(name):
     whole = _curvature(name)

@@ -32,6 +32,7 @@ def _correct(kfac: Ekfac, curvature: GaussNewton) -> Ekfac:
     return kfac.apply_corrections(kfac.accumulate_corrections(curvature))
 
 
+@pytest.mark.default_cases("mlp", "embedding")
 @pytest.mark.parametrize("name", ["mlp", "outside", "embedding", "bert"])
 def test_sampled_columns_depend_on_the_seed_and_not_on_batches(name):
     ekfac = Ekfac.fit(_curvature(name, 4), labels="sampled", seed=3)
