@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # nothing of the imports is garbage: three seconds of each worker
 os.environ["OMP_NUM_THREADS"] = "1"  # on few cores, threads of torch and FAISS only fight
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
@@ -90,3 +91,4 @@ def pytest_collection_modifyitems(config, items):
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -39,6 +39,7 @@ def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
     )
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("kind", [GaussNewton, Hessian])
 @pytest.mark.parametrize(
     "name",

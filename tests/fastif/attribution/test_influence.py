@@ -152,6 +152,7 @@ def test_empty_cells_of_an_index_come_last_without_an_example(scored):
     torch.testing.assert_close(influences.removal_effect[valid], expected[valid])
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("solver", [Direct(), Dual()])
 @pytest.mark.parametrize("shard", [1, 5, 100])
 def test_self_influence_is_the_diagonal(solver, shard):

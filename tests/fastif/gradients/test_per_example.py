@@ -25,6 +25,7 @@ WAYS = [(name, True) for name in NAMES]
 WAYS += [(name, False) for name in NAMES if case(name).uses_hooks]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize(("name", "one_by_one"), WAYS)
 def test_both_routes_give_equal_gradients(name, one_by_one):
     made = case(name)

@@ -74,6 +74,7 @@ def test_many_vectors_and_positions_are_multiplied_with_formed_rows():
     assert [single._is_cheaper_formed(count) for count in (6, 300)] == [False, True]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", MODELS)
 def test_products_of_two_tiles(name, parts):
     (left, left_rows), (right, right_rows) = merged(name, [0, 2, 5]), merged(name, [1, 2, 3, 6])

@@ -171,6 +171,7 @@ def test_nonfinite_rows_have_no_scores():
     assert torch.equal(rest[expected.ids], attribution.influences.ids)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("share", [0.5, 2.0], ids=["factors", "formed rows"])
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_the_reported_residual_bounds_the_true_one_in_single_precision(seed, share, monkeypatch):

@@ -71,6 +71,7 @@ def test_sums_of_different_fits_are_refused():
             sums + other
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("place", [0, 1, 5])
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
 def test_a_nonfinite_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, place):
