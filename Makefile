@@ -32,7 +32,7 @@ test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and wha
 	$(BIN)/python -m benchmarks.nightly.faults
 
 test-browser: $(VENV)/.browser ## the report in a real Chromium, which has to be there (Debian: apt-get install chromium)
-	$(BIN)/python -m pytest tests/flows/browser
+	$(BIN)/python -m pytest -m browser tests/flows/browser
 
 fuzz: $(VENV)/.test ## random studies against a dense float64 solve: make fuzz FIRST=0 LAST=300 JOBS=2, half an hour
 	$(BIN)/python -m tests.fuzz $(or $(FIRST),0) $(or $(LAST),300) --jobs $(or $(JOBS),2)

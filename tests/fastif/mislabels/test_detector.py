@@ -19,7 +19,7 @@ from fastif.mislabels.second_round_check import second_round_improves
 from tests.fastif.mislabels.noisy_clouds import flip_labels, make_clouds, make_rows
 
 
-@pytest.mark.default_cases("0.1")
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
 def test_all_flips_in_separable_data_are_ranked_first(share):
     rows, truth = make_rows(share, n=900, apart=9.0)

@@ -23,6 +23,14 @@ HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> \
 HOSTILE_NAME = '"><img src=x onerror="window.hit = 1">&row=x#y+%'
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests that -m leaves out are taken out
+def pytest_collection_modifyitems(items):
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(scope="session")
 def playwright_api():
     """The module of Playwright; what needs it or Chromium is skipped before a page is made."""
