@@ -137,11 +137,7 @@ def test_training_is_determined_by_the_seed(trained, world):
 
 @pytest.mark.default_cases("row", "weights")
 @pytest.mark.parametrize(
-    "change",
-    [
-        *("row", "epochs", "weights", "base", "record"),
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("learning_rate", "max_length")),
-    ],
+    "change", ["row", "epochs", "weights", "base", "record", "learning_rate", "max_length"]
 )
 def test_a_changed_study_is_trained_again(trained, world, change):
     study, _, folder = trained
@@ -174,7 +170,7 @@ def test_a_changed_study_is_trained_again(trained, world, change):
 
 
 @pytest.mark.default_cases("weights-0.25")
-@pytest.mark.parametrize("part", [0.25, pytest.param(0.5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("part", [0.25, 0.5])
 @pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
 def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, change, part):
     study, folder = write(world, checkpoints=[0.25, 0.5], epochs=2), world / "out" / "trained"

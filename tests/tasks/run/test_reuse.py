@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 import tiny
-import torch
 from polars.testing import assert_frame_equal
 
 import fastif
@@ -256,13 +255,6 @@ def test_a_run_with_a_removed_parent_is_readable(world, first):
     store.remove(store.list_run_files(run))
     assert plan_run(study).record.run == third
     assert Store.open(store.layout.root, "tiny", create=False).verify(third) == []
-
-
-def test_equal_rows_are_matched_by_multiplicity_in_order():
-    from tasks.run.reuse import _match_rows
-
-    actual = _match_rows([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
-    assert torch.equal(actual, torch.tensor([0, -1, 2, -1, 1]))
 
 
 def test_the_forecast_counts_new_rows_only(world, first):
