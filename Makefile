@@ -20,10 +20,10 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif audit $(STUDY)
 
 # worksteal: workers that have finished take tests from the others; by files, the longest file came last
-test: $(VENV)/.test ## each behaviour once, without data sets, about seven minutes on two cores
+test: $(VENV)/.test ## each behaviour once, without data sets, about ten minutes on two cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-# Two workers whatever the cores: some tests train on whole data sets, with gigabytes each.
+# Two workers on any number of cores: some tests train on whole data sets, with gigabytes each.
 test-long: $(VENV)/.test ## the other cases, tests of minutes, and those on the data sets under FASTIF_DATA
 	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long -n 2 --dist worksteal
 

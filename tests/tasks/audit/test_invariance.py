@@ -134,7 +134,7 @@ def test_totals_over_slices_are_sums_of_all_scores(world):
     assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
 
 
-@pytest.mark.default_cases("dual-sketch", "lissa-knn")
+@pytest.mark.default_cases("dual-sketch")
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

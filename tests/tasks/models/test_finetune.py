@@ -124,6 +124,7 @@ def test_training_again_is_skipped_and_writes_nothing(trained, world):
     assert files(world) == before
 
 
+@pytest.mark.long
 def test_training_is_determined_by_the_seed(trained, world):
     study, first, folder = trained
     weights = load_file(folder / "model.safetensors")
