@@ -19,18 +19,20 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif train $(STUDY)
 	$(BIN)/fastif audit $(STUDY)
 
-test: $(VENV)/.test ## all tests that need no data set, about 25 minutes on two cores
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# worksteal: workers that have finished take tests from the others; by files, the longest file came last
+test: $(VENV)/.test ## each behaviour once, without data sets, about ten minutes on two cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test-long: $(VENV)/.test ## the tests that take minutes or read the data sets under FASTIF_DATA
-	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long
+# Two workers on any number of cores: some tests train on whole data sets, with gigabytes each.
+test-long: $(VENV)/.test ## the other cases, tests of minutes, and those on the data sets under FASTIF_DATA
+	FASTIF_CHECK_SHAPES=every $(BIN)/python -m pytest -m long -n 2 --dist worksteal
 
 test-faults: $(VENV)/.test ## audits killed, starved of disk and server, and what they stand on spoilt; half an hour
 	FASTIF_FIGURES=benchmarks/results/faults.json $(BIN)/python -m pytest -m faults -n 2 tests/faults
 	$(BIN)/python -m benchmarks.nightly.faults
 
 test-browser: $(VENV)/.browser ## the report in a real Chromium, which has to be there (Debian: apt-get install chromium)
-	$(BIN)/python -m pytest tests/flows/browser
+	$(BIN)/python -m pytest -m browser tests/flows/browser
 
 fuzz: $(VENV)/.test ## random studies against a dense float64 solve: make fuzz FIRST=0 LAST=300 JOBS=2, half an hour
 	$(BIN)/python -m tests.fuzz $(or $(FIRST),0) $(or $(LAST),300) --jobs $(or $(JOBS),2)

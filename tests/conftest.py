@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+gc.disable()  # nothing of the imports is garbage: three seconds of each worker
 os.environ["OMP_NUM_THREADS"] = "1"  # on few cores, threads of torch and FAISS only fight
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
@@ -80,6 +81,14 @@ def clean_environment():
     os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
 
 
+@pytest.hookimpl(tryfirst=True)  # before the cases that -m leaves out are taken out
+def pytest_collection_modifyitems(config, items):
+    from default_cases import mark_other_cases_long
+
+    mark_other_cases_long(items, selected=any("[" in arg for arg in config.args))
+
+
 def pytest_collection_finish():
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -101,8 +101,8 @@ def _find_distribution(top: str, origin: Path) -> str | None:
     """
     installed = [Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")]
     place = origin.resolve()
-    names = metadata.packages_distributions().get(top, [])
     if any(place.is_relative_to(folder) for folder in installed):
+        names = metadata.packages_distributions().get(top, [])  # reads the files of all: a second
         return f"{names[0]} {metadata.version(names[0])}" if names else f"{top} (no version)"
     for distribution in metadata.distributions():
         folders = _list_editable_folders(distribution)

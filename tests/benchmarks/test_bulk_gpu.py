@@ -136,6 +136,7 @@ def test_the_scale_follows_the_memory_of_the_card(requested, gigabytes, chosen, 
             gpu.choose_scale(requested)
 
 
+@pytest.mark.long
 def test_queries_are_split_into_equal_groups():
     for together, sizes in ((None, [7]), (3, [3, 3, 1]), (6, [4, 3])):
         work = Work.of(replace(SMOKE, together=together), CPU)

@@ -48,6 +48,7 @@ def render_pages(result: dict) -> dict[str, str]:
     return {page.name: page.render() for page in pages}
 
 
+@pytest.mark.long
 def test_every_checkpoint_is_a_candidate(result):
     for part in PARTS:
         for name in ("exact", "gradient cosine"):
@@ -58,6 +59,7 @@ def test_every_checkpoint_is_a_candidate(result):
         assert any(name in method for method in result["methods"])
 
 
+@pytest.mark.long
 def test_a_candidate_is_scored_against_both_sets_of_seeds(evaluation, result):
     workload = evaluation.workload
     model = workload.train_model(0)
@@ -89,6 +91,7 @@ def cosine(model, workload, query: int, row: int) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(*rows, dim=0)
 
 
+@pytest.mark.long
 def test_the_page_has_the_ceiling_and_the_shares(result):
     pages = {
         page.name: page.render() for page in build_pages({"workloads": {"titanic-mlp": result}})
@@ -102,6 +105,7 @@ def test_the_page_has_the_ceiling_and_the_shares(result):
     assert "best fixed choice - 0.01" in pages["fidelity"]
 
 
+@pytest.mark.long
 def test_the_choice_is_that_of_the_product_on_other_halves_and_queries(evaluation, result):
     trials = evaluation.trials
     chosen = trials.selection.estimator
@@ -121,6 +125,7 @@ def test_the_choice_is_that_of_the_product_on_other_halves_and_queries(evaluatio
     assert result["methods"][same]["lds"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.long
 def test_the_chosen_estimator_is_shown_with_its_reason(evaluation, monkeypatch):
     perfect = evaluation.truth.sets["A"].T @ _indicators(evaluation.workload)
     choice = Chosen("oracle", "It knows.", Answer(perfect, {}, 1.0))

@@ -95,6 +95,7 @@ def test_the_slope_is_measured_over_predicted():
     assert agreement["pearson"]["least"] == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_direct_has_no_error(convex_result):
     direct = find_line(convex_result, "Direct")
     assert direct["relative_error"]["most"] < 1e-12
@@ -102,6 +103,7 @@ def test_direct_has_no_error(convex_result):
     assert direct["overlap"] == 1
 
 
+@pytest.mark.long
 def test_converged_solvers_rank_like_the_inverse_and_report_their_residual(convex_result):
     preconditioned = ("CG, EK-FAC preconditioner", "CG, eigenvector preconditioner")
     for name in ("Dual, rank 60", "CG", *preconditioned):
@@ -115,12 +117,14 @@ def test_converged_solvers_rank_like_the_inverse_and_report_their_residual(conve
     assert sampled["residual_it_says"]["most"] < 1e-10 < 1e-3 < sampled["residual"]["median"]
 
 
+@pytest.mark.long
 def test_effects_are_those_of_retraining(convex_result):
     assert convex_result["leave_one_out"]["pearson"]["least"] > 0.99
     assert convex_result["leave_one_out"]["slope"]["mean"] == pytest.approx(1, abs=0.1)
     assert len(set(convex_result["leave_one_out"]["rows"])) == SMALL.removed
 
 
+@pytest.mark.long
 def test_a_table_has_a_line_a_solver(convex_result, costs):
     for result, table in (
         (convex_result, tables.convex_page(convex_result, "x").tables[0]),
@@ -133,6 +137,7 @@ def test_a_table_has_a_line_a_solver(convex_result, costs):
             assert f"\n| {solver['name']} |" in table
 
 
+@pytest.mark.long
 def test_nonfinite_errors_are_shown_as_diverged(convex_result):
     broken = json.loads(json.dumps(convex_result))
     broken["solvers"][0]["relative_error"] = {"median": convex.number(torch.tensor(torch.nan))}
@@ -140,6 +145,7 @@ def test_nonfinite_errors_are_shown_as_diverged(convex_result):
     assert "diverged (diverged)" in tables.convex_page(broken, "x").render()
 
 
+@pytest.mark.long
 def test_costs_count_sweeps_and_hold_the_residual(costs):
     for name in ("CG", "CG, EK-FAC preconditioner", "CG, eigenvector preconditioner"):
         solved = find_line(costs, name)
@@ -167,6 +173,7 @@ def test_the_memory_monitor_measures_allocations():
     assert watch.megabytes is None or watch.megabytes > 15
 
 
+@pytest.mark.long
 def test_mnist_at_quick_size(data):
     result = convex.convex(data, replace(convex.QUICK, rows=200, lissa=50, queries=4))
     assert find_line(result, "Direct")["relative_error"]["most"] < 1e-10

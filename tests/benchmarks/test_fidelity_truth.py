@@ -93,6 +93,7 @@ def test_the_ceiling_is_the_root_of_the_agreement_by_hand():
     assert ceiling.low < ceiling.value < ceiling.high == 1
 
 
+@pytest.mark.long
 def test_a_predictor_without_noise_reaches_the_ceiling():
     generator = torch.Generator().manual_seed(0)
     signal = torch.randn(400, 60, generator=generator).double()

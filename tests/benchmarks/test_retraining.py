@@ -59,11 +59,13 @@ def entry() -> dict:
     return measure_halves(objective, make_examples(ROWS, 0), make_examples(QUERIES, 1), plan)
 
 
+@pytest.mark.long
 def test_influence_predicts_retraining_of_a_convex_model(entry):
     assert entry["lds"][f"{INFLUENCE}0.01"] > 0.7
     assert entry["seeds"] > 0.8
 
 
+@pytest.mark.long
 def test_the_damping_is_chosen_on_other_halves(entry):
     assert entry["choice"] != entry["lds"]
     assert entry["methods"][0]["name"] == select_damping(entry["choice"])
@@ -72,6 +74,7 @@ def test_the_damping_is_chosen_on_other_halves(entry):
     )
 
 
+@pytest.mark.long
 def test_rivals_are_measured_at_the_trained_weights(entry):
     """Also after the effects at the checkpoint, which are others."""
     assert entry["lds"]["product again"] == entry["lds"][PRODUCT]
@@ -121,6 +124,7 @@ def test_seeds_are_correlated_over_the_halves():
     assert correlate_seeds(losses) == 0.0  # 1 for the first query, -1 for the second
 
 
+@pytest.mark.long
 def test_the_page_marks_a_damping_at_the_edge_of_the_grid(entry):
     entry = {**entry, "parameters": 8}
     tables = make_tables({"line": entry})
@@ -134,5 +138,6 @@ def test_the_ceiling_is_that_of_a_mean_of_two():
     assert "reach 0.00" in describe_ceiling({"seeds": -0.1})
 
 
+@pytest.mark.long
 def test_every_method_has_its_row(entry):
     assert make_method_table(entry).count("\n| ") == 1 + len(entry["methods"])

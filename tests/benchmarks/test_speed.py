@@ -32,6 +32,7 @@ def tiny():
     return model, names, examples, text_problem(model, names, examples)
 
 
+@pytest.mark.long
 def test_lissa_reaches_the_closed_fixed_point(tiny):
     model, names, examples, problem = tiny
     H = truth.hessian(problem, [1])  # one example sampled in each step: no noise
@@ -53,6 +54,7 @@ def test_lissa_reaches_the_closed_fixed_point(tiny):
     assert torch.cosine_similarity(solved, v, dim=0) < 0.999  # the curvature matters
 
 
+@pytest.mark.long
 def test_every_step_samples_one_example(tiny):
     model, names, examples, problem = tiny
     matrices = [truth.hessian(problem, [i]) for i in range(len(examples))]

@@ -34,6 +34,7 @@ def folder(made, tmp_path_factory) -> Path:
     return make_study_folder(made, tmp_path_factory.mktemp("docs"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
 def test_blocks_run(page, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -45,6 +46,7 @@ def test_blocks_run(page, folder, monkeypatch):
                 assert printed == block.output, block.place
 
 
+@pytest.mark.long
 def test_queries_have_answers(folder, monkeypatch):
     monkeypatch.chdir(folder)
     names: dict[str, object] = {"__name__": "page"}

@@ -166,6 +166,7 @@ def test_a_model_trains_on_the_device(here, there):
         assert all(torch.allclose(actual[name].cpu(), wanted[name]) for name in wanted)
 
 
+@pytest.mark.default_cases("solver0")
 @pytest.mark.parametrize("solver", [fastif.Dual(), fastif.Spectral()])
 def test_solves_in_place_run_on_the_device(here, there, solver, monkeypatch):
     monkeypatch.setattr(exact_dual_solve, "CONVERGENCE_TOLERANCE", 0.0)  # always refined

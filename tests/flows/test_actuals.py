@@ -84,6 +84,7 @@ def test_a_resumed_run_reports_only_its_own_work(study):
     assert 0 < actuals["disk"][1] < before
 
 
+@pytest.mark.long
 def test_a_run_without_a_forecast_shows_none(world):
     store, run = tiny.run_directly(world / "study.toml")
     assert store.scan("runs", run).collect()["forecast"].item() is None

@@ -101,6 +101,7 @@ def test_scores_are_the_dense_truth(audited):
         assert predictions["correct"].to_list() == (outputs.argmax(1) == given).tolist()
 
 
+@pytest.mark.long
 def test_solves_carry_their_evidence(audited):
     rows = [tiny.rows_of(audited.folder / f"{name}.csv") for name in ("train", "queries")]
     truth = Truth(audited.folder / "model", *rows, tiny.LAST, pairs=True)
@@ -204,6 +205,7 @@ def test_a_second_audit_computes_nothing(audited):
     assert not [record for record in records if "shard-" in record.getMessage()]
 
 
+@pytest.mark.long
 def test_a_second_run_in_the_same_store_shares_artifacts_and_changes_nothing(audited):
     from flows.audit import audit
 
@@ -225,6 +227,7 @@ def test_a_second_run_in_the_same_store_shares_artifacts_and_changes_nothing(aud
     assert gap <= 1e-5 * full["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_a_solver_that_diverges_ends_in_reasons_and_the_flow_completes(prefect, world):
     """Every shard is committed, and the summary has warnings."""
     from prefect.artifacts import Artifact

@@ -170,6 +170,7 @@ def test_nearest_neighbours_are_chosen_with_a_warning_and_their_recall(world, se
     assert "No other method fits into" in alarm
 
 
+@pytest.mark.long
 def test_the_choice_is_in_the_store_and_in_the_summary(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)
@@ -228,6 +229,7 @@ def test_methods_that_exceed_the_memory_are_not_chosen(world, set_rates):
     assert "a candidate method that fits into memory and disk" in " ".join(done.stderr.split())
 
 
+@pytest.mark.long
 def test_a_run_without_its_stored_choice_is_not_continued(world, set_rates):
     set_rates(DEAR_GRADIENTS)
     study = write_auto_study(world)

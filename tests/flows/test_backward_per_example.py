@@ -15,6 +15,7 @@ def _study(world, store: str, one_by_one: bool):
     return tiny.write_study(world, name, parameters=head, run=run, store={"path": store})
 
 
+@pytest.mark.long
 def test_effects_are_the_same_and_the_route_is_reported(made, tmp_path):
     world = tiny.copy(made, tmp_path / "world")
     hooks, each = (_study(world, name, by) for name, by in (("hooks", False), ("each", True)))

@@ -73,6 +73,7 @@ def test_invalid_exports_are_refused(finished, tmp_path, table, name):
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.long
 def test_exported_texts_are_no_formulas_in_a_spreadsheet(world, tmp_path):
     rows = tiny.rows_of(world / "train.csv")
     rows[0]["text"] = '=cmd|"/c calc"!A1'

@@ -134,6 +134,7 @@ def test_a_stopped_audit_reports_it_and_keeps_committed_shards(prefect, study, e
     assert_whole(study, expected)
 
 
+@pytest.mark.long
 def test_lost_and_shortened_files_are_computed_again(prefect, study, expected):
     shutil.copytree(expected.layout.root, study.parent / "store")
     store = Store.open(study.parent / "store", "tiny")

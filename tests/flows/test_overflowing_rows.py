@@ -93,6 +93,7 @@ def test_a_query_that_overflows_is_quarantined_and_the_others_are_unaffected(
     assert "harmful" in show(broken_world, "top", "query-0", "--run", run)
 
 
+@pytest.mark.long
 def test_a_training_row_that_overflows_is_left_out_and_named(broken_world):
     """It is also excluded from the curvature, of all rows here, and from the candidate index."""
     study = tiny.write_study(broken_world, candidates=NEAR)

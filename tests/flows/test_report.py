@@ -73,6 +73,7 @@ def test_a_page_replaces_a_page_and_nothing_else(finished, tmp_path):
     assert study.read_text().startswith("name")
 
 
+@pytest.mark.long
 def test_the_page_describes_the_sample_behind_the_estimate(searched):
     store = open_existing_store(load_study(searched / "study.toml"))
     own = store.find_latest().record.run

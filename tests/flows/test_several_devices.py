@@ -51,6 +51,7 @@ def run_on_single_device(world: Path, **changes: dict) -> set[str]:
     return files_of(world / "store")
 
 
+@pytest.mark.default_cases("dual")
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_side_by_side_write_the_bytes_of_one(world, kind):
     expected = run_on_single_device(world, **KINDS[kind])
@@ -102,6 +103,7 @@ def scan_by_three(world: Path, monkeypatch, broken: int = 0) -> set[str]:
     return files_of(world / "by-three")
 
 
+@pytest.mark.default_cases("1 of 3 broken")
 @pytest.mark.parametrize(
     "broken", [0, 1, pytest.param(2, marks=pytest.mark.long)], ids="{} of 3 broken".format
 )
@@ -139,6 +141,7 @@ def test_the_flow_of_two_workers_writes_the_bytes_of_one(world, prefect):
 DIRECT = {**FULL, "solver": {"kind": "direct"}}
 
 
+@pytest.mark.default_cases("a lost part")
 @pytest.mark.parametrize("lost", [(), (1,)], ids=["all parts", "a lost part"])
 def test_parts_of_the_rows_scanned_by_workers_give_the_files_of_one(world, lost):
     run = {"shard_size": 50, "batch_size": 4}

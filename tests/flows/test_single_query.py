@@ -80,6 +80,7 @@ def test_a_repeat_is_solved_once_and_further_ones_are_added(study, monkeypatch):
     assert calls == [3, 4, 0]
 
 
+@pytest.mark.long
 @pytest.mark.flow
 @pytest.mark.parametrize(
     "engine",
@@ -110,6 +111,7 @@ def test_another_solver_or_query_is_refused(world, study):
     assert "lissa" in done.output
 
 
+@pytest.mark.long
 def test_a_query_is_shown_with_the_training_record(study):
     result, plan = explain_directly(study, QueryRequest(4, 1, 5))
     console = Console(width=120, record=True)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app as cli
 from flows.cli import common as console
-from storage import RunRecord
+from storage import RunRecord, Store
 from storage import garbage_collection as sweep
 from tasks.results.comparability import check_comparability
 from tasks.run.spec import plan_run
@@ -33,19 +33,28 @@ def files(store):
     return {p: p.read_bytes() for p in store.layout.root.rglob("*") if p.is_file()}
 
 
-@pytest.fixture
-def two_runs(world):
-    """Two runs: before and after one training row was relabelled and one was added."""
+@pytest.fixture(scope="module")
+def two_audits(made, tmp_path_factory):
+    """A folder audited before and after a training row was relabelled and one was added; copied."""
+    world = tiny.copy(made, tmp_path_factory.mktemp("audits") / "world")
     full = {"kind": "full", "totals": True}
     study = tiny.write_study(world, candidates=full)
-    store, first = tiny.run_directly(study)
+    _, first = tiny.run_directly(study)
     rows = tiny.rows_of(world / "train.csv")
     rows[5]["label"] = "neg" if rows[5]["label"] == "pos" else "pos"
     rows.append({**rows[7], "id": "new-row"})
     tiny.write_rows(world / "train.csv", rows)
     _, second = tiny.run_directly(study)
     assert first != second
-    return study, store, first, second
+    return world, first, second
+
+
+@pytest.fixture
+def two_runs(two_audits, tmp_path):
+    """A copy of the audited folder: its study, store and two runs."""
+    folder, first, second = two_audits
+    world = tiny.copy(folder, tmp_path / "audited")
+    return world / "study.toml", Store.open(world / "store", "tiny", create=False), first, second
 
 
 def test_diff_lists_rows_that_entered_the_most_harmful(two_runs):

@@ -136,6 +136,7 @@ def test_every_row_is_scored_if_no_k_reaches_the_target(world):
     assert (facts["kind"], facts["chosen"]["k"]) == ("knn", None)
 
 
+@pytest.mark.long
 def test_the_final_recall_is_measured_on_other_queries(world):
     study = tiny.write_study(world, candidates=_by_recall(0.75, check=1))
     store, run = tiny.run_directly(study)

@@ -31,16 +31,19 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
+@pytest.mark.long
 def test_every_page_is_built(site):
     pages = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
     assert {path for path in pages if not (site / path.with_suffix(".html")).is_file()} == set()
 
 
+@pytest.mark.long
 def test_nothing_is_loaded_from_elsewhere(site):
     loaded = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(https?://[^\s\">]+)")
     assert loaded.findall((site / "index.html").read_text("utf-8")) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page", "package"),
     [("fastif", fastif), ("mislabels", fastif.mislabels), ("storage", storage)],

@@ -28,6 +28,7 @@ def damage(path, how):
         path.write_bytes(data)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("how", ["deleted", "truncated", "altered"])
 @pytest.mark.parametrize("table", ["scores", "solves", "queries"])
 def test_damage_is_detected_and_repaired_by_another_commit(whole, how, table):

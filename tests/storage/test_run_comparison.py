@@ -86,6 +86,7 @@ def compute_unknown_harm(run, shared, scales=None):
     return worst
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(RUN, RUN, SCALES, SCALES, st.permutations(list(IDS)), st.integers(1, 4))
 def test_rows_that_entered_or_left_the_top_k(before, after, past, present, order, k):

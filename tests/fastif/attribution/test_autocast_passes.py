@@ -64,6 +64,7 @@ class Recorder(TorchDispatchMode):
         return result
 
 
+@pytest.mark.default_cases("bert")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_effects_in_bfloat16_agree_with_the_dense_ones(family):
     objective, train = _text_case(family)

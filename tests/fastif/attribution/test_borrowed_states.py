@@ -76,6 +76,7 @@ SLOW = {
 }
 
 
+@pytest.mark.default_cases("some cached")
 @pytest.mark.parametrize(
     ("first", "second", "budget"),
     [*CASES.values(), *(pytest.param(*case, marks=pytest.mark.long) for case in SLOW.values())],

@@ -128,6 +128,7 @@ def test_a_hessian_has_a_full_residual_on_all_rows_only():
             )
 
 
+@pytest.mark.default_cases("solver1")
 @pytest.mark.parametrize(
     "solver", [Direct(), ConjugateGradient(), Lissa(depth=50, repeats=3, batch=4, scale=4.0)]
 )

@@ -117,6 +117,7 @@ def test_three_identical_members_have_zero_spread(dtype):
     torch.testing.assert_close(actual.certificate.agreement, torch.ones(4, dtype=torch.float64))
 
 
+@pytest.mark.long
 def test_the_order_of_members_does_not_matter():
     first, *others = [
         Ensemble([_attributor(seed) for seed in seeds])(TRAIN, QUERIES)
@@ -145,6 +146,7 @@ def test_the_first_member_selects_the_candidates():
     assert torch.equal(*by_id)
 
 
+@pytest.mark.long
 def test_the_certificate_holds_the_worst_member():
     members = [
         _attributor(seed, damping=damping, solver=Lissa(depth, 2, 4, scale=4.0))

@@ -39,6 +39,7 @@ def _make_sampled(name: str, kind=GaussNewton, batch_size: int = 4):
     )
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("kind", [GaussNewton, Hessian])
 @pytest.mark.parametrize(
     "name",
@@ -61,6 +62,7 @@ def test_over_all_rows_it_equals_the_dense_residual(name, kind):
     torch.testing.assert_close(left, expected, rtol=1e-8, atol=1e-10), "rhs holds the residual"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rows"),
     [

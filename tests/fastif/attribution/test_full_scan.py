@@ -215,6 +215,7 @@ def world():
         return World(DEVICE)
 
 
+@pytest.mark.default_cases("dtype0-True")
 @pytest.mark.parametrize(
     ("dtype", "cached"), [(torch.float32, True), (torch.bfloat16, True), (torch.bfloat16, False)]
 )

@@ -57,6 +57,7 @@ def _truth(seed=0) -> np.ndarray:
     return rows[QUERIES] @ rows.T
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize("keep", [None, 3])
 @pytest.mark.parametrize("seeds", [(0,), (1, 0)])

@@ -34,6 +34,7 @@ def _attributor(name, solver, batch_size=5):
     return Attributor(made.objective, made.train, operator, solver), made
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize(
     "solver", [Direct(), Dual(), ConjugateGradient(tolerance=1e-12, max_steps=500)]
 )
@@ -71,6 +72,7 @@ def test_a_group_of_one_row_has_its_removal_effect():
         torch.testing.assert_close(group.first_order[query], total)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("share", [0.05, 0.15])
 def test_group_effects_match_retraining_without_the_group(classes, share):

@@ -108,6 +108,7 @@ def test_a_full_scan_equals_scoring_every_row_as_a_candidate(scored):
     torch.testing.assert_close(scan.removal_effect, influences.removal_effect)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("keep", [1, 2, 5, 6, 7, 100])
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
 def test_keep_returns_the_top_and_bottom_k(scored, keep, batch_size):
@@ -151,6 +152,7 @@ def test_empty_cells_of_an_index_come_last_without_an_example(scored):
     torch.testing.assert_close(influences.removal_effect[valid], expected[valid])
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("solver", [Direct(), Dual()])
 @pytest.mark.parametrize("shard", [1, 5, 100])
 def test_self_influence_is_the_diagonal(solver, shard):

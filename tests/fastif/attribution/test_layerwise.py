@@ -39,6 +39,7 @@ def _pairs(made) -> torch.Tensor:
     return torch.tensor([[4, 0, 3, 3], [0, 1, 2, 4], [2, 4, 0, 1]]) % len(made.train)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_each_block_is_a_dense_product_over_its_parameters(solved, batch_size):
     made, s_test, solution, truth = solved

@@ -63,6 +63,7 @@ class Trained:
         return float((predicted * real).sum() / real.square().sum())
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("penalty", [1e-2, 1e-3])
 @pytest.mark.parametrize(("classes", "width"), [(2, 120), (3, 80)])
 def test_effects_match_leave_one_out_retraining(classes, width, penalty):

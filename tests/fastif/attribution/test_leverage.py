@@ -69,6 +69,7 @@ def _check_dense(name, solver):
     torch.testing.assert_close(actual, expected.to(actual), **near)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("solver", [Direct(), Dual()], ids=lambda solver: solver.kind)
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "bert"])
 def test_every_effect_equals_the_dense_one_without_the_row(name, solver):

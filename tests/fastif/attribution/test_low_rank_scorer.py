@@ -35,6 +35,7 @@ def _truth(made):
     ).T
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "embedding", "twice", "conv", "bert"])
 @pytest.mark.parametrize("rank", [1, 2, 50])
 def test_scores_equal_those_of_truncated_svd(name, rank):

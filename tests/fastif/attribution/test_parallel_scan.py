@@ -125,6 +125,13 @@ KINDS = {
 }
 
 
+@pytest.mark.default_cases(
+    "1 more devices-top and bottom",
+    "1 more devices-bfloat16",
+    "2 more devices-leverage",
+    "1 more devices-two models",
+    "4 more devices-cosines",
+)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 2, 4], ids="{} more devices".format)
 def test_any_number_of_devices_gives_the_bits_of_one(kind, count):
@@ -170,6 +177,7 @@ ERRORS = {
 }
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
 @pytest.mark.parametrize("passes", [0, 3], ids="after {} passes".format)
 def test_the_rows_of_a_failed_device_are_scanned_by_the_others(error, passes):

@@ -91,6 +91,7 @@ def _check(influences: Influences, effects: np.ndarray, order: np.ndarray) -> No
     assert torch.equal(influences.ranking, influences.ranking_score)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize("keep", [None, 1, 4])
@@ -104,6 +105,7 @@ def test_a_full_scan_keeps_the_extremes_of_the_ranking_score(seeds, batch_size, 
     assert (plain != order).any(), "the scale changes the ranking"
 
 
+@pytest.mark.default_cases("4-seeds0", "100-seeds1")
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_candidates_are_ordered_by_the_ranking_score(seeds, batch_size):

@@ -28,6 +28,7 @@ def block_size(request, monkeypatch) -> int:
     return request.param
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("count", [3, 50], ids="{} queries".format)
 @pytest.mark.parametrize("k", [1, 7, 130, 200])
 def test_ids_and_distances_equal_those_of_index_flat_with_ties(block_size, count, k):

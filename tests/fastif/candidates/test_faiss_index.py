@@ -111,6 +111,16 @@ def test_a_factory_is_refused_without_any_rows(factory, products, why):
         CandidateIndex.build(_points(100), factory, products=products)
 
 
+@pytest.mark.default_cases(
+    "Flat-True",
+    "HNSW8-False",
+    "IVF4,Flat-True",
+    "PCA8,Flat-False",
+    "SQ8-True",
+    "PQ4x4-False",
+    "PQ4x4,RFlat-True",
+    "RaBitQ-False",
+)
 @pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize(
     "factory",

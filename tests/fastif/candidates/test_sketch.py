@@ -40,6 +40,7 @@ def _expected(made):
     return count * reference.removal_effects(gradients, gradients, matrix, DAMPING)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("energy", [1.0, 1 - 1e-9])
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "bert", "outside", "embedding"])
 def test_full_rank_sketches_are_exact(name, energy):

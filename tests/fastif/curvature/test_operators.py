@@ -16,7 +16,16 @@ KINDS = {
 }
 
 
-PAIRS = [(kind, name) for kind in KINDS for name in NAMES]
+DEFAULT = {
+    "gauss-newton": ("linear", "as-trained", "hinge", "mlp", "layernorm", "shared-table", "bert"),
+    "hessian": ("softmax", "multi-label", "conv", "embedding", "twice", "outside", "bare", "bert"),
+}
+"""Pairs of the default run: each kind of layer, of loss and of route once."""
+PAIRS = [
+    pytest.param((kind, name), marks=() if name in DEFAULT[kind] else pytest.mark.long)
+    for kind in KINDS
+    for name in NAMES
+]
 
 
 @pytest.fixture(params=PAIRS, ids="-".join, scope="module")
@@ -56,6 +65,7 @@ def test_a_product_is_linear_and_does_not_change_its_vectors(pair):
     assert torch.equal(a, kept)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_products_do_not_depend_on_the_batch_size(pair, batch_size):
     operator, matrix = pair
@@ -71,6 +81,7 @@ def test_products_do_not_depend_on_the_order_of_ids(pair):
     torch.testing.assert_close(turned.apply(rows), rows @ matrix, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_select_the_examples_of_the_mean(name, kind):

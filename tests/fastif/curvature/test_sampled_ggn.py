@@ -42,6 +42,7 @@ def test_a_sample_of_all_factor_rows_is_the_gauss_newton_matrix(name):
     torch.testing.assert_close(sampled.to_dense().double(), expected)
 
 
+@pytest.mark.default_cases("mlp")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_sampled_matrix_is_unbiased(name):
     made = case(name)

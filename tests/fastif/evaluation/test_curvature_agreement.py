@@ -46,6 +46,7 @@ def top(values, size):
     return set(values.abs().argsort(descending=True)[:size].tolist())
 
 
+@pytest.mark.default_cases("mlp")
 @pytest.mark.parametrize("name", ["mlp", "softmax", "layernorm"])
 def test_each_point_equals_that_of_dense_matrices(name, monkeypatch):
     monkeypatch.setattr(curvature_agreement, "TOLERANCE", 1e-10)

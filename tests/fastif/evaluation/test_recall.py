@@ -108,6 +108,7 @@ def _two_points(q, rng):
     return np.where(rng.random(q) < 0.9, 0.95, 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "q", [8, pytest.param(4, marks=pytest.mark.long), pytest.param(16, marks=pytest.mark.long)]
 )

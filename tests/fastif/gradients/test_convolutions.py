@@ -33,6 +33,7 @@ class Replaced(nn.Conv2d):
         return 2 * nn.functional.conv2d(inputs, self.weight, self.bias, padding=1)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize(
     "layer",
     [

@@ -22,6 +22,7 @@ from tests.fastif.gradients.layer_kinds import KINDS, N, build_model, make_rows,
 from tests.fastif.gradients.word_models import Sometimes
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_exact_for_every_kind_of_layer_and_batch(kind, batch_size):

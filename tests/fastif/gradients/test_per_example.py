@@ -25,6 +25,7 @@ WAYS = [(name, True) for name in NAMES]
 WAYS += [(name, False) for name in NAMES if case(name).uses_hooks]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize(("name", "one_by_one"), WAYS)
 def test_both_routes_give_equal_gradients(name, one_by_one):
     made = case(name)
@@ -34,6 +35,7 @@ def test_both_routes_give_equal_gradients(name, one_by_one):
     torch.testing.assert_close(actual, reference.gradients(made.problem), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
 def test_gradients_do_not_depend_on_the_batch(made, batch_size):
     ids = torch.tensor([7, 0, 3, 3])
@@ -44,6 +46,7 @@ def test_gradients_do_not_depend_on_the_batch(made, batch_size):
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("first", [1, 2, 9])
 def test_separate_backward_passes_are_used_only_if_hooks_are_wrong(made, first):
     """For a first tile of one example, two or more."""

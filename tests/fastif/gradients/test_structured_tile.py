@@ -52,6 +52,7 @@ def parts(request, monkeypatch):
         monkeypatch.setattr("fastif.gradients.outer_products.MAX_NUMBERS", request.param)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("count", [0, 1, 6, 300])
 @pytest.mark.parametrize("name", MODELS)
 def test_products_with_vectors(name, count, parts):
@@ -73,6 +74,7 @@ def test_many_vectors_and_positions_are_multiplied_with_formed_rows():
     assert [single._is_cheaper_formed(count) for count in (6, 300)] == [False, True]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", MODELS)
 def test_products_of_two_tiles(name, parts):
     (left, left_rows), (right, right_rows) = merged(name, [0, 2, 5]), merged(name, [1, 2, 3, 6])

@@ -90,6 +90,7 @@ def trained(request) -> Trained:
 KINDS = {"gauss-newton": GaussNewton, "hessian": Hessian}
 
 
+@pytest.mark.default_cases("as-trained-hessian", "multi-label-gauss-newton", "hinge-hessian")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_curvature_is_that_of_the_minimised_objective(trained, kind):
     """A linear model's Gauss-Newton matrix is its Hessian; the penalty is the only damping."""
@@ -100,6 +101,7 @@ def test_the_curvature_is_that_of_the_minimised_objective(trained, kind):
     assert operator.damping == PENALTY
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "solver"),
     [

@@ -132,6 +132,7 @@ def test_confusable_noise_has_the_evidence_where_it_is():
     assert measure_evidence(logits, confuse(logits, truth, generator, 0.2)) > 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["uniform", "one class", "none"])
 def test_confusable_noise_has_no_evidence_where_it_is_not(kind):
     logits, truth, generator = make_logits()
@@ -144,6 +145,7 @@ def test_confusable_noise_has_no_evidence_where_it_is_not(kind):
     assert measure_evidence(logits, labels) < (0 if kind == "none" else -10)
 
 
+@pytest.mark.long
 def test_confused_labels_rank_higher_than_by_a_transition_matrix():
     logits, truth, generator = make_logits(seed=1)
     labels = confuse(logits, truth, generator, 0.2)
@@ -202,6 +204,7 @@ def test_a_diverged_or_unlikely_model_has_no_part(evidence):
     torch.testing.assert_close(averaged.posterior, torch.full((2, 2), 0.5))
 
 
+@pytest.mark.long
 def test_a_classifier_that_confuses_in_its_own_way_is_no_noise():
     """Logits of five stars that keep neighbouring stars too far apart: all labels are right."""
     generator = torch.Generator().manual_seed(0)

@@ -114,6 +114,7 @@ def test_known_confusion_matrices_are_recovered_and_beat_the_majority():
     assert float(model.error_probability.mean()) == pytest.approx(1 - consensus, abs=0.02)
 
 
+@pytest.mark.long
 def test_the_intervals_cover_the_accuracies():
     """90 % intervals of 5 annotators in 40 tables: between 84 and 97 % of them, by the binomial."""
     accuracies = torch.tensor([0.9, 0.8, 0.8, 0.7, 0.6])

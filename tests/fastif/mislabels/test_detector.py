@@ -19,6 +19,7 @@ from fastif.mislabels.second_round_check import second_round_improves
 from tests.fastif.mislabels.noisy_clouds import flip_labels, make_clouds, make_rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
 def test_all_flips_in_separable_data_are_ranked_first(share):
     rows, truth = make_rows(share, n=900, apart=9.0)
@@ -28,11 +29,13 @@ def test_all_flips_in_separable_data_are_ranked_first(share):
     assert torch.equal(label_posterior.suggested[wrong], truth[wrong])
 
 
+@pytest.mark.long
 def test_no_number_of_errors_without_a_random_sample():
     rows, _ = make_rows(0.1, n=300, apart=3.0)
     assert MislabelDetector()(rows).estimate_errors() is None
 
 
+@pytest.mark.long
 def test_error_probabilities_are_calibrated():
     """Expected calibration error over ten bins below five points."""
     rows, truth = make_rows(0.2, n=3000, apart=2.0)
@@ -41,6 +44,7 @@ def test_error_probabilities_are_calibrated():
     assert sum(gaps) / 10 < 0.05
 
 
+@pytest.mark.long
 def test_the_error_probability_ranks_better_than_the_out_of_fold_loss():
     rows, truth = make_rows(0.25, n=600, apart=2.0)
     wrong = (rows.labels != truth).numpy()
@@ -69,6 +73,7 @@ def test_the_order_of_rows_has_no_effect_given_their_groups():
     assert torch.allclose(other.probability, label_posterior.probability[shuffled], atol=1e-3)
 
 
+@pytest.mark.long
 def test_constant_features_have_a_pseudo_r2_of_zero():
     _, truth = make_clouds()
     rows = LabeledData(concat_views([torch.ones(300, 4)]), flip_labels(truth, 0.1, 3), 3)
@@ -78,6 +83,7 @@ def test_constant_features_have_a_pseudo_r2_of_zero():
     assert MislabelDetector()(make_rows(0.1)[0]).pseudo_r2 > 0.4
 
 
+@pytest.mark.long
 def test_a_class_of_one_row_has_finite_probabilities():
     points, truth = make_clouds(classes=2)
     labels = truth.clone()
@@ -87,6 +93,7 @@ def test_a_class_of_one_row_has_finite_probabilities():
     assert label_posterior.probability.argmax() == 7
 
 
+@pytest.mark.default_cases("3")
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_very_few_rows_have_finite_probabilities(n):
     labels = torch.arange(n) % 2
@@ -101,6 +108,7 @@ def test_duplicates_are_in_one_fold():
     assert len(parts.unique()) == 3
 
 
+@pytest.mark.long
 def test_duplicates_of_a_wrong_row_are_not_trained_on():
     """Twenty copies of one wrong row: in separate folds they would support each other."""
     points, truth = make_clouds(200, 2, apart=2.0)
@@ -135,6 +143,7 @@ def test_non_finite_features_are_refused():
         LabeledData(features, torch.tensor([0, 1, 0, 1, 0]), 2)
 
 
+@pytest.mark.long
 def test_trusted_rows_reveal_feature_dependent_noise():
     """All rows on one side of a line have label 1: no classifier of these labels detects it."""
     points, truth = make_clouds(600, 2, apart=2.0)
@@ -163,6 +172,7 @@ def test_the_first_row_that_is_not_finite_is_named(monkeypatch, value):
         LabeledData(features, torch.arange(11) % 2, 2)
 
 
+@pytest.mark.long
 def test_reviewed_labels_clamp_the_posterior_and_train_the_heads():
     rows, truth = make_rows(0.3, apart=1.5)
     known = torch.full_like(truth, NOT_REVIEWED)
@@ -207,6 +217,7 @@ def test_a_second_round_is_fitted_only_if_held_out_labels_get_likelier(of, pays)
     assert (second >= first) is pays
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("share", "pays"), [(0.02, False), (0.4, True)])
 def test_a_second_round_of_many_rows_is_decided_on_a_random_sample(monkeypatch, share, pays):
     rows, _ = make_overlapping(0.02) if share < 0.1 else make_rows(share, 2000)

@@ -204,6 +204,7 @@ def test_the_confusion_matrix_is_that_of_the_targets():
     assert (fitted.compute_log_ratio()[3] == 0).all()
 
 
+@pytest.mark.long
 def test_the_detector_uses_them_and_selections_keep_them():
     rows, truth = make_rows(0.2, n=300, apart=1.5)
     wrong = (rows.labels != truth).numpy()
@@ -220,6 +221,7 @@ def test_the_detector_uses_them_and_selections_keep_them():
     assert len(part.external[0].predicted) == 50
 
 
+@pytest.mark.long
 def test_they_are_combined_with_trusted_rows():
     rows, truth = make_rows(0.3, n=200, apart=1.0)
     trusted = TrustedData(rows.features[:30], truth[:30], 3)

@@ -27,7 +27,7 @@ def test_pair_features_have_difference_and_product():
     ]
 
 
-QUICK = [(1e-12, None), (1e300, None), (1.0, 1e7)]
+QUICK = [(1e300, None)]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def contradict(share=0.3, n=300, apart=2.0):
     return LabeledData(clean.features[ids], labels, 3, ids, contents=ids), labels != truth[ids]
 
 
+@pytest.mark.long
 def test_contradicting_copies_are_ranked_first():
     rows, wrong = contradict()
     detector = MislabelDetector(repeats=1)
@@ -111,6 +112,7 @@ def test_contradicting_copies_are_ranked_first():
     assert copies.float().mean() > 0.9  # the suggestion is the label of the other row
 
 
+@pytest.mark.long
 def test_results_do_not_depend_on_the_numbers_of_contents():
     rows, _ = contradict(n=60)
     detector = MislabelDetector(repeats=1)

@@ -17,6 +17,7 @@ from fastif.mislabels.labeled_data import LabeledData
 from tests.fastif.mislabels.noisy_clouds import make_rows
 
 
+@pytest.mark.long
 def test_injected_flips_change_a_copy_and_every_sampled_label():
     rows, _ = make_rows(0.1)
     label_posterior = MislabelDetector()(rows)

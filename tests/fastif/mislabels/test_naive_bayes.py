@@ -55,6 +55,7 @@ def test_rows_that_no_label_fits_have_weight_zero():
     assert torch.equal(*results)
 
 
+@pytest.mark.long
 def test_words_find_errors_that_features_miss():
     rows, truth = make_word_rows()
     wrong = (rows.labels != truth).numpy()

@@ -60,6 +60,7 @@ def test_duplicates_count_once():
     assert not any(exceeds(*pair, rows=40) for pair in copies)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("n", "columns", "classes"), [(60, 20, 2), pytest.param(120, 40, 4, marks=pytest.mark.long)]
 )
@@ -92,6 +93,7 @@ def make_chance_rows():
     return LabeledData(torch.randn(150, 5, generator=generator), labels, 2)
 
 
+@pytest.mark.long
 def test_a_ranking_by_chance_is_reported():
     detector, rows = MislabelDetector(repeats=1), make_chance_rows()
     assert not detector(rows).informed

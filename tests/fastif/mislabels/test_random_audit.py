@@ -186,6 +186,7 @@ def test_the_detector_uses_the_audit_sample_and_keeps_its_ranking():
     assert torch.allclose(posterior.posterior.sum(1), torch.ones(600), atol=1e-5)
 
 
+@pytest.mark.long
 def test_trusted_rows_give_no_count():
     """Used ones: the labels follow another feature than the classes."""
     features = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))

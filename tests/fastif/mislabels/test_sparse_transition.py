@@ -108,6 +108,7 @@ def test_reviewed_rows_decide_where_the_likelihood_cannot():
     assert list_cells(select(logits, labels, known)) == {(0, 1)}
 
 
+@pytest.mark.long
 def test_a_large_table_is_selected_on_a_sample_and_fitted_on_all_rows():
     logits, truth, generator = make_logits(3, 2 * MAX_ROWS + 7)
     transition = torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -207,6 +208,7 @@ def test_noise_that_moves_the_calibration_is_a_cell_too(seed):
     assert float(selected[1, 0]) < 0.1
 
 
+@pytest.mark.long
 def test_a_flipped_class_is_ranked_above_chance_where_the_evidence_is_weak():
     """Mean over data sets in which the selected matrix alone is symmetric."""
     precisions, shares, symmetric = [], [], 0

@@ -56,6 +56,7 @@ def test_rows_that_add_nothing_are_set_aside():
     assert torch.equal(with_trusted.probability, DETECTOR(rows).probability)
 
 
+@pytest.mark.long
 def test_rows_that_reveal_a_rule_of_the_annotators_are_used():
     rows, trusted = make_tables(600, 200, biased=True)
     _, truth = make_clouds(600, 2, apart=3.0)

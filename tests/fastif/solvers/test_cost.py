@@ -97,6 +97,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", FIGURES)
 def test_estimated_costs_equal_the_recorded_figures(name):
     solver, problem = name.rsplit(", ", 1)

@@ -46,6 +46,7 @@ def _dense(made):
     return train[QUERIES], solved, solved @ train.T / len(train), damped
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_and_diagnostics_equal_those_of_the_dense_matrix(name, batch_size):
@@ -170,6 +171,7 @@ def test_nonfinite_rows_have_no_scores():
     assert torch.equal(rest[expected.ids], attribution.influences.ids)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("share", [0.5, 2.0], ids=["factors", "formed rows"])
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_the_reported_residual_bounds_the_true_one_in_single_precision(seed, share, monkeypatch):

@@ -38,6 +38,7 @@ def test_the_bound_of_a_preconditioned_operator():
     assert top * (1 - 1e-9) <= estimate <= 1.1 * top
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("preconditioned", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 50])
 @pytest.mark.parametrize("name", ["softmax", "mlp", "two-outputs"])

@@ -67,6 +67,7 @@ def _check_same(actual, expected, rows: list[int]) -> None:
     )
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("value", HUGE)
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.kind)
 def test_a_nonfinite_query_is_quarantined_and_the_others_are_unaffected(solver, value):
@@ -107,6 +108,7 @@ def test_a_solve_that_diverges_is_quarantined_with_its_remedy():
     assert torch.isnan(attribution.certificate.residual).all()
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("value", HUGE)
 @pytest.mark.parametrize("search", ["everything", "top and bottom 2", "nearest"])
 @pytest.mark.parametrize("solver", SOLVERS[:3], ids=lambda s: s.kind)

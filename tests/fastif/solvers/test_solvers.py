@@ -50,6 +50,7 @@ def solver(request):
     return EVERY[request.param]
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
 def test_a_solution_equals_the_dense_inverse(exact, name):
     operator, matrix = problem(name)
@@ -117,6 +118,7 @@ def test_a_zero_right_hand_side_has_a_zero_solution(solver):
     assert solution.converged.all()
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_nonfinite_right_hand_side_fails_alone(solver, bad):
     operator, _ = problem()

@@ -105,6 +105,7 @@ SOLVERS = {
 }
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("leverage", ["off", "on"])
 @pytest.mark.parametrize("name", SOLVERS)
 def test_effects_of_a_full_scan(name, leverage):

@@ -188,6 +188,7 @@ def small() -> Digits:
     return _fit_digits(points[:300], labels[:300], points[300], labels[300])
 
 
+@pytest.mark.long
 def test_lissa_and_the_exact_inverse_rank_the_same_digits(small):
     operator = Hessian(small.objective, small.train.with_batch_size(64)).with_damping(PENALTY)
     exact, effects = small.rank_rows(Direct().solve(operator, small.gradient))

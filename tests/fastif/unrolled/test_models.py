@@ -42,6 +42,7 @@ def replace_rows(problem: reference.Problem, ids: list[int]) -> reference.Proble
     return replace(problem, inputs=inputs, targets=targets)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", ["bert", "conv", "embedding", "three-hinges", "multi-label"])
 @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
 def test_effects_on_a_recorded_training(name, curvature):

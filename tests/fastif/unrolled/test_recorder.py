@@ -174,6 +174,7 @@ test.train(Path(sys.argv[1]), test.small.CASES["adamw"], saves=(4,))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["before", pytest.param("after", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "at", [5, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2, 3, 4, 6, 7, 8, 9, 10, 12))]

@@ -78,6 +78,7 @@ def _compute_truth(training, queries, segments):
     return effects
 
 
+@pytest.mark.default_cases("sgd-1", "momentum-1", "nesterov-1", "adamw-3")
 @pytest.mark.parametrize("segments", [1, 3])
 @pytest.mark.parametrize("name", UNCLIPPED)
 def test_effects_are_those_of_dense_matrix_exponentials(name, segments):
@@ -126,6 +127,7 @@ def test_batches_of_examples_do_not_matter():
         torch.testing.assert_close(again, whole, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.long
 def test_factor_rows_that_are_streamed_give_the_same(monkeypatch):
     training = train(CASES["adamw"])
     whole, _ = _measure(training)

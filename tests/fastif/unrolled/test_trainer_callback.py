@@ -199,6 +199,7 @@ def test_label_smoothing_is_recorded_with_its_loss(tmp_path):
     assert (step.after.params - weights).norm() < 1e-4 * weights.norm()
 
 
+@pytest.mark.long
 def test_a_record_serves_the_reverse_sweep(tmp_path):
     trainer = make_trainer(tmp_path, learning_rate=3e-3)
     trainer.train()

@@ -23,8 +23,27 @@ HOSTILE = "<script>window.hit = 1</script><img src=x onerror='window.hit = 1'> \
 HOSTILE_NAME = '"><img src=x onerror="window.hit = 1">&row=x#y+%'
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests that -m leaves out are taken out
+def pytest_collection_modifyitems(items):
+    """Mark every test of this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(scope="session")
-def page_file(made, tmp_path_factory):
+def playwright_api():
+    """The module of Playwright; what needs it or Chromium is skipped before a page is made."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs the extra: pip install -e '.[cpu,browser]'"
+    )
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    return sync_api
+
+
+@pytest.fixture(scope="session")
+def page_file(playwright_api, made, tmp_path_factory):
     """A run with flagged labels, hostile training texts and a hostile id."""
     folder = tiny.copy(made, tmp_path_factory.mktemp("page") / "world")
     rows = tiny.rows_of(folder / "train.csv")
@@ -117,14 +136,9 @@ def _build(folder):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Chromium; a test is skipped without it."""
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs the extra: pip install -e '.[cpu,browser]'"
-    )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
+def browser(playwright_api):
+    """Chromium, started."""
+    with playwright_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()

@@ -20,6 +20,7 @@ def test_bad_input_is_refused_before_anything_is_written(world, name, dry):
     assert re.search(r"got:? +\S", message)
 
 
+@pytest.mark.default_cases("audit")
 @pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
 def test_two_faiss_builds_are_refused(world, monkeypatch, dry):
     two_faiss(world)
@@ -30,6 +31,7 @@ def test_two_faiss_builds_are_refused(world, monkeypatch, dry):
     assert "pip uninstall" in message
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", ["../escape", "[/]", "a b"])
 @pytest.mark.parametrize("dry", [False, True], ids=["audit", "dry-run"])
 def test_a_runs_name_must_be_one(world, name, dry):

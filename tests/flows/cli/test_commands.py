@@ -206,6 +206,7 @@ def test_doctor_examines_machine_and_study(world):
     assert "dense.bias" in out
 
 
+@pytest.mark.long
 def test_the_installed_command_refuses_without_a_traceback(world):
     """Runs the installed entry point in a new process."""
     (world / "train.csv").unlink()

@@ -49,6 +49,14 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.default_cases(
+    "['--help']-0-Usage",
+    "['runs']-0-by-hand-1",
+    "['show', 'row-1']-0-text 1",
+    "['diff', 'latest', 'by-hand-1']-0-Next: fastif report by-hand-1",
+    "['review', 'import', 'review.csv']-2-train.csv",
+    "['audit', 'faulty.toml']-2-[solver] batch",
+)
 @pytest.mark.parametrize(
     ("words", "code", "fragment"),
     [

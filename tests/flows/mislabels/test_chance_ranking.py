@@ -31,6 +31,7 @@ def chance(tmp_path):
     return tmp_path / "study.toml"
 
 
+@pytest.mark.long
 def test_rows_in_an_order_by_chance_are_neither_shown_nor_exported(chance, tmp_path):
     done = run("mislabels", chance)
     assert done.exit_code == 0, done.output

@@ -23,6 +23,7 @@ def true_label(i):
     return tiny.LABELS[i % 2 == 0]
 
 
+@pytest.mark.long
 def test_a_column_of_labels_is_used_reported_and_part_of_the_cache_key(noisy):
     before = read_detection_plan(noisy).digest
     make = lambda i, row: {"llm": "" if i % 10 == 9 else true_label(i)}  # noqa: E731

@@ -25,6 +25,7 @@ def read_rows(table, name):
     return {row["id"]: row for row in table.iter_rows(named=True) if row["id"].startswith(name)}
 
 
+@pytest.mark.long
 def test_a_text_with_two_labels_is_one_finding(noisy, tmp_path):
     add_twins(noisy, {"row-50"})
     table = run_search(noisy).table

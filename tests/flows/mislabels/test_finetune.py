@@ -140,6 +140,7 @@ def test_a_ranking_by_chance_is_not_shown_because_a_classifier_was_fitted(noisy)
     assert "suggested" not in done.output
 
 
+@pytest.mark.long
 def test_the_only_row_of_a_class_has_no_probability(noisy):
     """No fold has trained on another row of its class."""
     labels = ["neg", "pos"] * 60

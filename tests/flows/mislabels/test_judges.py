@@ -49,6 +49,7 @@ def test_folds_without_training_are_refused(world):
     assert "[mislabels] folds" in done.output
 
 
+@pytest.mark.long
 def test_trusted_queries_are_used_and_reported(noisy):
     tiny.write_study(noisy.parent, training=BASE, queries={"trusted": True})
     done = run("mislabels", noisy)
@@ -62,6 +63,7 @@ def test_trusted_queries_are_used_and_reported(noisy):
     )
 
 
+@pytest.mark.long
 def test_trusted_queries_among_the_training_rows_are_reported(world):
     """They are no independent evidence, and without a random sample there is no count."""
     rows = tiny.rows_of(world / "train.csv")[:30]

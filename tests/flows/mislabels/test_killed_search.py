@@ -33,6 +33,7 @@ def list_neighbours(study):
     return Store.open(loaded.resolve(loaded.store.path), loaded.name).find_artifacts(KIND)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_next_detection_has_the_results_of_an_undisturbed_one(
     made, tmp_path, monkeypatch, damaged

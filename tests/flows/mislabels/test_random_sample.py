@@ -18,6 +18,7 @@ def read_audit_sample(result):
     return drawn["rows"], drawn["wrong"], drawn["enough"]
 
 
+@pytest.mark.long
 def test_a_random_sample_estimates_the_errors(searched, tmp_path):
     """Twelve flips, and thirty wrong labels that the features predict: rows of `good` texts."""
     run_search(searched)

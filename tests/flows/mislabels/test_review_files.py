@@ -58,6 +58,7 @@ def test_files_without_annotations_are_refused(searched, tmp_path, name):
     assert run("review", "import", tmp_path / name, "--study", searched).exit_code == 2
 
 
+@pytest.mark.long
 def test_an_export_never_overwrites_and_needs_a_detection(noisy, tmp_path):
     out = tmp_path / "review.csv"
     assert run("review", "export", "--study", noisy, "--out", out).exit_code == 2

@@ -128,6 +128,7 @@ def test_no_work_is_done_where_nothing_is_left_to_review(searched, tmp_path, mon
     assert "Nothing is left to review" in " ".join(done.output.split())
 
 
+@pytest.mark.long
 def test_a_table_without_queries_has_an_order_by_gain(tmp_path):
     data, n = load_breast_cancer(), 300
     wrong = np.random.default_rng(0).permutation(n)[:30]

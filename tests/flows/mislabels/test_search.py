@@ -47,6 +47,7 @@ def test_the_command_ranks_flips_first_with_evidence(noisy):
     assert table["rank"].sort().to_list() == list(range(120))
 
 
+@pytest.mark.long
 def test_a_repeated_detection_is_read_from_the_store(noisy):
     first = run_search(noisy)
     assert tuple(first.facts["mix"]) in TEXT_WEIGHTS

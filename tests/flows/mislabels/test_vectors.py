@@ -105,6 +105,7 @@ def test_order_and_precision_of_the_table_have_no_effect(folder, first):
     assert (same == list_probabilities(first)).all()
 
 
+@pytest.mark.long
 def test_annotations_of_vectors_hold_when_rows_are_added(folder, first):
     second = folder / "first"
     output = second / "review.csv"
@@ -121,6 +122,7 @@ def test_annotations_of_vectors_hold_when_rows_are_added(folder, first):
     assert set(reviewed["id"]) == set(rows["id"])
 
 
+@pytest.mark.long
 def test_trusted_rows_have_vectors_of_the_same_features(folder, first):
     trusted = make_rows(80, seed=7)[WRONG:]
     place = folder / "trusted"

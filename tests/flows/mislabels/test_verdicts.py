@@ -131,6 +131,7 @@ def test_annotations_are_never_removed_by_gc(searched, tmp_path):
     assert len(read_annotations(open_existing_store(load_study(searched))).agreed) == 1
 
 
+@pytest.mark.long
 def test_a_row_that_no_label_fits_is_recorded(searched, tmp_path):
     run_search(searched)
     path = tmp_path / "none.csv"

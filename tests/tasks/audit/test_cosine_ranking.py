@@ -61,6 +61,7 @@ def _compute_cosines(folder) -> np.ndarray:
     return (queries @ rows.T).numpy()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "candidates",
     [
@@ -107,6 +108,7 @@ def test_effects_are_those_of_the_same_checkpoint(world):
     np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.long
 def test_the_gradients_of_the_ranking_are_forecast(world):
     """A selection by effects at the same checkpoint, with and without the cosine."""
     study = tiny.write_study(world, "planned.toml", candidates={"kind": "full"}, **CHANGES)

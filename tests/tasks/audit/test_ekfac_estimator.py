@@ -40,10 +40,17 @@ def write_study(world, name="study.toml", **changes):
 
 
 @pytest.fixture(scope="module")
-def measured(made, tmp_path_factory):
-    """A trained folder without checkpoints after its audit; read only."""
-    folder = tiny.copy(made, tmp_path_factory.mktemp("ekfac") / "world")
+def trained(made, tmp_path_factory):
+    """A trained folder without checkpoints; nothing is written but studies."""
+    folder = tiny.copy(made, tmp_path_factory.mktemp("trained") / "world")
     train_model.fn(str(write_study(folder)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(trained, tmp_path_factory):
+    """A copy of the trained folder after its audit; read only."""
+    folder = tiny.copy(trained, tmp_path_factory.mktemp("ekfac") / "world")
     store, run = tiny.run_directly(write_study(folder), "measured")
     return folder, store, run
 
@@ -86,6 +93,7 @@ def _read_effects(store, run) -> np.ndarray:
     return store.scan("scores", run).sort("query", "train").collect()["removal_effect"].to_numpy()
 
 
+@pytest.mark.long
 def test_selected_effects_are_those_of_the_solver_spectral(selected):
     folder, store, estimator = selected
     study = write_study(folder)
@@ -117,6 +125,7 @@ def test_selected_effects_are_those_of_the_solver_spectral(selected):
     _store_selection(context, estimator)
 
 
+@pytest.mark.long
 def test_a_lost_damping_of_ekfac_is_selected_again(selected, tmp_path):
     folder = tiny.copy(selected[0], tmp_path / "lost")
     context = load_run(plan_run(write_study(folder)))
@@ -126,6 +135,7 @@ def test_a_lost_damping_of_ekfac_is_selected_again(selected, tmp_path):
     assert context.solver.kind == "dual"
 
 
+@pytest.mark.long
 def test_its_work_is_forecast(measured):
     folder, _, _ = measured
     fresh = write_study(folder, "fresh.toml", store={"path": "fresh"})
@@ -138,6 +148,7 @@ def test_its_work_is_forecast(measured):
     assert both[0] > both[1]
 
 
+@pytest.mark.default_cases("changes0-True", "changes1-False", "changes6-False")
 @pytest.mark.parametrize(
     ("changes", "is_tried"),
     [
@@ -150,8 +161,8 @@ def test_its_work_is_forecast(measured):
         ({"top": {"models": ["model"]}}, False),
     ],
 )
-def test_where_it_is_tried(measured, changes, is_tried):
-    study = write_study(measured[0], "where.toml", **changes)
+def test_where_it_is_tried(trained, changes, is_tried):
+    study = write_study(trained, "where.toml", **changes)
     context = load_run(plan_run(study))
     assert (context.tries_ekfac and context.study.estimator.is_open) == is_tried
 
@@ -166,8 +177,8 @@ def test_where_it_is_tried(measured, changes, is_tried):
         {"training": None},
     ],
 )
-def test_a_request_that_cannot_be_met_is_refused(measured, changes):
-    study = write_study(measured[0], "bad.toml", **{"estimator": {"ekfac": True}, **changes})
+def test_a_request_that_cannot_be_met_is_refused(trained, changes):
+    study = write_study(trained, "bad.toml", **{"estimator": {"ekfac": True}, **changes})
     with pytest.raises(StudyError, match=r"\[estimator\] ekfac"):
         plan_run(study)
 

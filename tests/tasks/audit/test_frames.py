@@ -61,6 +61,7 @@ def test_nonfinite_numbers_are_null_and_reasons_are_kept():
     assert (rows["dropped"], rows["models"]) == ([0, 0, 2], [1, 1, 1])
 
 
+@pytest.mark.long
 def test_an_approximate_index_may_return_fewer_rows(world):
     candidates = {"kind": "knn", "k": 30, "factory": "IVF8,Flat"}
     store, run = tiny.run_directly(tiny.write_study(world, candidates=candidates))

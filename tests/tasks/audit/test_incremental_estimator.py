@@ -56,6 +56,7 @@ def refuse_retraining(*_):
     raise AssertionError("an incremental run retrains nothing")
 
 
+@pytest.mark.long
 def test_an_incremental_run_keeps_the_selection(second_night, monkeypatch):
     """Old scores are reused; new ones equal effects of each selected model with a fixed damping."""
     folder, first = second_night
@@ -107,6 +108,7 @@ def _compute_effects(folder, model: str, damping: float) -> np.ndarray:
     return scores["removal_effect"].to_numpy().reshape(-1, tiny.TRAIN)
 
 
+@pytest.mark.long
 def test_a_selection_lost_since_is_refused(second_night):
     folder, first = second_night
     context = load_run(first)
@@ -116,6 +118,7 @@ def test_a_selection_lost_since_is_refused(second_night):
         tiny.run_directly(write_study(folder))
 
 
+@pytest.mark.long
 def test_another_training_row_makes_a_full_run(second_night):
     """Without sketch scores the norms of a new row are unknown, so it is selected again."""
     folder, _ = second_night

@@ -47,6 +47,10 @@ def plain(finished):
     return store, status.record.run
 
 
+@pytest.mark.default_cases(
+    "{'shard_size': 1, 'batch_size': 30}",
+    "{'shard_size': 4, 'batch_size': 64, 'prefix_cache_mb': 1}",
+)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -107,6 +111,7 @@ def test_running_out_of_memory_does_not_change_the_store(world, monkeypatch, pre
     assert gap < 1e-5 * wanted["removal_effect"].abs().max()
 
 
+@pytest.mark.long
 def test_totals_over_slices_are_sums_of_all_scores(world):
     """A scan that keeps all 60 rows has the scores that the totals sum."""
     candidates = {"kind": "full", "keep": tiny.TRAIN}
@@ -129,6 +134,7 @@ def test_totals_over_slices_are_sums_of_all_scores(world):
     assert whole["queries"].to_list() == [tiny.QUERIES] * tiny.TRAIN
 
 
+@pytest.mark.default_cases("dual-sketch")
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

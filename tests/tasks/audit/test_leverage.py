@@ -32,6 +32,7 @@ def _study(world, name="study.toml", **changes) -> Path:
     return tiny.write_study(world, name, **{**settings, **changes})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["dual", pytest.param("direct", marks=pytest.mark.long)])
 def test_effects_with_leverage_equal_those_of_the_dense_curvature_without_the_row(world, solver):
     study = _study(world, solver={"kind": solver})

@@ -44,6 +44,7 @@ def measure(study):
     return store, read_agreement(load_run(plan))
 
 
+@pytest.mark.long
 def test_the_agreement_equals_that_of_two_audits(world, monkeypatch):
     monkeypatch.setattr("fastif.evaluation.curvature_agreement.TOLERANCE", 1e-5)
     study = write(world, "sampled", ROWS)
@@ -94,6 +95,7 @@ def test_the_time_of_twice_the_rows_is_that_of_a_study_with_them(world, monkeypa
     assert ("instead of" in f"{record}") <= is_less
 
 
+@pytest.mark.default_cases("sections0")
 @pytest.mark.parametrize(
     "sections",
     [
@@ -156,6 +158,7 @@ def test_of_several_models_the_first_of_the_average_is_measured_and_named(world)
     assert same == replace(record, model="")
 
 
+@pytest.mark.long
 def test_rows_that_are_wrong_with_certainty_have_no_scores_to_compare(world):
     """A head of huge weights gives wrong predictions the probability 1, and no curvature."""
     model = BertForSequenceClassification.from_pretrained(world / "model")

@@ -119,6 +119,7 @@ def test_a_coupled_penalty_is_added_to_the_damping_once(world):
     )
 
 
+@pytest.mark.long
 def test_scores_equal_those_of_the_same_damping_set_by_the_study(audited):
     study, store, run = audited
     chosen = float(store.scan("solves", run).collect()["damping"][0])
@@ -155,6 +156,7 @@ def test_every_checkpoint_gets_its_own_damping(world):
     assert damping_digest(load_run(plan_run(alone))) == damping_digest(members[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "solver",
     [

@@ -51,6 +51,7 @@ def _read_rounding(store, run):
     return store.scan("solves", run).collect()["rounding"]
 
 
+@pytest.mark.long
 def test_few_scores_stay_in_single_precision_and_leave_no_trace(world):
     store, run = _audit(_study(world, "few"))
     assert _read_selection(store, run) is None
@@ -82,6 +83,7 @@ def test_a_precision_that_agrees_is_selected_once_and_told(world, any_work, monk
     assert f"{rounding.min():.4f}" in least
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [0.0, pytest.param(2.0, marks=pytest.mark.long)])
 def test_a_resumed_run_keeps_the_selection_on_any_machine(world, any_work, monkeypatch, limit):
     monkeypatch.setattr("fastif.evaluation.select_precision.MIN_AGREEMENT", limit)
@@ -116,6 +118,7 @@ def test_a_run_with_shards_from_before_the_choice_stays_in_single_precision(worl
     assert _read_rounding(again, run).null_count() == tiny.QUERIES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("root_selects", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_night_that_continues_has_the_precision_of_its_root(
     world, tmp_path, any_work, monkeypatch, root_selects
@@ -161,6 +164,7 @@ def test_scores_of_the_solve_need_no_precision(world, any_work):
     assert _read_rounding(store, run).null_count() == tiny.QUERIES
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["knn", pytest.param("sketch", marks=pytest.mark.long)])
 def test_candidates_are_rescored_in_the_precision(world, kind):
     candidates = {"kind": kind, "k": 12, "check": 3}

@@ -40,6 +40,7 @@ def _top_bottom(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([each.head(K // 2), each.tail(K // 2)])
 
 
+@pytest.mark.long
 def test_sketches_of_full_rank_find_the_rows_of_a_full_scan(world, full_scan):
     store, run, _ = full_scan
     other, same = tiny.run_directly(tiny.write_study(world, candidates=_sketch(check=0)))
@@ -168,6 +169,7 @@ def test_a_union_scores_the_candidates_of_both_and_reports_the_recall_of_each(wo
     assert len(list((world / "a" / "parts" / "index").iterdir())) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["knn", "sketch"])
 def test_a_quota_gives_every_query_rows_of_both_labels(world, kind):
     candidates = (KNN if kind == "knn" else _sketch(k=8)) | {"quota": 0.5, "check": 0}

@@ -147,6 +147,7 @@ def test_the_report_lists_every_tried_estimator(trained, first_audit, tmp_path):
     assert f"correlation of {choice.held_out:.2f}" in section
 
 
+@pytest.mark.long
 def test_selected_effects_are_those_of_one_sweep_in_any_shards(copied, truth):
     folder, store, first = copied
     study = write_study(folder)

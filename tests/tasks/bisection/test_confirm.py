@@ -85,6 +85,7 @@ def names_of(store):
     return [status.record.run for status in reversed(store.list_runs())]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [relabel, remove])
 def test_without_its_only_change_the_later_night_is_the_earlier_one(first_night, tmp_path, change):
     """The retraining has the rows and the seed of the earlier run, hence its losses."""
@@ -109,6 +110,7 @@ def test_without_its_only_change_the_later_night_is_the_earlier_one(first_night,
     assert bisection.losses.before == pytest.approx(sum(truth) / len(truth), rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_unchanged_rows_with_the_same_seed_give_the_losses_of_the_run(second_night):
     study = load_study(second_night / "study.toml")
     store = tiny_store(study)

@@ -128,6 +128,10 @@ main()
 """
 
 
+@pytest.mark.default_cases(
+    "9-out.csv",
+    "2-out.changes.csv",
+)
 @pytest.mark.parametrize("target", ["out.changes.csv", "out.csv"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_write_leaves_no_table_without_its_log(study, tmp_path, target, number):

@@ -35,6 +35,7 @@ def detect(store, search="s", stop_after=None, least=10):
     return MislabelDetector(fit=heads)(rows()), heads, len(counted)
 
 
+@pytest.mark.long
 def test_an_interrupted_detection_reuses_its_heads(tmp_path, monkeypatch):
     store = Store.open(tmp_path / "store", "s")
     alone = MislabelDetector()(rows()).probability
@@ -65,6 +66,7 @@ def test_heads_of_another_detection_are_not_removed(tmp_path):
     assert not store.find_artifacts(KIND)
 
 
+@pytest.mark.long
 def test_heads_of_small_tables_are_not_cached(tmp_path):
     store = Store.open(tmp_path / "store", "s")
     detect(store, least=91)

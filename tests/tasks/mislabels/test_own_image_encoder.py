@@ -151,6 +151,7 @@ def read_pixels(content):
     return torch.from_numpy(image.ravel() / 255)
 
 
+@pytest.mark.long
 def test_the_search_uses_the_features_of_the_function(folder):
     """What is kept for each image is tanh(W x + b) of its pixels."""
     study = make_study(folder)
@@ -171,6 +172,7 @@ def test_the_search_uses_the_features_of_the_function(folder):
     torch.testing.assert_close(vectors.double(), values[order], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_other_weights_of_the_features_are_other_features(folder):
     """Embeddings of an earlier state of the module are not used again."""
     before = read_detection_plan(make_study(folder))
@@ -185,6 +187,7 @@ def test_other_weights_of_the_features_are_other_features(folder):
     assert read_detection_plan(study).encoder != before.encoder
 
 
+@pytest.mark.long
 def test_features_with_attributed_parameters_are_warned_of(folder):
     """What is attributed was fitted to the labels, wrong ones included."""
     study = make_study(folder, attributed=("body", "head"))
@@ -198,6 +201,9 @@ def test_without_features_pixels_are_compared_and_a_sentence_says_so(folder):
     assert read_detection_plan(study).encoder is None
 
 
+@pytest.mark.default_cases(
+    "load_function-a torch module as fourth value",
+)
 @pytest.mark.parametrize(
     ("function", "expected"),
     [

@@ -35,6 +35,7 @@ def example(tmp_path, monkeypatch):
     return prepare
 
 
+@pytest.mark.long
 def test_the_classifier_is_its_head_on_the_features(example, tmp_path):
     """Weights of ImageNet tell digits apart: a head on 100 of them predicts most of the others."""
     rows = example.write_data(tmp_path / "out", 100, 40)

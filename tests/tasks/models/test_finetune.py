@@ -124,6 +124,7 @@ def test_training_again_is_skipped_and_writes_nothing(trained, world):
     assert files(world) == before
 
 
+@pytest.mark.long
 def test_training_is_determined_by_the_seed(trained, world):
     study, first, folder = trained
     weights = load_file(folder / "model.safetensors")
@@ -135,12 +136,9 @@ def test_training_is_determined_by_the_seed(trained, world):
     assert all(torch.equal(tensor, again[name]) for name, tensor in weights.items())
 
 
+@pytest.mark.default_cases("row", "weights")
 @pytest.mark.parametrize(
-    "change",
-    [
-        *("row", "epochs", "weights", "base", "record"),
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("learning_rate", "max_length")),
-    ],
+    "change", ["row", "epochs", "weights", "base", "record", "learning_rate", "max_length"]
 )
 def test_a_changed_study_is_trained_again(trained, world, change):
     study, _, folder = trained
@@ -172,7 +170,8 @@ def test_a_changed_study_is_trained_again(trained, world, change):
     assert not list(folder.parent.glob(".*"))
 
 
-@pytest.mark.parametrize("part", [0.25, pytest.param(0.5, marks=pytest.mark.long)])
+@pytest.mark.default_cases("weights-0.25")
+@pytest.mark.parametrize("part", [0.25, 0.5])
 @pytest.mark.parametrize("change", ["gone", "weights", "record", "of another training"])
 def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, change, part):
     study, folder = write(world, checkpoints=[0.25, 0.5], epochs=2), world / "out" / "trained"
@@ -192,6 +191,7 @@ def test_training_is_repeated_if_an_intermediate_checkpoint_is_changed(world, ch
     assert train_model.fn(str(study)).skipped
 
 
+@pytest.mark.default_cases("error0")
 @pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
 def test_a_failed_write_keeps_the_earlier_model_and_no_temporary_files(world, monkeypatch, error):
     """The second of two folders cannot be written."""

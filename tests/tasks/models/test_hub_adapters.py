@@ -57,6 +57,7 @@ def test_an_adapter_names_the_commit_of_the_base_that_it_was_trained_on(hub):
     assert find_base_folder(study).is_relative_to(cache.folder)
 
 
+@pytest.mark.long
 def test_a_study_of_an_adapter_on_the_hub_has_the_scores_of_its_copy(hub):
     world, _ = hub
     digests, effects = [], []

@@ -109,6 +109,7 @@ def _replace_model(world, name: str) -> None:
     model.save_pretrained(world / "model")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "pairs"),
     [

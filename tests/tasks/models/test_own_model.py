@@ -45,6 +45,10 @@ def refuse(folder, study):
     return message[message.index("Refused. ") :]
 
 
+@pytest.mark.default_cases(
+    "load-2-cross_entropy-cross_entropy",
+    "load_binary-1-binary_cross_entropy-binary_cross_entropy",
+)
 @pytest.mark.parametrize(
     ("function", "outputs", "training_loss", "query_loss"),
     [
@@ -211,12 +215,14 @@ def test_identity(folder):
     assert compute_model_digests(load_study(study)) not in (before, after)
 
 
+@pytest.mark.long
 def test_search_for_wrong_labels(folder):
     """The same study serves the search for wrong labels, from its features."""
     study, *_ = own_package.make_study(folder)
     assert detect_mislabels.fn(str(study)) is not None
 
 
+@pytest.mark.long
 def test_from_init_to_report(folder, monkeypatch):
     """`fastif init` writes a study of the module that audit, report and the search can use."""
     own_package.make_study(folder)

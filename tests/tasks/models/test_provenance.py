@@ -115,6 +115,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.default_cases("length", "smoothing", "base")
 @pytest.mark.parametrize("case", CHANGES.values(), ids=list(CHANGES))
 def test_every_setting_that_differs_is_reported_with_its_consequence(world, case):
     changes, words, means = case
@@ -123,6 +124,7 @@ def test_every_setting_that_differs_is_reported_with_its_consequence(world, case
     assert difference.means == means
 
 
+@pytest.mark.long
 def test_a_maximum_length_above_all_texts_is_no_difference(world):
     def shorten(rows):
         for row in rows:
@@ -218,6 +220,7 @@ def run_command(*args):
     return done.exit_code, " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.long
 def test_differences_are_shown_wherever_an_audit_is_shown(world, monkeypatch):
     """In the dry run, doctor, table `runs`, the summary, and the rows."""
     monkeypatch.setattr(out, "_width", 200)
@@ -268,6 +271,7 @@ def test_differences_of_several_checkpoints_are_reported_once(world):
     assert provenance.list_differences(None) == ()
 
 
+@pytest.mark.long
 def test_changes_since_a_finished_run_are_reported(world):
     """Training settings and record are not part of a run's fingerprint."""
     store, _ = tiny.run_directly(write(world))
@@ -280,6 +284,7 @@ def test_changes_since_a_finished_run_are_reported(world):
     assert [UNREAD in line for line in list_changes_since(store, write(world))] == [True]
 
 
+@pytest.mark.long
 def test_recorded_differences_that_no_longer_hold_are_reported(world):
     store, _ = tiny.run_directly(write(world, training={"epochs": 3}))
     assert list_changes_since(store, write(world, training={"epochs": 3})) == []

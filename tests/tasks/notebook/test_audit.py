@@ -161,6 +161,7 @@ def test_a_folder_with_a_study_of_the_user_is_refused(session, tmp_path):
     assert session[1].study.read_text("utf-8").startswith(HEAD)
 
 
+@pytest.mark.long
 def test_the_folder_of_a_call_that_failed_is_used_by_the_next(session, tmp_path):
     _, result, arguments, _ = session
     for _ in range(2):
@@ -186,6 +187,7 @@ def test_a_study_file_takes_no_other_argument(session):
         fastif.audit(session[1].study, damping=0.1)
 
 
+@pytest.mark.long
 def test_defaults_of_the_session_neither_change_the_scores_nor_are_changed(session, tmp_path):
     _, result, arguments, _ = session
     torch.set_default_dtype(torch.float64)

@@ -197,6 +197,7 @@ def test_the_name_of_a_run_does_not_depend_on_sizes_and_shards_are_kept(study_fo
     assert len(list_planned_shards(resumed.plan)) == 2
 
 
+@pytest.mark.long
 def test_tasks_of_another_process_find_the_same_sizes(study_folder):
     bound = compute_memory_gb(study_folder, shard_size=16, batch_size=32)
     plan = plan_run(write_study(study_folder, memory_gb=bound))

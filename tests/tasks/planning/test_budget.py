@@ -75,6 +75,7 @@ def test_a_budget_that_nothing_fits_is_refused_with_the_cheapest(world, slow):
     assert select(world, budget=needed).option.seconds > 0
 
 
+@pytest.mark.long
 def test_a_selection_is_kept_on_a_faster_machine_and_known_by_the_run(world, monkeypatch, slow):
     limit = min(option.seconds for option in estimate(world) if not option.lacks)
     study = write(world, budget=f"{limit / 0.84:.3f}s")
@@ -95,6 +96,7 @@ def test_a_selection_is_kept_on_a_faster_machine_and_known_by_the_run(world, mon
     assert BUDGET.parse(BUDGET.make_record(plan.selection)) == plan.selection
 
 
+@pytest.mark.long
 def test_settings_that_are_set_since_replace_those_selected_before(world, slow):
     limit = min(option.seconds for option in estimate(world) if not option.lacks)
     budget = f"{limit / 0.84:.3f}s"

@@ -127,6 +127,7 @@ def test_a_certificate_takes_the_forecast_number_of_examples(world, curvature, r
     assert counts[1] - counts[0] == control + cost_model._count_residual_examples(workload)
 
 
+@pytest.mark.long
 def test_the_dual_solver_on_all_rows_takes_each_row_once_a_shard(world):
     for rows, candidates in ((None, {"kind": "full"}), (30, {"kind": "full"})):
         study = tiny.write_study(

@@ -44,6 +44,7 @@ def test_all_rows_of_a_small_study_whether_omitted_or_named(world):
     assert len(make_gauss_newton(*operands(plans[0])).ids) == tiny.TRAIN
 
 
+@pytest.mark.long
 def test_a_sample_has_the_name_and_the_rows_of_one_that_is_set(world, expensive):
     selected, given = (settle_plan(plan_run(write(world, **keys))) for keys in ({}, {"rows": ROWS}))
     assert selected.record.run == given.record.run
@@ -83,6 +84,7 @@ def test_no_more_rows_than_the_solver_has_memory_for(world, monkeypatch):
     assert select_rows(context).rows == 256
 
 
+@pytest.mark.default_cases("sections0")
 @pytest.mark.parametrize(
     "sections",
     [
@@ -110,6 +112,7 @@ def test_a_leverage_correction_that_is_set_keeps_all_rows(world, expensive):
     assert select_rows(load_run(plan_run(write(world, leverage="auto")))).rows == ROWS
 
 
+@pytest.mark.long
 def test_the_selection_outlives_the_limit_and_the_tables(world, monkeypatch):
     study = write(world)
     with monkeypatch.context() as patch:
@@ -163,6 +166,7 @@ def show(context):
     return capture.get()
 
 
+@pytest.mark.long
 def test_the_selection_is_in_the_record_and_in_the_summary(world, expensive):
     study = write(world)
     start_run(plan_run(study))

@@ -46,6 +46,7 @@ def test_a_resumed_run_keeps_its_shards(world):
     assert len(list_planned_shards(other)) == 4
 
 
+@pytest.mark.long
 def test_the_forecast_of_disk_bytes_is_right_for_many_pairs(world):
     """Files have a fixed size that is not forecast, so only large files are compared."""
     rows = [

@@ -37,6 +37,12 @@ CASES = [
 ]
 
 
+@pytest.mark.default_cases(
+    "run-run0",
+    "candidates-candidates0",
+    "certificate-certificate",
+    "solver-solver0",
+)
 @pytest.mark.parametrize(("huge", "limit"), CASES, ids=lambda case: "-".join(case))
 def test_a_setting_above_what_is_there_costs_no_more(world, monkeypatch, huge, limit):
     monkeypatch.setattr(calibration, "calibrate", lambda context: FIXED)

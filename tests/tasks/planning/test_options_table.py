@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import tiny
 from rich.console import Console
 
@@ -52,6 +53,7 @@ def test_the_most_accurate_within_the_limit_is_recommended_or_the_quickest_exact
     assert recommend([scores], 50.0, own) is None
 
 
+@pytest.mark.long
 def test_the_table_of_a_study(world, monkeypatch):
     monkeypatch.setattr(options, "SAMPLE_SIZES", (16, 8))
     study = tiny.write_study(world, curvature={"rows": 8}, candidates={"kind": "full"})

@@ -65,6 +65,7 @@ def test_the_sizes_of_a_workload_are_those_of_its_files(world):
     assert workload.hidden == HiddenStates(tiny.TRAIN + tiny.QUERIES, 0.0, 0), "all in memory"
 
 
+@pytest.mark.long
 def test_artifacts_of_an_earlier_run_are_not_counted_again(world):
     study = tiny.write_study(world)
     tiny.run_directly(study)

@@ -96,6 +96,7 @@ def _search_with_turned_source(folder):
     return replace(data, mislabel_results=(replace(result, table=led),))
 
 
+@pytest.mark.long
 def test_a_ranking_by_chance_has_a_sentence_and_no_table(audit):
     """Labels at random: no row, no table, and no advice to export rows."""
     rows = tiny.rows_of(audit / "train.csv")

@@ -99,6 +99,7 @@ def test_images_that_changed_since_the_run_are_not_shown(study, run, tmp_path):
         read_run_data(store, run[1], copied / "study.toml")
 
 
+@pytest.mark.long
 def test_the_page_of_labels_alone_shows_images_found_by_pixels(study, tmp_path):
     shutil.copytree(study.parent / "train", tmp_path / "train")
     (tmp_path / "labels.toml").write_text(

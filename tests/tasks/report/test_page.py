@@ -94,6 +94,7 @@ def test_hostile_texts_are_inert(world):
 DIVERGING = {"kind": "lissa", "depth": 200, "scale": 1e-6, "batch": 4}
 
 
+@pytest.mark.default_cases("one query")
 @pytest.mark.parametrize(
     ("queries", "changes"),
     [

@@ -15,6 +15,7 @@ from tasks.report.tfidf_space import make_tfidf_space
 from tasks.report.undecided_checks import ENOUGH_QUERIES
 
 
+@pytest.mark.long
 def test_the_headline_names_failed_checks(world):
     data = audited(world, curvature={"damping": 1e6}, candidates={"kind": "knn", "k": 2})
     checks = {check.name: check for check in check_reliability(data)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import comb
 
 import polars as pl
+import pytest
 import tiny
 from audited_runs import audited
 
@@ -25,6 +26,7 @@ def test_cases_are_the_worst_queries_with_top_k_and_bottom_k(data):
         assert [row["effect"] for row in case.helpful] == helpful
 
 
+@pytest.mark.long
 def test_shared_properties_of_harmful_rows_are_reported(world):
     """Where all harm comes from one rare source, the page says so."""
     rows = tiny.rows_of(world / "train.csv")

@@ -196,6 +196,7 @@ def test_a_damaged_sketcher_is_fitted_again_and_the_same(world):
     assert not store.find_damaged_artifacts()
 
 
+@pytest.mark.long
 def test_a_run_without_its_sequence_number_is_reported(world):
     study = world / "study.toml"
     store, later = tiny.run_directly(study, "later")

@@ -83,6 +83,7 @@ def digests(world, **changes) -> tuple[tuple[str, ...], str]:
     return index_digests(context), factor_digest(context)
 
 
+@pytest.mark.long
 def test_artifacts_are_shared_if_and_only_if_their_inputs_are_equal(world):
     index, factor = digests(world)
     assert digests(world, run={"shard_size": 3}) == (index, factor)

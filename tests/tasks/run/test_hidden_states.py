@@ -77,6 +77,7 @@ def test_scores_are_bitwise_equal_with_any_cache(small, memory, disk):
     assert not find_files(plain)
 
 
+@pytest.mark.long
 def test_hidden_states_beyond_both_budgets_are_recomputed(small):
     plain, run = open_finished(small, 1000, 0, store="plain")
     store, _ = tiny.run_directly(write_study(small, 5, 6, store="other"))
@@ -97,6 +98,7 @@ def test_the_next_run_reads_the_stored_hidden_states(small, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in find_files(store)} == before
 
 
+@pytest.mark.long
 def test_hidden_states_of_another_table_are_removed(small):
     store, _ = open_finished(small, 0, 1000)
     before = find_files(store)

@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 import tiny
-import torch
 from polars.testing import assert_frame_equal
 
 import fastif
@@ -140,6 +139,7 @@ def test_only_new_rows_are_computed_and_all_queries_have_scores(world, first, sc
     assert store.verify(run) == []
 
 
+@pytest.mark.long
 def test_predictions_follow_rows_to_their_new_positions(world, first, tmp_path):
     add_rows(world)
     shutil.copytree(world, tmp_path / "scratch")
@@ -150,6 +150,7 @@ def test_predictions_follow_rows_to_their_new_positions(world, first, tmp_path):
         assert_frame_equal(actual, expected, rel_tol=1e-5, abs_tol=1e-6)
 
 
+@pytest.mark.long
 def test_removed_rows_drop_out_and_the_other_scores_are_right(world, first, scratch):
     add_rows(world, train=2, queries=0, gone=2)
     expected = scratch()
@@ -185,6 +186,7 @@ def test_a_third_run_continues_the_second_with_the_curvature_of_the_first(world,
     )
 
 
+@pytest.mark.long
 def test_an_incremental_run_that_was_killed_resumes_unchanged(world, first):
     add_rows(world)
     study = write(world, run={"shard_size": 3})
@@ -242,6 +244,7 @@ def test_the_summary_states_what_is_reused_from_the_parent_run(world, first):
     assert evidence["recall"] == f"{earlier['recall']}; measured in {first}, not measured again"
 
 
+@pytest.mark.long
 def test_a_run_with_a_removed_parent_is_readable(world, first):
     add_rows(world)
     study = write(world)
@@ -252,13 +255,6 @@ def test_a_run_with_a_removed_parent_is_readable(world, first):
     store.remove(store.list_run_files(run))
     assert plan_run(study).record.run == third
     assert Store.open(store.layout.root, "tiny", create=False).verify(third) == []
-
-
-def test_equal_rows_are_matched_by_multiplicity_in_order():
-    from tasks.run.reuse import _match_rows
-
-    actual = _match_rows([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a", b"b"])
-    assert torch.equal(actual, torch.tensor([0, -1, 2, -1, 1]))
 
 
 def test_the_forecast_counts_new_rows_only(world, first):
@@ -282,6 +278,7 @@ def test_the_forecast_counts_new_rows_only(world, first):
         assert work[stage].gradients == 0, stage
 
 
+@pytest.mark.long
 def test_groups_of_reused_rows_are_those_of_the_present_table(world, first):
     add_rows(world)
     store, run = tiny.run_directly(write(world, queries={"groups": ["second", "kind"]}))
@@ -291,6 +288,7 @@ def test_groups_of_reused_rows_are_those_of_the_present_table(world, first):
         assert actual[f"group_{name}"].to_list() == [row[name] for row in rows]
 
 
+@pytest.mark.long
 def test_a_run_that_fell_back_to_a_full_scan_is_no_parent(world):
     hard = {"kind": "sketch", "dimensions": 1, "target_recall": 1.0, "rescore": False, "check": 4}
     store, before = tiny.run_directly(write(world, candidates=hard))

@@ -53,6 +53,7 @@ def _count_sketched(monkeypatch):
     return taken
 
 
+@pytest.mark.long
 def test_sketches_equal_those_of_the_library_for_any_chunk_size(world, few_rows):
     context = _prepare_run(tiny.write_study(world, candidates=SKETCH))
     sketcher, rows = make_search(context).sketcher, _rows(context)
@@ -135,6 +136,7 @@ def test_another_table_gets_a_separate_sketcher(world):
     assert len(list((world / "store" / "parts" / "sketcher").iterdir())) == 2
 
 
+@pytest.mark.long
 def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
     exact = make_search(_prepare_run(tiny.write_study(world, candidates=SKETCH)))
     study = tiny.write_study(world, "i.toml", candidates=SKETCH | {"factory": "IVF2,Flat"})
@@ -153,6 +155,7 @@ def test_an_approximate_index_holds_the_same_sketches(world, few_rows):
     )
 
 
+@pytest.mark.long
 def test_a_lost_chunk_is_recomputed(world, few_rows):
     study = tiny.write_study(world, candidates=SKETCH)
     expected = _rows(_prepare_run(study))

@@ -208,6 +208,7 @@ TRIAL_ROWS = 1
 """Number of rows that a factorization reads beforehand, to see whether the model accepts them."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["dual", "spectral"])
 def test_stages_of_an_audit_count_as_many_units_as_they_announce(world, monkeypatch, solver):
     recorder = Recorder()

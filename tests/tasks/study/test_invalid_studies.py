@@ -219,6 +219,9 @@ def test_a_training_is_refused_and_leaves_nothing(world, case):
     assert sorted(world.rglob("*")) == before
 
 
+@pytest.mark.default_cases(
+    "dtype0",
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_a_base_of_any_precision_is_trained_in_single(world, dtype):
     """As if its weights had been written in single precision."""
@@ -241,6 +244,10 @@ def test_a_base_of_any_precision_is_trained_in_single(world, dtype):
     assert all(torch.equal(saved_tensors[name], single[name]) for name in single)
 
 
+@pytest.mark.default_cases(
+    "[1]",
+    '{"fing',
+)
 @pytest.mark.parametrize("damage", [b"[1]", b"\xff\xfe", b'{"fing'])
 def test_an_invalid_record_is_no_checkpoint(world, damage):
     path = study(world)

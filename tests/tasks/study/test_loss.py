@@ -103,6 +103,7 @@ def read_digests(world, **changes) -> tuple[str, str, str]:
     return context.plan.record.fingerprint, index_digests(context), factor_digest(context)
 
 
+@pytest.mark.long
 def test_a_run_has_another_name_if_and_only_if_its_results_differ(world):
     plain, index, factor = read_digests(world)
     assert "loss" not in plan_run(world / "study.toml").record.parts

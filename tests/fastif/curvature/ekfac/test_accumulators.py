@@ -16,6 +16,7 @@ from fastif.curvature.ekfac.accumulators import EkfacSums
 from tests.fastif.curvature.ekfac.fits import _case, _curvature, _fit_ekfac
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
 def test_sums_do_not_depend_on_the_batch_size(name, batch_size):
@@ -24,6 +25,7 @@ def test_sums_do_not_depend_on_the_batch_size(name, batch_size):
     torch.testing.assert_close(other.to_dense(), _fit_ekfac(name).to_dense(), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.default_cases("mlp", "conv", "embedding", "outside")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_fit_over_shards_equals_a_fit_at_once(name):
     whole = _curvature(name)
@@ -69,6 +71,7 @@ def test_sums_of_different_fits_are_refused():
             sums + other
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("place", [0, 1, 5])
 @pytest.mark.parametrize("name", ["mlp", "layernorm", "outside"])
 def test_a_nonfinite_example_counts_as_zero_as_in_the_gauss_newton_matrix(name, place):

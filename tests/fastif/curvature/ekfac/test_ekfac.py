@@ -83,6 +83,7 @@ def test_ekfac_is_symmetric_positive_semi_definite_with_the_reported_eigenvalues
     torch.testing.assert_close(ekfac.eigenvalues.sort().values, values, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("damping", [1e-3, 0.1, 10.0])
 def test_the_inverse_is_the_dense_inverse(both, damping):
     ekfac, _ = both
@@ -95,6 +96,7 @@ def test_the_inverse_is_the_dense_inverse(both, damping):
     torch.testing.assert_close(damped.apply(actual), rows, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.default_cases
 @pytest.mark.parametrize("damping", [1e-3, 0.03, 1.0, 30.0])
 @pytest.mark.parametrize("negligible", [1e-3, 0.1, 0.9])
 def test_the_relative_error_is_at_most_negligible(both, damping, negligible):

@@ -10,6 +10,7 @@ from fastif import CrossEntropy, Ekfac, GaussNewton, ModuleObjective, TensorExam
 from tests.fastif.curvature.ekfac.fits import _curvature, _fit_ekfac
 
 
+@pytest.mark.long
 def test_sampled_columns_converge_to_the_exact_expectation():
     """The mean over 100 seeds is within five standard errors in every entry."""
     whole = _curvature("mlp")
@@ -31,6 +32,7 @@ def _correct(kfac: Ekfac, curvature: GaussNewton) -> Ekfac:
     return kfac.apply_corrections(kfac.accumulate_corrections(curvature))
 
 
+@pytest.mark.default_cases("mlp", "embedding")
 @pytest.mark.parametrize("name", ["mlp", "outside", "embedding", "bert"])
 def test_sampled_columns_depend_on_the_seed_and_not_on_batches(name):
     ekfac = Ekfac.fit(_curvature(name, 4), labels="sampled", seed=3)
