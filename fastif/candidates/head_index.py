@@ -17,6 +17,8 @@ SAMPLE_ROWS = 8192
 """Number of sketches whose second moment gives the directions of the heads."""
 RANKED = 1024
 """Number of rows with the highest, and with the lowest heads, whose products are exact."""
+GROUP, PART_ROWS = 64, 256
+"""Sizes of groups of values and of parts of rows that are computed at once."""
 SCANNED_ROWS = 4096
 """Number of rows up to which every product is exact."""
 
@@ -27,9 +29,9 @@ class SketchHits:
 
     Attributes:
         ids: Positions [q m] of the k lowest and the k highest products, ascending.
-        products: Their inner products [q m].
+        products: Inner products [q m] with these rows.
         near: Positions [q r] of the sketches with the highest cosine, descending.
-        cosines: Their cosines [q r].
+        cosines: Cosines [q r] with these rows.
         k: Number of rows at each end.
     """
 
@@ -46,15 +48,15 @@ class HeadIndex:
 
     The heads of the sketches are their first principal components, in bfloat16. The first pass
     multiplies the heads of all rows; the second computes the products of the whole sketches, in
-    double precision, for the rows at both ends of the first. Every returned product is exact; a row
-    may be missed, so measure the recall (`measure_recall`). Small tables take the second pass
-    alone.
+    double precision, for the rows that are highest and lowest in the first. Every returned product
+    is exact; a row may be missed, so measure the recall (`measure_recall`). Small tables take the
+    second pass alone.
 
     Attributes:
         sketches: Stored sketches; blocks are mapped from files, and stay mapped.
         directions: Directions [d h] of the heads.
         heads: Heads [n h] of all rows; None if the table is small.
-        norms: Lengths [n] of the sketches.
+        inverse_norms: Inverse lengths [n] of the sketches; 0 of a sketch of zeros.
         blocks: Number of the block of each row, [n].
         places: Row in that block, [n].
 
@@ -71,7 +73,7 @@ class HeadIndex:
     sketches: SketchIndex
     directions: Float[Tensor, "d h"]
     heads: Float[Tensor, "n h"] | None
-    norms: Float[Tensor, " n"]
+    inverse_norms: Float[Tensor, " n"]
     blocks: Int[Tensor, " n"]
     places: Int[Tensor, " n"]
 
@@ -96,12 +98,13 @@ class HeadIndex:
             norms[ids] = rows.norm(dim=1)
             if heads is not None:
                 heads[ids] = (rows @ directions).bfloat16()
-        return cls(sketches, directions, heads, norms, blocks, places)
+        inverse = torch.where(norms > 0, 1 / norms, 0)
+        return cls(sketches, directions, heads, inverse, blocks, places)
 
     @property
     def count(self) -> int:
         """Number of training rows."""
-        return len(self.norms)
+        return len(self.blocks)
 
     @property
     def is_exact(self) -> bool:
@@ -174,20 +177,41 @@ class HeadIndex:
         products = (self.heads @ query_heads.T).T.float().contiguous()
         ranked = []
         for row in products:
-            ends = [row.topk(RANKED, sorted=False), (-row).topk(RANKED, sorted=False)]
-            cosines = (row / self.norms.clamp_min(1e-30)).topk(RANKED, sorted=False)
-            ranked.append(torch.cat([end.indices for end in (*ends, cosines)]).unique())
+            columns = (row, -row, row * self.inverse_norms)
+            ranked.append(torch.cat([_find_top(column, RANKED) for column in columns]).unique())
         return ranked
 
     def _rank_exactly(self, query: Tensor, ids: Tensor, k: int, near: int) -> tuple[Tensor, ...]:
-        """Ids and products at both ends, and ids and cosines of the nearest, of one query."""
-        products = self.take(ids).double() @ query.double()
+        """Ids and products of the top-k and bottom-k, and ids and cosines of the nearest."""
+        rows = self.take(ids)
+        products = _multiply(rows, query)
         order = products.argsort(stable=True)  # ids ascend, so that equal products do by id
         kept = order if len(order) <= 2 * k else torch.cat([order[:k], order[-k:]])
-        lengths = (self.norms[ids].double() * query.double().norm()).clamp_min(1e-300)
-        cosines = products / lengths
+        cosines = products * self.inverse_norms[ids] / query.double().norm().clamp_min(1e-300)
         nearest = (-cosines).argsort(stable=True)[:near]
         return ids[kept], products[kept].float(), ids[nearest], cosines[nearest].float()
+
+
+def _multiply(rows: Float[Tensor, "m d"], query: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
+    """Inner products in double precision, a few rows at a time, which stay in the cache."""
+    query = query.double()
+    return torch.cat([part.double() @ query for part in rows.split(PART_ROWS)])
+
+
+def _find_top(values: Float[Tensor, " n"], k: int) -> Int[Tensor, " k"]:
+    """Positions of the k largest values, unordered; in groups, since the largest are in few.
+
+    >>> _find_top(torch.tensor([3.0, 1.0, 2.0]), 2).sort().values
+    tensor([0, 2])
+    """
+    whole = len(values) // GROUP * GROUP
+    if whole < 2 * GROUP * k:
+        return values.topk(min(k, len(values)), sorted=False).indices
+    groups = values[:whole].view(-1, GROUP)
+    numbers = groups.amax(1).topk(k, sorted=False).indices
+    places = (numbers[:, None] * GROUP + torch.arange(GROUP)).flatten()
+    places = torch.cat([places, torch.arange(whole, len(values))])
+    return places[values[places].topk(k, sorted=False).indices]
 
 
 def _find_principal_directions(sample: Float[Tensor, "m d"], length: int) -> Float[Tensor, "d h"]:

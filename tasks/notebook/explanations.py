@@ -42,7 +42,7 @@ class Explanations(Sequence[Explanation]):
 
     Attributes:
         items: Explanation of each query.
-        trust: What is known of the accuracy of the effects.
+        trust: Measured accuracy of the effects.
     """
 
     items: Sequence[Explanation]

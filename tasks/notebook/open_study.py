@@ -29,7 +29,7 @@ class OpenStudy:
 
     @property
     def trust(self) -> Trust:
-        """What is known of the accuracy of the effects."""
+        """Measured accuracy of the effects."""
         return self.engine.trust
 
     @use_torch_defaults()

@@ -33,7 +33,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller wants to know of every query.
+    """Numbers of rows and measure that a caller wants for every query.
 
     Attributes:
         k: Number of most helpful and of most harmful rows.
@@ -76,7 +76,7 @@ class Engine:
         sketcher: Sketcher of the training rows.
         index: Search of the sketches.
         train: Training rows.
-        trust: What is known of the effects' accuracy.
+        trust: Measured accuracy of the effects.
         memory: Memory that the engine needs.
     """
 

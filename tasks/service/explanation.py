@@ -11,7 +11,7 @@ CONVENTION: Mapping[str, str] = {
     "kind": "approximate: the inner product of the sketches of the query and of the row, divided "
     "by the number of training rows",
 }
-"""What the effects of every explanation are."""
+"""Name, sign and kind of the effects of every explanation."""
 
 
 @dataclass(frozen=True)

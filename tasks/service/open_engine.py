@@ -1,5 +1,6 @@
 """Opening of an engine: the study's model, the sketches of its latest run, and their checks."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,8 +37,12 @@ SAME = ("mathematics", "model", "models", "train", "labels", "max_length", "attr
 """Keys of a run's record that its sketches depend on."""
 
 
-def open_engine(path: Path) -> Engine:
+def open_engine(path: Path, announce: Callable[[str], None] = lambda _: None) -> Engine:
     """Open the engine of a study, with the sketches of its latest run.
+
+    Args:
+        path: Study file.
+        announce: Function that receives the forecast of the memory before it is used.
 
     Raises:
         StudyError, InputError: The study, a table or the model is invalid; the study has images;
@@ -52,7 +57,7 @@ def open_engine(path: Path) -> Engine:
         raise _make_no_run_error(path, store)
     few = replace(plan, inputs=_take_few(plan.inputs))
     context = load_run(few)
-    return _open_run(plan, context, store, record)
+    return _open_run(plan, context, store, record, announce)
 
 
 def find_run(store: Store, plan: RunPlan) -> RunRecord | None:
@@ -65,13 +70,20 @@ def find_run(store: Store, plan: RunPlan) -> RunRecord | None:
     return None
 
 
-def _open_run(plan: RunPlan, context: RunContext, store: Store, record: RunRecord) -> Engine:
+def _open_run(
+    plan: RunPlan,
+    context: RunContext,
+    store: Store,
+    record: RunRecord,
+    announce: Callable[[str], None],
+) -> Engine:
     study, searcher = context.study, context.searcher
     digest = _find_sketch_digest(searcher, store, study.path)
     index, sketcher = read_sketches(store, digest, "Flat", searcher.objective)
     assert isinstance(index, SketchIndex), "an index without a factory is exact"
     forecast = forecast_memory(sketcher, index, plan.inputs.train, searcher.objective)
     check_memory(forecast)
+    announce(f"Memory: {forecast}.")
     place = context.members.index(searcher)
     folder = find_model_folders(study)[place]
     device = resolve_devices(study.run.devices)[0].torch

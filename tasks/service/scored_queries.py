@@ -1,5 +1,6 @@
 """Scored queries: outputs, measures and hits of a batch, as explanations with the training rows."""
 
+import math
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -68,10 +69,11 @@ def make_explanation(
     )
     if not bool(outputs.isfinite().all()):
         return explanation
+    value = float(scored.values[position])
     changes: dict[str, object] = {
         "prediction": study.labels[int(outputs.argmax())],
         "probability": float(outputs.softmax(0).max()),
-        "value": float(scored.values[position]),
+        "value": value if math.isfinite(value) else None,
         "reason": NO_GRADIENT,
     }
     if bool((scored.sketches[position] != 0).any()):

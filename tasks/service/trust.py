@@ -15,7 +15,7 @@ class SearchCheck:
     """Recall of the search against all inner products, at random training rows as queries.
 
     Attributes:
-        recall: Share of the true rows at both ends that the search returns, 0 to 1.
+        recall: Share of the true top-k and bottom-k rows that the search returns, 0 to 1.
         at: Number of rows at each end.
         queries: Number of training rows whose sketches were the queries.
     """
@@ -44,7 +44,7 @@ class EffectCheck:
 
 @dataclass(frozen=True)
 class Trust:
-    """What is known of the accuracy of the effects.
+    """Measured accuracy of the effects.
 
     Attributes:
         run: Name of the run whose sketches are used.
