@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ MIN_TOKEN = 16
 """Minimum length of a token."""
 GRACE_SECONDS = 20
 """Time that requests get at the end."""
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS, POLL_SECONDS = 512, 0.02
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,9 @@ def serve(
         engine, limits, queue, token, address.is_loopback, lambda: find_newer_run(engine)
     )
     server = uvicorn.Server(make_config(service))
-    stopped = threading.Event()
 
     def run() -> None:
-        try:
-            server.run(sockets=[bound])
-        finally:
-            stopped.set()
+        server.run(sockets=[bound])
 
     def stop(_number: int) -> None:
         server.should_exit = True
@@ -127,6 +124,8 @@ def serve(
     with intercept_first_signal(stop):
         thread = threading.Thread(target=run, name="fastif-http")
         thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(POLL_SECONDS)
         announce(_describe(engine, bound))
         thread.join()
     queue.close(GRACE_SECONDS)
