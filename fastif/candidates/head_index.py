@@ -91,7 +91,8 @@ class HeadIndex:
             sample = sketches.take(torch.arange(0, count, -(-count // SAMPLE_ROWS)))
             directions = _find_principal_directions(sample, min(length, dimensions))
             heads = torch.empty(count, directions.shape[1], dtype=torch.bfloat16)
-        norms, blocks, places = torch.empty(count), *torch.empty(2, count, dtype=torch.int32)
+        norms = torch.empty(count)
+        blocks, places = torch.empty(2, count, dtype=torch.int32)
         for number, block in enumerate(sketches.blocks):
             blocks[block.ids], places[block.ids] = number, block.row_positions.int()
         for ids, rows in sketches.iterate_chunks():

@@ -33,7 +33,7 @@ logger = logging.getLogger("fastif.service")
 
 @dataclass(frozen=True, eq=False)
 class LookupService:
-    """What the HTTP interface answers from.
+    """Engine, limits and counters of the HTTP interface.
 
     Attributes:
         engine: Engine of the study.
@@ -42,7 +42,7 @@ class LookupService:
         token: Token that requests must have; empty for none.
         is_local: Whether only names of this machine are accepted in the header Host.
         find_newer: Function that returns the name of a newer finished run, or None.
-        metrics: Counters.
+        metrics: Counters of requests and queries.
     """
 
     engine: Engine

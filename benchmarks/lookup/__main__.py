@@ -1,0 +1,147 @@
+"""Latency and throughput of the lookup service, and its answers under malformed requests.
+
+`python -m benchmarks.lookup STUDY SMALL FOLDER` needs two studies with a finished audit by
+sketches: one of pairs of texts, whose rows are multiplied, and a small one of single texts, which
+gets 10,000 requests. Drawn sketches are written into FOLDER, 2 GB for a million rows.
+"""
+
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.lookup.bad_bodies import BAD_BODIES
+from benchmarks.lookup.multiplied import multiply_rows
+from benchmarks.lookup.report import build_pages
+from benchmarks.lookup.served import Load, read_memory, send_requests, start_service
+from benchmarks.machine import describe
+from benchmarks.page import publish
+from fastif.candidates.head_index import HEAD_LENGTH, RANKED
+from tasks.data.inputs import read_inputs
+from tasks.service.engine import Engine
+from tasks.service.open_engine import open_engine
+
+SIZES = (10_000, 100_000, 1_000_000)
+SERIAL, PARALLEL, CONNECTIONS = 200, 120, 4
+REQUESTS, BAD_SHARE = 10_000, 0.05
+AT, RECALL_QUERIES = 10, 64
+
+
+def main(study: Path, small: Path, folder: Path) -> None:
+    """Measure, and write the result and its page."""
+    engine = open_engine(study)
+    queries = read_inputs(study).queries
+    texts = list(zip(queries.texts, queries.text_pairs or [], strict=True))
+    sizes = {str(rows): measure_size(engine, texts, rows, folder) for rows in SIZES}
+    result = {
+        "machine": describe(),
+        "load_average": os.getloadavg()[2],
+        "real_rows": engine.index.count,
+        "dimensions": engine.sketcher.dimensions,
+        "parameters": engine.model.objective.space.size,
+        "head_length": HEAD_LENGTH,
+        "ranked": RANKED,
+        "trust": engine.trust.as_json()["effects"],
+        "sizes": sizes,
+        "requests": measure_requests(small),
+    }
+    publish("lookup", result, build_pages(result))
+
+
+def measure_size(engine: Engine, texts: list, rows: int, folder: Path) -> dict:
+    """Measure the service with that many training rows."""
+    shutil.rmtree(folder, ignore_errors=True)
+    start = time.perf_counter()
+    multiplied = multiply_rows(engine, rows, folder)
+    built = time.perf_counter() - start
+    recall = multiplied.index.measure_recall(AT, RECALL_QUERIES)
+    draw = random.Random(0)
+    bodies = [json.dumps({"texts": [draw.choice(texts)]}) for _ in range(SERIAL + PARALLEL)]
+    with start_service(multiplied) as port:
+        send_requests(port, bodies[:5], 1)
+        serial = send_requests(port, bodies[:SERIAL], 1)
+        parallel = send_requests(port, bodies[SERIAL:], CONNECTIONS)
+    shutil.rmtree(folder, ignore_errors=True)
+    measured = summarize(serial) | {
+        "recall": recall,
+        "recall_at": AT,
+        "build_seconds": built,
+        "parallel_per_second": PARALLEL / sum_seconds(parallel, CONNECTIONS),
+        "memory": read_memory(),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+    print(rows, measured, flush=True)
+    return measured
+
+
+def summarize(load: Load) -> dict:
+    """Percentiles of the latency in milliseconds, and processor time a query."""
+    seconds = [answer.seconds for answer in load.answers if answer and answer.status == 200]
+    quantiles = np.percentile(seconds, [50, 95, 99]) * 1e3
+    return {
+        "queries": len(seconds),
+        "p50": quantiles[0],
+        "p95": quantiles[1],
+        "p99": quantiles[2],
+        "cpu_milliseconds": load.cpu_seconds / len(load.answers) * 1e3,
+    }
+
+
+def sum_seconds(load: Load, connections: int) -> float:
+    """Time of the requests themselves, without the start of the client."""
+    return sum(answer.seconds for answer in load.answers if answer) / connections
+
+
+def measure_requests(study: Path) -> dict:
+    """Send many requests, some malformed, and compare answers with those to the same ones alone."""
+    engine, draw = open_engine(study), random.Random(1)
+    texts = read_inputs(study).queries.texts
+    good = [json.dumps({"texts": [text], "k": k}) for text in texts for k in (3, 5)]
+    with start_service(engine) as port:
+        alone = send_requests(port, good, 1)
+        expected = {
+            body: read_answers(answer) for body, answer in zip(good, alone.answers, strict=True)
+        }
+        kinds = list(BAD_BODIES)
+        bad = set(draw.sample(range(REQUESTS), int(BAD_SHARE * REQUESTS)))
+        bodies = [
+            BAD_BODIES[draw.choice(kinds)] if place in bad else draw.choice(good)
+            for place in range(REQUESTS)
+        ]
+        load = send_requests(port, bodies, CONNECTIONS)
+    statuses: dict[str, int] = {}
+    wrong = 0
+    for place, (body, answer) in enumerate(zip(bodies, load.answers, strict=True)):
+        status = "lost" if answer is None else f"{answer.status}"
+        statuses[status] = statuses.get(status, 0) + 1
+        if place in bad:
+            wrong += not (answer and 400 <= answer.status < 500)
+        else:
+            wrong += read_answers(answer) != expected[body]
+    return {
+        "count": REQUESTS,
+        "malformed": len(bad),
+        "kinds": len(kinds),
+        "statuses": statuses,
+        "lost": statuses.get("lost", 0),
+        "wrong": wrong,
+        "connections": CONNECTIONS,
+        "train_rows": engine.index.count,
+    } | {name: summarize(load)[name] for name in ("p50", "p95", "p99")}
+
+
+def read_answers(answer) -> object:
+    """The explanations of an answer; None for one without."""
+    return json.loads(answer.content).get("answers") if answer else None
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    main(*map(Path, sys.argv[1:]))
