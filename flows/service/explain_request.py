@@ -8,12 +8,7 @@ from typing import Any, NoReturn
 from fastif import InputError
 from flows.service.limits import Limits
 from tasks.service.engine import AUTO, Engine, Wish
-from tasks.service.query_rows import (
-    QueryRows,
-    name_json_type,
-    name_texts,
-    read_query_rows,
-)
+from tasks.service.query_rows import QueryRows, name_json_type, name_texts
 
 KEYS = ("texts", "rows", "labels", "k", "neighbours", "measure")
 FORM = '{"texts": ["..."], "labels": [null], "k": 5}'
@@ -45,7 +40,7 @@ class ExplainRequest:
         if rows is None:
             assert self.texts is not None, "a request has texts or rows"
             rows = name_texts(engine.study, self.texts, self.labels)
-        return read_query_rows(engine.study, rows, limits.characters)
+        return engine.read_rows(rows, limits.characters)
 
 
 def parse_request(body: bytes, limits: Limits) -> ExplainRequest:

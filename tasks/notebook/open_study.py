@@ -13,7 +13,7 @@ from tasks.notebook.torch_defaults import use_torch_defaults
 from tasks.runtime.foreign_errors import wrap_library_errors
 from tasks.service.engine import AUTO, Engine, Wish
 from tasks.service.open_engine import open_engine
-from tasks.service.query_rows import list_columns, name_texts, read_query_rows
+from tasks.service.query_rows import list_columns, name_texts
 from tasks.service.trust import Trust
 
 
@@ -59,7 +59,7 @@ class OpenStudy:
         Raises:
             InputError, StudyError: A query or an argument cannot be used.
         """
-        rows = read_query_rows(self.engine.study, _name_queries(self.engine, queries, label))
+        rows = self.engine.read_rows(_name_queries(self.engine, queries, label))
         explained = self.engine.explain(rows, Wish(k, neighbours, measure))
         return Explanations(explained, self.engine.trust)
 

@@ -2,8 +2,9 @@
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ from tasks.data.dataset import Table
 from tasks.models.loaded_model import LoadedModel
 from tasks.service.explanation import Explanation
 from tasks.service.memory_forecast import MemoryForecast
-from tasks.service.query_rows import QueryRows
+from tasks.service.query_rows import QueryRows, read_query_rows
 from tasks.service.scored_queries import ScoredQueries, make_explanation
 from tasks.service.trust import Trust
 from tasks.study.errors import join_some
@@ -89,6 +90,12 @@ class Engine:
     memory: MemoryForecast
     _gradients: dict[str, fastif.Gradients] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read_rows(
+        self, rows: Sequence[Mapping[str, Any]], max_characters: int | None = None
+    ) -> QueryRows:
+        """Check rows with the study's columns, see `read_query_rows`."""
+        return read_query_rows(self.study, rows, max_characters, self.train.measurements)
 
     def explain(self, rows: QueryRows, wish: Wish = Wish()) -> list[Explanation]:
         """Explain queries, in their order.

@@ -1,6 +1,7 @@
 """Query rows of a request: texts or rows with the study's columns, checked like a query table."""
 
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import polars as pl
 
 from fastif import InputError
 from tasks.data.dataset import Table, read_table
+from tasks.data.tabular import Measurements
 from tasks.study.errors import StudyError, join_some
 from tasks.study.sections import TableSource
 from tasks.study.study import Study
@@ -47,7 +49,10 @@ class QueryRows:
 
 
 def read_query_rows(
-    study: Study, rows: Sequence[Mapping[str, Any]], max_characters: int | None = None
+    study: Study,
+    rows: Sequence[Mapping[str, Any]],
+    max_characters: int | None = None,
+    trained: Measurements | None = None,
 ) -> QueryRows:
     """Check rows with the study's columns, with the words of a query table.
 
@@ -55,9 +60,11 @@ def read_query_rows(
         study: Study of the model.
         rows: Values by column; the label may be left out or None.
         max_characters: Maximum length of a text; None for no limit.
+        trained: Features of the training rows, which those of the rows must be like; None for
+            texts.
 
     Raises:
-        InputError: A row is not readable.
+        InputError: A row is not readable, or its features are of other kinds.
         StudyError: A text is empty, a label is unknown, or a column is missing.
     """
     source = _get_source(study)
@@ -72,8 +79,11 @@ def read_query_rows(
     ]
     needed = [*source.content_columns, label]
     source = source.model_copy(update={"label": label, "id": None, "groups": ()})
-    with _write_rows(complete, needed) as path:
-        table = _read_table(source, study, path)
+    kinds = {} if trained is None else dict(zip(source.features, trained.kinds, strict=True))
+    with _write_rows(complete, needed, kinds) as path:
+        joins = None if trained is None else trained.joined
+        table = _read_table(source, study, path, joins)
+    _compare_kinds(kinds, table)
     labels = [position if has else None for position, has in zip(table.labels, given, strict=True)]
     return QueryRows(table, labels)
 
@@ -165,8 +175,19 @@ def _check_row(row: object, where: str, columns: Sequence[str], limit: int | Non
             "Leave them out; they are not read.",
         )
     for name, value in row.items():
-        if isinstance(value, str):
-            _check_text(value, f"{where} {name}", limit)
+        _check_value(value, f"{where} {name}", limit)
+
+
+def _check_value(value: object, where: str, limit: int | None) -> None:
+    """Refuse texts that cannot be read, and numbers that are not finite in double precision."""
+    if isinstance(value, str):
+        _check_text(value, where, limit)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_value(part, where, limit)
+    elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        expected = "a finite number in double precision"
+        raise InputError(where, expected, "another number", "Send null for a missing number.")
 
 
 def _check_text(text: str, where: str, limit: int | None) -> None:
@@ -181,13 +202,16 @@ def _check_text(text: str, where: str, limit: int | None) -> None:
 
 
 @contextmanager
-def _write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[Path]:
+def _write_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], kinds: Mapping[str, str]
+) -> Iterator[Path]:
     """Context manager with a temporary file of rows, in memory where the system has such a folder.
 
     Raises:
         InputError: A column has values of several types, or of none that a table has.
     """
-    series = [_make_column(name, rows) for name in columns if any(name in row for row in rows)]
+    present = [name for name in columns if any(name in row for row in rows)]
+    series = [_make_column(name, rows, kinds.get(name)) for name in present]
     place = str(MEMORY_FOLDER) if MEMORY_FOLDER.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="fastif-request-", dir=place) as folder:
         path = Path(folder) / "rows.parquet"
@@ -195,11 +219,15 @@ def _write_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> It
         yield path
 
 
-def _make_column(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.Series:
+def _make_column(name: str, rows: Sequence[Mapping[str, Any]], kind: str | None) -> pl.Series:
+    """Return a column; one without any value has the type of its kind."""
     values = [row.get(name) for row in rows]
-    is_number = all(isinstance(value, int | float | None) for value in values)
+    if kind is not None and set(map(type, values)) == {type(None)}:
+        return pl.Series(name, values, pl.Float64 if kind == "numbers" else pl.String)
+    if {int, float} <= set(map(type, values)) and all(map(_is_exact, values)):
+        values = [float(value) if isinstance(value, int) else value for value in values]
     try:
-        return pl.Series(name, values, strict=not is_number)
+        return pl.Series(name, values, strict=True)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
         kinds = join_some(sorted({name_json_type(value) for value in values}))
         expected = "values of one type in all rows"
@@ -208,7 +236,25 @@ def _make_column(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.Series:
         ) from None
 
 
-def _read_table(source: TableSource, study: Study, path: Path) -> Table:
+def _is_exact(value: object) -> bool:
+    """Whether a value is no whole number, or one that double precision has."""
+    return not isinstance(value, int) or float(value) == value
+
+
+def _compare_kinds(kinds: Mapping[str, str], table: Table) -> None:
+    """Refuse features that are not of the kinds of the training rows.
+
+    Raises:
+        InputError: A feature is of another kind.
+    """
+    own = table.measurements.kinds if table.measurements is not None else ()
+    for (name, kind), other in zip(kinds.items(), own, strict=True):
+        if kind != other:
+            change = "Write its values as in the training table."
+            raise InputError(f"column {name}", f"{kind}, as in [train]", other, change)
+
+
+def _read_table(source: TableSource, study: Study, path: Path, joins: bool | None) -> Table:
     """Read the rows like a query table; the name of the file does not appear in an error."""
     try:
         return read_table(
@@ -216,6 +262,7 @@ def _read_table(source: TableSource, study: Study, path: Path) -> Table:
             study.labels,
             study.folder,
             ROLE,
+            joins,
         )
     except StudyError as error:
         raise StudyError(ROLE, error.problems) from None
