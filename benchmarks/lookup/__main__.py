@@ -1,8 +1,9 @@
 """Latency and throughput of the lookup service, and its answers under malformed requests.
 
-`python -m benchmarks.lookup STUDY SMALL FOLDER` needs two studies with a finished audit by
-sketches: one of pairs of texts, whose rows are multiplied, and a small one of single texts, which
-gets 10,000 requests. Drawn sketches are written into FOLDER, 2 GB for a million rows.
+`python -m benchmarks.lookup sizes STUDY FOLDER` needs a study of pairs of texts with a finished
+audit by sketches, whose rows are multiplied; drawn sketches are written into FOLDER, 2 GB for a
+million rows. `python -m benchmarks.lookup requests STUDY` sends 10,000 requests to a small study
+of single texts. Each part is kept, and the page is written when both are there.
 """
 
 import json
@@ -22,7 +23,7 @@ from benchmarks.lookup.multiplied import multiply_rows
 from benchmarks.lookup.report import build_pages
 from benchmarks.lookup.served import Load, read_memory, send_requests, start_service
 from benchmarks.machine import describe
-from benchmarks.page import publish
+from benchmarks.page import publish, read_result
 from fastif.candidates.head_index import HEAD_LENGTH, RANKED
 from tasks.data.inputs import read_inputs
 from tasks.service.engine import Engine
@@ -34,13 +35,21 @@ REQUESTS, BAD_SHARE = 10_000, 0.05
 AT, RECALL_QUERIES = 10, 64
 
 
-def main(study: Path, small: Path, folder: Path) -> None:
-    """Measure, and write the result and its page."""
+def main(part: str, study: str, folder: str = "") -> None:
+    """Measure a part, and write the result and, if it is complete, its page."""
+    measured = {} if part == "requests" else measure_sizes(Path(study), Path(folder))
+    measured |= {"requests": measure_requests(Path(study))} if part == "requests" else {}
+    result = read_result("lookup") | measured
+    publish("lookup", result, build_pages(result) if {"sizes", "requests"} <= set(result) else [])
+
+
+def measure_sizes(study: Path, folder: Path) -> dict:
+    """Measure the service with each number of training rows."""
     engine = open_engine(study)
     queries = read_inputs(study).queries
     texts = list(zip(queries.texts, queries.text_pairs or [], strict=True))
     sizes = {str(rows): measure_size(engine, texts, rows, folder) for rows in SIZES}
-    result = {
+    return {
         "machine": describe(),
         "load_average": os.getloadavg()[2],
         "real_rows": engine.index.count,
@@ -50,9 +59,7 @@ def main(study: Path, small: Path, folder: Path) -> None:
         "ranked": RANKED,
         "trust": engine.trust.as_json()["effects"],
         "sizes": sizes,
-        "requests": measure_requests(small),
     }
-    publish("lookup", result, build_pages(result))
 
 
 def measure_size(engine: Engine, texts: list, rows: int, folder: Path) -> dict:
@@ -87,9 +94,9 @@ def summarize(load: Load) -> dict:
     quantiles = np.percentile(seconds, [50, 95, 99]) * 1e3
     return {
         "queries": len(seconds),
-        "p50": quantiles[0],
-        "p95": quantiles[1],
-        "p99": quantiles[2],
+        **{
+            name: float(value) for name, value in zip(("p50", "p95", "p99"), quantiles, strict=True)
+        },
         "cpu_milliseconds": load.cpu_seconds / len(load.answers) * 1e3,
     }
 
@@ -144,4 +151,4 @@ def read_answers(answer) -> object:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -74,7 +74,8 @@ def _describe_requests(requests: dict) -> str:
 def _describe_measurement(result: dict) -> str:
     size = result["sizes"]["1000000"]
     return bullets(
-        "`python -m benchmarks.lookup STUDY SMALL FOLDER`",
+        "`python -m benchmarks.lookup sizes STUDY FOLDER`, and `requests STUDY` for the many "
+        "requests",
         f"{describe_machine(result)}, {result['machine']['threads']} thread for torch; the load "
         f"average of 15 minutes was {result['load_average']:.1f}, most of it by other work, so "
         "that times are longer than on a machine of one's own, and processor time is the better "

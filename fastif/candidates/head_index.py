@@ -174,10 +174,9 @@ class HeadIndex:
         """Positions whose products are computed exactly, ascending, for each query."""
         if self.heads is None:
             return [torch.arange(self.count)] * len(queries)
-        query_heads = (queries @ self.directions).bfloat16()
-        products = (self.heads @ query_heads.T).T.float().contiguous()
         ranked = []
-        for row in products:
+        for query_head in (queries @ self.directions).bfloat16():
+            row = (self.heads @ query_head).float()
             columns = (row, -row, row * self.inverse_norms)
             ranked.append(torch.cat([_find_top(column, RANKED) for column in columns]).unique())
         return ranked
@@ -185,18 +184,24 @@ class HeadIndex:
     def _rank_exactly(self, query: Tensor, ids: Tensor, k: int, near: int) -> tuple[Tensor, ...]:
         """Ids and products of the top-k and bottom-k, and ids and cosines of the nearest."""
         rows = self.take(ids)
-        products = _multiply(rows, query)
+        products = torch.cat([part.float() @ query for part in rows.split(PART_ROWS)])
         order = products.argsort(stable=True)  # ids ascend, so that equal products do by id
         kept = order if len(order) <= 2 * k else torch.cat([order[:k], order[-k:]])
-        cosines = products * self.inverse_norms[ids] / query.double().norm().clamp_min(1e-300)
-        nearest = (-cosines).argsort(stable=True)[:near]
-        return ids[kept], products[kept].float(), ids[nearest], cosines[nearest].float()
+        nearest = (-products * self.inverse_norms[ids]).argsort(stable=True)[:near]
+        kept, exact = _sort(kept, rows[kept].double() @ query.double())
+        length = query.double().norm().clamp_min(1e-300)
+        cosines = (
+            rows[nearest].double() @ query.double() * self.inverse_norms[ids[nearest]] / length
+        )
+        nearest, negative = _sort(nearest, -cosines)
+        return ids[kept], exact.float(), ids[nearest], -negative.float()
 
 
-def _multiply(rows: Float[Tensor, "m d"], query: Float[Tensor, " d"]) -> Float[Tensor, " m"]:
-    """Inner products in double precision, a few rows at a time, which stay in the cache."""
-    query = query.double()
-    return torch.cat([part.double() @ query for part in rows.split(PART_ROWS)])
+def _sort(places: Int[Tensor, " m"], values: Tensor) -> tuple[Int[Tensor, " m"], Tensor]:
+    """Sort places by their values, ascending; equal values by place."""
+    places, order = places.sort()
+    values, by_value = values[order].sort(stable=True)
+    return places[by_value], values
 
 
 def _find_top(values: Float[Tensor, " n"], k: int) -> Int[Tensor, " k"]:

@@ -1,4 +1,4 @@
-"""Search by heads: exact products, the top-k and bottom-k, neighbours, and a recall that is measured."""
+"""Search by heads: exact products, top-k and bottom-k, neighbours, and a measured recall."""
 
 import pytest
 import torch
