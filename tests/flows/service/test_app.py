@@ -4,14 +4,12 @@ import asyncio
 import json
 import logging
 import random
-import threading
-import time
 
-import httpx
 import pytest
 import tiny
+from lookup_requests import send, send_async
 
-from flows.service.app import LookupService, make_app
+from flows.service.app import LookupService
 from flows.service.limits import Limits
 from flows.service.work_queue import WorkQueue
 from tasks.service.engine import Wish
@@ -31,17 +29,6 @@ def queue():
 @pytest.fixture
 def service(engine, queue):
     return LookupService(engine, Limits(body_bytes=20_000, characters=500), queue)
-
-
-def send(service, method="POST", path="/explain", **options):
-    """One request through the application, as a server passes it on."""
-    return asyncio.run(_send(service, method, path, **options))
-
-
-async def _send(service, method, path, base="http://127.0.0.1:8400", **options):
-    transport = httpx.ASGITransport(make_app(service), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=base) as client:
-        return await client.request(method, path, **options)
 
 
 def test_answers_are_those_of_the_engine_with_unit_sign_and_trust(service, engine, sketched):
@@ -200,58 +187,13 @@ def test_concurrent_requests_are_answered_as_serial_ones(service, sketched):
 
     async def send_all():
         return await asyncio.gather(
-            *(_send(service, "POST", "/explain", json=body) for body in bodies)
+            *(send_async(service, "POST", "/explain", json=body) for body in bodies)
         )
 
     together = asyncio.run(send_all())
     for body, answer in zip(bodies, together, strict=True):
         alone = send(service, json=body)
         assert (answer.status_code, answer.json()) == (alone.status_code, alone.json())
-
-
-def test_requests_beyond_the_queue_are_refused_and_the_others_answered(engine):
-    queue = WorkQueue(waiting=2, threads=1)
-    blocked = threading.Event()
-
-    async def run():
-        service = LookupService(engine, Limits(), queue)
-        first = asyncio.create_task(queue.compute(blocked.wait, 30))
-        await asyncio.sleep(0.05)
-        tasks = [
-            asyncio.create_task(_send(service, "POST", "/explain", json={"texts": ["fine"]}))
-            for _ in range(5)
-        ]
-        while sum(task.done() for task in tasks) < 3:
-            await asyncio.sleep(0.01)
-        refused = [task.result() for task in tasks if task.done()]
-        assert {answer.status_code for answer in refused} == {503}
-        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
-        blocked.set()
-        await first
-        return await asyncio.gather(*tasks)
-
-    answers = asyncio.run(run())
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
-    queue.close(10)
-
-
-def test_a_request_that_waits_too_long_is_not_computed(engine):
-    queue, done = WorkQueue(waiting=2, threads=1), []
-    blocked = threading.Event()
-
-    async def run():
-        first = asyncio.create_task(queue.compute(blocked.wait, 30))
-        await asyncio.sleep(0.05)
-        service = LookupService(engine, Limits(wait_seconds=0.05), queue)
-        answer = await _send(service, "POST", "/explain", json={"texts": ["fine"]})
-        late = asyncio.create_task(queue.compute(lambda: done.append(1), 30))
-        blocked.set()
-        await asyncio.gather(first, late)
-        return answer
-
-    assert asyncio.run(run()).status_code == 503
-    assert done == [1]
-    queue.close(10)
 
 
 def test_no_text_is_logged_not_even_of_a_failure(service, engine, caplog, capfd, monkeypatch):
@@ -285,17 +227,3 @@ def test_health_and_metrics_tell_the_state(service, engine, queue):
     health = send(newer, "GET", "/health").json()
     assert health["newer_run"] == "tiny-new"
     assert health["trust"]["search"]["recall"] == 1
-
-
-def test_a_closed_queue_finishes_what_waits():
-    queue, done = WorkQueue(waiting=8, threads=1), []
-
-    async def run():
-        jobs = [queue.compute(lambda i=i: (time.sleep(0.01), done.append(i)), 5) for i in range(4)]
-        tasks = [asyncio.create_task(job) for job in jobs]
-        await asyncio.sleep(0)
-        queue.close(5)
-        await asyncio.gather(*tasks)
-
-    asyncio.run(run())
-    assert done == [0, 1, 2, 3]

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -36,8 +37,7 @@ def test_other_machines_need_a_token(monkeypatch):
 
 
 def test_an_address_in_use_or_of_another_machine_is_refused():
-    taken = Address(port=0).bind()
-    taken.listen()
+    taken = socket.create_server(("127.0.0.1", 0))
     for address in (Address(port=taken.getsockname()[1]), Address("192.0.2.1"), Address("no host")):
         with pytest.raises(InputError, match="a free address"):
             address.bind()
