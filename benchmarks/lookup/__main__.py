@@ -2,14 +2,14 @@
 
 `python -m benchmarks.lookup sizes STUDY FOLDER` needs a study of pairs of texts with a finished
 audit by sketches, whose rows are multiplied; drawn sketches are written into FOLDER, 2 GB for a
-million rows. `python -m benchmarks.lookup requests STUDY` sends 10,000 requests to a small study
-of single texts. Each part is kept, and the page is written when both are there.
+million rows. In place of `sizes`, `memory STUDY FOLDER` measures their memory alone, and `requests
+STUDY` sends 10,000 requests to a small study of single texts. Each part is kept, and the page is
+written when all are there.
 """
 
 import json
 import os
 import random
-import resource
 import shutil
 import sys
 import time
@@ -27,9 +27,12 @@ from benchmarks.page import publish, read_result
 from fastif.candidates.head_index import HEAD_LENGTH, RANKED
 from tasks.data.inputs import read_inputs
 from tasks.service.engine import Engine
+from tasks.service.memory_forecast import forecast_memory
 from tasks.service.open_engine import open_engine
+from tasks.service.query_rows import QueryRows
 
 SIZES = (10_000, 100_000, 1_000_000)
+PARTS = {"sizes", "memory", "requests"}
 SERIAL, PARALLEL, CONNECTIONS = 200, 120, 4
 REQUESTS, BAD_SHARE = 10_000, 0.05
 AT, RECALL_QUERIES = 10, 64
@@ -37,10 +40,14 @@ AT, RECALL_QUERIES = 10, 64
 
 def main(part: str, study: str, folder: str = "") -> None:
     """Measure a part, and write the result and, if it is complete, its page."""
-    measured = {} if part == "requests" else measure_sizes(Path(study), Path(folder))
-    measured |= {"requests": measure_requests(Path(study))} if part == "requests" else {}
-    result = read_result("lookup") | measured
-    publish("lookup", result, build_pages(result) if {"sizes", "requests"} <= set(result) else [])
+    result = read_result("lookup")
+    if part == "requests":
+        result["requests"] = measure_requests(Path(study))
+    elif part == "memory":
+        result["memory"] = measure_memory(Path(study), Path(folder))
+    else:
+        result |= measure_sizes(Path(study), Path(folder))
+    publish("lookup", result, build_pages(result) if set(result) >= PARTS else [])
 
 
 def measure_sizes(study: Path, folder: Path) -> dict:
@@ -62,6 +69,27 @@ def measure_sizes(study: Path, folder: Path) -> dict:
     }
 
 
+def measure_memory(study: Path, folder: Path) -> dict:
+    """Measure the memory of the process with each number of rows, after some queries."""
+    engine, measured = open_engine(study), {}
+    for rows in SIZES:
+        multiplied = multiply_rows(engine, rows, folder)
+        for _ in range(20):
+            explain_first(multiplied)
+        index = multiplied.index.sketches
+        objective = multiplied.model.objective
+        forecast = forecast_memory(multiplied.sketcher, index, multiplied.train, objective)
+        measured[str(rows)] = read_memory() | {"forecast": forecast.resident / 1e9}
+        print(rows, measured, flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    return measured
+
+
+def explain_first(engine: Engine) -> None:
+    """Explain the first training row without its label."""
+    engine.explain(QueryRows(engine.train.take([0]), [None]))
+
+
 def measure_size(engine: Engine, texts: list, rows: int, folder: Path) -> dict:
     """Measure the service with that many training rows."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,8 +109,6 @@ def measure_size(engine: Engine, texts: list, rows: int, folder: Path) -> dict:
         "recall_at": AT,
         "build_seconds": built,
         "parallel_per_second": PARALLEL / sum_seconds(parallel, CONNECTIONS),
-        "memory": read_memory(),
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
     print(rows, measured, flush=True)
     return measured

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fastif.candidates.head_index import HeadIndex
 from fastif.candidates.sketch_index import SketchBlock, SketchIndex
+from fastif.numerics.out_of_memory import release_to_os
 from tasks.data.dataset import Table
 from tasks.run.row_chunks import map_chunk
 from tasks.run.sketches import ROWS_PER_CHUNK
@@ -33,7 +34,9 @@ def multiply_rows(engine: Engine, rows: int, folder: Path) -> Engine:
         save_file({"rows": block}, path)
         positions = torch.arange(len(block))
         blocks.append(SketchBlock(partial(map_chunk, path), positions + start, positions))
+    release_to_os()
     index = HeadIndex.build(SketchIndex(blocks))
+    release_to_os()
     train = _repeat(engine.train, rows)
     return replace(engine, index=index, train=train, trust=replace(engine.trust, train_rows=rows))
 

@@ -39,6 +39,7 @@ def _make_size_table(result: dict) -> str:
         "queries a second, 4 clients",
         "recall of the top and bottom 10",
         "memory, GB",
+        "forecast, GB",
         "mapped files, GB",
         "start, s",
     )
@@ -51,8 +52,9 @@ def _make_size_table(result: dict) -> str:
             f"{size['cpu_milliseconds']:.0f}",
             f"{size['parallel_per_second']:.1f}",
             f"{size['recall']:.3f}",
-            f"{size['memory']['RssAnon']:.1f}",
-            f"{size['memory']['RssFile'] + size['memory'].get('RssShmem', 0):.1f}",
+            f"{result['memory'][count]['RssAnon']:.1f}",
+            f"{result['memory'][count]['forecast']:.1f}",
+            f"{result['memory'][count]['RssFile'] + result['memory'][count]['RssShmem']:.1f}",
             f"{size['build_seconds']:.0f}",
         )
         for count, size in result["sizes"].items()
@@ -74,8 +76,8 @@ def _describe_requests(requests: dict) -> str:
 def _describe_measurement(result: dict) -> str:
     size = result["sizes"]["1000000"]
     return bullets(
-        "`python -m benchmarks.lookup sizes STUDY FOLDER`, and `requests STUDY` for the many "
-        "requests",
+        "`python -m benchmarks.lookup sizes STUDY FOLDER`, `memory STUDY FOLDER` for the memory, "
+        "and `requests STUDY` for the many requests",
         f"{describe_machine(result)}, {result['machine']['threads']} thread for torch; the load "
         f"average of 15 minutes was {result['load_average']:.1f}, most of it by other work, so "
         "that times are longer than on a machine of one's own, and processor time is the better "

@@ -8,6 +8,7 @@ from fastif import InputError
 from fastif.candidates.head_index import HeadIndex
 from fastif.candidates.sketch_index import SketchIndex
 from fastif.losses.query_measure import QUERY_MEASURES
+from fastif.numerics.out_of_memory import release_to_os
 from storage import RunRecord, Store
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
@@ -102,6 +103,7 @@ def _open_run(
         effects=check_effects(engine, store, record.run, plan.inputs.queries),
         notes=_list_notes(context, place),
     )
+    release_to_os()  # sums over all sketches leave freed memory behind
     return replace(engine, trust=checked)
 
 
@@ -111,13 +113,13 @@ def _find_sketch_digest(context: RunContext, store: Store, path: Path) -> str:
     Raises:
         InputError: The study has none, or the store.
     """
-    pairs = zip(context.candidates.methods, index_digests(context), strict=False)
+    pairs = zip(context.study.candidates.methods, index_digests(context), strict=True)
     digests = [digest for method, digest in pairs if method.kind == "sketch"]
     if not digests:
         raise InputError(
             f"{path}: [candidates] kind",
             '"sketch", or a union with sketches',
-            f'"{context.candidates.kind}"',
+            f'"{context.study.candidates.kind}"',
             f'Set kind = "sketch" and run `fastif audit {path}`: a lookup uses its sketches.',
         )
     if not has_sketches(store, digests[0]):
