@@ -55,7 +55,7 @@ def test_the_served_run_is_the_newest(engine):
 
 
 @pytest.mark.long
-def test_a_process_answers_and_ends_at_sigterm_after_its_requests(sketched):
+def test_a_process_answers_and_ends_at_sigterm_after_its_requests(sketched, request):
     """The whole command: no text in its output, no request lost by the signal."""
     command = [sys.executable, "-m", "flows.cli", "serve", "study.toml", "--port", "0"]
     environment = os.environ | {VARIABLE: "0123456789abcdef", "OMP_NUM_THREADS": "1"}
@@ -67,6 +67,7 @@ def test_a_process_answers_and_ends_at_sigterm_after_its_requests(sketched):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    request.addfinalizer(process.kill)
     lines = []
     while not (match := re.search(r"http://[\d.:]+/explain", lines[-1] if lines else "")):
         lines.append(process.stdout.readline())
@@ -76,8 +77,8 @@ def test_a_process_answers_and_ends_at_sigterm_after_its_requests(sketched):
     def ask():
         body = json.dumps({"texts": ["a private film"] * 16}).encode()
         headers = {"Content-Type": "application/json", "Authorization": "Bearer 0123456789abcdef"}
-        request = urllib.request.Request(match.group(), body, headers)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        query = urllib.request.Request(match.group(), body, headers)
+        with urllib.request.urlopen(query, timeout=60) as answer:
             answers.append(json.load(answer))
 
     ask()
