@@ -32,10 +32,13 @@ if typing.TYPE_CHECKING:
     from fastif.curvature import Ekfac, GaussNewton, Hessian
     from fastif.data.examples import Examples, TensorExamples, all_ids
     from fastif.data.tokenized_text import TextExamples, encode
-    from fastif.entry_points import audit
+    from fastif.entry_points import audit, open
     from fastif.errors import InputError
     from fastif.gradients.per_example import Gradients
-    from fastif.losses import BinaryCrossEntropy, CrossEntropy, SmoothHinge, SquaredError
+    from fastif.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
+    from fastif.losses import (
+        SmoothHinge as SmoothHinge,  # no export any more, but importable as before
+    )
     from fastif.models.objective import ModuleObjective, Objective
     from fastif.models.pretrained import load_model, load_tokenizer
     from fastif.models.transformer import TransformerObjective
@@ -67,7 +70,6 @@ __all__ = [
     "NearestNeighbors",
     "Objective",
     "SketchSearch",
-    "SmoothHinge",
     "Spectral",
     "SquaredError",
     "TensorExamples",
@@ -82,6 +84,7 @@ __all__ = [
     "influence",
     "load_model",
     "load_tokenizer",
+    "open",
     "predict",
     "remove_group",
     "self_influence",

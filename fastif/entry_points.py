@@ -11,6 +11,8 @@ GROUP = "fastif.audit"
 """Group of entry points in which an installed package names the implementation of `audit`."""
 DEFAULT = "tasks.notebook.audit:audit"
 """Implementation of fastif itself, for a checkout whose installed metadata is older."""
+OPEN_GROUP, OPEN_DEFAULT = "fastif.open", "tasks.notebook.open_study:open_study"
+"""The same of `open`."""
 
 
 def audit(
@@ -80,18 +82,50 @@ def audit(
     return _resolve(GROUP, DEFAULT)(**{"model": model, **given})
 
 
+def open(study: str | PathLike[str]) -> Any:
+    """Open an audited study, to explain single predictions while you wait.
+
+    Effects are inner products of the gradient sketches of the latest audit, so that no training
+    gradient is computed:
+
+        removal_effect ≈ 1/n sketch(query)ᵀ sketch(row)
+
+    The study needs `kind = "sketch"` in `[candidates]`.
+
+    Args:
+        study: Path of the study file.
+
+    Returns:
+        Study with a method `explain(texts)`, which returns explanations that display themselves in
+        a notebook, and `to_polars()`.
+
+    Raises:
+        InputError: There are no sketches of the study's model and training table, or fastif was
+            installed without its tasks.
+        ValueError: The study or one of its tables is invalid.
+
+    Examples:
+        >>> import fastif
+        >>> fastif.open("no.toml")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        StudyError: no.toml: file: expected a study file, got no such file
+    """
+    return _resolve(OPEN_GROUP, OPEN_DEFAULT)(study)
+
+
 def _resolve(group: str, default: str) -> Any:
     """Load the function of an entry point.
 
     Raises:
         InputError: No installed package has it.
     """
-    installed = [entry for entry in entry_points(group=group) if entry.name == "audit"]
+    name = group.rpartition(".")[2]
+    installed = [entry for entry in entry_points(group=group) if entry.name == name]
     try:
         return installed[0].load() if installed else resolve_name(default)
     except ImportError as error:
         raise InputError(
-            "fastif.audit",
+            group,
             "the packages `tasks` and `storage` of fastif",
             f"{error}",
             "Install fastif again: pip install 'fastif[cpu]'",

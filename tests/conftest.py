@@ -70,6 +70,24 @@ def searched(audit_and_search, tmp_path) -> Path:
     return tiny.copy(audit_and_search, tmp_path / "world")
 
 
+@pytest.fixture(scope="session")
+def sketched(made, tmp_path_factory) -> Path:
+    """The folder of the tiny study after an audit by sketches without rescoring; only read it."""
+    import tiny
+
+    folder = tiny.copy(made, tmp_path_factory.mktemp("sketched") / "made")
+    tiny.run_directly(tiny.write_study(folder, candidates=tiny.SKETCH | {"rescore": False}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(sketched):
+    """The audited study by sketches, opened for lookups."""
+    from tasks.service.open_engine import open_engine
+
+    return open_engine(sketched / "study.toml")
+
+
 @pytest.fixture
 def clean_environment():
     """The command line sets variables for Prefect; another test must not inherit them."""

@@ -49,6 +49,8 @@ SECTIONS: dict[str, dict] = {
 }
 WITH_RECALL = {"kind": "knn", "k": 12, "check": 8}
 """The candidates with their recall on eight queries, a quarter of the time of a tiny audit."""
+SKETCH = {"kind": "sketch", "k": 12, "dimensions": 60, "width": 4096, "energy": 1, "check": 0}
+"""Candidates by sketches without a projection of the layers."""
 REPLACED = ("solver", "candidates")
 """Sections of which a change gives all keys, since another kind has other keys."""
 

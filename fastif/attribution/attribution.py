@@ -13,6 +13,7 @@ from fastif.attribution.influence import (
     Influences,
     concat_influences,
 )
+from fastif.attribution.influence_table import InfluenceTable, TabularResult
 from fastif.attribution.sketch_scores import score_by_sketches
 from fastif.attribution.slice_totals import SliceTotals
 from fastif.candidates.retrieval import (
@@ -25,8 +26,10 @@ from fastif.models.objective import Objective
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(TabularResult):
     """Result of attributing q queries: influences, their certificate, and totals over slices.
+
+    In a notebook it displays itself as a table, as `Influences` do.
 
     Attributes:
         influences: Scored training examples of each query, the most harmful first. A quarantined
@@ -39,6 +42,13 @@ class Attribution:
     influences: Influences
     certificate: Certificate
     totals: SliceTotals | None = None
+
+    def as_table(self) -> InfluenceTable:
+        count, converged = len(self.influences.ids), int(self.certificate.converged.sum())
+        note = f"{converged} of {count} queries converged."
+        reasons = [reason for reason in self.certificate.reasons if reason]
+        note += f" {len(reasons)} have no effects: {reasons[0]}" if reasons else ""
+        return replace(self.influences.as_table(), note=note)
 
 
 def concat_attributions(answers: Sequence[Attribution]) -> Attribution:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fastif.attribution.full_scan import iterate_effects, scan_all
+from fastif.attribution.influence_table import InfluenceTable, TabularResult
 from fastif.attribution.ranking import Ranking
 from fastif.attribution.scorers import GradientScorer, Scorer
 from fastif.attribution.slice_totals import SliceTotals
@@ -39,11 +40,13 @@ _COLUMNS = ("ids", "removal_effect", "distances", "spread", "ranking_score")
 
 
 @dataclass(frozen=True, eq=False)
-class Influences:
+class Influences(TabularResult):
     """Scored training examples of each query, the most harmful first.
 
     Equal scores are ordered by position, so the table does not depend on the batch size. An empty
-    cell has the id `NO_EXAMPLE` and an infinite score, and comes last.
+    cell has the id `NO_EXAMPLE` and an infinite score, and comes last. In a notebook it displays
+    itself as a table; `with_texts` adds the texts, and `to_polars`, `to_pandas` and `plot` convert
+    it.
 
     Attributes:
         ids: Positions [q k] in the training set.
@@ -70,6 +73,11 @@ class Influences:
     def ranking(self) -> Float[Tensor, "q k"]:
         """Numbers [q k] by which the examples are ordered, ascending."""
         return self.removal_effect if self.ranking_score is None else self.ranking_score
+
+    def as_table(self) -> InfluenceTable:
+        return InfluenceTable(
+            self.ids, self.removal_effect, self.spread, self.ranking_score, self.distances
+        )
 
     def select_queries(self, is_selected: Bool[Tensor, " q"]) -> "Influences":
         """Return the influences on the selected queries."""

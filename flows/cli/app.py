@@ -29,6 +29,9 @@ from flows.cli import (
     runs as runs_commands,
 )
 from flows.cli import (
+    serve as serve_commands,
+)
+from flows.cli import (
     single_query as single_query_commands,
 )
 from flows.cli import (
@@ -69,6 +72,7 @@ app.add_typer(reproduce_commands.app)
 app.add_typer(runs_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(single_query_commands.app)
+app.add_typer(serve_commands.app)
 app.add_typer(bisect_commands.app)
 
 

@@ -28,6 +28,7 @@ MODULES = {
     "label-error-count": "mislabels.coverage_page",
     "label-error-scale": "mislabels.scale_page",
     "label-noise-grid": "mislabels.noise_grid_page",
+    "lookup": "lookup.report",
     "lora": "lora.report",
     "malformed": "malformed.report",
     "mislabels": "mislabels.report",

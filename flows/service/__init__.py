@@ -1,0 +1,1 @@
+"""Lookup service: explanations of single predictions over HTTP."""

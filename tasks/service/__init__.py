@@ -1,0 +1,1 @@
+"""Lookup of single predictions: which training rows account for them, from the night's sketches."""
