@@ -39,10 +39,10 @@ class EditEffects:
 
 def compute_edit_effects(
     attributor: Attributor,
-    query: Examples,
+    queries: Examples,
+    query: int,
     rivals: Sequence[int],
     labels: Int[Tensor, " n"],
-    classes: int,
     relabel: bool,
 ) -> EditEffects:
     """First-order influence (Koh and Liang, 2017) of one edit of each training example.
@@ -61,16 +61,16 @@ def compute_edit_effects(
 
     Args:
         attributor: Attributor of one model.
-        query: Query as the only example, with its predicted class as label.
-        rivals: Numbers of r competing classes.
+        queries: Table of the query, with its predicted class as label.
+        query: Position of the query.
+        rivals: Numbers of r competing classes: all other classes.
         labels: Labels of the training examples.
-        classes: Number of classes.
         relabel: Whether the edit is the relabelling of an example, not its removal.
 
     Raises:
         InputError: The gradient of the query is not finite, or could not be solved.
     """
-    directions, residual = _solve_margins(attributor, query, rivals)
+    directions, residual = _solve_margins(attributor, queries, query, rivals)
 
     def scan(train: Examples) -> Float[Tensor, "r n"]:
         found = influence(attributor.gradients, train, directions)
@@ -85,7 +85,7 @@ def compute_edit_effects(
         finite = torch.isfinite(removal).all(0)
         return _leave_out(removal, None, residual, finite)
     best, new_labels = torch.full_like(removal, -torch.inf), torch.full(removal.shape, -1)
-    for label in range(classes):
+    for label in range(len(rivals) + 1):
         relabeled = RelabeledExamples(attributor.train, torch.full_like(labels, label))
         effects = removal - scan(relabeled)
         is_better = (effects > best) & (labels.cpu() != label)
@@ -105,14 +105,14 @@ def _leave_out(
 
 
 def _solve_margins(
-    attributor: Attributor, query: Examples, rivals: Sequence[int]
+    attributor: Attributor, queries: Examples, query: int, rivals: Sequence[int]
 ) -> tuple[Float[Tensor, "r p"], float]:
     """Return A⁻¹ ∇(z_r - z_t) for each rival r, and the largest relative residual."""
     rows = []
     for rival in rivals:
         objective = copy.copy(attributor.objective)
         objective.measure = PairwiseMargin(rival)
-        rows.append(compute_measure_gradients(Gradients(objective), query))
+        rows.append(compute_measure_gradients(Gradients(objective), queries, [query]))
     solution = attributor.apply_inverse(torch.cat(rows))
     if not bool(torch.isfinite(solution.value).all()):
         raise InputError(

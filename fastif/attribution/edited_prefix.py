@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.attribution.attributor import Attributor
+from fastif.attribution.flip_checks import find_labels
 from fastif.data.examples import Examples
 from fastif.data.relabeled_examples import RelabeledExamples
 from fastif.gradients.per_example import Gradients, compute_loss_gradients
@@ -64,12 +65,11 @@ class EditedPrefix:
     def extend(self, ids: Int[Tensor, " b"], labels: Int[Tensor, " b"] | None) -> None:
         """Append examples, to be removed, or relabelled if there are new labels."""
         attributor = self.attributor
-        gradients, edited = attributor.gradients, attributor.train.subset(ids)
-        pulls = compute_loss_gradients(gradients, edited).clone()
-        relabeled = None if labels is None else RelabeledExamples(edited, labels)
+        gradients, relabeled = attributor.gradients, self._relabel(ids, labels)
+        pulls = compute_loss_gradients(gradients, attributor.train, ids).clone()
         if relabeled is not None:
-            pulls -= compute_loss_gradients(gradients, relabeled)
-        rows, owners, signs = self._list_factor_rows(edited, relabeled, len(pulls))
+            pulls -= compute_loss_gradients(gradients, relabeled, ids)
+        rows, owners, signs = self._list_factor_rows(ids, relabeled)
         solution = attributor.apply_inverse(torch.cat([pulls, rows]))
         self.residual = max(self.residual, float(solution.residual.max()))
         solved_pulls, solved_rows = solution.value[: len(ids)], solution.value[len(ids) :]
@@ -117,20 +117,28 @@ class EditedPrefix:
         weights = torch.linalg.solve_ex(matrix, products).result
         return (solved - (weights.to(rows) @ rows).double() / count) / count
 
+    def _relabel(self, ids: Tensor, labels: Tensor | None) -> Examples | None:
+        """Return the training set with new labels of some examples; None without new labels."""
+        if labels is None:
+            return None
+        edited = find_labels(self.attributor.train).clone()
+        edited[ids.to(edited.device)] = labels.to(edited)
+        return RelabeledExamples(self.attributor.train, edited)
+
     def _list_factor_rows(
-        self, edited: Examples, relabeled: Examples | None, count: int
+        self, ids: Int[Tensor, " b"], relabeled: Examples | None
     ) -> tuple[Float[Tensor, "r p"], Int[Tensor, " r"], Float[Tensor, " r"]]:
         """Return factor rows, the position of the example that each is of, and their signs."""
-        gradients = self.attributor.gradients
+        gradients, count = self.attributor.gradients, len(ids)
         none = self.attributor.objective.like.new_zeros(0, gradients.objective.space.size)
         empty = none, torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.float64)
         if not self.has_curvature:
             return empty
-        before = _compute_factor_rows(gradients, edited)
+        before = _compute_factor_rows(gradients, self.attributor.train, ids)
         owners = torch.arange(count).repeat(len(before) // count)
         if relabeled is None:
             return before, owners, -torch.ones(len(before), dtype=torch.float64)
-        after = _compute_factor_rows(gradients, relabeled)
+        after = _compute_factor_rows(gradients, relabeled, ids)
         if torch.equal(before, after):
             return empty
         signs = torch.cat([-torch.ones(len(before)), torch.ones(len(after))]).double()
@@ -152,13 +160,15 @@ class EditedPrefix:
         self._cross = torch.cat([upper, torch.cat(lower, 1)])
 
 
-def _compute_factor_rows(gradients: Gradients, examples: Examples) -> Float[Tensor, "r p"]:
-    """Return the factor rows of the examples: first columns in the order of examples, and so on."""
+def _compute_factor_rows(
+    gradients: Gradients, examples: Examples, ids: Int[Tensor, " b"]
+) -> Float[Tensor, "r p"]:
+    """Return the factor rows of the examples: first columns in the order of `ids`, and so on."""
     collected: list[Tensor] = []
-    for places, batch in examples.batches():
+    for places, batch in examples.batches(ids):
         for column, tile in enumerate(gradients.compute_sqrt_hessian_tiles(batch)):
             rows = tile.gradients
             if len(collected) <= column:
-                collected.append(rows.new_zeros(len(examples), rows.shape[1]))
+                collected.append(rows.new_zeros(len(ids), rows.shape[1]))
             collected[column][places] = rows
     return torch.cat(collected)

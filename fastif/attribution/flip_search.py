@@ -15,7 +15,7 @@ from fastif.attribution.flip_set import Bracket, FlipSet, is_better
 from fastif.attribution.group_removal import MAX_GROUP_FACTOR_ROWS
 from fastif.attribution.leverage import find_leverage_obstacle
 from fastif.data.arrays import as_ids
-from fastif.data.examples import Batch, Examples
+from fastif.data.examples import Batch
 from fastif.data.relabeled_examples import RelabeledExamples
 from fastif.data.torch_forms import ExamplesLike, as_examples
 from fastif.models.objective import Objective
@@ -90,11 +90,13 @@ def find_flip_set(
     outputs = _compute_outputs(attributor.objective, queries.take(torch.tensor([where])))
     check_flip(attributor, labels, outputs, max_rows)
     prediction, classes = int(outputs.argmax()), len(outputs)
-    example = RelabeledExamples(queries.subset([where]), labels.new_tensor([prediction]))
+    predicted = labels.new_full((len(queries),), prediction)
+    example = RelabeledExamples(queries, predicted)
     rivals = [rival for rival in range(classes) if rival != prediction]
-    effects = compute_edit_effects(attributor, example, rivals, labels, classes, relabel)
+    effects = compute_edit_effects(attributor, example, where, rivals, labels, relabel)
     limit = min(max_rows, MAX_GROUP_FACTOR_ROWS // (classes - 1), len(attributor.train) - 1)
-    search = _FlipSearch(attributor, example, labels, outputs, rivals, effects, limit, steps)
+    batch = example.take(torch.tensor([where]))
+    search = _FlipSearch(attributor, batch, labels, outputs, rivals, effects, limit, steps)
     return search.run()
 
 
@@ -104,7 +106,7 @@ class _FlipSearch:
     def __init__(
         self,
         attributor: Attributor,
-        query: Examples,
+        batch: Batch,
         labels: Int[Tensor, " n"],
         outputs: Float[Tensor, " c"],
         rivals: Sequence[int],
@@ -114,7 +116,7 @@ class _FlipSearch:
     ) -> None:
         self.attributor, self.rivals, self.effects = attributor, rivals, effects
         self.labels, self.max_rows, self.steps = labels, max_rows, steps
-        self.batch = query.take(torch.tensor([0]))
+        self.batch = batch
         self.prediction = int(outputs.argmax())
         self.margins = outputs[self.prediction] - outputs[list(rivals)]
         self.order = effects.values.argsort(dim=1, descending=True, stable=True)

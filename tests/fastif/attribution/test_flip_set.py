@@ -153,9 +153,9 @@ def test_effects_are_the_derivatives_of_retraining():
     shares = torch.tensor([-step, step], dtype=torch.float64)
     prediction = int((attributor.objective.params["weight"] @ point).argmax())
     rivals = [c for c in range(3) if c != prediction]
-    query = RelabeledExamples(queries.subset([0]), torch.tensor([prediction]))
+    query = RelabeledExamples(queries, torch.full((QUERIES,), prediction))
     removal, relabel = (
-        compute_edit_effects(attributor, query, rivals, labels, 3, kind) for kind in (False, True)
+        compute_edit_effects(attributor, query, 0, rivals, labels, kind) for kind in (False, True)
     )
 
     def gaps(weights: Tensor) -> Tensor:
@@ -193,8 +193,8 @@ def test_the_prefix_is_the_smallest_set_under_additivity():
             flip = find_flip_set(attributor, queries, query, max_rows=1, steps=0)
             labels = attributor.train.labels
             rivals = [c for c in range(3) if c != flip.prediction]
-            example = RelabeledExamples(queries.subset([query]), torch.tensor([flip.prediction]))
-            effects = compute_edit_effects(attributor, example, rivals, labels, 3, False).values
+            example = RelabeledExamples(queries, torch.full((QUERIES,), flip.prediction))
+            effects = compute_edit_effects(attributor, example, query, rivals, labels, False).values
             outputs = attributor.objective.params["weight"] @ queries.inputs[query]
             margins = outputs[flip.prediction] - outputs[rivals]
             sizes = [
