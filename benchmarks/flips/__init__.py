@@ -1,1 +1,1 @@
-"""Flip sets that come true when the model is trained again, beside random sets of their size."""
+"""Flip sets, and random sets of their size, against retraining."""

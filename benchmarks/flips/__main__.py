@@ -10,20 +10,32 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from benchmarks.flips.fine_tuned import FineTuned
-from benchmarks.flips.heads import Head
-from benchmarks.flips.outcomes import measure_query
+from benchmarks.flips.fine_tuned import EPOCHS, RATE, FineTuned
+from benchmarks.flips.heads import COMPONENTS, PENALTY, Head
+from benchmarks.flips.outcomes import MAX_ROWS, measure_query
 from benchmarks.flips.report import NAME, build_pages
 from benchmarks.flips.subject import Subject
 from benchmarks.machine import describe
 from benchmarks.page import publish
 
 WORK = Path("benchmarks/.work/flips")
-ROWS, QUERIES, FINE_TUNED = 2_000, 60, 20
+ROWS, QUERIES = 2_000, 60
+TUNED_ROWS, TUNED_QUERIES = 600, 10
+"""Sizes of the fine-tuned models, each of whose trainings takes seconds."""
+FACTS = {
+    "max_rows": MAX_ROWS,
+    "rows": ROWS,
+    "tuned_rows": TUNED_ROWS,
+    "components": COMPONENTS,
+    "penalty": PENALTY,
+    "epochs": EPOCHS,
+    "rate": RATE,
+}
 
 
 def main() -> None:
@@ -38,16 +50,17 @@ def main() -> None:
     subjects: dict[str, tuple[Subject, int]] = {}
     for name in ("sst2", "multinli"):
         subjects[name] = Head(name, data, ROWS, QUERIES, WORK), QUERIES
-        subjects[f"{name}-tuned"] = FineTuned(name, data), FINE_TUNED
+        study = WORK / f"study-{name}"
+        tuned = FineTuned(name, data, TUNED_ROWS, QUERIES, study)
+        subjects[f"{name}-tuned"] = tuned, TUNED_QUERIES
     entries = {}
     for name, (subject, count) in subjects.items():
-        folder = WORK / name
-        for relabel in (False, True):
-            for query in range(count if not parts or name in parts else 0):
-                _measure(subject, query, relabel, folder)
+        folder, is_wanted = WORK / name, not parts or name in parts
+        for query, relabel in product(range(count if is_wanted else 0), (False, True)):
+            _measure(subject, query, relabel, folder)
         entries[name] = {"title": subject.title, "outcomes": _read(folder)}
     entries = {name: entry for name, entry in entries.items() if entry["outcomes"]}
-    result = {"rows": ROWS, "subjects": entries, "machine": describe()}
+    result = {**FACTS, "subjects": entries, "machine": describe()}
     publish(NAME, result, build_pages(result))
 
 

@@ -17,6 +17,9 @@ from fastif.models.pretrained import load_encoder
 from fastif.training.retrain import retrain_exact
 
 PENALTY = 1e-3
+COMPONENTS = 256
+"""Principal components of the features of pairs; embeddings of single texts have 384 numbers."""
+
 WORKLOADS = {"sst2": Sst2, "multinli": MultiNli}
 
 
@@ -39,7 +42,7 @@ class Head(Subject):
     work: Path
 
     @property
-    def title(self) -> str:  # type: ignore[override]
+    def title(self) -> str:
         return f"{'SST-2' if self.name == 'sst2' else 'MultiNLI'}, head on frozen MiniLM"
 
     @cached_property
@@ -50,7 +53,7 @@ class Head(Subject):
     @cached_property
     def train(self) -> fastif.TensorExamples:
         """Training rows."""
-        return self._read(0)
+        return self._reduce(self._read(0))
 
     @property
     def labels(self) -> Int[Tensor, " n"]:
@@ -58,7 +61,7 @@ class Head(Subject):
 
     @cached_property
     def queries(self) -> fastif.TensorExamples:
-        return self._read(1)
+        return self._reduce(self._read(1))
 
     @cached_property
     def attributor(self) -> fastif.Attributor:
@@ -81,6 +84,20 @@ class Head(Subject):
         edited = fastif.TensorExamples(self.train.inputs, labels)
         params = retrain_exact(objective, edited, PENALTY, weights)
         return objective.outputs(params, self.queries.take(torch.tensor([query])))[0]
+
+    def _reduce(self, rows: fastif.TensorExamples) -> fastif.TensorExamples:
+        """Return the rows with features of pairs in the components of the training rows."""
+        if len(self.workload.columns) == 1:
+            return rows
+        centre, axes = self._components
+        return fastif.TensorExamples((rows.inputs - centre) @ axes, rows.labels, batch_size=256)
+
+    @cached_property
+    def _components(self) -> tuple[Float[Tensor, " d"], Float[Tensor, "d w"]]:
+        inputs = self._read(0).inputs
+        centre = inputs.mean(0)
+        axes = torch.linalg.svd(inputs - centre, full_matrices=False).Vh
+        return centre, axes[:COMPONENTS].T.contiguous()
 
     def _read(self, part: int) -> fastif.TensorExamples:
         path = self.work / f"{self.name}-{part}-{self.rows}-{self.count}.safetensors"

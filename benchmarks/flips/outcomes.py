@@ -12,7 +12,6 @@ from fastif.attribution.edit_effects import EditEffects, compute_edit_effects
 from fastif.data.relabeled_examples import RelabeledExamples
 
 MAX_ROWS = 50
-RANDOM_SETS = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def measure_query(subject: Subject, query: int, relabel: bool) -> Outcome:
     if flip.first_order_size is not None and flip.first_order_size <= MAX_ROWS:
         first = check(_select_first_order(subject, query, flip, relabel))
     random = []
-    for draw in range(RANDOM_SETS if flip.is_flip else 0):
+    for draw in range(subject.random_sets if flip.is_flip else 0):
         generator = torch.Generator().manual_seed(1000 * query + draw)
         edit = _draw_edit(subject, len(flip), relabel, generator)
         random += check(edit, subject.seeds[:1])

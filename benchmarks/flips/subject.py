@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,19 +27,24 @@ class Subject(ABC):
     """Trained model, explained by an attributor, that can be trained again on edited rows.
 
     Attributes:
-        title: Name in tables.
         seeds: Random seeds of the trainings with each edit.
+        random_sets: Number of random sets for each claimed one.
     """
 
-    title: ClassVar[str]
     seeds: tuple[int, ...] = (0,)
+    random_sets: int = 2
 
     @property
+    @abstractmethod
+    def title(self) -> str:
+        """Name in tables."""
+
+    @cached_property
     @abstractmethod
     def attributor(self) -> fastif.Attributor:
         """Attributor of the explained model."""
 
-    @property
+    @cached_property
     @abstractmethod
     def queries(self) -> fastif.Examples:
         """Queries."""

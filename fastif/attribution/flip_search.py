@@ -42,7 +42,7 @@ def find_flip_set(
     max_rows: int = MAX_ROWS,
     steps: int = MAX_STEPS,
 ) -> FlipSet:
-    """Smallest training subset to flip a prediction (Yang, J. et al., 2023; Yang, S. et al., 2024).
+    """Smallest training subset to flip a prediction (Yang et al., 2023; Yang et al., 2024).
 
     Let m_r = z_t - z_r be the margin of the predicted class t against class r, and e_i the
     first-order effect of editing example i: the fall of m_r. To first order effects add up, and the

@@ -23,8 +23,8 @@ def confirm_flip(answer: FlipAnswer, ref: RunRef) -> FlipAnswer:
     """Train by the recipe of the run with the rows of a flip set edited, and with random rows.
 
     The first training of each has the seed of the run, so that it differs from the run's model by
-    the edited rows alone; the second has the next seed. As many random rows are removed, or
-    relabelled to a random other label, beside it: they tell what retraining alone does.
+    the edited rows alone; the second has the next seed. Other trainings remove as many random rows,
+    or relabel them to a random other label: they tell what retraining alone does.
 
     Raises:
         InputError: The recipe is not known for certain, or a training fails.

@@ -15,6 +15,11 @@ from tasks.run.hidden_states import get_query_examples
 from tasks.run.spec import RunRef
 from tasks.runtime.retries import retry_if_transient
 
+WITHOUT_CHECKPOINTS = (
+    "The checkpoints that the audit averages are left out: the set is of the model at the end of "
+    "the training."
+)
+
 
 @task(
     name="find-flip-set",
@@ -76,7 +81,7 @@ def _make_answer(
         leverage=flip.leverage,
         residual=flip.residual,
         response_residual=flip.response_residual,
-        notes=flip.notes,
+        notes=(*flip.notes, *([WITHOUT_CHECKPOINTS] if context.others else [])),
     )
 
 

@@ -38,12 +38,12 @@ def make_flip_request(
     """
     study = inputs.study
     check_has_audit(study)
-    if study.further_models:
+    if study.models:
         raise InputError(
             "fastif flip",
             "a study of one model",
-            f"{1 + len(study.further_models)} models",
-            "Leave the further models out of [model], in a study of its own.",
+            f"{1 + len(study.models)} models",
+            "Leave models out of a copy of the study, and name the copy.",
         )
     if confirm and study.training is None:
         raise InputError(
