@@ -125,10 +125,10 @@ def _describe(result: dict) -> str:
         "retraining on halves, as a study chooses it. Not converged, and not convex. A flip came "
         "true if the retraining with the seed of the model predicts another label.",
         "Queries: random rows of the development sets; their labels are not used. Claimed: the set "
-        "that `find_flip_set` returns, at most 50 rows. First order: the smallest set whose effects add "
-        "up to the margin, where it has at most 50 rows. Random sets: as many rows removed, or "
-        "relabelled to a random other label, two for each claim of a "
-        "head, one for each of a fine-tuned model.",
+        "that `find_flip_set` returns, at most 50 rows. First order: the smallest set whose "
+        "effects add up to the margin, where it has at most 50 rows. Random sets: as many rows "
+        "removed, or relabelled to a random other label, two for each claim of a head, one for "
+        "each of a fine-tuned model.",
         "Intervals: Clopper-Pearson, over queries.",
         "Data: Stanford Sentiment Treebank and MultiNLI, from FASTIF_DATA.",
         describe_machine(result),

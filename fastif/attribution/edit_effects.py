@@ -75,9 +75,10 @@ def compute_edit_effects(
     def scan(train: Examples) -> Float[Tensor, "r n"]:
         found = influence(attributor.gradients, train, directions)
         effects = torch.full((len(rivals), len(train)), torch.nan, dtype=torch.float64)
-        for row, ids, values in zip(effects, found.ids, found.removal_effect, strict=True):
+        columns = found.ids.cpu(), found.removal_effect.cpu()
+        for row, ids, values in zip(effects, *columns, strict=True):
             known = ids != NO_EXAMPLE
-            row[ids[known]] = values[known].double().cpu()
+            row[ids[known]] = values[known].double()
         return effects
 
     removal = scan(attributor.train)
