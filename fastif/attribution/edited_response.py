@@ -20,7 +20,8 @@ class Response:
 
     Attributes:
         change: Change of the parameters with the smallest gradient.
-        residual: Norm of the gradient there, relative to that at the start; 0 at the minimum.
+        residual: Norm of the gradient there, relative to that at the start; 0 at the minimum, above
+            1 if no step made it smaller, where the change is that of the first step.
     """
 
     change: Float[Tensor, " p"]
@@ -61,12 +62,15 @@ class EditedResponse:
             sizes: Numbers of edited examples, the first ones of the prefix.
             steps: Number of further steps.
         """
-        paths = [_Path(self.prefix.compute_step(size).step) for size in sizes]
-        active = [place for place, path in enumerate(paths) if bool(path.change.isfinite().all())]
+        firsts = [self.prefix.compute_step(size).step for size in sizes]
+        paths = [
+            _Path(first, self._compute_start(size))
+            for size, first in zip(sizes, firsts, strict=True)
+        ]
+        active = [place for place, first in enumerate(firsts) if bool(first.isfinite().all())]
         for step in range(steps + 1):
             for place in active:
                 paths[place].arrive(self._compute_pull(sizes[place], paths[place].change))
-            active = [place for place in active if paths[place].pull.isfinite().all()]
             if step == steps or not active:
                 break
             rhs = torch.stack([paths[place].project() for place in active])
@@ -74,10 +78,10 @@ class EditedResponse:
             solved = self.prefix.apply_inverse(used, rhs.to(self.objective.like))
             for place, direction in zip(active, solved, strict=True):
                 paths[place].advance(direction)
-        starts = [self._measure_start(size) for size in sizes]
+        unknown = set(range(len(sizes))) - set(active)
         return [
-            Response(path.best, path.smallest / start if start else 0.0)
-            for path, start in zip(paths, starts, strict=True)
+            Response(firsts[place], torch.inf) if place in unknown else path.get_response()
+            for place, path in enumerate(paths)
         ]
 
     def _compute_pull(self, size: int, change: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
@@ -88,15 +92,15 @@ class EditedResponse:
         damping = self.prefix.attributor.operator.damping
         return self._at_start - moved - len(self.labels) * damping * change
 
-    def _measure_start(self, size: int) -> float:
-        """Return the norm of n times the gradient of Φ_S at θ₀, which only the edited rows have."""
+    def _compute_start(self, size: int) -> Float[Tensor, " p"]:
+        """Return -n times the gradient of Φ_S at θ₀, which only the edited rows have."""
         ids, labels = self.prefix.ids[:size], self.prefix.labels
         edited = self.train.subset(ids)
         total = _sum_gradients(self.objective, edited, None)
         if labels is not None:
             relabeled = RelabeledExamples(edited, labels[:size])
             total -= _sum_gradients(self.objective, relabeled, None)
-        return float(total.norm())
+        return total
 
     def _edit(self, size: int) -> Examples:
         ids, kept, new = self.prefix.ids[:size], self._kept.clone(), self.prefix.labels
@@ -109,29 +113,43 @@ class EditedResponse:
 
 
 class _Path:
-    """Path of BFGS steps of one set: the change of the parameters, and the pairs of its steps."""
+    """Path of BFGS steps of one set, each from the change with the smallest gradient so far.
 
-    def __init__(self, change: Float[Tensor, " p"]) -> None:
-        self.change = self.best = change
-        self.smallest = torch.inf
-        self.pull: Float[Tensor, " p"]
-        self._step: Float[Tensor, " p"] | None = None
+    A step after which the gradient is larger is not taken, but its pair tells the curvature along
+    it; where that is not positive, a quarter of the step is tried next.
+    """
+
+    def __init__(self, first: Float[Tensor, " p"], start: Float[Tensor, " p"]) -> None:
+        self.change, self.start = first, float(start.norm())
+        self._first, self._after_first = first, torch.inf
+        self._best, self._pull, self._smallest = torch.zeros_like(first), start, self.start
+        self._shorter: Float[Tensor, " p"] | None = None
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._factors: list[Tensor] = []
 
+    def get_response(self) -> Response:
+        """Return the change with the smallest gradient, or the first where none has a smaller."""
+        if not self.start:
+            return Response(self._best, 0.0)
+        if self._smallest < self.start:
+            return Response(self._best, self._smallest / self.start)
+        return Response(self._first, self._after_first / self.start)
+
     def arrive(self, pull: Float[Tensor, " p"]) -> None:
         """Take note of the pull, minus the gradient, at the present change."""
-        if self._step is not None:
-            difference = self.pull - pull
-            if float(self._step @ difference) > 0:
-                self._pairs.append((self._step, difference))
-        self.pull = pull
-        if float(pull.norm()) < self.smallest:
-            self.best, self.smallest = self.change, float(pull.norm())
+        if self.change is self._first:
+            self._after_first = float(pull.norm())
+        step, difference = self.change - self._best, self._pull - pull
+        is_smaller, is_convex = float(pull.norm()) < self._smallest, float(step @ difference) > 0
+        if is_convex:
+            self._pairs.append((step, difference))
+        if is_smaller:
+            self._best, self._pull, self._smallest = self.change, pull, float(pull.norm())
+        self._shorter = None if is_smaller or is_convex else step / 4
 
     def project(self) -> Float[Tensor, " p"]:
         """Return the right-hand side of the next solve: first half of the two-loop recursion."""
-        rhs, self._factors = self.pull.clone(), []
+        rhs, self._factors = self._pull.clone(), []
         for step, difference in reversed(self._pairs):
             factor = (step @ rhs) / (step @ difference)
             self._factors.append(factor)
@@ -140,12 +158,11 @@ class _Path:
 
     def advance(self, direction: Float[Tensor, " p"]) -> None:
         """Take the step of a solution: second half of the two-loop recursion."""
-        direction = direction.to(self.change)
+        direction = direction.to(self._best)
         for (step, difference), factor in zip(self._pairs, reversed(self._factors), strict=True):
             back = (difference @ direction) / (step @ difference)
             direction = direction + (factor - back) * step
-        self._step = direction
-        self.change = self.change + direction
+        self.change = self._best + (direction if self._shorter is None else self._shorter)
 
 
 def _sum_gradients(

@@ -29,7 +29,7 @@ def _describe_set(answer: FlipAnswer) -> str:
     if not count:
         return (
             f"No set of at most {_count_rows(answer.max_rows)} is predicted to flip the "
-            f"prediction {answer.prediction}: no row counts against it."
+            f"prediction {answer.prediction}: none that was tried lowers its margin."
         )
     return (
         f"No set of at most {_count_rows(answer.max_rows)} is predicted to flip the prediction: "
