@@ -126,11 +126,11 @@ def _data(attributor: Attributor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_relabelled_sets_flip_when_trained_again(classes):
     flips = []
-    for seed in range(2):
+    for seed in (0, 1):
         attributor, queries = make_problem(classes, seed, rows=40)
         points, labels = _data(attributor)
-        for query in range(3):
-            flip = find_flip_set(attributor, queries, query, relabel=True, max_rows=6, steps=8)
+        for query in (0, 1):
+            flip = find_flip_set(attributor, queries, query, relabel=True, max_rows=5, steps=6)
             assert flip.new_labels is not None
             assert bool((flip.new_labels != labels[flip.ids]).all())
             if not flip.is_flip:
@@ -141,7 +141,7 @@ def test_relabelled_sets_flip_when_trained_again(classes):
             real = float(margin_after(trained, queries.inputs[query], flip.prediction)[0])
             assert real == pytest.approx(flip.corrected_margin, abs=0.02)
             flips.append(real < 0)
-    assert len(flips) >= 3
+    assert len(flips) >= 2
     assert flips.count(False) <= 1  # the last Newton step leaves thousandths of a logit
 
 
