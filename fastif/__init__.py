@@ -17,6 +17,8 @@ if typing.TYPE_CHECKING:
     from fastif.attribution.attribution import Attribution
     from fastif.attribution.attributor import Attributor
     from fastif.attribution.ensemble import Ensemble
+    from fastif.attribution.flip_search import find_flip_set
+    from fastif.attribution.flip_set import FlipSet
     from fastif.attribution.group_removal import remove_group
     from fastif.attribution.influence import Influences, influence, self_influence
     from fastif.candidates import (
@@ -60,6 +62,7 @@ __all__ = [
     "Ensemble",
     "Examples",
     "ExhaustiveSearch",
+    "FlipSet",
     "GaussNewton",
     "Gradients",
     "Hessian",
@@ -80,6 +83,7 @@ __all__ = [
     "audit",
     "compute_embeddings",
     "encode",
+    "find_flip_set",
     "fit",
     "influence",
     "load_model",

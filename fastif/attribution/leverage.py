@@ -79,7 +79,7 @@ def check_leverage(operator: DampedOperator, train: Examples) -> None:
     Raises:
         InputError: The curvature is not a Gauss-Newton matrix over the full training set.
     """
-    reason = _find_obstacle(operator, train)
+    reason = find_leverage_obstacle(operator, train)
     if reason is not None:
         raise _make_error(reason)
 
@@ -111,12 +111,12 @@ def compute_leverage(
     """
     if mode not in get_args(LeverageMode):
         raise InputError("leverage", '"auto", "on" or "off"', f'"{mode}"', 'Use "auto".')
-    reason = "not asked for" if mode == "off" else _find_obstacle(operator, train)
+    reason = "not asked for" if mode == "off" else find_leverage_obstacle(operator, train)
     factored = operator.operator
     if reason is None and mode == "auto":
         reason = _find_cost_obstacle(operator, factor)
     if reason is None:
-        assert isinstance(factored, FactoredOperator)  # _find_obstacle refuses others
+        assert isinstance(factored, FactoredOperator)  # find_leverage_obstacle refuses others
         coefficients = factored.compute_factor_coefficients(train)
         if coefficients is not None:
             return _compute_from_factor(operator, factored, solver, factor, coefficients, inverse)
@@ -159,7 +159,13 @@ def _make_error(reason: str) -> InputError:
     )
 
 
-def _find_obstacle(operator: DampedOperator, train: Examples) -> str | None:
+def find_leverage_obstacle(operator: DampedOperator, train: Examples) -> str | None:
+    """Return the reason why a curvature has no leverage, as a clause; None if it has.
+
+    Args:
+        operator: Damped curvature.
+        train: Training set.
+    """
     factored = operator.operator
     if not train.is_same_table(getattr(factored, "examples", train)):
         return "the curvature and the scores are of different training sets"

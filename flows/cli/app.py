@@ -17,6 +17,9 @@ from flows.cli import (
     correct as correct_commands,
 )
 from flows.cli import (
+    flip as flip_commands,
+)
+from flows.cli import (
     mislabels as mislabels_commands,
 )
 from flows.cli import (
@@ -73,6 +76,7 @@ app.add_typer(runs_commands.app)
 app.add_typer(store_commands.app)
 app.add_typer(single_query_commands.app)
 app.add_typer(serve_commands.app)
+app.add_typer(flip_commands.app)
 app.add_typer(bisect_commands.app)
 
 

@@ -6,7 +6,7 @@ from typer.core import TyperGroup
 
 PANELS = {
     "The first day": ("init", "audit", "mislabels", "report"),
-    "Results": ("runs", "top", "show", "diff", "bisect", "export", "urgent"),
+    "Results": ("runs", "top", "show", "diff", "bisect", "export", "urgent", "flip"),
     "Labels and models": ("review", "train", "correct"),
     "Installation and store": ("doctor", "verify", "gc"),
     "Nightly runs": ("up", "down"),

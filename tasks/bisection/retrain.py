@@ -25,6 +25,29 @@ def retrain(
         seed: Seed of the new head and of the order of the rows.
         name: Description of the training, for its progress.
     """
+    objective = _train(recipe, table, seed, name)
+    examples = encode_rows(recipe.study, recipe.base, objective, queries)[1]
+    return fastif.predict(objective, examples)[1].tolist()
+
+
+def predict_retrained(
+    recipe: RetrainingRecipe, table: Table, queries: Table, seed: int, name: str
+) -> list[list[float]]:
+    """Train by the recipe and return the outputs of each query, in logits.
+
+    Args:
+        recipe: Settings of the training.
+        table: Training rows.
+        queries: Queries, in the order of the result.
+        seed: Seed of the new head and of the order of the rows.
+        name: Description of the training, for its progress.
+    """
+    objective = _train(recipe, table, seed, name)
+    examples = encode_rows(recipe.study, recipe.base, objective, queries)[1]
+    return fastif.predict(objective, examples)[0].double().tolist()
+
+
+def _train(recipe: RetrainingRecipe, table: Table, seed: int, name: str) -> fastif.Objective:
     study, base = recipe.study, recipe.base
     device = resolve_devices(study.run.devices)[0].torch
     objective = make_objective(study, base, table, seed, device)
@@ -34,4 +57,4 @@ def retrain(
     config = make_training_config(study, seed)
     with progress_bar(name, config.count_steps(len(table)), "steps") as advance:
         objective.params = fastif.fit(objective, rows, config, lambda *_: advance(1))
-    return fastif.predict(objective, encode_rows(study, base, objective, queries)[1])[1].tolist()
+    return objective

@@ -51,7 +51,6 @@ class RunContext:
         objective: Model and loss; of several models, the first.
         train_examples, query_examples: Tables as inputs of the model, such as tokens.
         model_digest: SHA-256 of the model's files.
-        predicted: Predicted label of each query; None if every target is a given label.
         others: Contexts of the study's further models.
         existing_store: Store of the study; None if it did not exist when the run was opened.
         damping_choice: Selected damping; None if the study sets it, or before it is selected.
@@ -63,6 +62,7 @@ class RunContext:
             selected.
         precision_selection: Selected precision of scores; None if the study sets it, before it is
             selected, or if it is left at single precision without a trial.
+        predicted: Predicted label of each query; None if every target is a given label.
         memo: Cache of computed values; another plan starts with an empty one.
     """
 
@@ -71,7 +71,6 @@ class RunContext:
     train_examples: LabeledExamples
     query_examples: LabeledExamples
     model_digest: str
-    predicted: tuple[int, ...] | None = None
     others: "tuple[RunContext, ...]" = ()
     existing_store: Store | None = None
     damping_choice: DampingSelection | None = None
@@ -80,6 +79,7 @@ class RunContext:
     row_norms: Tensor | None = None
     k_selection: KSelection | None = None
     precision_selection: PrecisionSelection | None = None
+    predicted: tuple[int, ...] | None = None
     memo: Memo = field(default_factory=Memo)
 
     @property

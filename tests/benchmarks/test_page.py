@@ -24,6 +24,7 @@ MODULES = {
     "faults": "nightly.faults",
     "first-day": "first_day.report",
     "fidelity": "fidelity.report",
+    "flips": "flips.report",
     "images": "images.report",
     "label-error-count": "mislabels.coverage_page",
     "label-error-scale": "mislabels.scale_page",

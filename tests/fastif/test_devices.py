@@ -189,3 +189,18 @@ def test_solves_in_place_run_on_the_device(here, there, solver, monkeypatch):
     with Elsewhere():
         for actual, wanted in zip(solve(there), expected, strict=True):
             assert torch.allclose(actual, wanted, rtol=0.02, atol=1e-5)
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_a_flip_set_on_a_device_is_that_on_the_cpu(here, there, relabel):
+    def find(world: World) -> fastif.FlipSet:
+        attributor = world.attributor(fastif.Dual(), fastif.ExhaustiveSearch())
+        return fastif.find_flip_set(attributor, world.queries, 1, relabel=relabel, max_rows=4)
+
+    expected = find(here)
+    with Elsewhere():
+        actual = find(there)
+    assert actual.ids.tolist() == expected.ids.tolist()
+    assert actual.effects.tolist() == pytest.approx(expected.effects.tolist(), rel=1e-4, abs=1e-7)
+    assert actual.corrected_margin == pytest.approx(expected.corrected_margin, abs=1e-4)
+    assert actual.is_flip == expected.is_flip

@@ -1,0 +1,1 @@
+"""Flip sets, and random sets of their size, against retraining."""

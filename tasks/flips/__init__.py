@@ -1,0 +1,1 @@
+"""Flip sets of single queries: request, search, confirmation by retraining, and findings."""
