@@ -33,7 +33,7 @@ def confirm_flip(answer: FlipAnswer, ref: RunRef) -> FlipAnswer:
         inputs, labels = context.plan.inputs, context.study.labels
         recipe = require_recipe(context.plan)
         # the label of the query decides nothing, and it may have none
-        query = replace(inputs.queries.take([answer.query]), labels=[0])
+        query = inputs.queries.take([answer.query]).with_labels([0])
         former, trainings = labels.index(answer.prediction), []
         for table, is_random, seed in _plan_trainings(
             inputs.train, answer, labels, recipe.seed, len(labels)
@@ -76,4 +76,4 @@ def edit_table(table: Table, new_labels: dict[int, int | None]) -> Table:
     ]
     left_out = {row for row, label in new_labels.items() if label is None}
     kept = [row for row in range(len(table)) if row not in left_out]
-    return replace(table, labels=labels).take(kept)
+    return table.with_labels(labels).take(kept)

@@ -3,8 +3,10 @@
 import polars as pl
 import torch
 
+from fastif.losses.query_measure import QUERY_MEASURES
 from fastif.numerics.correlation import pearson
 from storage import Store
+from storage.example_schemas import fill_measure
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import read_row_digests, row_digests
 from tasks.service.engine import Engine
@@ -23,8 +25,7 @@ def check_effects(engine: Engine, store: Store, run: str, queries: Table) -> Eff
     places = _find_same_queries(engine, store, run, queries)[:CHECKED_QUERIES]
     if not places:
         return None
-    rows = queries.take(places)
-    sketches = engine.compute_sketches(engine.model.encode(rows), torch.arange(len(rows)))
+    sketches = _compute_sketches(engine, store, run, queries, places)
     scores = store.scan("scores", run).filter(pl.col("query").is_in(places))
     stored = (
         scores.select("query", "train", "removal_effect")
@@ -46,6 +47,25 @@ def check_effects(engine: Engine, store: Store, run: str, queries: Table) -> Eff
     median = float(torch.tensor(correlations).median())
     every = torch.cat(signs)
     return EffectCheck(median, float(every.mean()), len(correlations), len(every))
+
+
+def _compute_sketches(
+    engine: Engine, store: Store, run: str, queries: Table, places: list[int]
+) -> torch.Tensor:
+    """Sketches [q d] of queries, each by the measure and the target that the run has stored."""
+    stored = fill_measure(store.scan("queries", run)).filter(pl.col("query").is_in(places))
+    columns = stored.sort("query").select("label", "prediction", "measure").collect()
+    names, labels = columns["measure"].to_list(), engine.study.labels
+    targets = [
+        labels.index(label if QUERY_MEASURES[name].needs_label else prediction or labels[0])
+        for label, prediction, name in columns.rows()
+    ]
+    examples = engine.model.encode(queries.take(places).with_labels(targets))
+    sketches = torch.empty(len(places), engine.sketcher.dimensions)
+    for name in dict.fromkeys(names):
+        ids = torch.tensor([place for place, other in enumerate(names) if other == name])
+        sketches[ids] = engine.compute_sketches(examples, ids, QUERY_MEASURES[name])
+    return sketches
 
 
 def _find_same_queries(engine: Engine, store: Store, run: str, queries: Table) -> list[int]:

@@ -179,10 +179,9 @@ class Engine:
         return self.sketcher(self._get_gradients(measure), batch, "measures").float().cpu()
 
     def _get_gradients(self, measure: QueryMeasure) -> fastif.Gradients:
-        """Return the gradients of a measure; the loss is that by which the audit explains."""
+        """Return the gradients of a measure, other than that of the study's queries or not."""
         if measure.name not in self._gradients:
             objective = copy.copy(self.model.objective)
-            if measure is not LOSS:
-                objective.measure = measure.function
+            objective.measure = measure.function
             self._gradients[measure.name] = fastif.Gradients(objective)
         return self._gradients[measure.name]

@@ -1,6 +1,5 @@
 """A study that contradicts its tables is refused."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -78,5 +77,5 @@ def test_sizes_up_to_the_number_of_rows(small):
 def test_training_rows_of_one_class(small):
     study, table = small
     with pytest.raises(StudyError, match="2 or more different labels") as caught:
-        check_tables(set_candidates(study), dataclasses.replace(table, labels=[1, 1, 1]), table)
+        check_tables(set_candidates(study), table.with_labels([1, 1, 1]), table)
     assert '"non-entailment" in all 3 rows' in str(caught.value)

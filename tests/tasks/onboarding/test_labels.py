@@ -146,9 +146,10 @@ def test_labels_of_the_queries_alone_are_reported_or_refused(
         infer(classifier, tmp_path / "t.csv", tmp_path / "q.csv")
     assert [problem.where for problem in caught.value.problems] == ["[queries] label"]
     query_rows.drop("label").write_csv(tmp_path / "q.csv")
-    for model in (None, classifier):
-        with pytest.raises(StudyError, match=r"queries.* label|source with"):
-            infer(model, tmp_path / "t.csv", tmp_path / "q.csv")
+    with pytest.raises(StudyError, match=r"queries.* label|source with"):
+        infer(None, tmp_path / "t.csv", tmp_path / "q.csv")
+    unlabelled = infer(classifier, tmp_path / "t.csv", tmp_path / "q.csv")
+    assert (unlabelled.queries.content.label, unlabelled.queries.labels) == ("", {})
 
 
 def test_a_label_that_may_be_a_missing_value_is_reported(rows, tmp_path):
