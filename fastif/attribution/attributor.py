@@ -154,8 +154,10 @@ class Attributor(Member):
 
     @cached_property
     def gradients(self) -> Gradients:
-        """Per-example gradients; those of the curvature, if it has some, to share a workspace."""
-        return getattr(self.operator.operator, "gradients", None) or Gradients(self.objective)
+        """Per-example gradients; those of the curvature, if of one objective, share a workspace."""
+        shared = getattr(self.operator.operator, "gradients", None)
+        has_same = shared is not None and shared.objective is self.objective
+        return shared if has_same else Gradients(self.objective)
 
     @cached_property
     def _weighted_gradients(self) -> Gradients:

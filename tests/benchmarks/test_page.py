@@ -32,6 +32,7 @@ MODULES = {
     "lookup": "lookup.report",
     "lora": "lora.report",
     "malformed": "malformed.report",
+    "measures": "measures.report",
     "mislabels": "mislabels.report",
     "overhead": "nightly.overhead",
     "own-module": "own_module.report",

@@ -43,7 +43,7 @@ def train_weighted(points: Tensor, labels: Tensor, weights: Tensor, classes: int
         error = weights[:, :, None] * (chance - targets)
         gradient = (error.mT @ points / count + PENALTY * found).flatten(1)
         spread = torch.diag_embed(chance) - chance[..., None] * chance[..., None, :]
-        hessian = torch.einsum("mn,mnab,nd,ne->madbe", weights, spread, points, points) / count
+        hessian = torch.einsum("mn,mnab,nx,ny->maxby", weights, spread, points, points) / count
         size = classes * width
         hessian = hessian.reshape(-1, size, size) + PENALTY * torch.eye(size).double()
         found -= torch.linalg.solve(hessian, gradient).view_as(found)

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from fastif import InputError
+from fastif import (
+    Attributor,
+    CrossEntropy,
+    Direct,
+    GaussNewton,
+    InputError,
+    ModuleObjective,
+    TensorExamples,
+)
 from fastif.losses import Entropy, NegativeMargin
 from fastif.losses.query_measure import QUERY_MEASURES
 
@@ -63,3 +71,36 @@ def test_targets_that_are_no_classes_are_refused():
         invalid = measure.find_invalid_targets(torch.tensor([0, 2]), 2)
         assert invalid is not None
         assert invalid[1].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", QUERY_MEASURES)
+def test_a_measure_takes_effect_on_the_curvature_of_another_objective(name):
+    """The curvature has the objective of training, without a measure; dense truth."""
+    generator = torch.Generator().manual_seed(5)
+    module = torch.nn.Linear(4, 3).double()
+    rows = torch.randn(9, 4, generator=generator).double()
+    labels = torch.randint(0, 3, (9,), generator=generator)
+    train = TensorExamples(rows, labels)
+    plain = ModuleObjective(module, CrossEntropy())
+    operator = GaussNewton(plain, train).with_damping(0.1)
+    measured = ModuleObjective(module, CrossEntropy(), measure=QUERY_MEASURES[name].function)
+    attributor = Attributor(measured, train, operator, Direct(), leverage="off")
+    influences = attributor(train, torch.arange(2)).influences
+    actual = torch.zeros(2, 9).double().scatter_(1, influences.ids, influences.removal_effect)
+
+    weights = torch.cat([tensor.detach().flatten() for tensor in module.parameters()])
+
+    def outputs(flat, row):
+        return flat[:12].view(3, 4) @ row + flat[12:]
+
+    def loss(flat, i):
+        return -outputs(flat, rows[i]).log_softmax(0)[labels[i]]
+
+    def explained(flat, i):
+        return QUERY_MEASURES[name].function(outputs(flat, rows[i])[None], labels[i : i + 1])[0]
+
+    hessian = torch.stack([torch.func.hessian(loss)(weights, i) for i in range(9)]).mean(0)
+    matrix = hessian + 0.1 * torch.eye(15).double()  # of a linear model the Gauss-Newton matrix
+    gradients = torch.stack([torch.func.grad(loss)(weights, i) for i in range(9)])
+    queries = torch.stack([torch.func.grad(explained)(weights, i) for i in range(2)])
+    torch.testing.assert_close(actual, queries @ torch.linalg.solve(matrix, gradients.T) / 9)

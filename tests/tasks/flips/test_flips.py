@@ -141,9 +141,9 @@ def test_findings_say_what_was_found_and_what_was_not(answers):
         EditedTraining(False, 3, flip.new_prediction, -0.25),
         EditedTraining(True, 3, flip.prediction, 0.5),
     )
-    *_, edited, beside = list_findings(replace(flip, trainings=trainings))
+    *_, edited, random = list_findings(replace(flip, trainings=trainings))
     assert "with these rows removed: the prediction flipped in 1 of 1 trainings" in edited
-    assert "with as many random rows removed: the prediction flipped in 0 of 1" in beside
+    assert "with as many random rows removed: the prediction flipped in 0 of 1" in random
 
 
 def test_json_has_no_text_and_the_panel_has_markup_as_it_is(answers):

@@ -8,7 +8,9 @@ import tiny
 import torch
 
 from fastif import InputError
+from tasks.audit.in_process import audit_in_process
 from tasks.run.existing_store import open_existing_store
+from tasks.run.spec import plan_run
 from tasks.service.engine import Wish
 from tasks.service.open_engine import open_engine
 from tasks.service.query_rows import name_texts, read_query_rows
@@ -177,3 +179,20 @@ def test_changed_queries_keep_the_sketches(sketched, tmp_path):
     rows = tiny.rows_of(folder / "queries.csv")
     tiny.write_rows(folder / "queries.csv", rows[:5])
     assert open_engine(folder / "study.toml").trust.effects.queries == 5
+
+
+@pytest.mark.parametrize("measure", ["auto", "margin"])
+def test_a_run_of_queries_without_labels_is_compared_by_its_measure(made, tmp_path, measure):
+    folder = tiny.copy(made, tmp_path / "unlabelled")
+    changes = {"label": None, "measure": measure}
+    sketch = tiny.SKETCH | {"rescore": False}
+    audit_in_process(plan_run(tiny.write_study(folder, queries=changes, candidates=sketch)))
+    engine = open_engine(folder / "study.toml")
+    assert engine.trust.effects.queries == tiny.QUERIES
+    assert engine.trust.effects.correlation == pytest.approx(1, abs=1e-5)
+    assert engine.trust.effects.same_sign > 0.99
+    texts = [tiny.rows_of(folder / "queries.csv")[0]["text"]]
+    (answer,) = engine.explain(_read(engine, texts, ["pos"]), Wish(measure="loss"))
+    (other,) = engine.explain(_read(engine, texts, ["neg"]), Wish(measure="loss"))
+    assert (answer.measure, other.measure) == ("loss", "loss")
+    assert torch.tensor(-answer.value).exp() + torch.tensor(-other.value).exp() == pytest.approx(1)

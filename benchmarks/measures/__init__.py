@@ -1,0 +1,1 @@
+"""Measures that need no label, compared with the loss at the true label."""
