@@ -156,8 +156,9 @@ class Attributor(Member):
     def gradients(self) -> Gradients:
         """Per-example gradients; those of the curvature, if of one objective, share a workspace."""
         shared = getattr(self.operator.operator, "gradients", None)
-        has_same = shared is not None and shared.objective is self.objective
-        return shared if has_same else Gradients(self.objective)
+        if shared is None or shared.objective is not self.objective:
+            return Gradients(self.objective)
+        return shared
 
     @cached_property
     def _weighted_gradients(self) -> Gradients:
