@@ -17,8 +17,8 @@ if typing.TYPE_CHECKING:
     from fastif.attribution.attribution import Attribution
     from fastif.attribution.attributor import Attributor
     from fastif.attribution.ensemble import Ensemble
-    from fastif.attribution.flip_search import find_flip_set
-    from fastif.attribution.flip_set import FlipSet
+    from fastif.attribution.flip_search import find_flip_set as find_flip_set
+    from fastif.attribution.flip_set import FlipSet as FlipSet
     from fastif.attribution.group_removal import remove_group
     from fastif.attribution.influence import Influences, influence, self_influence
     from fastif.candidates import (
@@ -62,7 +62,6 @@ __all__ = [
     "Ensemble",
     "Examples",
     "ExhaustiveSearch",
-    "FlipSet",
     "GaussNewton",
     "Gradients",
     "Hessian",
@@ -83,7 +82,6 @@ __all__ = [
     "audit",
     "compute_embeddings",
     "encode",
-    "find_flip_set",
     "fit",
     "influence",
     "load_model",

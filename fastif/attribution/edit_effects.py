@@ -73,9 +73,9 @@ def compute_edit_effects(
     directions, residual = _solve_margins(attributor, queries, query, rivals)
 
     def scan(train: Examples) -> Float[Tensor, "r n"]:
-        found = influence(attributor.gradients, train, directions)
+        influences = influence(attributor.gradients, train, directions)
         effects = torch.full((len(rivals), len(train)), torch.nan, dtype=torch.float64)
-        columns = found.ids.cpu(), found.removal_effect.cpu()
+        columns = influences.ids.cpu(), influences.removal_effect.cpu()
         for row, ids, values in zip(effects, *columns, strict=True):
             known = ids != NO_EXAMPLE
             row[ids[known]] = values[known].double()

@@ -131,8 +131,8 @@ class _FlipSearch:
         best = self._search_rival(ranking[0], self.max_rows)
         for place in ranking[1:MAX_RIVALS]:
             limit = len(best) - 1 if best.is_flip else self.max_rows
-            found = self._search_rival(place, limit)
-            best = found if is_better(found, best) else best
+            candidate = self._search_rival(place, limit)
+            best = candidate if is_better(candidate, best) else best
         return best
 
     def _search_rival(self, place: int, limit: int) -> FlipSet:
@@ -148,9 +148,9 @@ class _FlipSearch:
         while sizes := bracket.propose_sizes():
             self._extend(place, max(sizes), prefix)
             for size, moved in zip(sizes, response.refine(sizes, self.steps), strict=True):
-                found = self._predict(place, size, prefix, moved)
-                best = found if is_better(found, best) else best
-                bracket.narrow(size, found.is_flip)
+                candidate = self._predict(place, size, prefix, moved)
+                best = candidate if is_better(candidate, best) else best
+                bracket.narrow(size, candidate.is_flip)
         return best
 
     def _scan_prefixes(self, place: int, limit: int, prefix: EditedPrefix) -> FlipSet:
@@ -159,8 +159,8 @@ class _FlipSearch:
         for size in range(1, limit + 1):
             if size > len(prefix):
                 self._extend(place, min(limit, max(CHUNK, 2 * len(prefix))), prefix)
-            found = self._predict(place, size, prefix)
-            best = found if is_better(found, best) else best
+            candidate = self._predict(place, size, prefix)
+            best = candidate if is_better(candidate, best) else best
             if best.is_flip:
                 break
         return best

@@ -64,13 +64,13 @@ class FlipSet:
         return len(self.ids)
 
 
-def is_better(found: FlipSet, best: FlipSet) -> bool:
+def is_better(candidate: FlipSet, best: FlipSet) -> bool:
     """Whether a set is better than the best one: a flip, then fewer examples, then the margin."""
-    if found.is_flip != best.is_flip:
-        return found.is_flip
-    if found.is_flip and len(found) != len(best):
-        return len(found) < len(best)
-    return found.corrected_margin < best.corrected_margin
+    if candidate.is_flip != best.is_flip:
+        return candidate.is_flip
+    if candidate.is_flip and len(candidate) != len(best):
+        return len(candidate) < len(best)
+    return candidate.corrected_margin < best.corrected_margin
 
 
 class Bracket:

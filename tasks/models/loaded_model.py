@@ -50,7 +50,7 @@ class LoadedModel:
     def encode_tables(self, inputs: Inputs) -> EncodedTables:
         """Encode both tables, and test the model's optimisations on some of their rows.
 
-        Queries without labels have the first one until `replace_targets` is called.
+        Queries without labels have the first one, until `resolve_targets` of the run replaces it.
 
         Raises:
             InputError: The tokenizer does not fit the model, or the model cannot read a row.

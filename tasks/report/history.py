@@ -13,8 +13,8 @@ from tasks.results.candidate_recall import find_lowest_recall, is_full_scan
 from tasks.results.comparability import check_effects
 from tasks.results.diagnostics import read_diagnostics
 from tasks.results.group_names import format_group_value
+from tasks.results.leaks import count_leaked_queries
 from tasks.results.slice_accuracy import bound_slices, find_group_column, wilson_interval
-from tasks.results.summary import count_leaked_queries
 
 
 @dataclass(frozen=True)

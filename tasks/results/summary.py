@@ -32,7 +32,6 @@ from tasks.results.choices import (
     warn_method_selection,
 )
 from tasks.results.diagnostics import (
-    MAX_LEAKED_SHARE,
     describe_diagnostics,
     read_diagnostics,
     warn_diagnostics,
@@ -43,8 +42,9 @@ from tasks.results.estimator import (
     list_tried_estimators,
     warn_estimator_choice,
 )
-from tasks.results.evidence import Row, parse_count
+from tasks.results.evidence import Row
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
+from tasks.results.leaks import count_leaked_queries, warn_leaks
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.query_measure import count_labelled, describe_measures, format_accuracy
 from tasks.results.slice_accuracy import rank_slices
@@ -251,25 +251,6 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         count_labelled(queries),
         describe_measures(queries),
     )
-
-
-def count_leaked_queries(queries: pl.LazyFrame, train: pl.LazyFrame) -> int:
-    """Number of queries that are training rows, verbatim; 0 where a run holds no texts."""
-    if "text" not in train.collect_schema().names():
-        return 0
-    content, rows = ["text", "text_pair"], train.select("text", "text_pair")
-    leaked = queries.select(content).join(rows, on=content, how="semi", nulls_equal=True)
-    return int(leaked.select(pl.len()).collect().item())
-
-
-def warn_leaks(leaked: int, facts: Row) -> Iterator[str]:
-    """Warn of leaked queries if their share makes the accuracy unreliable."""
-    if facts and leaked >= max(1.0, MAX_LEAKED_SHARE * parse_count(facts["query_rows"])):
-        yield (
-            f"{leaked:,} of {parse_count(facts['query_rows']):,} queries are verbatim training "
-            "rows: accuracy on them is no evidence for new data, and their most helpful training "
-            "row is their own copy."
-        )
 
 
 def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:

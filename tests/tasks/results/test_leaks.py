@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tasks.results.summary import count_leaked_queries, warn_leaks
+from tasks.results.leaks import count_leaked_queries, warn_leaks
 
 
 def frame(rows):
