@@ -9,6 +9,7 @@ import tiny
 from fastif.losses.query_measure import QUERY_MEASURES
 from storage.example_schemas import fill_measure
 from tasks.audit.in_process import audit_in_process
+from tasks.notebook.result import AuditResult
 from tasks.results.query_measure import MEASURE_WORDS
 from tasks.results.summary import read_summary
 from tasks.results.summary_markdown import render_summary_markdown
@@ -158,6 +159,15 @@ def test_terminal_and_markdown_state_measure_and_sign(world, unlabelled):
     assert "wrongly predicted" not in text
     assert "None" not in text
     assert "| explained | log probability" in render_summary_markdown(summary)
+
+
+def test_a_notebook_sums_harm_over_all_queries_if_none_has_a_label(world, unlabelled):
+    store, run = unlabelled
+    rows = AuditResult(world / "study.toml", run, store).harmful(3)
+    effects = store.scan("scores", run).filter(pl.col("removal_effect") < 0).collect()
+    summed = effects.group_by("train").agg(pl.col("removal_effect").cast(pl.Float64).sum())
+    expected = summed["removal_effect"].sort().head(3)
+    assert rows["harmful_effect"].to_list() == pytest.approx(expected.to_list())
 
 
 def test_each_measure_has_words_with_its_unit():
