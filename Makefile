@@ -20,7 +20,7 @@ audit: $(VENV)/.run ## train the example's classifier and audit it (the second t
 	$(BIN)/fastif audit $(STUDY)
 
 # worksteal: workers that have finished take tests from the others; by files, the longest file came last
-test: $(VENV)/.test ## each behaviour once, without data sets, about ten minutes on two cores
+test: $(VENV)/.test ## each behaviour once, without data sets, eight minutes on two cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # Two workers on any number of cores: some tests train on whole data sets, with gigabytes each.
