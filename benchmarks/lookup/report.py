@@ -81,7 +81,7 @@ def _describe_measurement(result: dict) -> str:
         f"{describe_machine(result)}, {result['machine']['threads']} thread for torch; the load "
         f"average of 15 minutes at the end was {result['load_average']:.1f}, the benchmark "
         "included; the 10,000 requests and the memory were measured before, next to other work. "
-        "With two threads: p95 136, 168 and 364 ms, processor 90, 116 and 315 ms",
+        f"{_describe_two_threads(result)}",
         f"all-MiniLM-L6-v2 on MultiNLI pairs, {result['parameters']:,} attributed parameters; a "
         "query is one pair, its answer has 5 helpful, 5 harmful and 3 near rows",
         f"sketches of {result['dimensions']:,} numbers; those of {result['real_rows']:,} rows are "
@@ -110,3 +110,11 @@ TRIED = bullets(
     "4-bit product quantisation by FAISS multiplies 64 components of 1,000,000 rows in 4 ms of "
     "processor time instead of 20 ms; it would need FAISS for the service, and is not built in",
 )
+
+
+def _describe_two_threads(result: dict) -> str:
+    """Describe the latency of the same service with two threads for torch."""
+    sizes = result["two_threads"].values()
+    p95 = ", ".join(f"{size['p95']:.0f}" for size in sizes)
+    processor = ", ".join(f"{size['cpu_milliseconds']:.0f}" for size in sizes)
+    return f"With two threads for torch: p95 {p95} ms, processor {processor} ms"
