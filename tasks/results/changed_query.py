@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from storage.example_schemas import fill_measure
 from storage.matching import RELABELLED, SAME
 from storage.run_comparison import RunMatching, RunTables
 from tasks.results.comparability import Level
@@ -14,6 +15,7 @@ from tasks.results.comparability import Level
 MAX_QUERIES, MAX_ROWS = 20, 5
 """Largest numbers of broken and of repaired queries, and of training rows of each."""
 NEW, REMOVED = "new", "removed"
+OTHER_MEASURE = "Some queries have no changed rows, which need effects on the loss in both runs."
 _ROW_SCHEMA = {
     "before": pl.UInt32, "after": pl.UInt32, "state": pl.String, "id": pl.String,
     "label": pl.String, "label_before": pl.String,
@@ -129,9 +131,11 @@ def find_query_changes(
     ]
     worst = [frame.head(MAX_QUERIES) for frame in lists]
     chosen = pl.concat(worst)
-    effects = [_read_effects(after, chosen, rows, "after")]
+    # other measures are of the predicted label, which is not the same in both runs
+    explained = chosen.filter((pl.col("measure") == "loss") & (pl.col("measure_after") == "loss"))
+    effects = [_read_effects(after, explained, rows, "after")]
     if has_sizes:
-        effects.append(_read_effects(before, chosen, rows, "before"))
+        effects.append(_read_effects(before, explained, rows, "before"))
     known: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for side, frame in zip(("after", "before"), effects, strict=False):
         for query, row, effect in frame.iter_rows():
@@ -144,6 +148,8 @@ def find_query_changes(
         for part, sign in zip(worst, (1, -1), strict=True)
     )
     notes = tuple(_describe_limits(rows, chosen, has_sizes, has_equal_loss))
+    if len(explained) < len(chosen):
+        notes += (OTHER_MEASURE,)
     return QueryChanges(broken, repaired, len(lists[0]), len(lists[1]), len(rows), notes)
 
 
@@ -155,9 +161,13 @@ def _join_queries(
     group = next((name for name in names if name.startswith("group_")), None)
     value = pl.col(group) if group else pl.lit(None, pl.String)
     position = pl.col("query").cast(pl.UInt32)
-    columns = ("prediction", "correct", "loss")
-    old = before.queries.select(*columns, before=position).collect()
-    new = after.queries.select("id", "label", *columns, after=position, group=value).collect()
+    columns = ("prediction", "correct", "loss", "measure")
+    old = fill_measure(before.queries).select(*columns, before=position).collect()
+    new = (
+        fill_measure(after.queries)
+        .select("id", "label", *columns, after=position, group=value)
+        .collect()
+    )
     joined = matched.common_queries.join(old, on="before").join(new, on="after", suffix="_after")
     change = (pl.col("loss_after") - pl.col("loss")).abs()
     return joined.with_columns(

@@ -14,6 +14,7 @@ from tasks.results.changes_record import make_changes_record
 from tasks.results.compare_runs import diff_runs
 from tasks.terminal.diff import render_difference
 
+NEW = Row("new", "another text", "b")
 TRAIN = [Row(f"t{i}", f"training text {i}", "ab"[i % 2]) for i in range(4)]
 EFFECTS = [0.5, -0.25, 0.125, -0.0625]
 """Effects of the four rows on every query, representable in single precision."""
@@ -98,3 +99,17 @@ def test_effects_on_the_entropy_support_no_label(tmp_path):
     (changed,) = diff_runs(store, "one", "two").predictions.predictions
     assert (changed.before, changed.after) == ("a", "b")
     assert changed.support_before == changed.support_after == ()
+
+
+def test_changed_rows_are_behind_changes_of_the_loss_alone(tmp_path):
+    """Effects on the margin are of the predicted label, another one in each run."""
+    for measure, count in (("loss", 1), ("margin", 0)):
+        store = open_store(tmp_path / measure)
+        for run, prediction, train in (("one", "a", TRAIN), ("two", "b", [*TRAIN, NEW])):
+            (query,) = ask(prediction, ["a"])
+            effects = {(0, t): effect for t, effect in enumerate([*EFFECTS, -0.75][: len(train)])}
+            write_run(store, run, train, [replace(query, measure=measure)], effects)
+        changes = diff_runs(store, "one", "two").queries
+        (broken,) = changes.broken
+        assert [row.id for row in broken.rows] == ["new"][:count]
+        assert any("effects on the loss" in note for note in changes.notes) == (not count)
