@@ -66,7 +66,7 @@ def compare_loss(
     for name, value in study.loss.example_settings.items():
         yield from _compare_values(f"[loss] {name}", known["loss"].get(name), value, LOSS)
     if study.loss.class_weights == "balanced" == known["loss"].get("class_weights"):
-        weights = study.loss.build(table.labels, len(study.labels)).class_weights
+        weights = study.loss.compute_class_weights(table.labels, len(study.labels))
         numbers = None if weights is None else [float(weight) for weight in weights]
         name = '[loss] class_weights = "balanced", computed from the rows,'
         yield from _compare_values(name, known["class_weights"], numbers, LOSS)

@@ -12,6 +12,7 @@ import fastif
 from fastif import InputError
 from fastif.data.collated_examples import Collate, CollatedExamples
 from fastif.data.torch_forms import as_loss
+from fastif.losses import Loss
 from fastif.models.binary_logit import BinaryLogitObjective
 from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
@@ -188,7 +189,7 @@ def _as_cross_entropy(loss: object, where: str) -> fastif.CrossEntropy | None:
     )
 
 
-def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEntropy:
+def _select_loss(study: Study, train: Table, model: OwnModel) -> Loss:
     """Return the loss of training, which is stated in one place only.
 
     Raises:

@@ -54,7 +54,7 @@ def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
         base: Digest of the base model.
     """
     assert study.training is not None
-    weights = study.loss.build(table.labels, len(study.labels)).class_weights
+    weights = study.loss.compute_class_weights(table.labels, len(study.labels))
     return {
         "format": FORMAT,
         "labels": list(study.labels),
