@@ -272,13 +272,8 @@ def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
 
 def _check_loss(study: StudySections) -> Iterator[Problem]:
     loss, training = study.loss, study.training
-    if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
-        yield Problem(
-            "[loss] class_weights",
-            f"{len(study.labels)} numbers, one for each label",
-            format_value(list(loss.class_weights)),
-            "give one number per label, in the order of labels",
-        )
+    yield from loss.find_contradictions("class")
+    yield from loss.find_wrong_counts(len(study.labels))
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
         yield Problem(
             "[loss] weight_decay",
