@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from fastif.losses.sample_weighted import SampleWeighted, Unweighted, weight_targets
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
@@ -11,13 +10,15 @@ from fastif.errors import InputError
 from fastif.losses.cross_entropy import CrossEntropy
 from fastif.losses.loss import Loss
 from fastif.losses.measure import Measure
+from fastif.losses.sample_weighted import SampleWeighted, weight_targets
+from fastif.losses.unweighted import Unweighted
 from fastif.models.problem_type import MULTI_LABEL as MULTI_LABEL_PROBLEM
 from fastif.models.problem_type import REGRESSION, SINGLE_LABEL
 from tasks.data.read_targets import Target
 from tasks.data.table import Table
 from tasks.study.loss import KINDS_OF_TARGET, TrainingLoss
 from tasks.study.study import Study
-from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER, ONE_CLASS, ORDINAL, SOFT_LABEL
+from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, ORDINAL, SOFT_LABEL
 
 NUMERIC_LOSSES = ("squared", "huber")
 """Kinds of losses whose outputs are numbers."""
@@ -72,7 +73,7 @@ def get_loss_kind(study: Study) -> str:
 
 def has_margins(study: Study) -> bool:
     """Whether a row's margin is defined: one class a row, with an output for each class."""
-    return study.target == CLASS or get_loss_kind(study) in ("cross-entropy", "focal")
+    return study.target in ONE_CLASS and get_loss_kind(study) in ("cross-entropy", "focal")
 
 
 def count_outputs(study: Study) -> int:
@@ -147,9 +148,7 @@ def make_query_loss(study: Study) -> Measure:
 
 def make_plain_loss(study: Study) -> Loss:
     """Return the loss of a row by its target alone, without a weight."""
-    if study.target in (CLASS, SOFT_LABEL) or (
-        study.target == ORDINAL and not has_thresholds(study)
-    ):
+    if has_margins(study) or study.target == SOFT_LABEL:
         return CrossEntropy()
     kind = "binary" if study.target == MULTI_LABEL else study.loss.kind
     kept = study.loss.model_dump(include={"huber_delta", "ordinal_kind", "reduction"})

@@ -272,7 +272,7 @@ def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
 
 def _check_loss(study: StudySections) -> Iterator[Problem]:
     loss, training = study.loss, study.training
-    yield from loss.find_contradictions("class")
+    yield from loss.find_contradictions(study.target)
     yield from loss.find_wrong_counts(len(study.labels))
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
         yield Problem(

@@ -58,6 +58,23 @@ def check_target(study: "Study", supported: Sequence[str], what: str) -> None:
     raise StudyError(study.path, [Problem("target", f"{kinds} for {what}", got, change)])
 
 
+def check_plain_classes(study: "Study", what: str) -> None:
+    """Refuse a study of other targets than one class a row, or with weights of rows.
+
+    Args:
+        study: Study file.
+        what: Name of the command, for the message.
+
+    Raises:
+        StudyError: The study has another kind of target, or names a column of weights.
+    """
+    check_target(study, (CLASS,), what)
+    if study.train.weight is not None:
+        expected, got = f"no such key for {what}", format_value(study.train.weight)
+        change = "use `fastif audit`, `fastif diff` and `fastif report`, which support weights"
+        raise StudyError(study.path, [Problem("[train] weight", expected, got, change)])
+
+
 def name_number_outputs(values: dict[str, Any]) -> Iterator[Problem]:
     """Set `labels` of a study of numbers to the columns of the numbers, in place.
 
