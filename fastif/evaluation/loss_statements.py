@@ -60,7 +60,8 @@ def list_alternatives(
     loss = stated.loss
     if isinstance(loss, SampleWeighted):
         inner = replace(stated, loss=loss.loss)
-        plain = targets[:, 1].long() if loss.loss.class_targets else targets[:, 1:]
+        has_classes = loss.loss.class_targets and targets.shape[1] == 2
+        plain = targets[:, 1].long() if has_classes else targets[:, 1:]
         others = list_alternatives(inner, plain, outputs)
         weighted = [replace(other, loss=SampleWeighted(other.loss)) for other in others]
         return [LossStatement("equal weights of all rows", _Unweighted(loss.loss)), *weighted]

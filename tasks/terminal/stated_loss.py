@@ -1,4 +1,4 @@
-"""Check of `fastif doctor`: the gradient of the stated loss at the weights, compared with other losses."""
+"""Check of `fastif doctor`: gradients of the stated loss and of others at the trained weights."""
 
 from fastif import InputError
 from fastif.evaluation.loss_statements import LossStatement, list_alternatives
