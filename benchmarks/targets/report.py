@@ -42,8 +42,9 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "convergence on random halves, of minus the query's loss with the sum of the "
                 "effects of the half; mean over the queries, with 95 % intervals by the bootstrap "
                 f"over halves and queries. L2 penalty {result['penalty']:g}.",
-                "Linear models of 64 principal components of MiniLM embeddings: Amazon reviews, with "
-                "stars as number, order or class, and of GoEmotions with the six most frequent emotions but neutral; "
+                "Linear models of 64 principal components of MiniLM embeddings: Amazon reviews, "
+                "with stars as number, order or class, and GoEmotions with the six most frequent "
+                "emotions but neutral; "
                 "linear models and networks of tanh units on the diabetes table and the digits of "
                 "scikit-learn. Soft labels and row weights are made, not collected.",
                 "Influence by a direct solve with the Gauss-Newton matrix; that of focal losses "
