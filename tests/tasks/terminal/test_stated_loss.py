@@ -4,10 +4,16 @@ import command_line
 import own_package
 import polars as pl
 import pytest
+import tiny
 import torch
 from safetensors.torch import save_file
+from target_worlds import WORLDS, make_world
 
+from fastif import InputError
 from fastif.losses import CrossEntropy
+from tasks.planning.open_run import load_run
+from tasks.run.spec import plan_run
+from tasks.terminal.stated_loss import check_stated_loss
 
 
 @pytest.fixture
@@ -61,3 +67,23 @@ def test_a_wrong_statement_of_the_loss_is_told(folder):
     text = run_doctor(study)[1]
     assert "ok stated loss: mean gradient" in text
     assert "it is not 4 times smaller under no label smoothing" in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", WORLDS)
+def test_every_target_is_compared_with_other_losses(name, tmp_path):
+    folder, world = tmp_path / "made", WORLDS[name]
+    make_world(folder, world)
+    rows = pl.read_csv(folder / "train.csv")
+    parts = [rows.with_columns(pl.col("id") + f"-{part}") for part in range(2)]
+    pl.concat(parts).write_csv(folder / "train.csv")
+    study = tiny.write_study(folder, **world.study)
+    context = load_run(plan_run(study))
+    assert len(context.train_examples) >= 64
+    try:
+        text = check_stated_loss(context)
+    except InputError as error:  # the models of these worlds are hardly trained
+        text = str(error)
+    has_others = context.study.loss.kind != "ordinal"
+    assert ("times smaller under" in text) == has_others, text
+    assert ("no other loss to compare" in text) != has_others, text
