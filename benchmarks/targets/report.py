@@ -9,7 +9,14 @@ def build_pages(result: dict) -> list[ResultPage]:
     """Return the page of the kept result."""
     subjects = result["subjects"]
     scores = [{score["name"]: score for score in subject["scores"]} for subject in subjects]
-    ours = [score["influence"]["lds"] for score in scores]
+    ours = {
+        is_network: [
+            score["influence"]["lds"]
+            for subject, score in zip(subjects, scores, strict=True)
+            if ("network" in subject["target"]) == is_network
+        ]
+        for is_network in (False, True)
+    }
     ahead = sum(score["gradient product"]["behind_low"] > 0 for score in scores)
     rows = [
         [
@@ -31,11 +38,13 @@ def build_pages(result: dict) -> list[ResultPage]:
             "Targets beyond one class a row",
             "Do effects predict retraining where targets are numbers, orders, several labels, soft "
             "labels or weighted rows?",
-            f"LDS from {min(ours):.2f} to {max(ours):.2f} on {len(subjects)} models; influence is "
-            f"ahead of the gradient product, by the 95 % interval of the difference, on {ahead} of "
-            f"them. The check of the stated loss reported another loss for {alarms} of {right} "
-            f"right statements, and for {named} of {wrong} wrong ones.",
-            f"LDS {min(ours):.2f} to {max(ours):.2f}; {alarms} false alarms of {right} on the loss",
+            f"LDS {_format_range(ours[False])} on {len(ours[False])} linear models, and "
+            f"{_format_range(ours[True])} on {len(ours[True])} small networks, not convex; "
+            "influence is ahead of the gradient product, by the 95 % interval of the difference, "
+            f"on {ahead} of all {len(subjects)}. The check of the stated loss reported another loss "
+            f"for {alarms} of {right} right statements, and for {named} of {wrong} wrong ones.",
+            f"LDS {_format_range(ours[False])} on linear models; {alarms} false alarms of {right} "
+            "on the loss",
             [table(head, rows, 2), _build_check_table(check)],
             bullets(
                 f"LDS: Spearman's correlation over {result['halves']} models, trained to "
@@ -59,6 +68,10 @@ def build_pages(result: dict) -> list[ResultPage]:
             ),
         )
     ]
+
+
+def _format_range(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _format_score(score: dict) -> str:

@@ -54,7 +54,6 @@ class TargetSubject:
         measure: Loss of a query.
         train: Training rows with their targets.
         queries: Other rows with theirs.
-        plain: Loss that a careless user would state; None if it is the right one.
     """
 
     data: str
@@ -64,7 +63,6 @@ class TargetSubject:
     measure: Loss
     train: fastif.TensorExamples
     queries: fastif.TensorExamples
-    plain: Loss | None = None
 
 
 class OrderedThresholds(nn.Module):
@@ -96,17 +94,17 @@ def _list_reviews(data: Path) -> Iterator[TargetSubject]:
     name, classes, width = "Amazon reviews", len(STARS), inputs.shape[1]
     numbers = stars.double()[:, None]
 
-    def make(target, outputs, loss, targets, measure=None, query_targets=None, plain=None):
+    def make(target, outputs, loss, targets, measure=None, query_targets=None):
         module = nn.Linear(width, outputs).double()
         if target.startswith("order, cumulative"):
             module = OrderedThresholds(width, classes).double()
-        asked = targets if query_targets is None else query_targets
-        train, queries = _split(inputs, targets, asked)
+        query_targets = targets if query_targets is None else query_targets
+        train, queries = _split(inputs, targets, query_targets)
         measure = measure or loss
-        return TargetSubject(name, target, module, loss, measure, train, queries, plain)
+        return TargetSubject(name, target, module, loss, measure, train, queries)
 
     yield make("number, squared error", 1, SquaredError(), numbers)
-    yield make("number, Huber loss", 1, Huber(0.5), numbers, plain=SquaredError())
+    yield make("number, Huber loss", 1, Huber(0.5), numbers)
     for kind in ("coral", "corn", "cumulative"):
         loss = OrdinalCrossEntropy(kind, classes)
         yield make(f"order, {kind} loss", classes - 1, loss, stars)
@@ -123,9 +121,7 @@ def _list_reviews(data: Path) -> Iterator[TargetSubject]:
     focal = FocalLoss(2.0, rare)
     yield make("class, focal loss with class weights", classes, focal, stars, CrossEntropy())
     smooth = CrossEntropy(0.1)
-    yield make(
-        "class, label smoothing", classes, smooth, stars, CrossEntropy(), None, CrossEntropy()
-    )
+    yield make("class, label smoothing", classes, smooth, stars, CrossEntropy())
 
 
 def _list_emotions(folder: Path) -> Iterator[TargetSubject]:
@@ -136,13 +132,13 @@ def _list_emotions(folder: Path) -> Iterator[TargetSubject]:
     mean = BinaryCrossEntropy(reduction="mean")
     positives = bits[:ROWS].double().mean(0)
     weights = ((1 - positives) / positives).tolist()
-    for target, loss, plain in (
-        ("several labels, binary cross-entropy", mean, None),
-        ("several labels, weighted positives", BinaryCrossEntropy(weights, "mean"), mean),
-        ("several labels, focal loss", BinaryFocalLoss(2.0, reduction="mean"), mean),
+    for target, loss in (
+        ("several labels, binary cross-entropy", mean),
+        ("several labels, weighted positives", BinaryCrossEntropy(weights, "mean")),
+        ("several labels, focal loss", BinaryFocalLoss(2.0, reduction="mean")),
     ):
         module = nn.Linear(width, LABELS).double()
-        yield TargetSubject("GoEmotions", target, module, loss, mean, train, queries, plain)
+        yield TargetSubject("GoEmotions", target, module, loss, mean, train, queries)
 
 
 def _list_tables() -> Iterator[TargetSubject]:
@@ -152,9 +148,8 @@ def _list_tables() -> Iterator[TargetSubject]:
     numbers = (torch.tensor(progression) / 77.0)[:, None]
     train, queries = _split(inputs, numbers, numbers, len(numbers) - QUERIES)
     for target, loss in (("number, squared error", SquaredError()), ("number, Huber", Huber(0.5))):
-        plain = SquaredError() if isinstance(loss, Huber) else None
         line = nn.Linear(10, 1).double()
-        yield TargetSubject("Diabetes", target, line, loss, loss, train, queries, plain)
+        yield TargetSubject("Diabetes", target, line, loss, loss, train, queries)
         network = nn.Sequential(nn.Linear(10, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1)).double()
         words = f"{target}, network of {HIDDEN} units"
         yield TargetSubject("Diabetes", words, network, loss, loss, train, queries)
