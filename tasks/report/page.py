@@ -258,11 +258,9 @@ def _join_scripts() -> str:
 
 def _escape_value(value: object) -> object:
     """Escape unprintable characters in every text of the template, so that the page is valid."""
-    return (
-        escape_unprintable(value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
-    )
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return escape_unprintable(value)
 
 
 def _format_effect(value: float | None) -> str:

@@ -89,6 +89,10 @@ class RunData(ReportRows):
         return self.thumbnails.make(words) if self.thumbnails is not None else ""
 
     @property
+    def unit(self) -> str:
+        return self.summary.measures.rpartition(" in ")[2] or "nats"
+
+    @property
     def has_audit(self) -> bool:
         """Whether the report has effects: that of a run does."""
         return True
