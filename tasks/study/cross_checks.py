@@ -137,8 +137,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     """Check tables of features or images; features support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
-    if is_own:
-        yield from check_own_model(study.model, study.parameters, study.training)
+    yield from check_own_model(study.model, study.parameters, study.training, is_own)
     if study.train.text:
         return
     yield from _check_query_columns(study, key)

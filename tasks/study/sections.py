@@ -35,6 +35,8 @@ class ModelSource(Section):
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """function of an installed package, "package.module:function", that makes the model from the
     folder path: it returns module, loss and collate function"""
+    output: Name | Annotated[int, Field(ge=0)] | None = None
+    """explained output of a module of `factory` with several: its name, or its position from 0"""
 
 
 _KEYS_OF = {
