@@ -27,7 +27,7 @@ from tasks.runtime.foreign_errors import format_error
 from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError, join_some
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
 from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL
 from tasks.terminal.stated_loss import check_stated_loss
