@@ -64,7 +64,7 @@ class RobustRidge:
             ½ (r / (1 - h))² - ½ r²,   h = leverage xᵀ (Xᵀ X + n λ I)⁻¹ x
 
         Args:
-            targets: Targets.
+            targets: Given numbers, [n].
             penalty: Penalty λ, fixed while the row is removed.
         """
         factor = self._factor(self.gram, penalty * len(targets))

@@ -52,7 +52,7 @@ def check_target(study: "Study", supported: Sequence[str], what: str) -> None:
     kinds = join_some([format_value(kind) for kind in supported])
     got = f"{format_value(study.target)}: {MEANINGS[study.target]}"
     change = (
-        "use `fastif audit`, `fastif diff` and `fastif report`, which support every kind; "
+        "use `fastif audit`, `fastif diff` and `fastif report` of audits, which support every kind; "
         "docs/guides/targets.md lists what each command supports"
     )
     raise StudyError(study.path, [Problem("target", f"{kinds} for {what}", got, change)])

@@ -33,7 +33,7 @@ def make_cells(table: Table, names: Sequence[str]) -> pl.DataFrame:
     """Return the cells of a table, row by row.
 
     An annotation belongs to a cell by its `row`, so that it survives another order of the rows and
-    other ids. `content` identifies the cell whatever its target, so that a corrected cell is known.
+    other ids. `content` identifies the cell by any target, so that a corrected cell is known.
 
     Args:
         table: Training rows.

@@ -43,6 +43,7 @@ MODULES = {
     "second-night": "nightly.second",
     "speed": "report",
     "structure": "structure",
+    "wrong-targets": "wrong_targets.report",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""

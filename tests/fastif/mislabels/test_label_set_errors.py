@@ -1,4 +1,4 @@
-"""Errors of several labels a row: planted ones of both kinds, rare labels, reviews, and counts."""
+"""Errors of several labels a row: injected ones of both kinds, rare labels, reviews, and counts."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ ROWS = 240
 
 
 def make_rows(seed=0):
-    """Three labels by three features; label 0 is forgotten in ten rows, label 1 added in ten."""
+    """Three labels by three features; ten rows lack label 0, ten have label 1, wrongly."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(ROWS, 4))
     right = (x[:, :3] > [0, 0.5, -0.5]).astype(int)

@@ -1,4 +1,4 @@
-"""Outlying targets of a regression: planted errors, noise that is none, units, and refusals."""
+"""Outlying targets of a regression: injected errors, noise that is none, units, and refusals."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def measure(scores):
     return average_precision_score(np.arange(len(scores)) < WRONG, scores)
 
 
-def test_planted_errors_come_first_and_the_right_values_are_suggested():
+def test_injected_errors_come_first_and_the_right_values_are_suggested():
     x, given, right = make_rows()
     result = DETECTOR(NumberData(x, given))
     assert measure(result.score) > 0.98
