@@ -125,16 +125,16 @@ def read_detection_plan(path: Path) -> DetectionPlan:
     """
     study = read_study(path)
     check_target(study, ONE_CLASS, "`fastif mislabels`")
-    inputs, found_encoder = call_all(
-        study.path, lambda: read_tables(study), lambda: _find_encoder(study)
+    inputs, encoder_choice = call_all(
+        study.path, lambda: read_tables(study), lambda: find_encoder(study)
     )
-    encoder, encoder_saw_labels = found_encoder
+    encoder, encoder_saw_labels = encoder_choice
     columns = read_classifier_columns(study, inputs.train)
     annotations = read_annotations(find_store(inputs), inputs.train, inputs.study.labels)
     return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations, columns)
 
 
-def _find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
+def find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
     """Encoder of a study, and whether it may have been trained on the labels."""
     if study.train.image is not None:
         if study.mislabels.encoder is None and study.model.factory is not None:

@@ -8,6 +8,8 @@ from tasks.study.errors import Problem, format_value
 from tasks.study.sections import QuerySource, TrainSource
 from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
 
+WRONG_TARGET_KINDS = (MULTI_LABEL, NUMBER)
+"""Kinds, besides classes, whose wrong targets are searched for without a model."""
 MULTIPLE_COLUMNS = (SOFT_LABEL, MULTI_LABEL, NUMBER)
 """Kinds whose target may be one column for each label."""
 
@@ -57,7 +59,7 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
         yield Problem("[queries] by_label", expected, got, "remove the key")
     if study.target in ONE_CLASS:
         return
-    if not study.has_audit:
+    if not study.has_audit and study.target not in WRONG_TARGET_KINDS:
         got, change = format_value(study.target), "add [model], [curvature] and [candidates]"
         yield Problem("target", 'an audit, or target = "class"', got, change)
     for where, method in study.candidates.methods_in_file:

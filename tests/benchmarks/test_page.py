@@ -44,6 +44,7 @@ MODULES = {
     "speed": "report",
     "structure": "structure",
     "targets": "targets.report",
+    "wrong-targets": "wrong_targets.report",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""
