@@ -65,12 +65,11 @@ def read_table(
     # Targets other than classes are read apart, by their kind.
     plain = source if kind in ONE_CLASS else source.model_copy(update={"label": None})
     frame = cast_to_text(plain, opened, labels)
-    is_required = role != "queries"
     # The second text of a pair may be empty.
     problems = [problem for name in source.text[:1] for problem in find_text_problems(frame, name)]
     if plain.label:
-        problems += find_label_problems(frame, plain.label, labels, opened, is_required)
-    targets = _read_targets(plain, source, opened, frame, kind, labels, is_required)
+        problems += find_label_problems(frame, plain.label, labels, opened, role != "queries")
+    targets = _read_targets(plain, source, opened, frame, kind, labels, role != "queries")
     weights, weight_problems = _read_weights(source, opened)
     problems += [*targets.problems, *weight_problems]
     problems += find_id_problems(frame, source.id) if source.id else []
