@@ -41,8 +41,8 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"LDS {_format_range(ours[False])} on {len(ours[False])} linear models, and "
             f"{_format_range(ours[True])} on {len(ours[True])} small networks, not convex; "
             "influence is ahead of the gradient product, by the 95 % interval of the difference, "
-            f"on {ahead} of all {len(subjects)}. The check of the stated loss reported another loss "
-            f"for {alarms} of {right} right statements, and for {named} of {wrong} wrong ones.",
+            f"on {ahead} of all {len(subjects)}. The check of the stated loss reported another "
+            f"loss for {alarms} of {right} right statements and {named} of {wrong} wrong ones.",
             f"LDS {_format_range(ours[False])} on linear models; {alarms} false alarms of {right} "
             "on the loss",
             [table(head, rows, 2), _build_check_table(check)],

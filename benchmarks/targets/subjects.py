@@ -53,7 +53,7 @@ class TargetSubject:
         loss: Loss of training.
         measure: Loss of a query.
         train: Training rows with their targets.
-        queries: Other rows with theirs.
+        queries: Other rows with their targets.
     """
 
     data: str
