@@ -22,10 +22,10 @@ from benchmarks.page import publish
 from benchmarks.wrong_targets.report import NAME, build_pages
 from benchmarks.wrong_targets.subjects import (
     Subject,
-    make_label_subjects,
-    make_number_subjects,
     inject_labels,
     inject_numbers,
+    make_label_subjects,
+    make_number_subjects,
 )
 from fastif.mislabels import LabelSetData, NumberData, OutlierDetector
 from fastif.mislabels.knn import find_neighbours

@@ -59,12 +59,12 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "Average precision of the injected errors; other errors of a table count as right, "
                 "so that it is a lower bound where annotations are noisy, as in GoEmotions. The "
                 "kernel and the tails of the mixture were chosen on the tables marked so.",
-                "Expected: sum of the scores, next to the number of injected errors. It is no count: "
-                "a random sample with verdicts is needed for that.",
+                "Expected: sum of the scores, next to the number of injected errors. It is no "
+                "count: a random sample with verdicts is needed for that.",
                 "cleanlab: `regression.learn.CleanLearning` with a ridge regression on the same "
                 "features, `regression.rank` (OUTRE) on its out-of-fold predictions, and "
                 "`multilabel_classification` on the same out-of-fold probabilities.",
-                "Texts: frozen embeddings of MiniLM and words; 1,500 rows.",
+                "Texts: frozen embeddings of MiniLM and words; 1,500 reviews and 1,000 rows of GoEmotions.",
                 describe_machine(result),
                 "`python -m benchmarks.wrong_targets EMOTIONS`",
             ),
