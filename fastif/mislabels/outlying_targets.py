@@ -185,7 +185,7 @@ class OutlierDetector:
             median * scale + middle,
             low * scale + middle,
             high * scale + middle,
-            (influence * scale**2).nan_to_num(),  # targets of 1e160 have no finite square
+            (influence * scale * scale).nan_to_num(),  # targets of 1e160 have no finite square
             skill,
             informed,
             mixture.error_share,

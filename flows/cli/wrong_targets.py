@@ -39,7 +39,7 @@ def search_targets(study: Path, shown: int, validate: int, dry_run: bool) -> Non
     """Rank the targets of a study by how doubtful they are, and print the first ones."""
     from tasks.mislabels.detection_plan import warn_encoder
     from tasks.run.spec import open_existing_store
-    from tasks.terminal.wrong_targets import render_wrong_targets
+    from tasks.terminal.wrong_targets import has_doubtful, render_wrong_targets
     from tasks.wrong_targets.search import search_wrong_targets
     from tasks.wrong_targets.stored_searches import read_search
     from tasks.wrong_targets.target_plan import read_target_plan
@@ -57,7 +57,11 @@ def search_targets(study: Path, shown: int, validate: int, dry_run: bool) -> Non
     digest = search_wrong_targets(study)
     search = read_search(open_existing_store(plan.study), digest)
     out.print(render_wrong_targets(search, plan.cells, shown))
-    print_next("review", "export", "--out", name_new_file("review.csv"), study=study)
+    if has_doubtful(search):
+        print_next("review", "export", "--out", name_new_file("review.csv"), study=study)
+        return
+    name = name_new_file("random.csv")
+    print_next("review", "export", "--random", "100", "--out", name, study=study)
 
 
 def export_targets(

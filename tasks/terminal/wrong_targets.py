@@ -27,6 +27,14 @@ UNKNOWN_COUNT = (
 )
 
 
+IS_DOUBTFUL = pl.col("reviewed").is_null() & pl.col("informed") & (pl.col("score") >= LEAST_SCORE)
+
+
+def has_doubtful(search: TargetSearch) -> bool:
+    """Whether a search has unreviewed targets that are doubtful."""
+    return not search.table.filter(IS_DOUBTFUL).is_empty()
+
+
 def render_wrong_targets(search: TargetSearch, cells: pl.DataFrame, shown: int) -> RenderableType:
     """Render the most suspicious targets, and what was not searched.
 
@@ -36,9 +44,7 @@ def render_wrong_targets(search: TargetSearch, cells: pl.DataFrame, shown: int) 
         shown: Maximum number of targets.
     """
     is_labels = search.facts["target"] == MULTI_LABEL
-    table = search.table.with_columns(text=cells["text"]).filter(
-        pl.col("reviewed").is_null() & pl.col("informed") & (pl.col("score") >= LEAST_SCORE)
-    )
+    table = search.table.with_columns(text=cells["text"]).filter(IS_DOUBTFUL)
     heads = ("row", "probability") if is_labels else ("strength", "score")
     grid = Table("id", "label" if is_labels else "column", "given", "suggested", *heads, "text")
     for cell in table.sort("rank").head(shown).iter_rows(named=True):

@@ -106,7 +106,10 @@ def test_features_without_information_are_told():
     assert not DETECTOR(NumberData(x, y)).informed
 
 
-@pytest.mark.parametrize("kind", ["counts", "zeros", "two values", "cauchy", "duplicates"])
+KINDS = ("counts", "zeros", "two values", "cauchy", "duplicates", "enormous")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_unusual_targets_have_finite_results(kind):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(120, 3))
@@ -116,6 +119,7 @@ def test_unusual_targets_have_finite_results(kind):
         "two values": (x[:, 0] > 0).astype(float),
         "cauchy": draw.standard_cauchy(120),
         "duplicates": np.repeat(x[:30, 0], 4),
+        "enormous": x[:, 0] * 1e200,
     }[kind]
     x = np.repeat(x[:30], 4, 0) if kind == "duplicates" else x
     result = DETECTOR(NumberData(torch.tensor(x).float(), torch.tensor(y)))
