@@ -189,7 +189,7 @@ def import_(
         from tasks.mislabels.results import read_current_or_latest
 
         _, store = open_study(study)
-        inputs = read_inputs(study)
+        inputs = read_inputs(study, "`fastif review`")
         table = read_current_or_latest(store, inputs).table
         when = datetime.now(UTC).isoformat()
         imported = import_annotations(store, inputs.study, inputs.train, table, verdicts, when)
@@ -218,7 +218,7 @@ def conflicts(study: Path = DEFAULT_STUDY) -> None:
         from tasks.mislabels.review_export import list_conflicts
 
         loaded, store = open_study(study)
-        train = read_inputs(study).train
+        train = read_inputs(study, "`fastif review`").train
         merged = read_annotations(store, train, loaded.labels)
         digests = row_digests(train, loaded.labels)
         table = Table("id", "label", "reviewers")

@@ -62,7 +62,7 @@ def correct_rows(study: Path, store: Store | None, duplicates: bool, leaks: bool
         InputError: there are no annotations and nothing else to drop, or no queries to compare
             with; or the rows that are left have a single label.
     """
-    inputs = read_inputs(study)
+    inputs = read_inputs(study, "`fastif review apply`")
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if not (annotations.latest or duplicates or leaks):
         raise InputError(

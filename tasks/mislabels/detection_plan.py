@@ -23,6 +23,7 @@ from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study
+from tasks.study.target_kind import ONE_CLASS, check_target
 
 DETECTOR_VERSION = 15
 """Version of the detector; a change of its results raises it."""
@@ -122,6 +123,7 @@ def read_detection_plan(path: Path) -> DetectionPlan:
         StudyError, InputError: The study, a table or the encoder is invalid.
     """
     study = read_study(path)
+    check_target(study, ONE_CLASS, "`fastif mislabels`")
     inputs, found_encoder = call_all(
         study.path, lambda: read_tables(study), lambda: _find_encoder(study)
     )

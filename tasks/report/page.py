@@ -53,6 +53,7 @@ from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.palette import format_css_variables
 from tasks.results.query_measure import format_measure
 from tasks.study.report_section import ReportLimits
+from tasks.study.target_kind import ONE_CLASS
 
 MAX_CHANGED = 100
 SCRIPTS = (
@@ -284,6 +285,8 @@ def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
     """Count the pairs of true and predicted label of the queries with labels."""
     listed = [(case.query["label"], case.query["prediction"]) for case in cases]
     pairs = data.queries.filter(pl.col("label").is_not_null()).select("label", "prediction")
+    if data.target not in ONE_CLASS:  # each pair of numbers or label sets is nearly unique
+        pairs, listed = pairs.clear(), []
     return make_label_matrix(pairs.rows(), [pair for pair in listed if pair[0] is not None])
 
 

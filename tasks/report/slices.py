@@ -176,10 +176,10 @@ def _compute_label_balance(data: RunData) -> list[Row]:
 
     All queries count if none of them has a label.
     """
-    is_wrong = ~pl.col("correct") if data.queries["label"].count() else pl.lit(True)
+    is_wrong = ~pl.col("correct") if data.queries["correct"].count() else pl.lit(True)
     wrong = data.queries.filter(is_wrong).select("query")
     scores = data.scores.join(wrong, on="query", how="semi").sort("query", "rank")
-    labels = data.train.select("train", "label")
+    labels = data.train.select("train", label=data.label_column)
     low = scores.group_by("query").head(10).filter(RANKING < 0)
     high = scores.group_by("query").tail(10).filter(RANKING > 0)
     extremes = {"harmful": low, "helpful": high}
@@ -189,7 +189,7 @@ def _compute_label_balance(data: RunData) -> list[Row]:
         )
         for name, extreme in extremes.items()
     }
-    base = data.train["label"].value_counts(normalize=True).sort("label")
+    base = labels["label"].value_counts(normalize=True).sort("label")
     return [
         {"label": label, "all": share, **{n: s.get(label, 0.0) for n, s in shares.items()}}
         for label, share in base.iter_rows()

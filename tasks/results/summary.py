@@ -47,12 +47,14 @@ from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain
 from tasks.results.leaks import count_leaked_queries, warn_leaks
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
 from tasks.results.query_measure import count_labelled, describe_measures, format_accuracy
+from tasks.results.run_target import read_target
 from tasks.results.slice_accuracy import rank_slices
 from tasks.run.agreement import AgreementRecord
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.method_choice import MethodSelection, describe_method_selection
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, ESTIMATOR, METHOD, ROWS, K
+from tasks.study.target_kind import CLASS
 
 WORST, EACH, SLICES = 5, 3, 8
 
@@ -85,6 +87,11 @@ class Summary:
     leaked_queries: int = 0
     labelled_queries: int | None = None
     measures: str = ""
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether predictions are right or wrong: queries have labels, and no numbers."""
+        return self.facts.get("accuracy") is not None
 
     @property
     def accuracy(self) -> str:
@@ -246,16 +253,18 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         _read_most_harmful(store, run),
         find_quarantined(solves, queries).collect().to_dicts(),
         nonfinite.select("id").collect()["id"].to_list(),
-        _find_other_order(store.scan("train", run)),
+        _find_other_order(store, run),
         count_leaked_queries(queries, store.scan("train", run)),
         count_labelled(queries),
         describe_measures(queries),
     )
 
 
-def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
+def _find_other_order(store: Store, run: str) -> LabelReordering | None:
     """Find an order of the labels that fits the predictions on the training rows better."""
-    rows = train.select("label", "prediction").drop_nulls().collect()
+    if read_target(store.read_record(run)) != CLASS:
+        return None
+    rows = store.scan("train", run).select("label", "prediction").drop_nulls().collect()
     labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
     position = {label: i for i, label in enumerate(labels)}
     given, predicted = (
@@ -267,10 +276,10 @@ def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
 def _read_most_harmful(store: Store, run: str) -> list[Row]:
     """Training examples with the largest harm, summed over the wrongly predicted queries.
 
-    It is summed over all queries if none of them has a label.
+    It is summed over all queries if none of them has a label, or the targets are numbers.
     """
     scores, queries = store.scan("scores", run), store.scan("queries", run)
-    if count_labelled(queries) != 0:
+    if queries.select(pl.col("correct").count()).collect().item():
         scores = filter_slice(scores, queries, "correct", False)
     rows = join_examples(rank_harmful_rows(scores, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()

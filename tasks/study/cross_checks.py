@@ -27,6 +27,7 @@ from tasks.study.sections import (
     Run,
     TrainSource,
 )
+from tasks.study.target_check import check_target_sections
 from tasks.study.training_section import Training
 
 TOLERANCE = 1e-9
@@ -38,6 +39,11 @@ class StudySections(Protocol):
     @property
     def labels(self) -> Sequence[str]:
         """Label names."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Kind of the target of a row."""
         ...
 
     @property
@@ -123,6 +129,7 @@ class StudySections(Protocol):
 
 def find_contradictions(study: StudySections) -> Iterator[Problem]:
     """Yield a problem for each contradiction between sections."""
+    yield from check_target_sections(study)
     yield from _check_solver(study)
     yield from _check_candidates(study)
     yield from _check_loss(study)
@@ -230,7 +237,7 @@ def _check_solver(study: StudySections) -> Iterator[Problem]:
 
 def _check_candidates(study: StudySections) -> Iterator[Problem]:
     for where, method in study.candidates.methods_in_file:
-        max_quota = 1 / len(study.labels)
+        max_quota = 1 / max(1, len(study.labels))
         if method.quota is not None and method.quota > max_quota + TOLERANCE:
             yield Problem(
                 f"{where} quota",
@@ -265,13 +272,8 @@ def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
 
 def _check_loss(study: StudySections) -> Iterator[Problem]:
     loss, training = study.loss, study.training
-    if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
-        yield Problem(
-            "[loss] class_weights",
-            f"{len(study.labels)} numbers, one for each label",
-            format_value(list(loss.class_weights)),
-            "give one number per label, in the order of labels",
-        )
+    yield from loss.find_contradictions(study.target)
+    yield from loss.find_wrong_counts(len(study.labels))
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
         yield Problem(
             "[loss] weight_decay",

@@ -72,6 +72,8 @@ class TableSource(Section):
     """instead of text: the column of images, as bytes or paths of files, or one byte per pixel"""
     label: NormalizedName | None = None
     """the column with the label"""
+    labels: Names = ()
+    """instead of label: one column for each label, in the order of the study's labels"""
     id: NormalizedName | None = None
     """the column with a unique id; the row number, counted from 1, if omitted"""
     groups: Names = ()
@@ -82,6 +84,18 @@ class TableSource(Section):
         """Columns with the content of a row: text, features or image."""
         return (*self.text, *self.features, *((self.image,) if self.image else ()))
 
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """Columns with the target of a row: label or labels; none for unlabelled queries."""
+        return self.labels or ((self.label,) if self.label else ())
+
+    @model_validator(mode="after")
+    def _check_label_keys(self) -> Self:
+        if self.label and self.labels:
+            expected, got = "one of the keys label, labels", "both"
+            raise make_validation_error(Problem("labels", expected, got, "remove one of them"))
+        return self
+
     @model_validator(mode="after")
     def _check_content(self) -> Self:
         given = [key for key in ("text", "features", "image") if getattr(self, key)]
@@ -90,10 +104,11 @@ class TableSource(Section):
             change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
             got = " and ".join(given) or "nothing"
             raise make_validation_error(Problem("text", expected, got, change))
-        if self.label is not None and self.label in self.content_columns:
-            expected, got = f"a column that is not in {given[0]}", format_value(self.label)
-            change = "use the column with the labels"
-            raise make_validation_error(Problem("label", expected, got, change))
+        for name in self.target_columns:
+            if name in self.content_columns:
+                expected, got = f"a column that is not in {given[0]}", format_value(name)
+                key, change = "labels" if self.labels else "label", "use the column with the labels"
+                raise make_validation_error(Problem(key, expected, got, change))
         return self
 
     @model_validator(mode="after")
@@ -117,8 +132,17 @@ class TrainSource(TableSource):
     """`[train]`: the training rows, all of them with labels."""
 
     # Sections are frozen, so a narrower type is safe.
-    label: NormalizedName  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
-    """the column with the label"""
+    label: NormalizedName = ""  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
+    """the column with the label; empty if `labels` has one column for each"""
+    weight: NormalizedName | None = None
+    """the column with the weight of each row in the training loss; 1 for all if omitted"""
+
+    @model_validator(mode="after")
+    def _check_target_columns(self) -> Self:
+        if not self.target_columns:
+            expected, change = "the column with the label", "add label = ..."
+            raise make_validation_error(Problem("label", expected, "nothing", change))
+        return self
 
 
 class QuerySource(TableSource):
