@@ -39,7 +39,7 @@ def compute_steps(
     return -divide(total, sum_by_leaf(curvature, leaf, leaves), l2)
 
 
-def divide(total: Leaves, curvature: Float[Tensor, "l b *o o"], l2: Float[Tensor, " l"]) -> Leaves:
+def divide(total: Leaves, curvature: Float[Tensor, "l c *o o"], l2: Float[Tensor, " l"]) -> Leaves:
     """Return (H + λ)⁻¹ applied to the totals of the leaves; 0 where H + λ is 0."""
     if curvature.dim() == total.dim():
         damped = curvature + l2[:, None, None]

@@ -54,7 +54,8 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
         yield from _check_columns(study, role, source.labels)
     if study.target in ONE_CLASS:
         return
-    if not study.has_audit:
+    has_trees = study.target == NUMBER and study.train.features  # for `fastif trees`
+    if not study.has_audit and not has_trees:
         got, change = format_value(study.target), "add [model], [curvature] and [candidates]"
         yield Problem("target", 'an audit, or target = "class"', got, change)
     for where, method in study.candidates.methods_in_file:
