@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn import datasets
 
 from fastif.trees.ensemble import TreeEnsemble
@@ -52,8 +51,6 @@ TABLES: dict[str, tuple[str, Callable[[], tuple]]] = {
     "synthetic numbers": ("number", lambda: _make_synthetic("number", 1)),
     "friedman": ("number", lambda: datasets.make_friedman1(800, noise=1.0, random_state=0)),
 }
-CHOSEN_ON = ("breast cancer", "diabetes", "synthetic classes")
-"""Tables on which the default method was chosen; the others were not looked at for it."""
 
 
 def load_subject(name: str) -> Subject:
@@ -110,7 +107,3 @@ def train_catboost(kind: str, rows: np.ndarray, targets: np.ndarray, path: Path)
 
 
 LIBRARIES = {"LightGBM": train_lightgbm, "XGBoost": train_xgboost, "CatBoost": train_catboost}
-
-
-def as_targets(targets: np.ndarray) -> torch.Tensor:
-    return torch.tensor(np.asarray(targets))

@@ -1,6 +1,6 @@
 """Effects of training rows on the predictions of boosted trees, by a method of choice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -63,10 +63,15 @@ class TreeAttributor:
             targets: Targets of the queries.
             keep: Number of rows kept at each end.
         """
-        effects = self.compute_effects(rows, targets)
-        ids = torch.arange(effects.shape[1]).expand(len(effects), -1)
-        order = top_bottom_k(ids, effects, keep)
-        return Influences(ids.gather(1, order), effects.gather(1, order))
+        width = min(2 * keep, len(self.training))
+        ids = [torch.empty(0, width, dtype=torch.long)]
+        values = [torch.empty(0, width, dtype=torch.double)]
+        for effects in self.iterate_effects(rows, targets):
+            every = torch.arange(effects.shape[1]).expand(len(effects), -1)
+            order = top_bottom_k(every, effects, keep)
+            ids.append(order)
+            values.append(effects.gather(1, order))
+        return Influences(torch.cat(ids), torch.cat(values))
 
     def compute_effects(
         self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, " t"]
@@ -76,17 +81,28 @@ class TreeAttributor:
         Raises:
             InputError: A target cannot be measured.
         """
+        parts = list(self.iterate_effects(rows, targets))
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.training)).double()
+
+    def iterate_effects(
+        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, " t"]
+    ) -> Iterator[Float[Tensor, "b n"]]:
+        """Yield the effects of some queries at a time, as `compute_effects` has them.
+
+        Raises:
+            InputError: A target cannot be measured.
+        """
         loss = self.training.ensemble.loss
         measure = loss.measure if self.measure is None else self.measure
-        invalid = measure.find_invalid_targets(targets, loss.outputs)
+        invalid = measure.find_invalid_targets(targets, loss.outputs) if len(targets) else None
         if invalid is not None or len(rows) != len(targets):
             expected = "a target for each query" if invalid is None else invalid[0]
             raise InputError("targets of queries", expected, "others", "Correct these targets.")
         leaves = self.training.ensemble.assign(rows)
         compute = self._choose()
-        tiles = torch.arange(len(rows)).split(self._count_queries())
-        parts = [compute(leaves[:, tile], targets[tile], measure) for tile in tiles]
-        return torch.cat(parts) if parts else torch.zeros(0, len(self.training)).double()
+        for tile in torch.arange(len(rows)).split(self._count_queries()):
+            if len(tile):
+                yield compute(leaves[:, tile], targets[tile], measure)
 
     def _count_queries(self) -> int:
         """Return the number of queries, or of refits, of a tile."""

@@ -25,6 +25,10 @@ def trees(
     to: Annotated[
         Path | None, typer.Option("--out", "-o", help="New .parquet file of the effects.")
     ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", help="New .parquet file of the training rows, one value a row."),
+    ] = None,
     keep: Annotated[int, typer.Option(min=1, help="Rows kept at each end of a query.")] = 20,
     shown: Annotated[int, typer.Option("-k", min=0, help="Number of queries to show.")] = 10,
     learning_rate: Annotated[
@@ -43,19 +47,26 @@ def trees(
     save_model("model.json") or .ubj, CatBoost save_model("model.json", format="json", pool=pool).
     Nothing pickled is read.
 
+    --out writes the effects of each query, --rows the mean effect of each training row, and for
+    classes its KNN-Shapley value with neighbours that share leaves.
+
     Leaf values are repeated from the training rows first, and the command stops if they do not come
     out as in the file.
     """
     with report_errors():
         from fastif.trees.trace_training import FitSettings
         from tasks.terminal.trees import render_tree_effects
-        from tasks.trees.tree_effects import check_new_file, compute_tree_effects, write_effects
+        from tasks.trees.tree_effects import check_new_file, compute_tree_effects, write_frame
 
-        if to is not None:
-            check_new_file(to)
+        for path in (to, rows):
+            if path is not None:
+                check_new_file(path)
         settings = FitSettings(learning_rate, l2, l1, subsample)
-        effects = compute_tree_effects(study, model, method, settings, keep)
+        effects = compute_tree_effects(study, model, method, settings, keep, rows is not None)
         out.print(render_tree_effects(effects, shown))
         if to is not None:
-            write_effects(effects, to)
+            write_frame(effects.effects, to)
             print_line(f"Effects written: {len(effects.effects):,}, to {to}.")
+        if rows is not None and effects.rows is not None:
+            write_frame(effects.rows, rows)
+            print_line(f"Rows written: {len(effects.rows):,}, to {rows}.")

@@ -20,6 +20,7 @@ from tasks.study.study import Study
 from tasks.study.target_kind import CLASS, NUMBER, check_target
 from tasks.trees.feature_matrix import make_matrix
 from tasks.trees.library_predictions import compare_predictions
+from tasks.trees.row_table import make_row_table
 
 COMMAND = "fastif trees"
 
@@ -30,7 +31,8 @@ class TreeEffects:
 
     Attributes:
         effects: Query, training row and removal effect; the `keep` lowest and highest of a query.
-        queries: Query, its target, its raw prediction and its loss.
+        queries: Query, its target, what is predicted, and its loss.
+        rows: Values of training rows over all queries; None unless they were wanted.
         notes: What the user should know.
         deviation: Largest relative difference of a repeated leaf value; NaN if not compared.
         difference: Largest difference from the library's predictions; None if not compared.
@@ -38,6 +40,7 @@ class TreeEffects:
 
     effects: pl.DataFrame
     queries: pl.DataFrame
+    rows: pl.DataFrame | None
     notes: tuple[str, ...]
     deviation: float
     difference: float | None
@@ -49,6 +52,7 @@ def compute_tree_effects(
     method: str = "leaf-influence",
     settings: FitSettings | None = None,
     keep: int = 20,
+    with_rows: bool = False,
 ) -> TreeEffects:
     """Read the tables and the ensemble, repeat its training, and attribute all queries.
 
@@ -58,6 +62,7 @@ def compute_tree_effects(
         method: Method of `TreeAttributor`.
         settings: Settings of training that are not in the file.
         keep: Number of rows kept at each end.
+        with_rows: Whether values of training rows over all queries are computed.
 
     Raises:
         StudyError: The study has no features or queries, or another kind of target.
@@ -87,6 +92,7 @@ def compute_tree_effects(
     return TreeEffects(
         frame,
         _make_queries(inputs.queries, ensemble, queries, targets),
+        make_row_table(attribute, queries, targets, inputs.train.ids) if with_rows else None,
         training.notes,
         training.deviation,
         difference,
@@ -180,15 +186,15 @@ def _make_queries(
     return pl.DataFrame({**columns, "predicted": predicted.tolist(), "loss": loss.tolist()})
 
 
-def write_effects(effects: TreeEffects, path: Path) -> None:
-    """Write the effects to a Parquet file that is not there yet.
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table to a Parquet file that is not there yet.
 
     Raises:
         InputError: The file is there, or cannot be written.
     """
     check_new_file(path)
     try:
-        effects.effects.write_parquet(path)
+        frame.write_parquet(path)
     except OSError as error:
         raise InputError("--out", "a path to write to", f"{error}", "Choose another.") from error
 

@@ -5,6 +5,7 @@ import torch
 from trained_trees import KINDS, LIBRARIES, encode, make_table, train
 
 from fastif import InputError
+from fastif.trees.read_ensemble import read_ensemble
 from fastif.trees.trace_training import trace_training
 from fastif.trees.tree_attributor import METHODS, TreeAttributor
 
@@ -195,3 +196,33 @@ def test_wrong_methods_and_targets_are_refused(tmp_path):
         TreeAttributor(training).compute_effects(queries, targets + 5)
     with pytest.raises(InputError, match="for each query"):
         TreeAttributor(training).compute_effects(queries[:3], targets)
+    assert TreeAttributor(training)(queries[:0], targets[:0]).ids.shape == (0, 40)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("binary", 1.0), ("number", 2.0)])
+def test_leaf_influence_is_that_of_catboost_itself(kind, factor, tmp_path):
+    """Its importances have the opposite sign, and half of the squared error."""
+    catboost = pytest.importorskip("catboost")
+    rows, targets = make_table(kind, 120)
+    base = {"loss_function": {"binary": "Logloss", "number": "RMSE"}[kind], "iterations": 6}
+    base |= {"depth": 3, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+    base |= {"boost_from_average": False, "leaf_estimation_iterations": 1}
+    model = catboost.CatBoost({**base, "boosting_type": "Plain"})
+    pool = catboost.Pool(rows, targets)
+    model.fit(pool)
+    model.save_model(str(tmp_path / "model.json"), format="json")
+    others, wanted = make_table(kind, QUERIES, seed=5)
+    ids, scores = model.get_object_importance(
+        catboost.Pool(others, wanted),
+        pool,
+        type="PerObject",
+        update_method="AllPoints",
+        thread_count=1,
+    )
+    truth = torch.zeros(QUERIES, 120).double()
+    truth.scatter_(1, torch.tensor(ids), -factor * torch.tensor(scores).double())
+    training = trace_training(
+        read_ensemble(tmp_path / "model.json"), torch.tensor(rows), torch.tensor(targets)
+    )
+    effects = TreeAttributor(training).compute_effects(torch.tensor(others), torch.tensor(wanted))
+    assert (effects - truth).abs().max() < 1e-4 * truth.abs().max()

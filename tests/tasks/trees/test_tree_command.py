@@ -7,6 +7,7 @@ import torch
 from tiny import write_study
 from typer.testing import CliRunner
 
+from fastif.mislabels.knn_shapley import compute_knn_shapley
 from fastif.trees.read_ensemble import read_ensemble
 from fastif.trees.trace_training import trace_training
 from fastif.trees.tree_attributor import TreeAttributor
@@ -99,7 +100,8 @@ def run(*arguments):
 def test_effects_of_the_command_are_those_of_the_library(library, target, tmp_path):
     study, model = make_world(tmp_path, target, library)
     out = tmp_path / "effects.parquet"
-    answer = run("--model", model, "--out", out, "--keep", 75, study)
+    values = tmp_path / "rows.parquet"
+    answer = run("--model", model, "--out", out, "--rows", values, "--keep", 75, study)
     assert answer.exit_code == 0, answer.output
     assert "repeated from the training rows" in answer.output
     ensemble = read_ensemble(model)
@@ -121,6 +123,14 @@ def test_effects_of_the_command_are_those_of_the_library(library, target, tmp_pa
         own = effects.filter(pl.col("query") == f"queries-{query}")
         given = dict(zip(own["train"], own["removal_effect"], strict=True))
         assert np.allclose([given[f"train-{i}"] for i in range(150)], truth[query].numpy())
+    rows = pl.read_parquet(values)
+    assert np.allclose(rows["mean_removal_effect"].to_numpy(), truth.mean(0).numpy())
+    assert ("knn_shapley" in rows.columns) == (target == "class")
+    if target == "class":
+        leaves = training.ensemble.assign(matrices[1])
+        shared = (leaves[:, :, None] == training.leaves[:, None]).double().mean(0)
+        shapley = compute_knn_shapley(shared, targets[0], targets[1], 5)
+        assert np.allclose(rows["knn_shapley"].to_numpy(), shapley.numpy())
     again = run("--model", model, "--out", out, study)
     assert again.exit_code != 0
     assert "which is there" in again.output
