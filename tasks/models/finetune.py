@@ -32,7 +32,9 @@ from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.target_outputs import (
     get_problem_type,
     has_margins,
+    has_ranks,
     is_predicted,
+    make_head_names,
     make_query_loss,
     make_targets,
     make_training_loss,
@@ -55,7 +57,7 @@ from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
-from tasks.study.target_kind import CLASS
+from tasks.study.target_kind import CLASS, ORDINAL
 
 
 @dataclass(frozen=True)
@@ -296,7 +298,10 @@ def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """Return the base model with a new head of one output a label, and perhaps an adapter."""
     torch.manual_seed(seed)
     load = load_image_base if study.model_kind == "image" else load_base
-    model = load(base, study.labels, get_problem_type(study) if study.target != CLASS else None)
+    problem_type = None if study.target in (CLASS, ORDINAL) else get_problem_type(study)
+    if has_ranks(study):
+        problem_type = get_problem_type(study)
+    model = load(base, make_head_names(study), problem_type)
     if study.training is None or study.training.lora_rank is None:
         return model
     return adapt_base(model, base, study.training)

@@ -107,7 +107,16 @@ def check_output_count(study: Study, outputs: int | None) -> None:
 
 def get_problem_type(study: Study) -> str:
     """Return the problem type of the study's model, in the words of transformers."""
+    if has_ranks(study):
+        return REGRESSION
     return {MULTI_LABEL: MULTI_LABEL_PROBLEM, NUMBER: REGRESSION}.get(study.target, SINGLE_LABEL)
+
+
+def make_head_names(study: Study) -> list[str]:
+    """Return names for the outputs of a new head: labels, thresholds between them, or the rank."""
+    if has_thresholds(study):
+        return [f"above {label}" for label in study.labels[:-1]]
+    return ["rank"] if has_ranks(study) else list(study.labels)
 
 
 def get_output_names(study: Study) -> Sequence[str] | None:
