@@ -1,6 +1,7 @@
 """Small models trained by the real libraries, with tables of missing values and categories."""
 
 import numpy as np
+import pytest
 import torch
 
 from fastif.trees.read_ensemble import read_ensemble
@@ -28,6 +29,7 @@ def make_table(kind, count=240, seed=0):
 
 def train(library, kind, rows, targets, path, weights=None, rounds=8, **settings):
     """Train with a library; return the ensemble as read, and its own raw predictions."""
+    pytest.importorskip(library, reason="catboost is no part of the extra test: 97 MB")
     function = {"lightgbm": _train_lightgbm, "xgboost": _train_xgboost, "catboost": _train_catboost}
     return function[library](kind, rows, targets, path, weights, rounds, settings)
 

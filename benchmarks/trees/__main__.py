@@ -6,7 +6,6 @@ synthetic ones, and writes benchmarks/results/trees.json with its page; ten minu
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +50,12 @@ def _measure(subject: Subject, library: str) -> dict:
         rows, targets = torch.tensor(subject.rows), torch.tensor(subject.targets)
         training = trace_training(ensemble, rows, targets)
         truth = _train_halves(subject, library, Path(folder))
-    effects, seconds = _compute_effects(subject, library, training)
+    effects = _compute_effects(subject, library, training)
     return {
         "table": subject.name,
         "library": library,
         "rows": len(rows),
         "queries": len(subject.queries),
-        "deviation": training.deviation,
-        "seconds": seconds,
         "scores": bootstrap_scores(truth, effects),
     }
 
@@ -82,22 +79,18 @@ def _measure_queries(subject: Subject, ensemble: TreeEnsemble) -> Tensor:
     return ensemble.loss.measure(outputs, torch.tensor(subject.query_targets))
 
 
-def _compute_effects(
-    subject: Subject, library: str, training: TreeTraining
-) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Return the effects of every method, and the seconds that those of fastif took."""
+def _compute_effects(subject: Subject, library: str, training: TreeTraining) -> dict[str, Tensor]:
+    """Return the effects of every method."""
     queries, targets = torch.tensor(subject.queries), torch.tensor(subject.query_targets)
-    effects, seconds = {}, {}
+    effects = {}
     for method in OWN:
         if method == "leaf-refit" and training.ensemble.loss.outputs > REFIT_OUTPUTS:
             continue
-        begin = time.perf_counter()
         effects[method] = TreeAttributor(training, method).compute_effects(queries, targets)
-        seconds[method] = time.perf_counter() - begin
     effects["gradient product"] = _multiply_gradients(subject, training)
     if library == "CatBoost" and subject.kind != "classes":  # it supports one output
         effects["get_object_importance"] = _ask_catboost(subject)
-    return effects, seconds
+    return effects
 
 
 def _multiply_gradients(subject: Subject, training: TreeTraining) -> Tensor:

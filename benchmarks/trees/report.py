@@ -6,7 +6,7 @@ from benchmarks.page import ResultPage, bullets, describe_machine, table
 
 NAME = "trees"
 CHOSEN_ON = ("breast cancer", "diabetes", "synthetic classes")
-"""Tables on which the default method was chosen; the others were not looked at for it."""
+"""Tables on which the default method was chosen; the others had no part in it."""
 METHODS = ("leaf-influence", "leaf-refit", "boostin", "kernel", "gradient product")
 CATBOOST = "get_object_importance"
 
@@ -38,7 +38,7 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "again, with new trees, on random halves of the rows. LDS is the Spearman "
                 "correlation of summed effects with it, the mean over the queries.",
                 f"The method was chosen on {', '.join(CHOSEN_ON)} with 60 other halves; so was the "
-                "penalty of the method kernel, 3. The other tables were not looked at for it.",
+                "penalty of the method kernel, 3. The other tables had no part in it.",
                 "Tables of scikit-learn (breast cancer, diabetes, digits, wine, Friedman 1), and "
                 "two synthetic ones with an interaction, an absolute value, noise and 5 % missing "
                 "values. At most 800 training rows and 60 queries.",

@@ -52,7 +52,7 @@ class FittedHead:
         bias_scale: Factor s by which a bias is s times a penalised number; a large one stands for
             a bias without penalty.
         is_balanced: Whether classes are weighted by their number of rows.
-        notes: What the user should know.
+        notes: Sentences on the fit, for its user.
     """
 
     layers: tuple[tuple[np.ndarray, np.ndarray | None], ...]

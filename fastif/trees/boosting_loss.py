@@ -28,7 +28,7 @@ class BoostingLoss(ABC):
     @property
     @abstractmethod
     def measure(self) -> Measure:
-        """The same loss as a measure of queries."""
+        """Loss as a measure of queries."""
 
     def to_logits(self, scores: Scores) -> Scores:
         """Return the logits of a classifier, or the predictions of a regression."""

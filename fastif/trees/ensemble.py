@@ -35,7 +35,7 @@ class TreeEnsemble:
         positive_weight: Weight of the rows of label 1.
         subsample: Share of rows that each tree was fitted to.
         class_names: Labels by number, as text; empty if the file does not say.
-        notes: What the user should know of the reading.
+        notes: Sentences on the file, for its user.
     """
 
     library: str

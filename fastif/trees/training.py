@@ -47,7 +47,7 @@ class TreeTraining:
         start_factor: Factor by which a row's weight counts in the start of training, [n].
         starts_from_data: Whether the base is the constant of least loss on the rows.
         deviation: Largest difference of a repeated leaf value, relative to the largest value.
-        notes: What the user should know.
+        notes: Sentences on the training, for its user.
     """
 
     ensemble: TreeEnsemble

@@ -29,7 +29,7 @@ class Tree:
         values: Value of each leaf, [l 1], or [l outputs] for a tree of all outputs.
         output: Output that the tree adds to; None for all.
         rate: Learning rate by which leaf values are multiplied; 0 for a tree that was not fitted.
-        extra_l2: L2 penalty that each leaf may have beside that of the ensemble, [l].
+        extra_l2: L2 penalty that a leaf may have in addition to that of the ensemble, [l].
     """
 
     feature: Int[Tensor, " m"]

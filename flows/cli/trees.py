@@ -1,12 +1,15 @@
 """Command of boosted trees: `fastif trees`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.common import out, print_line, report_errors
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+
+if TYPE_CHECKING:  # heavy imports are made inside the commands
+    from tasks.trees.tree_effects import TreeEffects
 
 app = typer.Typer()
 
@@ -56,7 +59,7 @@ def trees(
     with report_errors():
         from fastif.trees.trace_training import FitSettings
         from tasks.terminal.trees import render_tree_effects
-        from tasks.trees.tree_effects import check_new_file, compute_tree_effects, write_frame
+        from tasks.trees.tree_effects import check_new_file, compute_tree_effects
 
         for path in (to, rows):
             if path is not None:
@@ -64,9 +67,15 @@ def trees(
         settings = FitSettings(learning_rate, l2, l1, subsample)
         effects = compute_tree_effects(study, model, method, settings, keep, rows is not None)
         out.print(render_tree_effects(effects, shown))
-        if to is not None:
-            write_frame(effects.effects, to)
-            print_line(f"Effects written: {len(effects.effects):,}, to {to}.")
-        if rows is not None and effects.rows is not None:
-            write_frame(effects.rows, rows)
-            print_line(f"Rows written: {len(effects.rows):,}, to {rows}.")
+        _write(effects, to, rows)
+
+
+def _write(effects: "TreeEffects", to: Path | None, rows: Path | None) -> None:
+    from tasks.trees.tree_effects import write_frame
+
+    if to is not None:
+        write_frame(effects.effects, to)
+        print_line(f"Effects written: {len(effects.effects):,}, to {to}.")
+    if rows is not None and effects.rows is not None:
+        write_frame(effects.rows, rows)
+        print_line(f"Rows written: {len(effects.rows):,}, to {rows}.")

@@ -33,7 +33,7 @@ class TreeEffects:
         effects: Query, training row and removal effect; the `keep` lowest and highest of a query.
         queries: Query, its target, what is predicted, and its loss.
         rows: Values of training rows over all queries; None unless they were wanted.
-        notes: What the user should know.
+        notes: Sentences on the training, for its user.
         deviation: Largest relative difference of a repeated leaf value; NaN if not compared.
         difference: Largest difference from the library's predictions; None if not compared.
     """

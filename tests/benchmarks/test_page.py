@@ -43,6 +43,7 @@ MODULES = {
     "second-night": "nightly.second",
     "speed": "report",
     "structure": "structure",
+    "trees": "trees.report",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""

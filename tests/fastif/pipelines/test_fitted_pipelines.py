@@ -191,9 +191,9 @@ def test_effects_with_leverage_are_those_of_fitting_again_without_a_row(
         again = clone(estimator).fit(features[rest], labels[rest])
         differences.append(measure(again, inputs, wanted, classes is None) - before)
     truth = torch.tensor(np.stack(differences, 1))
-    found = effects[:, ::6].double()
-    assert torch.corrcoef(torch.stack([found.flatten(), truth.flatten()]))[0, 1] > 0.98
-    assert float((found * truth).sum() / found.square().sum()) == pytest.approx(1, abs=0.1)
+    own = effects[:, ::6].double()
+    assert torch.corrcoef(torch.stack([own.flatten(), truth.flatten()]))[0, 1] > 0.98
+    assert float((own * truth).sum() / own.square().sum()) == pytest.approx(1, abs=0.1)
 
 
 def test_balanced_class_weights_need_the_labels(tmp_path):

@@ -72,9 +72,9 @@ def test_effects_of_an_audit_are_those_of_fitting_again(tmp_path):
         return -model.predict_log_proba(features[1])[np.arange(6), place]
 
     truth = [measure(np.arange(60) != row) - measure(np.arange(60)) for row in range(0, 60, 5)]
-    truth, found = torch.tensor(np.stack(truth, 1)), effects[:, ::5].double()
-    assert torch.corrcoef(torch.stack([found.flatten(), truth.flatten()]))[0, 1] > 0.99
-    assert float((found * truth).sum() / found.square().sum()) == pytest.approx(1, abs=0.1)
+    truth, own = torch.tensor(np.stack(truth, 1)), effects[:, ::5].double()
+    assert torch.corrcoef(torch.stack([own.flatten(), truth.flatten()]))[0, 1] > 0.99
+    assert float((own * truth).sum() / own.square().sum()) == pytest.approx(1, abs=0.1)
 
 
 def test_a_regression_is_audited(tmp_path):
