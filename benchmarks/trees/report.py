@@ -17,9 +17,9 @@ def build_pages(result: dict) -> list[ResultPage]:
     default, traced, product = (
         _average(unseen, name) for name in ("leaf-influence", "boostin", "gradient product")
     )
-    own, theirs = _compare_catboost(unseen)
+    own, other = _compare_catboost(unseen)
     compared = (
-        f" CatBoost's own {CATBOOST} has {theirs:.2f} where leaf-influence has {own:.2f}."
+        f" CatBoost's own {CATBOOST} has {other:.2f} where leaf-influence has {own:.2f}."
         if own is not None
         else ""
     )

@@ -15,6 +15,8 @@ from fastif.trees.tree import Tree
 
 TOLERANCE = 1e-3
 """Largest difference of a leaf value from its repetition, relative to the largest leaf value."""
+SAMPLED_TOLERANCE = 0.7
+"""Largest difference where each tree was fitted to a sample: the share of the values' squares."""
 _WHERE = "training rows"
 
 
@@ -71,11 +73,14 @@ def trace_training(
         ensemble, leaves, targets, weights, (), factor, starts, 0.0, ensemble.notes
     )
     training = _set_penalties(training)
-    training = _choose_penalties(training)
+    training, unexplained = _choose_penalties(training)
     if share < 1:
+        if unexplained > SAMPLED_TOLERANCE:
+            raise _make_deviation_error(training.deviation)
         note = (
             f"Each tree was fitted to {share:.0%} of the rows, which the file does not name: every "
-            "row counts in every tree with this share, and leaf values are not compared."
+            "row counts in every tree with this share. The rows explain "
+            f"{1 - unexplained:.0%} of the squares of the leaf values."
         )
         return replace(training, notes=(*training.notes, note), deviation=float("nan"))
     if training.deviation > TOLERANCE:
@@ -159,7 +164,10 @@ def _set_start(
     if ensemble.loss.outputs > 1:
         shift = shift - shift.mean()  # softmax does not depend on a common shift
     is_start = bool(shift.abs().max() < 1e-4 * (1 + start.abs().max()))
-    return replace(ensemble, base=start) if is_start else ensemble, is_start
+    if is_start:
+        return replace(ensemble, base=start), True
+    note = "The base score does not follow from the rows, so it is taken for a constant."
+    return replace(ensemble, notes=(*ensemble.notes, note)), False
 
 
 def _set_penalties(training: TreeTraining) -> TreeTraining:
@@ -201,28 +209,32 @@ def _solve_rate(training: TreeTraining) -> tuple[float, float]:
     return rate, max(0.0, l2)
 
 
-def _choose_penalties(training: TreeTraining) -> TreeTraining:
+def _choose_penalties(training: TreeTraining) -> tuple[TreeTraining, float]:
     """Return the training with the penalty of each leaf that gives its stored value.
 
-    LightGBM adds `cat_l2` below a split of several categories, and not below a one-hot one.
+    Also the share of the squares of all leaf values that the rows do not explain. LightGBM adds
+    `cat_l2` below a split of several categories, and not below a one-hot one.
     """
-    penalties, largest, deviation = [], 0.0, 0.0
+    penalties, largest, deviation, missed, squares = [], 0.0, 0.0, 0.0, 0.0
     for step in training.iterate_rounds():
         for place, tree in enumerate(step.trees):
             with_extra = step.l2[place]
-            chosen, difference = _compare(training, step, place, tree, with_extra)
+            chosen, differences = _compare(training, step, place, tree, with_extra)
             penalties.append(chosen)
             if tree.rate:
                 largest = max(largest, float(tree.values.abs().max()))
-                deviation = max(deviation, difference)
+                deviation = max(deviation, float(differences.max()))
+                missed += float(differences.square().sum())
+                squares += float(tree.values.square().amax(1).sum())
     relative = deviation / largest if largest else 0.0
-    return replace(training, l2=tuple(penalties), deviation=relative)
+    training = replace(training, l2=tuple(penalties), deviation=relative)
+    return training, missed / squares if squares else 0.0
 
 
 def _compare(
     training: TreeTraining, step: TreeRound, place: int, tree: Tree, with_extra: Tensor
-) -> tuple[Tensor, float]:
-    """Return the penalties of a tree's leaves, and the largest difference of a leaf value."""
+) -> tuple[Tensor, Tensor]:
+    """Return the penalty of each leaf of a tree, and the difference of its value."""
     total, curvature = sum_leaf(training, step, place)
     l1 = training.ensemble.l1
     total = total.sign() * (total.abs() - l1).clamp_min(0)
@@ -232,4 +244,4 @@ def _compare(
     ]
     first, second = (difference.amax(-1) for difference in differences)
     chosen = torch.where(second < first, with_extra - tree.extra_l2, with_extra)
-    return chosen, float(torch.minimum(first, second).max())
+    return chosen, torch.minimum(first, second)

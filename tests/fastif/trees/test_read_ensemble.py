@@ -1,6 +1,7 @@
 """Reading of trees of real libraries: predictions are those of the library itself."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,8 +154,10 @@ def test_penalties_and_weights_of_labels_are_found(library, settings, tmp_path):
     ensemble, _ = train(library, "binary", rows, targets, tmp_path, **settings)
     training = trace_training(ensemble, encode(ensemble, rows), torch.tensor(targets))
     assert training.deviation < 1e-5
-    expected = library != "catboost" and not {"base_score", "boost_from_average"} & settings.keys()
-    assert training.starts_from_data == expected
+    from_rows = library == "lightgbm" and "boost_from_average" not in settings
+    assert training.starts_from_data == from_rows
+    if library == "xgboost":  # with scale_pos_weight its base score is no mean of the rows
+        assert any("constant" in note for note in training.notes)
 
 
 def test_other_rows_labels_or_weights_are_refused(tmp_path):
@@ -188,6 +191,8 @@ def test_samples_of_rows_are_told_and_need_the_settings(tmp_path):
     )
     training = trace_training(ensemble, torch.tensor(rows), torch.tensor(targets))
     assert "70%" in training.notes[-1]
+    with pytest.raises(InputError, match="leaf values that differ"):
+        trace_training(ensemble, torch.tensor(rows), torch.tensor(targets[::-1].copy()))
     other, _ = train("xgboost", "number", rows, targets, tmp_path, subsample=0.7)
     with pytest.raises(InputError, match="learning rate and L2 penalty"):
         trace_training(
@@ -242,3 +247,18 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
             read_ensemble(tmp_path / "other")
     with pytest.raises(InputError, match="No such file"):
         read_ensemble(tmp_path / "absent")
+
+
+def test_a_kept_file_of_catboost_is_read_without_the_library():
+    """Five trees on numbers with NaN and one-hot categories, and CatBoost's own scores."""
+    folder = Path(__file__).parent
+    ensemble = read_ensemble(folder / "catboost_model.json")
+    kept = json.loads((folder / "catboost_scores.json").read_text())
+    rows = torch.tensor(
+        [[np.nan if value is None else value for value in row] for row in kept["rows"]]
+    ).double()
+    rows[:, CATEGORY] = torch.tensor(
+        [ensemble.categories[CATEGORY].get(name, 10**6) for name in kept["categories"]]
+    )
+    scores = torch.tensor(kept["scores"]).double()
+    assert torch.allclose(ensemble.predict(rows)[:, 0], scores, atol=1e-12)
