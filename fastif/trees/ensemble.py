@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from fastif.errors import InputError
 from fastif.trees.boosting_loss import BoostingLoss
 from fastif.trees.tree import Tree
 
@@ -36,6 +37,9 @@ class TreeEnsemble:
         subsample: Share of rows that each tree was fitted to.
         class_names: Labels by number, as text; empty if the file does not say.
         notes: Sentences on the file, for its user.
+
+    Raises:
+        InputError: Trees and outputs do not fit, or there is no tree.
     """
 
     library: str
@@ -54,6 +58,16 @@ class TreeEnsemble:
     subsample: float = 1.0
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        outputs = self.loss.outputs
+        widths = {(tree.output, tree.values.shape[1]) for tree in self.trees}
+        is_known = {(None, outputs)} | {(output, 1) for output in range(outputs)}
+        if not widths <= is_known or not self.rounds or len(self.base) != outputs:
+            got = f"{len(self.rounds)} rounds, or leaf values of another number of outputs"
+            raise InputError("model", f"trees of {outputs} outputs", got, "Save the model again.")
+        if not bool(self.base.isfinite().all()):
+            raise InputError("model", "a finite base score", "another", "Save the model again.")
 
     @property
     def trees(self) -> list[Tree]:

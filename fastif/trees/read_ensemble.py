@@ -12,6 +12,11 @@ from fastif.trees.ubjson import read_ubjson
 from fastif.trees.xgboost_json import read_xgboost
 
 FORMATS = "LightGBM's text, XGBoost's JSON or UBJSON, or CatBoost's JSON"
+_DAMAGED = (
+    *(KeyError, IndexError, TypeError, ValueError, OverflowError),
+    *(AttributeError, AssertionError, RuntimeError),
+)
+"""What reading a damaged file raises, of Python and of torch."""
 REMEDY = (
     'Save the model with its library: LightGBM save_model("model.txt"), XGBoost '
     'save_model("model.json"), CatBoost save_model("model.json", format="json", pool=pool).'
@@ -35,9 +40,9 @@ def read_ensemble(path: str | Path) -> TreeEnsemble:
         raise InputError("model", FORMATS, f"{path}: {error.strerror}", REMEDY) from error
     try:
         return _read_content(content, path)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except _DAMAGED as error:
         got = f"{path.name}: {type(error).__name__} {error}".strip()
         raise InputError("model", FORMATS, got, REMEDY) from error
 

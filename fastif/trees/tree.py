@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from fastif.errors import InputError
+
 ZERO = 1e-35
 """Largest magnitude that LightGBM takes for zero where zero is a missing value."""
 
@@ -30,6 +32,9 @@ class Tree:
         output: Output that the tree adds to; None for all.
         rate: Learning rate by which leaf values are multiplied; 0 for a tree that was not fitted.
         extra_l2: L2 penalty that a leaf may have in addition to that of the ensemble, [l].
+
+    Raises:
+        InputError: Nodes and leaves are no tree.
     """
 
     feature: Int[Tensor, " m"]
@@ -45,6 +50,19 @@ class Tree:
     rate: float
     extra_l2: Float[Tensor, " l"]
 
+    def __post_init__(self) -> None:
+        children = torch.cat([self.left, self.right])
+        inner = children[children >= 0]
+        nodes = len(self.feature)
+        # Each node but the root is the child of one: then no path comes back to a node.
+        is_tree = len(inner.unique()) == len(inner) and bool((inner > 0).all())
+        is_inside = bool(((children < nodes) & (children >= -len(self.values))).all())
+        lengths = {len(part) for part in (self.threshold, self.left, self.right, self.missing_left)}
+        if not is_tree or not is_inside or lengths - {nodes} or not len(self.values):
+            raise InputError("model", "trees", "nodes that are no tree", "Save the model again.")
+        if bool((self.feature < 0).any()) or not bool(self.values.isfinite().all()):
+            raise InputError("model", "columns and leaf values", "others", "Save the model again.")
+
     @property
     def outputs(self) -> slice:
         """Columns of the scores that the tree adds to."""
@@ -55,10 +73,17 @@ class Tree:
 
         Args:
             rows: Features, NaN where a value is missing; categories are their numbers.
+
+        Raises:
+            InputError: The rows have too few columns.
         """
         place = torch.zeros(len(rows), dtype=torch.long, device=rows.device)
         if not len(self.feature):
             return place
+        width = int(self.feature.max()) + 1
+        if width > rows.shape[1]:
+            remedy = "Give the columns of training in their order."
+            raise InputError("features", f"{width} columns or more", f"{rows.shape[1]}", remedy)
         active = torch.arange(len(rows), device=rows.device)
         while len(active):
             node = place[active]

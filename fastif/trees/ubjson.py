@@ -81,6 +81,8 @@ class _Decoder:
         if self._peek() == "#":
             self._take(1)
             count = self._read_count()
+            if not 0 <= count <= len(self._content):  # more than the file can hold
+                raise ValueError(f"{count} members at byte {self._place}")
         return kind, count
 
     def _read_array(self) -> Any:

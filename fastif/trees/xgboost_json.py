@@ -14,6 +14,8 @@ from fastif.trees.tree import Tree
 
 WHERE = "XGBoost model"
 Document = dict[str, Any]
+MAX_CATEGORIES = 2**20
+"""Number below which the numbers of categories are; each node has a table of them."""
 
 
 def read_xgboost(document: Document) -> TreeEnsemble:
@@ -172,7 +174,9 @@ def _read_goes_left(tree: Document, nodes: int) -> tuple[np.ndarray, torch.Tenso
     if not places:
         return row, torch.zeros(0, 1, dtype=torch.bool)
     categories = [int(category) for category in tree["categories"]]
-    table = torch.ones(len(places), max(categories) + 2, dtype=torch.bool)
+    if not 0 <= min(categories, default=0) <= max(categories, default=0) < MAX_CATEGORIES:
+        raise _refuse(f"categories below {MAX_CATEGORIES:,}", "others", "Save the model again.")
+    table = torch.ones(len(places), max(categories, default=0) + 2, dtype=torch.bool)
     spans = zip(tree["categories_segments"], tree["categories_sizes"], strict=True)
     for place, (node, (begin, size)) in enumerate(zip(places, spans, strict=True)):
         row[node] = place

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from fastif.losses.sample_weighted import SampleWeighted
 from torch import nn
 
 import fastif
@@ -14,6 +13,7 @@ from fastif import InputError
 from fastif.data.collated_examples import Collate, CollatedExamples
 from fastif.data.torch_forms import as_loss
 from fastif.losses import Loss
+from fastif.losses.sample_weighted import SampleWeighted
 from fastif.models.binary_logit import BinaryLogitObjective
 from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
