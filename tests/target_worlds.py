@@ -1,6 +1,6 @@
 """Tiny studies whose rows are labelled with something other than one class, and their truth.
 
-The losses are written anew, a term at a time; nothing of the library is used for the truth.
+The losses are written again, a term at a time; nothing of the library is used for the truth.
 """
 
 import math

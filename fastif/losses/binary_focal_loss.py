@@ -26,7 +26,7 @@ class BinaryFocalLoss(Loss):
     """Focal loss of c independent labels, Σ_c -a_c (1 - p_c)^γ log p_c (Lin et al., 2017), in nats.
 
     p_c is the probability of the given value of label c, σ(z_c) for 1 and σ(-z_c) for 0, and a_c
-    is α for 1 and 1 - α for 0, as in torchvision's `sigmoid_focal_loss`. The Hessian in the outputs
+    is α for 1 and 1 - α for 0, as in the focal loss of torchvision. The Hessian in the outputs
     is diagonal. It is negative where p_c is small (below 0.058 for γ = 2), and there its factor
     `sqrt_hessian` is zero: the factor is the root of the positive part of the Hessian, so
     `GaussNewton` leaves out the most wrongly predicted labels, and `Hessian` has both signs.

@@ -14,7 +14,7 @@ from fastif.numerics.deferred_checks import assume_all
 
 @dataclass(frozen=True)
 class SampleWeighted(Loss):
-    """Loss times a weight of the example, w L(outputs, y), as with `sample_weight` in scikit-learn.
+    """Loss times a weight of the example, w L(outputs, y), as with sample weights in scikit-learn.
 
     Targets are floating-point numbers of shape [b 1+t]: the weight w ≥ 0 in the first column, then
     the t numbers of the target y; `weight_targets` makes them. For a loss of class numbers t is 1,

@@ -76,7 +76,7 @@ def bisect(
         from tasks.bisection.bisect_runs import bisect_runs
         from tasks.bisection.conclusion import conclude, explain_no_retraining
         from tasks.run.run_names import resolve_run_name
-        from tasks.study.target_kind import check_plain_classes
+        from tasks.study.supported_targets import check_plain_classes
 
         loaded, store = open_study(study)
         check_plain_classes(loaded, "`fastif bisect`")

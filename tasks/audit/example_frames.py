@@ -1,7 +1,5 @@
 """Frames of the tables `queries` and `train`: examples with predictions, losses and measures."""
 
-from collections.abc import Sequence
-
 import polars as pl
 import torch
 from torch import Tensor
@@ -10,7 +8,7 @@ from fastif.losses import BinaryCrossEntropy
 from storage import polars_schema
 from storage.example_schemas import queries_schema, train_schema
 from tasks.data.dataset import Table
-from tasks.data.read_targets import Target, format_target
+from tasks.data.target_text import format_target
 from tasks.models.query_targets import list_measures
 from tasks.models.target_outputs import (
     has_margins,
@@ -71,8 +69,7 @@ def _make_columns(
 ) -> dict[str, object]:
     """Return the columns that both tables have."""
     study, rows = context.study, ids.tolist()
-    given = [table.given_labels[i] for i in rows]
-    columns = make_prediction_columns(study, given, outputs)
+    columns = make_prediction_columns(study, table.take(rows), outputs)
     return {
         "id": [table.ids[i] for i in rows],
         "text": [table.texts[i] for i in rows],
@@ -83,9 +80,7 @@ def _make_columns(
     }
 
 
-def make_prediction_columns(
-    study: Study, given: Sequence[Target | None], outputs: Tensor
-) -> dict[str, object]:
+def make_prediction_columns(study: Study, rows: Table, outputs: Tensor) -> dict[str, object]:
     """Return label, prediction, loss, probability and correctness of rows.
 
     The loss is null without a label. The probability is that of the label, of all labels of a row
@@ -93,23 +88,28 @@ def make_prediction_columns(
 
     Args:
         study: Study file.
-        given: Target of each row; None without.
+        rows: Rows of a table of the study.
         outputs: Outputs of the model.
     """
-    predicted = predict_targets(study, outputs)
+    given, predicted = rows.given_labels, predict_targets(study, outputs)
+    focus = rows.focus or [None] * len(rows)
     is_finite = pl.Series(torch.isfinite(outputs).all(1).cpu().tolist(), dtype=pl.Boolean)
     is_labelled = pl.Series([label is not None for label in given], dtype=pl.Boolean)
     targets = [p if label is None else label for label, p in zip(given, predicted, strict=True)]
-    losses = make_plain_loss(study)(outputs, make_plain_targets(study, targets).to(outputs.device))
+    numbers = make_plain_targets(study, targets, rows.focus).to(outputs.device)
+    losses = make_plain_loss(study)(outputs, numbers)
     shown = [round_prediction(study, prediction) for prediction in predicted]
-    names = [format_target(value, study.target, study.labels) for value in shown]
+    names = [
+        format_target(value, study.target, study.labels, label)
+        for value, label in zip(shown, focus, strict=True)
+    ]
     return {
-        "label": [format_target(label, study.target, study.labels) for label in given],
+        "label": rows.name_targets(study.labels),
         "prediction": _null_where(pl.Series(names, dtype=pl.String), ~is_finite),
         "loss": _null_where(null_nonfinite(losses), ~is_labelled),
-        "probability": null_nonfinite(_compute_probabilities(study, targets, outputs, losses)),
+        "probability": null_nonfinite(_compute_probabilities(study, numbers, outputs, losses)),
         "correct": pl.Series(
-            [is_predicted(study, label, p) for label, p in zip(given, predicted, strict=True)],
+            [is_predicted(study, *row) for row in zip(given, predicted, focus, strict=True)],
             dtype=pl.Boolean,
         )
         & is_finite,
@@ -117,16 +117,15 @@ def make_prediction_columns(
 
 
 def _compute_probabilities(
-    study: Study, targets: Sequence[Target], outputs: Tensor, losses: Tensor
+    study: Study, targets: Tensor, outputs: Tensor, losses: Tensor
 ) -> Tensor:
     """Return the probability of each target; NaN for numbers, ranks and soft labels."""
     if study.target == MULTI_LABEL:  # of all labels of a row together
-        chosen = make_plain_targets(study, targets).to(outputs.device)
-        return (-BinaryCrossEntropy()(outputs, chosen)).exp()
+        return (-BinaryCrossEntropy(skip_missing=True)(outputs, targets)).exp()
     if not has_margins(study):
         is_ordinal = study.target in ONE_CLASS and not has_ranks(study)
         return (-losses).exp() if is_ordinal else torch.full_like(losses, torch.nan)
-    return outputs.softmax(1).cpu().gather(1, torch.tensor(list(targets))[:, None])[:, 0]
+    return outputs.softmax(1).cpu().gather(1, targets.cpu()[:, None])[:, 0]
 
 
 def _null_where(column: pl.Series, mask: pl.Series) -> pl.Series:

@@ -162,8 +162,8 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
         outputs, losses = fastif.predict(
             context.objective, get_query_examples(context), ids=request.ids
         )
-        given = [context.plan.inputs.queries.given_labels[request.query]]
-        columns = make_prediction_columns(context.study, given, outputs)
+        rows = context.plan.inputs.queries.take([request.query])
+        columns = make_prediction_columns(context.study, rows, outputs)
         predicted = {name: columns[name][0] for name in ("prediction", "loss", "correct")}  # type: ignore[index]
         return _make_explanation(context, request, attribution, predicted, float(losses[0]))
 

@@ -36,7 +36,7 @@ from tasks.study.command_lines import format_command
 from tasks.study.errors import Problem, StudyError
 from tasks.study.sections import QuerySource, TableSource
 from tasks.study.study import Study
-from tasks.study.target_kind import check_plain_classes
+from tasks.study.supported_targets import check_plain_classes
 
 RECORD = "fastif-correction.json"
 HELD_OUT_SHARE = 0.5

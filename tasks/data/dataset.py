@@ -17,7 +17,7 @@ from tasks.data.readers import read_source
 from tasks.data.table import Table as Table
 from tasks.data.table import compute_digest
 from tasks.data.table_problems import find_id_problems, find_label_problems, find_text_problems
-from tasks.data.tabular import read_measurements
+from tasks.data.tabular import Measurements, read_measurements
 from tasks.study.errors import (
     Problem,
     StudyError,
@@ -76,13 +76,7 @@ def read_table(
     problems += find_id_problems(frame, source.id) if source.id else []
     if problems:
         raise StudyError(opened.place, problems)
-    pairs, measurements = None, None
-    if source.text:
-        texts = frame[source.text[0]].to_list()
-        pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
-    else:
-        given = frame[plain.label] if plain.label else None
-        measurements, texts = read_measurements(source, opened, given, joins)
+    texts, pairs, measurements = _read_content(source, plain, opened, frame, joins)
     ids = frame[source.id or ROW].cast(pl.String).to_list()
     groups = {name: frame[name].to_list() for name in source.groups}
     digest = compute_digest(ids, texts, pairs, targets.values, groups, weights)
@@ -95,6 +89,22 @@ def read_table(
         kind=kind,
         weights=weights,
     )
+
+
+def _read_content(
+    source: TableSource,
+    plain: TableSource,
+    opened: RawTable,
+    frame: pl.DataFrame,
+    joins: bool | None,
+) -> tuple[list[str], list[str] | None, Measurements | None]:
+    """Return texts and second texts; or descriptions of features or images, and their values."""
+    if source.text:
+        pairs = frame[source.text[1]].to_list() if len(source.text) == 2 else None
+        return frame[source.text[0]].to_list(), pairs, None
+    given = frame[plain.label] if plain.label else None
+    measurements, words = read_measurements(source, opened, given, joins)
+    return words, None, measurements
 
 
 def _list_roles(source: TableSource) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,8 @@ from tasks.runtime.file_cache import FileCache
 from tasks.study.joined_errors import call_all
 from tasks.study.sections import TableSource
 from tasks.study.study import Study, load_study
-from tasks.study.target_kind import CLASS, ONE_CLASS, check_target
+from tasks.study.supported_targets import check_target
+from tasks.study.target_kind import CLASS, ONE_CLASS
 
 _studies: FileCache[Study] = FileCache(16)
 _tables: FileCache[Table] = FileCache(4)
@@ -78,9 +79,10 @@ def read_tables(study: Study) -> Inputs:
             # Their columns are read as those of the training rows, however few queries there are.
             source, train_rows = study.queries, tables[0].measurements if tables else None
             joins = train_rows.joined if train_rows is not None else None
-        tables.append(
-            read_table_once(source, study.labels, study.folder, role, joins, study.target)
-        )
+        table = read_table_once(source, study.labels, study.folder, role, joins, study.target)
+        if role == "queries" and study.queries.by_label:
+            table = table.expand_by_label(study.labels)
+        tables.append(table)
 
     roles = ["train", *(["queries"] if study.has_queries else [])]
     call_all(study.path, *(partial(read_role, role) for role in roles))

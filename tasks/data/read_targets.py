@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import polars as pl
@@ -11,11 +10,9 @@ import polars as pl
 from tasks.data.decimals import POINT, parse_numbers, strip_cells
 from tasks.data.file_scanners import ROW
 from tasks.data.raw_table import RawTable
+from tasks.data.target_text import Target
 from tasks.study.errors import Problem, format_value, join_some
 from tasks.study.target_kind import MULTI_LABEL, NUMBER, SOFT_LABEL
-
-Target: TypeAlias = int | float | tuple[float, ...]
-"""Target of a row: the position of a class, a number, or a number for each label."""
 
 SEPARATORS = ("|", ";", ",")
 """Separators of labels in a cell of text, in the order in which they are tried."""
@@ -269,37 +266,3 @@ def _check_range(
         ]
     if bad:
         yield _make_problem(opened, columns, _UnreadableCellsError(bad, expected, change))
-
-
-def format_target(value: Target | None, kind: str, labels: Sequence[str]) -> str | None:
-    """Write a target as text, as in the columns `label` and `prediction` of a store.
-
-    Args:
-        value: Target of a row; None without.
-        kind: Kind of the target.
-        labels: Label names of the study.
-
-    Examples:
-        >>> format_target((1.0, 0.0, 1.0), "multi-label", ["a", "b", "c"])
-        'a | c'
-        >>> format_target((0.25, 0.75), "soft-label", ["no", "yes"])
-        'yes 0.75, no 0.25'
-        >>> format_target(2.5, "number", ["price"]), format_target(0, "class", ["no", "yes"])
-        ('2.5', 'no')
-    """
-    if value is None:
-        return None
-    if isinstance(value, int):
-        return labels[value]
-    if isinstance(value, float):
-        return repr(value)
-    if kind == MULTI_LABEL:
-        return " | ".join(n for n, x in zip(labels, value, strict=True) if x) or NO_LABEL
-    if kind == SOFT_LABEL:
-        shares = sorted(zip(labels, value, strict=True), key=lambda each: -each[1])
-        return ", ".join(f"{name} {share!r}" for name, share in shares if share)
-    return ", ".join(repr(number) for number in value)
-
-
-NO_LABEL = "(none)"
-"""Text of a row of several labels that has none of them."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastif.errors import InputError
-from tasks.data.read_targets import Target, format_target
 from tasks.data.tabular import Measurements
+from tasks.data.target_text import Target, format_target
 from tasks.study.errors import format_value
 from tasks.study.target_kind import CLASS, MEANINGS, ONE_CLASS
 
@@ -30,6 +30,7 @@ class Table:
         notes: Sentences on what was detected in the file, and on columns that may be unintended.
         kind: Kind of the targets.
         weights: Weight of each row in the training loss; None for equal weights.
+        focus: Position of the one label of several that each row is about; None for all of them.
     """
 
     ids: list[str]
@@ -43,6 +44,7 @@ class Table:
     notes: tuple[str, ...] = field(default=(), compare=False)
     kind: str = CLASS
     weights: Sequence[float] | None = None
+    focus: Sequence[int] | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -92,7 +94,11 @@ class Table:
         Args:
             labels: Label names of the study.
         """
-        return [format_target(target, self.kind, labels) for target in self.given_labels]
+        focus = self.focus or [None] * len(self)
+        return [
+            format_target(target, self.kind, labels, label)
+            for target, label in zip(self.given_labels, focus, strict=True)
+        ]
 
     @property
     def is_labelled(self) -> bool:
@@ -116,6 +122,27 @@ class Table:
             *(ids, texts, pairs, labels, groups, digest, self.place, measurements),
             kind=self.kind,
             weights=weights,
+            focus=None if self.focus is None else [self.focus[i] for i in rows],
+        )
+
+    def expand_by_label(self, labels: Sequence[str]) -> "Table":
+        """Return each row once for each label, about this label alone, with the ids `id:label`.
+
+        Their groups have the label as the last one.
+
+        Args:
+            labels: Label names of the study.
+        """
+        places = [row for row in range(len(self)) for _ in labels]
+        focus = [label for _ in range(len(self)) for label in range(len(labels))]
+        rows = self.take(places)
+        ids = [f"{id_}:{labels[label]}" for id_, label in zip(rows.ids, focus, strict=True)]
+        groups: dict[str, list[str | None]] = {**rows.groups}
+        groups["label"] = [labels[label] for label in focus]
+        pairs = rows.text_pairs
+        digest = compute_digest(ids, rows.texts, pairs, rows.given_labels, groups)
+        return dataclasses.replace(
+            rows, ids=ids, groups=groups, digest=digest, focus=focus, notes=self.notes
         )
 
     def _check_classes(self) -> None:

@@ -9,7 +9,7 @@ from tasks.run.spec import RunPlan
 from tasks.study.errors import suggest
 from tasks.study.spelling import normalize_nfc
 from tasks.study.study import check_has_audit
-from tasks.study.target_kind import check_plain_classes
+from tasks.study.supported_targets import check_plain_classes
 
 
 @dataclass(frozen=True)

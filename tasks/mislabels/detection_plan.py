@@ -23,7 +23,8 @@ from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study
-from tasks.study.target_kind import ONE_CLASS, check_target
+from tasks.study.supported_targets import check_target
+from tasks.study.target_kind import ONE_CLASS
 
 DETECTOR_VERSION = 15
 """Version of the detector; a change of its results raises it."""

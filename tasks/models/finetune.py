@@ -30,15 +30,13 @@ from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.lora import adapt_base
 from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.target_outputs import (
-    get_problem_type,
+    compute_accuracy,
+    get_new_problem_type,
     has_margins,
-    has_ranks,
-    is_predicted,
     make_head_names,
     make_query_loss,
     make_targets,
     make_training_loss,
-    predict_targets,
 )
 from tasks.models.trained_folder import (
     check_replaceable,
@@ -57,7 +55,7 @@ from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
-from tasks.study.target_kind import CLASS, ORDINAL
+from tasks.study.target_kind import CLASS
 
 
 @dataclass(frozen=True)
@@ -231,9 +229,7 @@ def _evaluate(
 ) -> TrainingResult:
     with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
         outputs, losses = fastif.predict(objective, track(rows))
-    pairs = zip(table.targets, predict_targets(study, outputs), strict=True)
-    correct = [is_predicted(study, target, prediction) for target, prediction in pairs]
-    accuracy = None if None in correct else sum(map(bool, correct)) / len(correct)
+    accuracy = compute_accuracy(study, table.targets, outputs)
     return TrainingResult(str(folder), False, float(losses.mean()), accuracy, note)
 
 
@@ -298,10 +294,7 @@ def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """Return the base model with a new head of one output a label, and perhaps an adapter."""
     torch.manual_seed(seed)
     load = load_image_base if study.model_kind == "image" else load_base
-    problem_type = None if study.target in (CLASS, ORDINAL) else get_problem_type(study)
-    if has_ranks(study):
-        problem_type = get_problem_type(study)
-    model = load(base, make_head_names(study), problem_type)
+    model = load(base, make_head_names(study), get_new_problem_type(study))
     if study.training is None or study.training.lora_rank is None:
         return model
     return adapt_base(model, base, study.training)

@@ -42,4 +42,4 @@ def find_better_output_order(
     given, best = float(losses.diagonal().sum()), float(losses[range(len(losses)), assigned].sum())
     if best > (1 - LEAST_GAIN) * given:
         return None
-    return [labels[place] for place in assigned]
+    return [labels[int(place)] for place in assigned]

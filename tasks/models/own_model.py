@@ -70,7 +70,7 @@ def load_own_model(
     """
     study = inputs.study
     function, model = call_factory(study, folder)
-    if digest is not None and _compute_digest(function, model) != digest:
+    if digest is not None and _compute_digest(study, function, model) != digest:
         raise make_weights_error(function)
     check_pipeline_statements(study, model.module, len(inputs.train))
     loss = _select_loss(study, inputs.train, model)
@@ -79,7 +79,8 @@ def load_own_model(
     chosen = study.parameters.selection
     attributed = "all" if chosen == "all" else [chosen] if isinstance(chosen, str) else chosen
     query_loss = make_query_loss(study)
-    objective = kind(model.module.to(device), loss, attributed, query_loss, study.penalty)
+    module, output = model.module.to(device), study.model.output
+    objective = kind(module, loss, attributed, query_loss, study.penalty, output)
 
     def encode_table(table: Table) -> CollatedExamples:
         labels = make_targets(study, table)
@@ -107,10 +108,11 @@ def compute_own_digest(study: Study, folder: Path) -> str:
         InputError: The function cannot be used.
     """
     function = _import_function(study)
-    key = (function.name, folder, function.compute_digest(), _list_files(folder))
+    code = function.compute_digest()
+    key = (function.name, folder, code, _list_files(folder), study.model.output)
     if key not in _digests:
         first, second = (
-            _compute_digest(function, _call_function(function, folder)) for _ in range(2)
+            _compute_digest(study, function, _call_function(function, folder)) for _ in range(2)
         )
         if first != second:
             raise make_weights_error(function)
@@ -242,9 +244,11 @@ def _refuse_other_loss(study: Study, model: OwnModel, stated: Loss) -> Loss:
     return stated
 
 
-def _compute_digest(function: ModelFunction, model: OwnModel) -> str:
-    """Return the SHA-256 over code, architecture, loss and weights."""
+def _compute_digest(study: Study, function: ModelFunction, model: OwnModel) -> str:
+    """Return the SHA-256 over code, architecture, loss, the chosen output and weights."""
     kind = f"{model.module!r}\n{model.loss}\n{model.has_single_logit}"
+    if study.model.output is not None:
+        kind += f"\n{study.model.output!r}"
     return compute_module_digest(function, kind, model.module)
 
 

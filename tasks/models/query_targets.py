@@ -17,7 +17,7 @@ from fastif.losses.query_measure import (
     QueryMeasure,
 )
 from tasks.data.dataset import Table
-from tasks.data.read_targets import Target
+from tasks.data.target_text import Target
 from tasks.models.target_outputs import (
     get_loss_kind,
     has_ranks,
@@ -84,4 +84,4 @@ def choose_targets(
             measures, queries.given_labels, predicted, strict=True
         )
     ]
-    return weight_rows(study, make_plain_targets(study, targets))
+    return weight_rows(study, make_plain_targets(study, targets, queries.focus))

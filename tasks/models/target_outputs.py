@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from fastif.errors import InputError
+from fastif.losses.binary_cross_entropy import BinaryCrossEntropy
 from fastif.losses.cross_entropy import CrossEntropy
 from fastif.losses.loss import Loss
 from fastif.losses.measure import Measure
@@ -14,8 +15,8 @@ from fastif.losses.sample_weighted import SampleWeighted, weight_targets
 from fastif.losses.unweighted import Unweighted
 from fastif.models.problem_type import MULTI_LABEL as MULTI_LABEL_PROBLEM
 from fastif.models.problem_type import REGRESSION, SINGLE_LABEL
-from tasks.data.read_targets import Target
 from tasks.data.table import Table
+from tasks.data.target_text import Target
 from tasks.study.loss import KINDS_OF_TARGET, TrainingLoss
 from tasks.study.study import Study
 from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, ORDINAL, SOFT_LABEL
@@ -33,7 +34,8 @@ def make_targets(study: Study, table: Table) -> Shaped[Tensor, "n *t"]:
     Raises:
         InputError: A row has no target.
     """
-    return weight_rows(study, make_plain_targets(study, table.targets), table.weights)
+    targets = make_plain_targets(study, table.targets, table.focus)
+    return weight_rows(study, targets, table.weights)
 
 
 def weight_rows(
@@ -46,14 +48,26 @@ def weight_rows(
     return weight_targets(targets, ones if weights is None else torch.tensor(weights).double())
 
 
-def make_plain_targets(study: Study, targets: Sequence[Target]) -> Shaped[Tensor, "n *t"]:
-    """Return targets as a tensor without weights of rows; see `make_targets`."""
+def make_plain_targets(
+    study: Study, targets: Sequence[Target], focus: Sequence[int] | None = None
+) -> Shaped[Tensor, "n *t"]:
+    """Return targets as a tensor without weights of rows; see `make_targets`.
+
+    Args:
+        study: Study file.
+        targets: Target of each row.
+        focus: Position of the one label that each row is about; the others are missing, NaN.
+    """
     if has_ranks(study):
         return torch.tensor(list(targets), dtype=torch.float32)[:, None]
     if study.target in ONE_CLASS:
         return torch.tensor(list(targets), dtype=torch.long)
     rows = [list(row) if isinstance(row, tuple) else [row] for row in targets]
-    return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(study.labels))
+    numbers = torch.tensor(rows, dtype=torch.float32).reshape(len(rows), len(study.labels))
+    if focus is None:
+        return numbers
+    chosen = torch.tensor(list(focus), dtype=torch.long)[:, None]
+    return torch.full_like(numbers, torch.nan).scatter(1, chosen, numbers.gather(1, chosen))
 
 
 def has_thresholds(study: Study) -> bool:
@@ -112,6 +126,12 @@ def get_problem_type(study: Study) -> str:
     return {MULTI_LABEL: MULTI_LABEL_PROBLEM, NUMBER: REGRESSION}.get(study.target, SINGLE_LABEL)
 
 
+def get_new_problem_type(study: Study) -> str | None:
+    """Return the problem type for the configuration of a new head; None for one class a row."""
+    problem_type = get_problem_type(study)
+    return None if problem_type == SINGLE_LABEL and study.target in ONE_CLASS else problem_type
+
+
 def make_head_names(study: Study) -> list[str]:
     """Return names for the outputs of a new head: labels, thresholds between them, or the rank."""
     if has_thresholds(study):
@@ -159,9 +179,11 @@ def make_plain_loss(study: Study) -> Loss:
     """Return the loss of a row by its target alone, without a weight."""
     if has_margins(study) or study.target == SOFT_LABEL:
         return CrossEntropy()
-    kind = "binary" if study.target == MULTI_LABEL else study.loss.kind
+    if study.target == MULTI_LABEL:
+        reduction = study.loss.reduction or "mean"
+        return BinaryCrossEntropy(None, reduction, skip_missing=study.queries.by_label)
     kept = study.loss.model_dump(include={"huber_delta", "ordinal_kind", "reduction"})
-    return TrainingLoss(kind=kind, **kept).build((), len(study.labels), study.target)
+    return TrainingLoss(kind=study.loss.kind, **kept).build((), len(study.labels), study.target)
 
 
 def unweight(study: Study, measure: Measure) -> Measure:
@@ -197,6 +219,15 @@ def count_passed(study: Study, outputs: Float[Tensor, "b k"]) -> Int[Tensor, " b
     return (outputs > 0).sum(1)
 
 
+def compute_accuracy(
+    study: Study, targets: Sequence[Target], outputs: Float[Tensor, "n c"]
+) -> float | None:
+    """Return the share of rows whose target is predicted; None for numbers."""
+    pairs = zip(targets, predict_targets(study, outputs), strict=True)
+    correct = [is_predicted(study, target, prediction) for target, prediction in pairs]
+    return None if None in correct else sum(map(bool, correct)) / len(correct)
+
+
 def round_prediction(study: Study, prediction: Target) -> Target:
     """Return a prediction with the digits that single precision has, as it is displayed."""
     if study.target not in (NUMBER, SOFT_LABEL):
@@ -206,13 +237,18 @@ def round_prediction(study: Study, prediction: Target) -> Target:
     return digits if isinstance(prediction, tuple) else digits[0]
 
 
-def is_predicted(study: Study, given: Target | None, prediction: Target) -> bool | None:
+def is_predicted(
+    study: Study, given: Target | None, prediction: Target, focus: int | None = None
+) -> bool | None:
     """Whether the predicted target equals the given one; None without, or for numbers.
 
-    Of probabilities the most probable classes are compared.
+    Of probabilities the most probable classes are compared, and of several labels with a focus
+    this label alone.
     """
     if given is None or study.target == NUMBER:
         return None
     if study.target == SOFT_LABEL and isinstance(given, tuple) and isinstance(prediction, tuple):
         return given.index(max(given)) == prediction.index(max(prediction))
+    if focus is not None and isinstance(given, tuple) and isinstance(prediction, tuple):
+        return given[focus] == prediction[focus]
     return given == prediction

@@ -1,14 +1,20 @@
 """Ranges of targets, by which a report groups rows whose targets are not one class each."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
 
-LABEL_RANGE = "label range"
-"""Column of the range of a row's target."""
+GROUP_NAMES: Final = {
+    NUMBER: "label range",
+    MULTI_LABEL: "label set",
+    SOFT_LABEL: "most probable label",
+}
+"""Column of the group of a row's target, by the kind of target."""
 RANGES = 5
 MAX_SETS = 12
 """Largest number of label sets that are groups of their own."""
@@ -43,8 +49,17 @@ def add_label_ranges(
         frequent = counts["label"].head(MAX_SETS)
         named = pl.when(column.is_in(frequent.implode())).then(column)
         expression = named.otherwise(pl.lit(OTHER_SETS))
-    ranged = pl.when(column.is_not_null()).then(expression).alias(LABEL_RANGE)
+    ranged = pl.when(column.is_not_null()).then(expression).alias(GROUP_NAMES[kind])
     return train.with_columns(ranged), queries.with_columns(ranged)
+
+
+def find_label_group(columns: Sequence[str]) -> str:
+    """Return the column by which targets are grouped: label, or the group of other targets.
+
+    Args:
+        columns: Columns of the table `train` or `queries` of a report.
+    """
+    return next((name for name in GROUP_NAMES.values() if name in columns), "label")
 
 
 def _read_numbers(rows: pl.DataFrame) -> np.ndarray:
@@ -63,4 +78,4 @@ def _name_ranges(rows: pl.DataFrame, edges: np.ndarray) -> pl.DataFrame:
         None if np.isnan(value) else words[place]
         for value, place in zip(values.tolist(), places.tolist(), strict=True)
     ]
-    return rows.with_columns(pl.Series(LABEL_RANGE, named, dtype=pl.String))
+    return rows.with_columns(pl.Series(GROUP_NAMES[NUMBER], named, dtype=pl.String))

@@ -8,7 +8,7 @@ import polars as pl
 from tasks.mislabels.label_statement import LabelStatement, make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult
-from tasks.report.label_ranges import LABEL_RANGE
+from tasks.report.label_ranges import find_label_group
 
 
 class ReportRows:
@@ -81,8 +81,13 @@ class ReportRows:
 
     @cached_property
     def label_column(self) -> str:
-        """Column that groups the training rows by target: label, or its range."""
-        return LABEL_RANGE if LABEL_RANGE in self.train.columns else "label"
+        """Column that groups the training rows by target: label, or its group."""
+        return find_label_group(self.train.columns)
+
+    @property
+    def unit(self) -> str:
+        """Unit of effects on the queries."""
+        return "nats"
 
     @property
     def has_pairs(self) -> bool:
@@ -94,4 +99,4 @@ def _find_first_group(rows: pl.DataFrame) -> str:
     groups = [name for name in rows.columns if name.startswith("group_")]
     if groups:
         return groups[0]
-    return LABEL_RANGE if LABEL_RANGE in rows.columns else "label"
+    return find_label_group(rows.columns)

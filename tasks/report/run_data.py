@@ -31,7 +31,7 @@ from tasks.results.run_target import read_target
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import check_undamaged
 from tasks.study.study import load_study
-from tasks.study.target_kind import ALL_TARGETS, CLASS
+from tasks.study.target_kind import ALL_TARGETS, CLASS, NUMBER, SOFT_LABEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +87,14 @@ class RunData(ReportRows):
 
     def show_image(self, words: str) -> str:
         return self.thumbnails.make(words) if self.thumbnails is not None else ""
+
+    @property
+    def unit(self) -> str:
+        return self.summary.measures.rpartition(" in ")[2] or "nats"
+
+    @property
+    def determines_class(self) -> bool:
+        return self.target not in (NUMBER, SOFT_LABEL)
 
     @property
     def has_audit(self) -> bool:

@@ -35,6 +35,7 @@ class SourceSliceEffects:
         balance: Labels with their shares of all rows, of the most harmful and most helpful ones.
         is_complete: Whether all effects are summed, not only the kept ones.
         harm_shares: Labels and sources that harm a slice more than their share of the rows.
+        losses: Slices with number of queries and mean loss, the largest first.
     """
 
     slice_name: str
@@ -46,6 +47,7 @@ class SourceSliceEffects:
     balance: list[Row]
     is_complete: bool
     harm_shares: list[HarmShare]
+    losses: list[Row]
 
 
 def summarize_slices(data: RunData) -> SourceSliceEffects:
@@ -66,6 +68,7 @@ def summarize_slices(data: RunData) -> SourceSliceEffects:
         _compute_label_balance(data),
         is_complete,
         list_harm_shares(data),
+        _compute_losses(data),
     )
 
 
@@ -169,6 +172,15 @@ def _rank_sources(data: RunData) -> list[Row]:
 
 def _compute_accuracy(data: RunData) -> list[Row]:
     return rank_slices(data.queries, data.slice_column).head(2 * MAX_VALUES).to_dicts()
+
+
+def _compute_losses(data: RunData) -> list[Row]:
+    """Mean loss by slice of the queries with labels, for those that are neither right nor wrong."""
+    labelled = data.queries.drop_nulls("label").select("loss", slice=data.slice_column)
+    means = labelled.group_by("slice", maintain_order=True).agg(
+        queries=pl.len(), loss=pl.col("loss").mean()
+    )
+    return means.sort("loss", descending=True).head(2 * MAX_VALUES).to_dicts()
 
 
 def _compute_label_balance(data: RunData) -> list[Row]:

@@ -126,7 +126,8 @@ def _encode_colours(
     if strength is not None:
         name, values = strength
         colours["strength"] = (name, {"codes": encode_array(_quantize_strength(values[rows]))})
-    colours["effect"] = ("summed effect", _encode_effects(_sum_effects(data)[rows]))
+    effects = _encode_effects(_sum_effects(data)[rows]) | {"unit": data.unit}
+    colours["effect"] = ("summed effect", effects)
     if data.source_column != data.label_column:
         name = shorten_text(data.source_column.removeprefix("group_").replace("_", " "), 40)
         colours["source"] = (name, _encode_names(data.train[data.source_column], rows))

@@ -17,7 +17,7 @@ from fastif.numerics.precision import SINGLE, Precision
 from fastif.solvers import Solver, Spectral
 from fastif.solvers.build import build_solver
 from storage import Store
-from tasks.data.read_targets import Target
+from tasks.data.target_text import Target
 from tasks.run.selections import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
 from tasks.study.any_candidates import AnyCandidates

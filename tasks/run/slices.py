@@ -45,9 +45,10 @@ def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) ->
     The correctness is null for queries without a label, and for numbers.
     """
     table = context.plan.inputs.queries
-    given = (table.given_labels[i] for i in ids.tolist())
-    rows = zip(predict_targets(context.study, outputs), given, strict=True)
-    correct = [is_predicted(context.study, label, predicted) for predicted, label in rows]
+    chosen = table.take(ids.tolist())
+    focus = chosen.focus or [None] * len(chosen)
+    rows = zip(chosen.given_labels, predict_targets(context.study, outputs), focus, strict=True)
+    correct = [is_predicted(context.study, *row) for row in rows]
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]
     columns = {"correct": correct, "group": group_names}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastif.data.replace_labels import replace_labels
 from storage import Store, compute_fingerprint
-from tasks.data.read_targets import Target
+from tasks.data.target_text import Target
 from tasks.models.query_targets import choose_targets, needs_predictions, predict_queries
 from tasks.run.context import RunContext
 from tasks.run.spec import RunPlan, find_existing_store

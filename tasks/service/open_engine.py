@@ -27,7 +27,7 @@ from tasks.service.memory_forecast import check_memory, forecast_memory
 from tasks.service.query_rows import QueryRows
 from tasks.service.trust import SearchCheck, read_trust
 from tasks.study.study import Study
-from tasks.study.target_kind import check_plain_classes
+from tasks.study.supported_targets import check_plain_classes
 
 TRIED_ROWS = 64
 """Number of rows of each table on which the model is tried at the start."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.cross_fitting_check import check_cross_fitting
 from tasks.study.errors import Problem, format_value, join_some
@@ -23,28 +22,16 @@ from tasks.study.sections import (
     Mislabels,
     ModelSource,
     Parameters,
-    QuerySource,
     Run,
-    TrainSource,
 )
-from tasks.study.target_check import check_target_sections
+from tasks.study.target_check import TargetSections, check_target_sections
 from tasks.study.training_section import Training
 
 TOLERANCE = 1e-9
 
 
-class StudySections(Protocol):
+class StudySections(TargetSections, Protocol):
     """The sections of a study that are checked against each other; `tasks.study.study` has all."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Label names."""
-        ...
-
-    @property
-    def target(self) -> str:
-        """Kind of the target of a row."""
-        ...
 
     @property
     def models(self) -> Sequence[str]:
@@ -59,16 +46,6 @@ class StudySections(Protocol):
     @property
     def parameters(self) -> Parameters:
         """Attributed parameters."""
-        ...
-
-    @property
-    def train(self) -> TrainSource:
-        """Table of training rows."""
-        ...
-
-    @property
-    def queries(self) -> QuerySource:
-        """Table of queries."""
         ...
 
     @property
@@ -92,11 +69,6 @@ class StudySections(Protocol):
         ...
 
     @property
-    def candidates(self) -> AnyCandidates:
-        """Method that selects candidates."""
-        ...
-
-    @property
     def run(self) -> Run:
         """Sizes and devices of a run."""
         ...
@@ -114,11 +86,6 @@ class StudySections(Protocol):
     @property
     def mislabels(self) -> Mislabels:
         """Settings of the search for wrong labels."""
-        ...
-
-    @property
-    def has_audit(self) -> bool:
-        """Whether the study has the sections that an audit needs."""
         ...
 
     @property
@@ -170,8 +137,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     """Check tables of features or images; features support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
-    if is_own:
-        yield from check_own_model(study.model, study.parameters, study.training)
+    yield from check_own_model(study.model, study.parameters, study.training, is_own)
     if study.train.text:
         return
     yield from _check_query_columns(study, key)

@@ -3,10 +3,9 @@
 The docstring of a field is shown in the error message when the field is missing.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.study.device_names import AUTO, DeviceNames
 from tasks.study.durations import Duration, parse_duration
@@ -36,6 +35,8 @@ class ModelSource(Section):
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """function of an installed package, "package.module:function", that makes the model from the
     folder path: it returns module, loss and collate function"""
+    output: Name | Annotated[int, Field(ge=0)] | None = None
+    """explained output of a module of `factory` with several: its name, or its position from 0"""
 
 
 _KEYS_OF = {
@@ -153,6 +154,8 @@ class QuerySource(TableSource):
     measure: Literal["auto", "loss", "log-probability", "margin", "entropy"] = "auto"
     """what is explained of each prediction; "auto": the loss at its label, or without a label the
     log probability of the predicted label"""
+    by_label: bool = False
+    """whether each label of a row is explained on its own, with several labels a row"""
     trusted: bool = False
     """whether the labels are trusted: `fastif mislabels` then learns from these rows too"""
 
@@ -275,40 +278,3 @@ class StoreSection(Section):
 
     path: Name
     """a folder for the results, created if it does not exist, or s3://bucket/prefix"""
-
-
-class Carry(Section):
-    """`[carry]`: incremental runs, which continue the last run. Without it every run is a full run.
-
-    Scores of queries that the parent run has are reused, together with its curvature and choices,
-    as long as the model and all settings are the same.
-    """
-
-    least: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """least share of the root run's training rows that must remain; below it, a full run"""
-
-
-def _check_variable_name(name: str) -> str:
-    """Check the name of an environment variable; the message never quotes the value."""
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
-        change = (
-            'keep the address in a variable, and write its name: webhook_env = "FASTIF_WEBHOOK"'
-        )
-        got = f"{len(name)} characters that are not such a name"
-        raise make_validation_error(Problem("", "the name of an environment variable", got, change))
-    return name
-
-
-class Notify(Section):
-    """`[notify]`: alerts by webhook, on every failure and when a limit is exceeded."""
-
-    webhook_env: Annotated[Name, AfterValidator(_check_variable_name)] | None = None
-    """name of the environment variable with the webhook's address, which is a secret"""
-    recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
-    """alert if the candidates' recall of the top 10 or top 100 is lower"""
-    residual_above: Annotated[float, Field(gt=0)] | None = None
-    """alert if the residual of any query is larger"""
-    harmful_above: Annotated[float, Field(gt=0, le=1)] | None = None
-    """alert if the share of scored training rows with a negative summed effect is larger"""
-    new_suspects_above: Annotated[int, Field(ge=0)] | None = None
-    """alert if more training rows entered the 100 most harmful since the last comparable run"""

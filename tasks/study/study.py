@@ -24,16 +24,15 @@ from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
 from tasks.study.nearby_studies import suggest_study
 from tasks.study.new_study import write_new_file
+from tasks.study.night_sections import Carry, Notify
 from tasks.study.own_model_check import attribute_whole_module
 from tasks.study.path_kinds import describe_path
 from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
-    Carry,
     CertificateSection,
     Curvature,
     Mislabels,
     ModelSource,
-    Notify,
     Parameters,
     QuerySource,
     Run,

@@ -52,6 +52,9 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
     yield from _check_label_count(study)
     for role, source in (("train", study.train), ("queries", study.queries)):
         yield from _check_columns(study, role, source.labels)
+    if study.queries.by_label and study.target != MULTI_LABEL:
+        expected, got = 'target = "multi-label"', format_value(study.target)
+        yield Problem("[queries] by_label", expected, got, "remove the key")
     if study.target in ONE_CLASS:
         return
     has_trees = study.target == NUMBER and study.train.features  # for `fastif trees`

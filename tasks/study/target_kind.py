@@ -1,12 +1,9 @@
-"""Kinds of targets: what a row of the study is labelled with, and which commands support it."""
+"""Kinds of targets: what a row of the study is labelled with."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Iterator
+from typing import Any, Final, Literal
 
-from tasks.study.errors import Problem, StudyError, format_value, join_some
-
-if TYPE_CHECKING:
-    from tasks.study.study import Study
+from tasks.study.errors import Problem, format_value
 
 TargetKind = Literal["class", "soft-label", "multi-label", "ordinal", "number", "tags"]
 """Kind of the target of a row, the study's `target`."""
@@ -33,46 +30,7 @@ MEANINGS: Final = {
     NUMBER: "numbers",
     TAGS: "a tag of each token",
 }
-"""What a row of each kind is labelled with."""
-
-
-def check_target(study: "Study", supported: Sequence[str], what: str) -> None:
-    """Refuse a study whose kind of target a command does not support, by its name.
-
-    Args:
-        study: Study file.
-        supported: Kinds of targets that the command supports.
-        what: Name of the command or option, for the message.
-
-    Raises:
-        StudyError: The study has another kind of target.
-    """
-    if study.target in supported:
-        return
-    kinds = join_some([format_value(kind) for kind in supported])
-    got = f"{format_value(study.target)}: {MEANINGS[study.target]}"
-    change = (
-        "use `fastif audit`, `fastif diff` and `fastif report`, which support every kind; "
-        "docs/guides/targets.md lists what each command supports"
-    )
-    raise StudyError(study.path, [Problem("target", f"{kinds} for {what}", got, change)])
-
-
-def check_plain_classes(study: "Study", what: str) -> None:
-    """Refuse a study of other targets than one class a row, or with weights of rows.
-
-    Args:
-        study: Study file.
-        what: Name of the command, for the message.
-
-    Raises:
-        StudyError: The study has another kind of target, or names a column of weights.
-    """
-    check_target(study, (CLASS,), what)
-    if study.train.weight is not None:
-        expected, got = f"no such key for {what}", format_value(study.train.weight)
-        change = "use `fastif audit`, `fastif diff` and `fastif report`, which support weights"
-        raise StudyError(study.path, [Problem("[train] weight", expected, got, change)])
+"""Label of a row of each kind, in words."""
 
 
 def name_number_outputs(values: dict[str, Any]) -> Iterator[Problem]:

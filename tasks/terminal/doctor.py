@@ -27,9 +27,10 @@ from tasks.runtime.foreign_errors import format_error
 from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError, join_some
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
 from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL
+from tasks.terminal.stated_loss import check_stated_loss
 
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
@@ -77,6 +78,7 @@ def run_checks(study: Path | None) -> Iterator[Check]:
         for note in context.objective.notes:
             yield Check("model", True, note)
         yield _run_check("order of labels", lambda context=context: _check_label_order(context))
+        yield _run_check("stated loss", lambda context=context: check_stated_loss(context))
         yield _run_check("wrong labels", lambda context=context: _describe_encoder(context.study))
         yield _run_check("webhook", lambda context=context: _check_webhook(context.study.notify))
         yield _run_check("training record", lambda context=context: _check_training_record(context))

@@ -43,6 +43,7 @@ MODULES = {
     "second-night": "nightly.second",
     "speed": "report",
     "structure": "structure",
+    "targets": "targets.report",
     "trees": "trees.report",
 }
 OTHER_RESULTS = {"families"}

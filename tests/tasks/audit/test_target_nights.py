@@ -1,9 +1,11 @@
 """The second night of studies of other targets: rows relabelled, reweighted, added and gone."""
 
+import math
+
 import polars as pl
 import pytest
 import tiny
-from target_worlds import WORLDS, make_world
+from target_worlds import TAGS, WORLDS, make_world
 
 from tasks.audit.in_process import audit_in_process
 from tasks.run.spec import plan_run
@@ -65,16 +67,41 @@ def test_candidates_by_sketches_find_the_strongest_rows(tmp_path, name):
     folder, world = tmp_path / "made", WORLDS[name]
     make_world(folder, world)
     full = _audit(folder, world, "full")
-    found = _audit(folder, world, "sketch", candidates=tiny.SKETCH, solver={"kind": "dual"})
+    by_sketches = _audit(folder, world, "sketch", candidates=tiny.SKETCH, solver={"kind": "dual"})
     exact = _effects(full).rename({"removal_effect": "exact"})
-    both = _effects(found).join(exact, on=["query_id", "train_id"])
+    both = _effects(by_sketches).join(exact, on=["query_id", "train_id"])
     scale = float(exact["exact"].abs().max())
-    assert len(both) == len(_effects(found)) > 0
+    assert len(both) == len(_effects(by_sketches)) > 0
     assert float((both["removal_effect"] - both["exact"]).abs().max()) < 2e-3 * scale
     top = exact.sort("exact").group_by("query_id").agg(pl.col("train_id").first())
     listed = both.group_by("query_id").agg(pl.col("train_id").alias("listed"))
     hits = top.join(listed, on="query_id").select(pl.col("train_id").is_in(pl.col("listed")))
     assert hits.to_series().mean() > 0.7
+
+
+def test_effects_by_label_add_up_to_those_of_the_row(tmp_path):
+    folder, world = tmp_path / "made", WORLDS["multi-label"]
+    make_world(folder, world)
+    rows = _effects(_audit(folder, world, "rows"))
+    by_label = _audit(folder, world, "labels", queries={"by_label": True})
+    effects = _effects(by_label).with_columns(
+        query_id=pl.col("query_id").str.split(":").list.first()
+    )
+    sums = effects.group_by("query_id", "train_id").agg(sum=pl.col("removal_effect").sum())
+    both = rows.join(sums, on=["query_id", "train_id"])
+    assert len(both) == len(rows)
+    scale = float(both["removal_effect"].abs().max())
+    assert float((both["removal_effect"] - both["sum"]).abs().max()) < 1e-4 * scale
+    store, run = by_label
+    queries = store.scan("queries", run).sort("query").collect()
+    assert queries["group_label"].to_list()[:3] == TAGS
+    given = dict(pl.read_csv(folder / "queries.csv").select("id", "label").iter_rows())
+    for query in queries.to_dicts():
+        name, label = query["id"].split(":")
+        has = label in (given[name] or "").split("|")
+        assert query["label"] == (label if has else f"not {label}")
+        assert query["correct"] == (query["label"] == query["prediction"])
+        assert query["probability"] == pytest.approx(math.exp(-3 * query["loss"]), rel=1e-4)
 
 
 def test_queries_without_labels_are_explained_at_their_predicted_labels(tmp_path):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tasks.data.dataset import read_table
-from tasks.data.read_targets import format_target
+from tasks.data.target_text import format_target
 from tasks.study.errors import StudyError
 from tasks.study.sections import QuerySource, TrainSource
 
@@ -67,7 +67,7 @@ def test_labels_of_a_text_are_separated_by_the_first_that_fits(tmp_path, separat
 )
 def test_columns_of_zeros_and_ones(tmp_path, cells):
     frame = pl.DataFrame({"x": cells, "y": cells, "z": cells})
-    table = _read(tmp_path, frame, "multi-label", ["x", "y", "z"], labels=["x", "y", "z"])  # fmt: skip
+    table = _read(tmp_path, frame, "multi-label", ["x", "y", "z"], labels=["x", "y", "z"])
     assert list(table.targets) == [(1.0,) * 3, (0.0,) * 3, (1.0,) * 3]
 
 
@@ -91,7 +91,7 @@ def test_lists_of_numbers_and_probabilities(tmp_path):
         (0.25, 0.75, 0.0),
         (1.0, 0.0, 0.0),
     ]
-    assert list(_read(tmp_path, frame, "number", label="y").targets)[0] == (0.25, 0.75, 0.0)
+    assert _read(tmp_path, frame, "number", label="y").targets[0] == (0.25, 0.75, 0.0)
 
 
 @pytest.mark.parametrize(
