@@ -38,7 +38,8 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "again, with new trees, on random halves of the rows. LDS is the Spearman "
                 "correlation of summed effects with it, the mean over the queries.",
                 f"The method was chosen on {', '.join(CHOSEN_ON)} with 60 other halves, and the "
-                "penalty of the method kernel, 3, with 40 of these. The other tables had no part in it.",
+                "penalty of the method kernel, 3, with 40 of these. The other "
+                "tables had no part in it.",
                 "Tables of scikit-learn (breast cancer, diabetes, digits, wine, Friedman 1), and "
                 "two synthetic ones with an interaction, an absolute value, noise and 5 % missing "
                 "values. At most 800 training rows and 60 queries.",

@@ -17,7 +17,8 @@ from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.data.table import Table
 from tasks.study.errors import Problem, StudyError, format_value, join_some
 from tasks.study.study import Study
-from tasks.study.target_kind import CLASS, NUMBER, check_target
+from tasks.study.supported_targets import check_target
+from tasks.study.target_kind import CLASS, NUMBER
 from tasks.trees.feature_matrix import make_matrix
 from tasks.trees.library_predictions import compare_predictions
 from tasks.trees.row_table import make_row_table
