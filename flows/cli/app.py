@@ -40,6 +40,9 @@ from flows.cli import (
 from flows.cli import (
     store as store_commands,
 )
+from flows.cli import (
+    trees as trees_commands,
+)
 from flows.cli.audit import audit
 from flows.cli.command_group import CommandGroup
 from flows.cli.common import (
@@ -78,6 +81,7 @@ app.add_typer(single_query_commands.app)
 app.add_typer(serve_commands.app)
 app.add_typer(flip_commands.app)
 app.add_typer(bisect_commands.app)
+app.add_typer(trees_commands.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -99,6 +99,8 @@ def _find_distribution(top: str, origin: Path) -> str | None:
     The file or folder has to lie where packages are installed, or in the folder of an editable
     install: a package in another folder on the path may have the name of an installed one.
     """
+    if top == "fastif":  # the code that runs anyhow
+        return f"fastif {metadata.version(top)}"
     installed = [Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")]
     place = origin.resolve()
     if any(place.is_relative_to(folder) for folder in installed):

@@ -22,6 +22,7 @@ from tasks.data.row_values import read_rows
 from tasks.models.loaded_model import LoadedModel
 from tasks.models.model_function import ModelFunction, import_model_function
 from tasks.models.own_outputs import check_outputs
+from tasks.models.pipeline_statements import check_pipeline_statements
 from tasks.models.target_outputs import make_query_loss, make_targets, make_training_loss
 from tasks.study.errors import format_value
 from tasks.study.study import Study
@@ -71,6 +72,7 @@ def load_own_model(
     function, model = call_factory(study, folder)
     if digest is not None and _compute_digest(study, function, model) != digest:
         raise make_weights_error(function)
+    check_pipeline_statements(study, model.module, len(inputs.train))
     loss = _select_loss(study, inputs.train, model)
     is_binary = model.has_single_logit and study.target == CLASS
     kind = BinaryLogitObjective if is_binary else fastif.ModuleObjective

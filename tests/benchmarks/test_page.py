@@ -45,6 +45,7 @@ MODULES = {
     "structure": "structure",
     "targets": "targets.report",
     "wrong-targets": "wrong_targets.report",
+    "trees": "trees.report",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""

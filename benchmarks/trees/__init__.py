@@ -1,0 +1,1 @@
+"""Effects on boosted trees, compared with trees trained again on halves."""

@@ -1,0 +1,1 @@
+"""Effects on the predictions of boosted trees, for the tables of a study."""
