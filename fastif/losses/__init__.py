@@ -8,6 +8,7 @@ from fastif.losses.measure import Measure
 from fastif.losses.negative_margin import NegativeMargin
 from fastif.losses.smooth_hinge import SmoothHinge
 from fastif.losses.squared_error import SquaredError
+from fastif.losses.token_cross_entropy import TokenCrossEntropy
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -18,5 +19,6 @@ __all__ = [
     "NegativeMargin",
     "SmoothHinge",
     "SquaredError",
+    "TokenCrossEntropy",
     "balanced_weights",
 ]
