@@ -10,7 +10,6 @@ from transformers import (
     AlbertConfig,
     AutoModelForTokenClassification,
     BertConfig,
-    BertTokenizerFast,
     DebertaV2Config,
     DistilBertConfig,
     ElectraConfig,
@@ -18,6 +17,7 @@ from transformers import (
     PreTrainedConfig,
     RobertaConfig,
 )
+from transformers.models.bert import BertTokenizerFast
 
 PIECES = "[PAD] [UNK] [CLS] [SEP] ann ##a ##e runs to paris ##ian home the ##s".split()  # noqa: SIM905
 SENTENCES = [
@@ -67,7 +67,9 @@ def make_tokenizer() -> BertTokenizerFast:
 
 def make_model(family: str = "bert", dtype: torch.dtype = torch.float64):
     """A random token classifier whose logits depend clearly on the words."""
-    size = SIZE | {"embedding_size": 8} if family in ("electra", "albert") else dict(SIZE)
+    size: dict[str, Any] = (
+        SIZE | {"embedding_size": 8} if family in ("electra", "albert") else dict(SIZE)
+    )
     if family == "distilbert":
         size |= {"dim": 8, "n_heads": 2, "n_layers": 2, "hidden_dim": 8}
         size |= {"attention_dropout": 0.0}
