@@ -42,7 +42,7 @@ def encode_words(
 
     Raises:
         InputError: A sentence has no word, other numbers of words and labels, or none that is read;
-            or the tokenizer is slow, or needs `add_prefix_space`.
+            or the tokenizer is slow or reads no lists of words.
 
     Examples:
         >>> from transformers import BertTokenizerFast

@@ -18,7 +18,7 @@ SLOTS = "slots"
 
 
 class TokenObjective(TransformerObjective):
-    """Objective of a Hugging Face token classifier (`AutoModelForTokenClassification`).
+    """Objective of a Hugging Face token classifier (as of AutoModelForTokenClassification).
 
     An example is a sentence or some of its words, see `TaggedSentences`. Its outputs are the logits
     at the k labelled sub-words with c classes each, k c numbers, zero beyond the last labelled one.

@@ -1,4 +1,4 @@
-"""Probability of an error from the evidence, calibrated by planted errors."""
+"""Probability of an error from the evidence, calibrated by injected errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ MIN_RATE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class ErrorModel:
-    """Logistic regression of planted errors on the evidence.
+    """Logistic regression of injected errors on the evidence.
 
     Attributes:
         mean, deviation: Mean and standard deviation of each feature.
         weight: Weights of the standardized features.
-        bias: Bias.
-        rate: Share of errors, planted or not, among the doubts that it was fitted to.
+        bias: Log odds of an error at the mean of the features.
+        rate: Share of errors, injected or not, among the doubts that it was fitted to.
     """
 
     mean: Float[Tensor, " f"]
@@ -41,33 +41,35 @@ class ErrorModel:
 
 
 def fit_error_model(
-    features: Float[Tensor, "m f"], planted: Bool[Tensor, " m"], num_signed: int = 0
+    features: Float[Tensor, "m f"], injected: Bool[Tensor, " m"], num_signed: int = 0
 ) -> ErrorModel:
-    """Fit logistic regression to planted errors, where further errors were there before.
+    """Fit logistic regression to injected errors, where further errors were there before.
 
-    Planted errors are a random sample of all errors, so the probability that a doubt is planted is
-    c σ(w x + b), with σ the probability of any error and c the share of planted ones (Elkan and
+    Injected errors are a random sample of all errors, so the probability that a doubt is injected
+    is c σ(w x + b), with σ the probability of any error and c the share of injected ones (Elkan and
     Noto, 2008). All of w, b and c are estimated, with an L2 penalty on w.
 
     Args:
         features: Evidence of each doubt.
-        planted: Whether the doubt is a planted error.
+        injected: Whether the doubt is a injected error.
         num_signed: Number of first features that are evidence of an error, never against one.
     """
     mean, deviation = features.mean(0), features.std(0).clamp_min(1e-6)
-    if not bool(planted.any()) or bool(planted.all()):
+    if not bool(injected.any()) or bool(injected.all()):
         weight = features.new_zeros(features.shape[1])
         return ErrorModel(mean, deviation, weight, features.new_zeros(()), 0.5)
-    inputs, target = _standardize(features, mean, deviation), planted.to(features.dtype)
+    inputs, target = _standardize(features, mean, deviation), injected.to(features.dtype)
     weight = inputs.new_full((inputs.shape[1],), 0.5).requires_grad_()
     bias = target.mean().logit().clone().requires_grad_()
     share = inputs.new_full((), 1.0).requires_grad_()
 
     def loss() -> Tensor:
         logits = inputs @ _bound(weight, num_signed) + bias
-        log_planted = torch.nn.functional.logsigmoid(logits) + torch.nn.functional.logsigmoid(share)
-        log_other = (-log_planted.exp()).clamp_min(-1 + 1e-9).log1p()
-        entropy = -(target * log_planted + (1 - target) * log_other).mean()
+        log_injected = torch.nn.functional.logsigmoid(logits) + torch.nn.functional.logsigmoid(
+            share
+        )
+        log_other = (-log_injected.exp()).clamp_min(-1 + 1e-9).log1p()
+        entropy = -(target * log_injected + (1 - target) * log_other).mean()
         return entropy + PENALTY / 2 * weight.square().sum()
 
     minimize_lbfgs(loss, [weight, bias, share], max_iter=STEPS)
@@ -93,7 +95,7 @@ def estimate_probabilities(
 ) -> tuple[Float[Tensor, " m"], float]:
     """Estimate the rate of errors by expectation maximization (Saerens et al., 2002).
 
-    The likelihood ratios are those of planted errors; only their rate is another one here.
+    The likelihood ratios are those of injected errors; only their rate is another one here.
 
     Args:
         log_ratios: Log likelihood ratio of each doubt.

@@ -13,7 +13,7 @@ from fastif.wrong_spans.error_model import (
     fit_error_model,
     stack_features,
 )
-from fastif.wrong_spans.planted_errors import plant_errors
+from fastif.wrong_spans.injected_errors import inject_errors
 from fastif.wrong_spans.span_doubts import (
     MAX_LENGTH,
     NUM_SIGNED,
@@ -27,8 +27,8 @@ from fastif.wrong_spans.tagged_words import TaggedWords
 from fastif.wrong_spans.word_features import make_word_features
 from fastif.wrong_spans.word_head import WordData, cross_fit_words
 
-PLANTED_RATE = 0.04
-"""Share of the spans with a planted error, of each kind."""
+INJECTED_RATE = 0.04
+"""Share of the spans with a injected error, of each kind."""
 FOLDS = 5
 DENSE_NORM = 2.5
 """Mean norm of the standardized embeddings, next to surface features of norm 1."""
@@ -41,14 +41,14 @@ class SpanSearch:
     A head predicts the tag of each word out of fold, and a chain makes the probabilities of spans
     from it. Evidence against a given span is its probability, that of its best alternative, and the
     annotations of the same words elsewhere. Its weights are those that detect errors which are
-    planted in the same sentences, and the rate of errors is estimated, so the result is one
+    injected in the same sentences, and the rate of errors is estimated, so the result is one
     calibrated probability for each span.
 
     Attributes:
         embeddings: Embedding of every word, [w d]; None for surface features alone.
         log_probabilities: Log probabilities of the BIO tags of every word by another model that was
             not trained on them, [w c]; None to fit heads.
-        seed: Random seed of folds and planted errors.
+        seed: Random seed of folds and injected errors.
         folds: Number of folds.
     """
 
@@ -67,15 +67,15 @@ class SpanSearch:
         """
         data = self._make_data(words)
         doubts = self._list_doubts(words, data)
-        planted = plant_errors(words, PLANTED_RATE, self.seed)
-        trials = self._list_doubts(planted, data)
+        injected = inject_errors(words, INJECTED_RATE, self.seed)
+        trials = self._list_doubts(injected, data)
         probabilities = torch.zeros(len(doubts), dtype=torch.float64)
         for missed in (False, True):
             places = [i for i, doubt in enumerate(doubts) if (doubt.given is None) == missed]
             examples = [doubt for doubt in trials if (doubt.given is None) == missed]
             if not places or not examples:
                 continue
-            truth = torch.tensor([_is_planted(doubt, words, planted) for doubt in examples])
+            truth = torch.tensor([_is_injected(doubt, words, injected) for doubt in examples])
             evidence = stack_features([doubt.features for doubt in examples])
             model = fit_error_model(evidence, truth, NUM_SIGNED)
             ratios = model.compute_log_ratio(stack_features([doubts[i].features for i in places]))
@@ -121,9 +121,9 @@ def standardize(embeddings: Float[Tensor, "w d"]) -> Float[Tensor, "w d"]:
     return (embeddings - embeddings.mean(0)) / deviation * DENSE_NORM / embeddings.shape[1] ** 0.5
 
 
-def _is_planted(doubt: SpanDoubt, words: TaggedWords, planted: TaggedWords) -> bool:
-    """Whether the annotation in doubt differs from that before errors were planted."""
-    before, after = words.spans[doubt.sentence], planted.spans[doubt.sentence]
+def _is_injected(doubt: SpanDoubt, words: TaggedWords, injected: TaggedWords) -> bool:
+    """Whether the annotation in doubt differs from that before errors were injected."""
+    before, after = words.spans[doubt.sentence], injected.spans[doubt.sentence]
     if doubt.given is not None:
         return doubt.given not in before
     return any(span.overlaps(doubt.place) for span in list_missed(after, before))

@@ -27,7 +27,7 @@ def embed_words(
 
     Args:
         encoder: Transformer without a head.
-        tokenizer: Its tokenizer, a fast one.
+        tokenizer: Fast tokenizer of the encoder.
         sentences: Words of each sentence.
         max_length: Largest number of tokens.
 

@@ -39,35 +39,42 @@ SchemeOption = Annotated[
     typer.Option("--scheme", help="IO, BIO, IOB1, BILOU or BIOES; detected by default."),
 ]
 
+ReviewOption = Annotated[Path, typer.Option("--out", "-o", help="New .csv file to review.")]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Text encoder that was not trained on the tags: a folder, package:NAME/FOLDER or "
+        "hub:OWNER/NAME. Without one, words are known by their surface alone."
+    ),
+]
+ProbabilitiesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Probabilities [words, tags] by a model that was not trained on these sentences, a "
+        ".npy file; tags are O, then B and I of each type in alphabetical order."
+    ),
+]
+PageOption = Annotated[
+    Path | None, typer.Option(help="New .html page with the doubtful spans marked.")
+]
+StudioOption = Annotated[
+    Path | None, typer.Option(help="New .json file with tasks for Label Studio.")
+]
+LeastOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Smallest probability of an error to review.")
+]
+
 
 @spans.command()
 def find(
     table: TableArgument,
-    to: Annotated[Path, typer.Option("--out", "-o", help="New .csv file to review.")],
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Text encoder that was not trained on the tags: a folder, package:NAME/FOLDER or "
-            "hub:OWNER/NAME. Without one, words are known by their surface alone."
-        ),
-    ] = None,
-    probabilities: Annotated[
-        Path | None,
-        typer.Option(
-            help="Probabilities [words, tags] by a model that was not trained on these sentences, "
-            "a .npy file; tags are O, then B and I of each type in alphabetical order."
-        ),
-    ] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="New .html page with the doubtful spans marked.")
-    ] = None,
-    studio: Annotated[
-        Path | None, typer.Option(help="New .json file with tasks for Label Studio.")
-    ] = None,
-    least: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest probability of an error to review.")
-    ] = 0.1,
-    seed: Annotated[int, typer.Option(help="Random seed of folds and planted errors.")] = 0,
+    to: ReviewOption,
+    encoder: EncoderOption = None,
+    probabilities: ProbabilitiesOption = None,
+    page: PageOption = None,
+    studio: StudioOption = None,
+    least: LeastOption = 0.1,
+    seed: Annotated[int, typer.Option(help="Random seed of folds and injected errors.")] = 0,
     words: WordsOption = "tokens",
     tags: TagsOption = "tags",
     id_: IdOption = None,
@@ -78,7 +85,7 @@ def find(
     """Find spans that are probably wrong: missed, spurious, of another type, or with other words.
 
     Each span has one probability that its annotation is wrong, calibrated by errors that are
-    planted in the same sentences. Sentences of a document, and equal ones, are predicted by models
+    injected in the same sentences. Sentences of a document, and equal ones, are predicted by models
     that were trained on neither. Fill in the column verdict of the file: keep, accept (the
     suggestion), remove, or change with the right span in right_start, right_end and right_type.
     """
@@ -101,7 +108,8 @@ def find(
         if studio is not None:
             print_line(f"Label Studio labelling interface: {config}")
         target = name_new_file(f"{table.stem}-clean{table.suffix}")
-        print_next("spans", "apply", values=[table, to, "--out", target], before="fill in verdict")
+        command = ("spans", "apply", "--out", target)
+        print_next(*command, values=[table, to], before="fill in verdict")
 
 
 @spans.command("apply")
@@ -130,7 +138,7 @@ def apply_(
             f"Spans changed: {applied.num_changes}, in {len(applied.changed)} sentences; "
             f"written to {to}."
         )
-        print_next("spans", "find", values=[to, "--out", name_new_file("spans-again.csv")])
+        print_next("spans", "find", "--out", name_new_file("spans-again.csv"), values=[to])
 
 
 @spans.command()

@@ -35,7 +35,7 @@ def search_spans(
             features alone.
         probabilities: File of probabilities [words, tags] of another model that was not trained on
             these sentences, see `read_probabilities`; None to fit heads.
-        seed: Random seed of folds and planted errors.
+        seed: Random seed of folds and injected errors.
 
     Raises:
         InputError: The scheme has no spans of words, there are too few spans, or a file does not

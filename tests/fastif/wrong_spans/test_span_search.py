@@ -9,7 +9,7 @@ from synthetic_entities import make_sentences
 from fastif import InputError
 from fastif.tokens import Span, compare_spans
 from fastif.wrong_spans.error_model import estimate_probabilities, fit_error_model
-from fastif.wrong_spans.planted_errors import KINDS, plant_errors
+from fastif.wrong_spans.injected_errors import KINDS, inject_errors
 from fastif.wrong_spans.span_search import SpanSearch
 from fastif.wrong_spans.surface_index import OUTSIDE, SurfaceIndex
 from fastif.wrong_spans.tagged_words import TaggedWords, group_sentences
@@ -25,32 +25,32 @@ def make_words(count=240):
 
 
 @cache
-def search_planted():
-    """True sentences, those with planted errors, and the doubts."""
+def search_injected():
+    """True sentences, those with injected errors, and the doubts."""
     words = make_words()
-    planted = plant_errors(words, 0.04, seed=11)
-    return words, planted, SpanSearch()(planted)
+    injected = inject_errors(words, 0.04, seed=11)
+    return words, injected, SpanSearch()(injected)
 
 
-def list_errors(words, planted):
+def list_errors(words, injected):
     return [
         (row, difference)
-        for row, (given, true) in enumerate(zip(planted.spans, words.spans, strict=True))
+        for row, (given, true) in enumerate(zip(injected.spans, words.spans, strict=True))
         for difference in compare_spans(given, true)
     ]
 
 
-def test_planted_errors_come_first():
-    """The planted errors, of every kind, are most of the first doubts."""
-    words, planted, doubts = search_planted()
-    errors = {(row, d.given or d.other) for row, d in list_errors(words, planted)}
+def test_injected_errors_come_first():
+    """The injected errors, of every kind, are most of the first doubts."""
+    words, injected, doubts = search_injected()
+    errors = {(row, d.given or d.other) for row, d in list_errors(words, injected)}
     first = {(doubt.sentence, doubt.place) for doubt in doubts[: len(errors)]}
     assert len(first & errors) >= 0.7 * len(errors)
 
 
 def test_probabilities_are_calibrated():
-    words, planted, doubts = search_planted()
-    places = {(row, d.given or d.other) for row, d in list_errors(words, planted)}
+    words, injected, doubts = search_injected()
+    places = {(row, d.given or d.other) for row, d in list_errors(words, injected)}
     expected = sum(doubt.probability for doubt in doubts)
     assert expected == pytest.approx(len(places), rel=0.35)
     likely = [doubt for doubt in doubts if doubt.probability > 0.5]
@@ -59,8 +59,8 @@ def test_probabilities_are_calibrated():
 
 
 def test_kinds_and_suggestions_are_those_of_the_truth():
-    words, planted, doubts = search_planted()
-    errors = {(row, d.given or d.other): d for row, d in list_errors(words, planted)}
+    words, injected, doubts = search_injected()
+    errors = {(row, d.given or d.other): d for row, d in list_errors(words, injected)}
     likely = [
         (doubt, errors[doubt.sentence, doubt.place])
         for doubt in doubts
@@ -74,13 +74,13 @@ def test_kinds_and_suggestions_are_those_of_the_truth():
 
 
 def test_every_given_span_has_one_doubt():
-    _, planted, doubts = search_planted()
+    _, injected, doubts = search_injected()
     given = sorted((doubt.sentence, doubt.given) for doubt in doubts if doubt.given is not None)
-    assert given == sorted((row, span) for row, own in enumerate(planted.spans) for span in own)
+    assert given == sorted((row, span) for row, own in enumerate(injected.spans) for span in own)
     assert all(0 <= doubt.probability <= 1 for doubt in doubts)
     for doubt in doubts:
         if doubt.given is None:
-            assert not any(map(doubt.place.overlaps, planted.spans[doubt.sentence]))
+            assert not any(map(doubt.place.overlaps, injected.spans[doubt.sentence]))
 
 
 def test_the_order_of_sentences_changes_nothing():
@@ -101,26 +101,26 @@ def test_the_order_of_sentences_changes_nothing():
 
 
 def test_probabilities_of_the_user_replace_the_heads():
-    """With the truth as probabilities every planted error is found, and little else."""
+    """With the truth as probabilities every injected error is found, and little else."""
     words = make_words()
-    planted = plant_errors(words, 0.04, seed=11)
+    injected = inject_errors(words, 0.04, seed=11)
     truth = torch.full((len(words.tags), words.classes), 0.01, dtype=torch.float64)
     truth.scatter_(1, words.tags[:, None], 1 - 0.01 * (words.classes - 1))
-    doubts = SpanSearch(log_probabilities=truth.log())(planted)
-    errors = {(row, d.given or d.other) for row, d in list_errors(words, planted)}
+    doubts = SpanSearch(log_probabilities=truth.log())(injected)
+    errors = {(row, d.given or d.other) for row, d in list_errors(words, injected)}
     likely = {(doubt.sentence, doubt.place) for doubt in doubts if doubt.probability > 0.5}
     assert len(likely & errors) >= 0.95 * len(errors)
     assert len(likely - errors) <= 0.05 * len(errors)
 
 
-def test_planted_errors_are_of_their_kind():
+def test_injected_errors_are_of_their_kind():
     words = make_words()
     for kind in KINDS:
-        planted = plant_errors(words, 0.1, seed=3, kinds=[kind])
-        kinds = [difference.kind for _, difference in list_errors(words, planted)]
+        injected = inject_errors(words, 0.1, seed=3, kinds=[kind])
+        kinds = [difference.kind for _, difference in list_errors(words, injected)]
         assert len(kinds) > 20
         assert kinds.count(kind) >= 0.95 * len(kinds)
-    assert plant_errors(words, 0.0, seed=3).spans == words.spans
+    assert inject_errors(words, 0.0, seed=3).spans == words.spans
 
 
 def test_equal_sentences_and_those_of_a_document_share_a_group():
@@ -152,9 +152,9 @@ def test_the_rate_is_that_of_the_evidence():
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(4000, generator=generator) < 0.08
     evidence = torch.randn(4000, 1, generator=generator, dtype=torch.float64) + 2 * wrong[:, None]
-    planted = torch.rand(4000, generator=generator) < 0.3
-    trial = torch.randn(4000, 1, generator=generator, dtype=torch.float64) + 2 * planted[:, None]
-    model = fit_error_model(trial, planted, 1)
+    injected = torch.rand(4000, generator=generator) < 0.3
+    trial = torch.randn(4000, 1, generator=generator, dtype=torch.float64) + 2 * injected[:, None]
+    model = fit_error_model(trial, injected, 1)
     probabilities, rate = estimate_probabilities(model.compute_log_ratio(evidence))
     assert rate == pytest.approx(0.08, abs=0.02)
     high = probabilities > 0.5

@@ -1,4 +1,4 @@
-"""Planted errors of spans, by which the error probability is calibrated."""
+"""Injected errors of spans, by which the error probability is calibrated."""
 
 import random
 from collections import Counter
@@ -12,10 +12,10 @@ from fastif.wrong_spans.word_features import get_shape
 KINDS: tuple[DifferenceKind, ...] = ("missed", "spurious", "type", "boundary")
 
 
-def plant_errors(
+def inject_errors(
     words: TaggedWords, rate: float, seed: int, kinds: Sequence[DifferenceKind] = KINDS
 ) -> TaggedWords:
-    """Plant errors of each kind in a share of the spans.
+    """Inject errors of each kind in a share of the spans.
 
     Missed spans are removed, types are replaced by another one by their frequencies, a boundary
     moves by one word, and spurious spans are words outside of every span with a capital letter,
