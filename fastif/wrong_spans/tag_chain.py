@@ -10,6 +10,8 @@ from torch import Tensor
 
 SCALES, TRANSITION_WEIGHTS = (0.5, 0.7, 0.85, 1.0, 1.2), (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights of emissions and transitions that are compared by the likelihood of the given tags."""
+FIRST_WEIGHT = 0.5
+"""Weight of transitions with which the scale is selected."""
 SMOOTHING = 0.1
 """Count that is added to every possible pair of tags."""
 IMPOSSIBLE = -1e9
@@ -161,7 +163,7 @@ def _list_possible(classes: int) -> Tensor:
     return possible
 
 
-SELECTION_SENTENCES = 300
+SELECTION_SENTENCES = 150
 """Number of sentences on which the weights are compared."""
 
 
@@ -173,12 +175,11 @@ def _select_weights(
 ) -> ChainModel:
     step = max(1, len(tags) // SELECTION_SENTENCES)
     pairs = list(zip(log_probabilities[::step], tags[::step], strict=True))
-    best, best_value = None, -torch.inf
-    for scale in SCALES:
-        for weight in TRANSITION_WEIGHTS:
-            model = ChainModel(transitions, start, scale, weight)
-            value = sum(float(model.make_chain(rows).score(row)) for rows, row in pairs)
-            if value > best_value:
-                best, best_value = model, value
-    assert best is not None  # the grid is not empty
-    return best
+
+    def measure(model: ChainModel) -> float:
+        return sum(float(model.make_chain(rows).score(row)) for rows, row in pairs)
+
+    models = [ChainModel(transitions, start, scale, FIRST_WEIGHT) for scale in SCALES]
+    scale = max(models, key=measure).scale
+    models = [ChainModel(transitions, start, scale, weight) for weight in TRANSITION_WEIGHTS]
+    return max(models, key=measure)
