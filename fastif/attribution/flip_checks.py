@@ -8,7 +8,7 @@ from fastif.attribution.attributor import Attributor
 from fastif.data.examples import Examples
 from fastif.data.targets import find_targets
 from fastif.errors import InputError
-from fastif.losses import BinaryCrossEntropy, SquaredError, TokenCrossEntropy
+from fastif.losses import BinaryCrossEntropy, SquaredError
 
 WHERE = "flip set"
 
@@ -46,8 +46,7 @@ def check_flip(
     if max_rows < 1:
         raise InputError("max_rows", "1 or more", f"{max_rows}", "Leave it out for the default.")
     loss = attributor.objective.loss
-    others = BinaryCrossEntropy | SquaredError | TokenCrossEntropy
-    is_classifier = not isinstance(loss, others) and len(outputs) > 1
+    is_classifier = not isinstance(loss, BinaryCrossEntropy | SquaredError) and len(outputs) > 1
     if not is_classifier or labels.is_floating_point() or labels.dim() != 1:
         raise InputError(
             WHERE,
