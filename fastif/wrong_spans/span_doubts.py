@@ -149,7 +149,9 @@ def _add_consistency(
 
 def _doubt_missed(sentence: SentenceSpans, span: Span, index: SurfaceIndex) -> SpanDoubt:
     counts = index.count_annotations(sentence.row, span)
-    masses = {"missed": sentence.get_probability(span)}
+    masses, suggestions = {"missed": sentence.get_probability(span)}, {}
+    _add_consistency({}, suggestions, span, counts, masses["missed"])
+    span = suggestions.get("type", span)
     features = _make_features(sentence, span, masses, counts, OUTSIDE)
     return SpanDoubt(sentence.row, "missed", None, span, features)
 

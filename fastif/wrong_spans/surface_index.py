@@ -58,16 +58,14 @@ class SurfaceIndex:
         return tuple(word.lower() for word in self.words.sentences[row][span.start : span.end])
 
     def count_annotations(self, row: int, span: Span) -> Mapping[str, float]:
-        """Weigh the annotations of the same form in sentences of other groups.
+        """Weigh the annotations of the same form in other sentences.
 
         Returns:
             Total weight by the type of the spans with exactly these words, `OUTSIDE` and
             `OTHER_WORDS`; the weight of an occurrence is between 0 and 1.
         """
-        form, groups = self.get_form(row, span), self.words.groups
-        others = [
-            place for place in self.occurrences.get(form, ()) if groups[place[0]] != groups[row]
-        ]
+        form = self.get_form(row, span)
+        others = [place for place in self.occurrences.get(form, ()) if place[0] != row]
         others = others[:: 1 + len(others) // MAX_OCCURRENCES]
         weights = self._weigh((row, span.start), others, len(form))
         totals: dict[str, float] = defaultdict(float)

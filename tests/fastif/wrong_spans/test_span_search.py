@@ -132,7 +132,7 @@ def test_equal_sentences_and_those_of_a_document_share_a_group():
     assert len(set(groups)) == 3
 
 
-def test_the_annotations_of_a_form_are_those_of_other_groups():
+def test_the_annotations_of_a_form_are_those_of_other_sentences():
     sentences = [["in", "Paris"], ["to", "paris"], ["paris", "runs"], ["in", "Paris"]]
     spans = [[Span(1, 2, "LOC")], [Span(1, 2, "LOC")], [], [Span(0, 2, "LOC")]]
     words = TaggedWords(sentences, spans, ("LOC",), torch.tensor([0, 1, 2, 3]))
