@@ -16,6 +16,7 @@ from torch import Tensor
 from fastif.attribution.influence import NO_EXAMPLE, influence
 from fastif.candidates import Candidates
 from fastif.data.examples import Examples
+from fastif.data.targets import check_class_numbers
 from fastif.errors import InputError
 from fastif.gradients.per_example import Gradients, compute_loss_gradients
 from fastif.models.objective import Objective
@@ -159,6 +160,7 @@ def _select_rows(
     labels, anchor_labels = (
         batch["labels"].cpu() for batch in (table.take(order), anchors.take(anchor_ids))
     )
+    check_class_numbers(torch.cat([labels, anchor_labels]), "balanced")
     return _balance_labels(order, labels, anchor_labels, settings.rows)
 
 

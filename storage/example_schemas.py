@@ -40,7 +40,7 @@ _EXAMPLE = (
         "probability the model gives to the given label; null if not finite",
         nullable=True,
     ),
-    make_field("correct", pa.bool_(), "prediction equals label"),
+    make_field("correct", pa.bool_(), "prediction equals label; null for numbers", nullable=True),
     make_field("truncated", pa.bool_(), "the text exceeded the maximum length and was truncated"),
 )
 
@@ -109,9 +109,29 @@ def train_schema(groups: Sequence[str]) -> pa.Schema:
         "the model was trained on the row with this label; null if unknown",
         nullable=True,
     )
-    return make_schema(
-        "train", (TRAIN_POSITION, *_EXAMPLE, own_effect, trained, *make_group_fields(groups))
+    weight = make_field(
+        "weight",
+        pa.float64(),
+        "weight of the row in the training loss; null if all weights are equal",
+        nullable=True,
     )
+    own = (own_effect, trained, weight)
+    return make_schema("train", (TRAIN_POSITION, *_EXAMPLE, *own, *make_group_fields(groups)))
+
+
+def fill_weight(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Add the column `weight` to queries, and to training rows of an earlier version: null.
+
+    Args:
+        rows: Table `train` or `queries`, or a part of it.
+
+    Examples:
+        >>> fill_weight(pl.LazyFrame({"train": [0]})).collect().rows()
+        [(0, None)]
+    """
+    if "weight" in rows.collect_schema():
+        return rows
+    return rows.with_columns(weight=pl.lit(None, pl.Float64))
 
 
 def fill_measure(queries: pl.LazyFrame) -> pl.LazyFrame:

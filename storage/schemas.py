@@ -16,6 +16,7 @@ from storage.example_schemas import queries_schema, train_schema
 from storage.fields import QUERY_POSITION, TRAIN_POSITION, make_field, make_schema
 from storage.mislabel_schemas import MISLABELS, VERDICTS
 from storage.runs_schema import RUNS
+from storage.target_schemas import WRONG_TARGETS
 
 SCORES: Final = make_schema(
     "scores",
@@ -217,6 +218,7 @@ KEYS: Final = {
     "runs": ("run",),
     "mislabels": ("train",),
     "verdicts": ("row", "reviewer"),
+    "wrong_targets": ("train", "output"),
 }
 """Key columns of each table; each key occurs at most once."""
 
@@ -236,6 +238,7 @@ def table_schema(table: str, groups: Sequence[str] = ()) -> pa.Schema:
     if table == "train":
         return train_schema(groups)
     others = {"totals": TOTALS, "runs": RUNS, "mislabels": MISLABELS, "verdicts": VERDICTS}
+    others |= {"wrong_targets": WRONG_TARGETS}
     return {"scores": SCORES, "solves": SOLVES, **others}[table]
 
 

@@ -53,6 +53,20 @@ def load_binary(folder):
     return load(folder, 1, nn.BCEWithLogitsLoss())
 
 
+def load_number(folder):
+    return load(folder, 1)
+
+
+def load_several(folder):
+    return load(folder, 2, nn.BCEWithLogitsLoss())
+
+
+def load_several_sigmoid(folder):
+    network, loss, function = load_several(folder)
+    network.head = nn.Sequential(network.head, nn.Sigmoid())
+    return network, loss, function
+
+
 def load_softmax(folder):
     network, loss, function = load(folder)
     network.head = nn.Sequential(network.head, nn.Softmax(1))

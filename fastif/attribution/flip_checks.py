@@ -8,9 +8,26 @@ from fastif.attribution.attributor import Attributor
 from fastif.data.examples import Examples
 from fastif.data.targets import find_targets
 from fastif.errors import InputError
-from fastif.losses import BinaryCrossEntropy, SquaredError
+from fastif.losses import (
+    BinaryCrossEntropy,
+    BinaryFocalLoss,
+    Huber,
+    OrdinalCrossEntropy,
+    SampleWeighted,
+    SquaredError,
+)
 
 WHERE = "flip set"
+
+NO_CLASSIFIERS = (
+    BinaryCrossEntropy,
+    BinaryFocalLoss,
+    Huber,
+    OrdinalCrossEntropy,
+    SampleWeighted,
+    SquaredError,
+)
+"""Losses whose outputs are not one for each class, or whose targets have a weight."""
 
 HIGH_LEVERAGE = 0.5
 """Leverage from which a note tells that the step is long."""
@@ -46,7 +63,7 @@ def check_flip(
     if max_rows < 1:
         raise InputError("max_rows", "1 or more", f"{max_rows}", "Leave it out for the default.")
     loss = attributor.objective.loss
-    is_classifier = not isinstance(loss, BinaryCrossEntropy | SquaredError) and len(outputs) > 1
+    is_classifier = not isinstance(loss, NO_CLASSIFIERS) and len(outputs) > 1
     if not is_classifier or labels.is_floating_point() or labels.dim() != 1:
         raise InputError(
             WHERE,

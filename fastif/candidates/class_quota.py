@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from fastif.candidates.faiss_index import Candidates, Index
+from fastif.data.targets import check_class_numbers
 from fastif.errors import InputError
 
 ROUNDING = 1e-9
@@ -28,7 +29,8 @@ class ClassQuota:
         share: Share of k for each label, at most 1 / number of labels.
 
     Raises:
-        InputError: The shares of all labels exceed 1, or the share is not positive.
+        InputError: The shares of all labels exceed 1, the share is not positive, or the labels are
+            not class numbers.
 
     Examples:
         >>> from fastif import CandidateIndex
@@ -37,10 +39,11 @@ class ClassQuota:
         tensor([[0, 3]])
     """
 
-    labels: Int[Tensor, " n"]
+    labels: Shaped[Tensor, "n *t"]
     share: float
 
     def __post_init__(self) -> None:
+        check_class_numbers(self.labels, "quota")
         count = len(self.labels.unique())
         if not 0 < self.share * count <= 1 + ROUNDING:
             raise InputError(

@@ -1,5 +1,6 @@
 """Checks of targets against the domain of their loss, before any computation."""
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -23,6 +24,28 @@ def find_targets(examples: Examples) -> Tensor | None:
         targets
         if targets is None or not isinstance(ids, Tensor)
         else targets[ids.to(targets.device)]
+    )
+
+
+def check_class_numbers(targets: Shaped[Tensor, "n *t"], where: str) -> None:
+    """Refuse targets that are not class numbers, for what counts or compares classes.
+
+    Args:
+        targets: Targets of all examples.
+        where: Name of what needs classes, for the message.
+
+    Raises:
+        InputError: Targets are no whole numbers of 0 or more, one for each example.
+    """
+    whole = not targets.is_floating_point() and targets.dtype != torch.bool and targets.dim() == 1
+    if whole and not bool((targets < 0).any()):
+        return
+    kind = f"{targets.dtype} of shape {list(targets.shape)}"
+    raise InputError(
+        where,
+        "class numbers as targets, one whole number of 0 or more for each example",
+        "a negative number" if whole else kind,
+        "Leave this out for several labels, numbers, probabilities or weights as targets.",
     )
 
 

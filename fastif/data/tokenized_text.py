@@ -127,7 +127,7 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     pairs: Sequence[str] | None,
-    labels: Sequence[int],
+    labels: Sequence[int] | Shaped[Tensor, "n *t"],
     max_length: int,
     device: torch.device | str = "cpu",
     batch_tokens: int | None = None,
@@ -142,7 +142,7 @@ def encode(
         tokenizer: Hugging Face tokenizer.
         texts: First or only text of each example.
         pairs: Second text of each example; None for single texts.
-        labels: Class number of each example.
+        labels: Class number of each example, or targets [n *t] of another loss.
         max_length: Largest number of tokens, including special tokens.
         device: Device of the batches.
         batch_tokens: Largest number of tokens in a batch, including padding; None for no limit.
@@ -181,7 +181,7 @@ def encode(
         segments = None
     padding = int(str(tokenizer.pad_token_id or 0))
     side = "left" if tokenizer.padding_side == "left" else "right"
-    labelled = torch.tensor(list(labels))
+    labelled = labels if torch.is_tensor(labels) else torch.tensor(list(labels))
     return TextExamples(
         rows, segments, labelled, truncated, padding, device, batch_tokens, side, batch_size
     )

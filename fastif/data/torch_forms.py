@@ -16,9 +16,11 @@ ExamplesLike = Examples | Any
 REPLACEMENTS = {
     nn.CrossEntropyLoss: "fastif.CrossEntropy(label_smoothing, class_weights)",
     nn.NLLLoss: "fastif.CrossEntropy() and a model that returns logits",
-    nn.BCEWithLogitsLoss: "fastif.BinaryCrossEntropy(pos_weight), which sums over the outputs",
-    nn.BCELoss: "fastif.BinaryCrossEntropy() and a model that returns logits",
-    nn.MSELoss: "fastif.SquaredError(), which sums over the outputs",
+    nn.BCEWithLogitsLoss: 'fastif.BinaryCrossEntropy(pos_weight, reduction="mean")',
+    nn.BCELoss: 'fastif.BinaryCrossEntropy(reduction="mean") and a model that returns logits',
+    nn.MSELoss: 'fastif.SquaredError(reduction="mean")',
+    nn.HuberLoss: 'fastif.losses.Huber(delta, reduction="mean")',
+    nn.SmoothL1Loss: 'fastif.losses.Huber(1.0, reduction="mean") for beta = 1, 1/beta of its Huber',
     nn.HingeEmbeddingLoss: "fastif.SmoothHinge()",
     nn.MultiMarginLoss: "fastif.SmoothHinge()",
 }

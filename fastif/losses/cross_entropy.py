@@ -56,6 +56,8 @@ class CrossEntropy(Loss):
         (torch.Size([3, 2]), True)
     """
 
+    class_targets = True
+
     label_smoothing: float = 0.0
     class_weights: Sequence[float] | None = None
 
@@ -67,17 +69,7 @@ class CrossEntropy(Loss):
                 f"{self.label_smoothing}",
                 "Set the smoothing with which the model was trained, such as 0.1.",
             )
-        if self.class_weights is None:
-            return
-        weights = tuple(float(weight) for weight in self.class_weights)
-        if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
-            raise InputError(
-                "class_weights",
-                "finite numbers of 0 or more, not all 0",
-                f"{weights}",
-                "Set the weights with which the model was trained.",
-            )
-        object.__setattr__(self, "class_weights", weights)  # a tuple, so that it can be hashed
+        object.__setattr__(self, "class_weights", check_class_weights(self.class_weights))
 
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
@@ -145,6 +137,25 @@ def _as_class_probabilities(
             "Correct these targets, or remove the rows.",
         )
     return targets.to(outputs.dtype)
+
+
+def check_class_weights(class_weights: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return class weights as a tuple, which can be hashed; None stays None.
+
+    Raises:
+        InputError: A weight is negative or not finite, or all are 0.
+    """
+    if class_weights is None:
+        return None
+    weights = tuple(float(weight) for weight in class_weights)
+    if not all(math.isfinite(w) and w >= 0 for w in weights) or not any(weights):
+        raise InputError(
+            "class_weights",
+            "finite numbers of 0 or more, not all 0",
+            f"{weights}",
+            "Set the weights with which the model was trained.",
+        )
+    return weights
 
 
 def balanced_weights(labels: Int[Tensor, " n"], classes: int) -> tuple[float, ...]:

@@ -20,6 +20,8 @@ class Entropy(Measure):
         tensor([0.6931])
     """
 
+    class_targets = True
+
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:

@@ -1,5 +1,6 @@
 """Training losses with a factor of their Hessian in the outputs."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,7 +20,11 @@ from fastif.losses.measure import (
 
 
 class Loss(Measure):
-    """Training loss: a measure that is convex in the outputs, with a factor of its Hessian."""
+    """Training loss: a measure with a factor of its Hessian in the outputs.
+
+    All are convex in the outputs but `FocalLoss` and `BinaryFocalLoss`, whose factor is of the
+    positive part of the Hessian.
+    """
 
     @abstractmethod
     def sqrt_hessian(
@@ -40,6 +45,47 @@ class Loss(Measure):
         such as the words of a sentence, has k of them; S itself would be mostly zero.
         """
         return self.sqrt_hessian(outputs, targets)[:, None]
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse an unknown reduction.
+
+    Raises:
+        InputError: It is neither "sum" nor "mean".
+    """
+    if reduction not in ("sum", "mean"):
+        raise InputError(
+            "reduction",
+            '"sum" or "mean" over the outputs of an example',
+            f"{reduction!r}",
+            'Set "mean" for a loss of torch with reduction="mean" and several outputs.',
+        )
+
+
+def check_positive(number: float, where: str, example: str) -> None:
+    """Refuse a parameter of a loss that is not a finite number > 0.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(
+            where,
+            "a finite number > 0",
+            f"{number}",
+            f"Set the value with which the model was trained, such as {example}.",
+        )
+
+
+def reduce_outputs(values: Float[Tensor, "b c"], reduction: str) -> Float[Tensor, " b"]:
+    """Combine the losses of the outputs of each example."""
+    return values.mean(-1) if reduction == "mean" else values.sum(-1)
+
+
+def make_diagonal_factor(curvature: Float[Tensor, "b c"], reduction: str) -> Float[Tensor, "b c c"]:
+    """Make the square root of a diagonal Hessian, given for the sum over the outputs."""
+    scale = curvature.shape[-1] if reduction == "mean" else 1
+    return torch.diag_embed((curvature / scale).sqrt())
 
 
 def as_outputs(

@@ -1,6 +1,7 @@
 """Measures: one number for each example, from the model's outputs and the target."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -15,6 +16,10 @@ InvalidTargets = tuple[str, Bool[Tensor, " n"]]
 class Measure(ABC):
     """Quantity to explain of a query: its loss, or another differentiable function of the outputs.
 
+    Attributes:
+        class_targets: Whether a target of one number is the number of a class, so that it is
+            converted to an integer where the targets are stored with other numbers.
+
     Examples:
         >>> class Margin(Measure):
         ...     def __call__(self, outputs, targets):
@@ -24,6 +29,8 @@ class Measure(ABC):
         >>> Margin()(torch.tensor([[1.0, 3.0]]), torch.tensor([1]))
         tensor([2.])
     """
+
+    class_targets: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(

@@ -22,6 +22,8 @@ class NegativeMargin(Measure):
         tensor([-2.])
     """
 
+    class_targets = True
+
     def __call__(
         self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
     ) -> Float[Tensor, " b"]:

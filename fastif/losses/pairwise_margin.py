@@ -26,6 +26,8 @@ class PairwiseMargin(Measure):
         tensor([-2.5000])
     """
 
+    class_targets = True
+
     rival: int
 
     def __call__(

@@ -1,7 +1,7 @@
 """Query measures by name: what is explained of a prediction, with its unit and sign."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -9,6 +9,7 @@ from fastif.losses.cross_entropy import CrossEntropy
 from fastif.losses.entropy import Entropy
 from fastif.losses.measure import Measure
 from fastif.losses.negative_margin import NegativeMargin
+from fastif.losses.squared_error import SquaredError
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ MARGIN: Final = QueryMeasure(
 ENTROPY: Final = QueryMeasure(
     "entropy", Entropy(), 1, "nats", False, "without the row the prediction would be less certain"
 )
+SQUARED_ERROR: Final = QueryMeasure(
+    "squared-error",
+    SquaredError(),
+    1,
+    "squared units",
+    True,
+    "without the row the squared error would rise",
+)
+HUBER_LOSS: Final = replace(
+    SQUARED_ERROR, name="huber-loss", meaning="without the row the Huber loss would rise"
+)
+"""Measures of numbers, which no study file names: they follow from its target and loss."""
 
 QUERY_MEASURES: Final[Mapping[str, QueryMeasure]] = MappingProxyType(
     {measure.name: measure for measure in (LOSS, LOG_PROBABILITY, MARGIN, ENTROPY)}

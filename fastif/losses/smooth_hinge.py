@@ -47,6 +47,8 @@ class SmoothHinge(Loss):
         tensor([0.7501, 0.0693])
     """
 
+    class_targets = True
+
     temperature: float = 1e-3
 
     def __post_init__(self) -> None:

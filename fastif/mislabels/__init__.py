@@ -5,6 +5,9 @@ label is wrong, from cross-fitted classifiers on fixed features and a class-cond
 fitted by maximum likelihood. `RandomAudit` estimates how many labels are wrong, with a confidence
 sequence, from a random audit sample. `measure_flip_recall` measures the recall on injected label
 flips.
+
+`LabelSetDetector` does the same where a row has any number of labels, for each row and label, and
+`OutlierDetector` finds outlying targets where they are numbers.
 """
 
 from fastif.mislabels.audit_sample import AuditedRows, AuditSample
@@ -14,8 +17,10 @@ from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
 from fastif.mislabels.label_posterior import LabelPosterior
+from fastif.mislabels.label_set_errors import LabelSetData, LabelSetDetector, LabelSetErrors
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
 from fastif.mislabels.linear_head import LinearHead, fit_linear_head
+from fastif.mislabels.outlying_targets import NumberData, OutlierDetector, OutlyingTargets
 from fastif.mislabels.random_audit import CountEstimate, RandomAudit
 from fastif.mislabels.sampling_sizes import stratify_by_error
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
@@ -28,9 +33,15 @@ __all__ = [
     "CountEstimate",
     "FeatureViews",
     "LabelPosterior",
+    "LabelSetData",
+    "LabelSetDetector",
+    "LabelSetErrors",
     "LabeledData",
     "LinearHead",
     "MislabelDetector",
+    "NumberData",
+    "OutlierDetector",
+    "OutlyingTargets",
     "RandomAudit",
     "TrustedData",
     "calibrate_logits",

@@ -63,7 +63,7 @@ class LabeledData:
     def __post_init__(self) -> None:
         for classifier in self.external:
             classifier.check_rows(len(self.labels), self.classes)
-        first_bad = _find_infinite_row(self.features)
+        first_bad = find_infinite_row(self.features)
         if first_bad is not None:
             raise InputError(
                 "mislabels",
@@ -147,7 +147,7 @@ class LabeledData:
         return self.weights / sizes[group]
 
 
-def _find_infinite_row(features: Float[Tensor, "n d"]) -> int | None:
+def find_infinite_row(features: Float[Tensor, "n d"]) -> int | None:
     """Position of the first row with NaN or infinity, by tiles of rows; None without one."""
     for number, tile in enumerate(features.split(TILE_ROWS)):
         is_finite = torch.isfinite(tile).all(1)

@@ -26,6 +26,7 @@ from fastif.models.complete_weights import check_base
 from fastif.models.parameters import check_finite
 from fastif.models.pixel_shape import read_pixel_shape
 from fastif.models.pretrained import from_pretrained, load_classifier
+from fastif.models.problem_type import SINGLE_LABEL
 from fastif.models.timm_buffers import restore_buffers
 
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -42,6 +43,7 @@ def load_image_classifier(
     source: str | Path,
     labels: Sequence[str] | None = None,
     dtype: torch.dtype | None = torch.float32,
+    problem_type: str = SINGLE_LABEL,
 ) -> PreTrainedModel:
     """Load a fine-tuned image classifier from a folder or the Hugging Face hub, and check it.
 
@@ -51,22 +53,27 @@ def load_image_classifier(
         source: Folder of a saved model, or its name on the hub.
         labels: Label names that the output units must have, in this order; unchecked if None.
         dtype: Type of the weights in memory; None keeps the type in which they were saved.
+        problem_type: Problem type that a model with `labels` must have.
 
     Raises:
         InputError: The model cannot be found, weights are missing, its head has other labels or
             another order, or timm is needed and not installed.
     """
     _require_timm(source)
-    model = load_classifier(AutoModelForImageClassification, source, labels, dtype)
+    model = load_classifier(AutoModelForImageClassification, source, labels, dtype, problem_type)
     return _complete(model)
 
 
-def load_image_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
+def load_image_base(
+    source: str | Path, labels: Sequence[str], problem_type: str | None = None
+) -> PreTrainedModel:
     """Load an image model to fine-tune, with a randomly initialised head of one unit a label.
 
     Args:
         source: Folder of a saved model, or its name on the hub.
         labels: Label names of the output units.
+        problem_type: Problem type that is written into the configuration; None for one class a
+            row.
 
     Raises:
         InputError: The model cannot be found, has no classification head, or lacks other weights.
@@ -80,7 +87,7 @@ def load_image_base(source: str | Path, labels: Sequence[str]) -> PreTrainedMode
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
         label2id={label: unit for unit, label in enumerate(labels)},
-        problem_type=None,  # the base was trained on another task
+        problem_type=problem_type,  # the base was trained on another task
         ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)

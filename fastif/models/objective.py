@@ -133,6 +133,9 @@ class ModuleObjective(Objective):
         attributed: Attributed parameters: "all", or regular expressions on their names.
         measure: Function of a query to explain; None for its loss.
         penalty: L2 weight decay of training, 0 or more, see `Objective`.
+        output: Name or position of the explained output of a module with several, such as heads of
+            a multi-task model; None for a single output. Losses of the others are in neither
+            gradients nor curvature.
 
     Raises:
         InputError: If no parameter matches, a weight is not finite or is quantised, the loss is not
@@ -152,7 +155,9 @@ class ModuleObjective(Objective):
         attributed: Literal["all"] | Sequence[str] = "all",
         measure: Measure | nn.Module | Callable | None = None,
         penalty: float = 0.0,
+        output: str | int | None = None,
     ) -> None:
+        self.output = output
         module = unwrap_module(module)
         if not isinstance(module, nn.Module):
             raise InputError(
@@ -174,6 +179,13 @@ class ModuleObjective(Objective):
         other.module = other.full_model = frozen_copy(self._unused)
         return other
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.output is None:
+            return ()
+        sentence = "losses of its other outputs are in neither gradients nor curvature"
+        return (f"Of several outputs {self.output!r} is explained; {sentence}.",)
+
     def outputs(self, params: Params, batch: Batch) -> Float[Tensor, "b c"]:
         inputs = {
             name: tensor.to(self.like.dtype) if tensor.is_floating_point() else tensor
@@ -182,14 +194,16 @@ class ModuleObjective(Objective):
         }
         args = (inputs.pop("inputs"),) if "inputs" in inputs else ()
         output = functional_call(self.module, dict(params), args, inputs)
-        if isinstance(output, tuple | list) and len(output) > 1:
+        if isinstance(output, tuple | list) and len(output) > 1 and self.output is None:
             raise InputError(
                 type(self.module).__name__,
                 "one tensor of outputs [b c]",
                 f"a {type(output).__name__} of {len(output)}",
-                "Wrap the module in one that returns the logits alone.",
+                "Choose one: ModuleObjective(output=0), or [model] output = 0 in a study with a "
+                "factory; or wrap the module in one that returns the logits alone.",
             )
-        return extract_logits(output, len(batch["labels"]), type(self.module).__name__)
+        name = type(self.module).__name__
+        return extract_logits(output, len(batch["labels"]), name, self.output)
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         return capture_last_linear_input(self.module, lambda: self.outputs(self.params, batch))

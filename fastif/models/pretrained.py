@@ -28,6 +28,7 @@ from fastif.models.dequantised_base import METHOD, dequantise, list_missing_pack
 from fastif.models.head_check import check_head
 from fastif.models.max_positions import find_max_length
 from fastif.models.parameters import check_finite
+from fastif.models.problem_type import SINGLE_LABEL
 from fastif.models.saved_parts import from_pretrained, quiet_loading
 from fastif.models.weight_files import (
     suggest_classifier,
@@ -41,6 +42,7 @@ def load_model(
     source: str | Path,
     labels: Sequence[str] | None = None,
     dtype: torch.dtype | None = torch.float32,
+    problem_type: str = SINGLE_LABEL,
 ) -> PreTrainedModel:
     """Load a fine-tuned sequence classifier from a folder or the Hugging Face hub, and check it.
 
@@ -51,16 +53,20 @@ def load_model(
         source: Folder of a saved model, or its name on the hub.
         labels: Label names that the output units must have, in this order; unchecked if None.
         dtype: Type of the weights in memory; None keeps the type in which they were saved.
+        problem_type: Problem type that a model with `labels` must have, in the words of
+            transformers.
 
     Raises:
         InputError: If the model cannot be found, weights are missing, its head has other labels or
-            another order, or it was trained on several labels for each row or on regression.
+            another order, or it was trained on another problem type.
     """
     if not is_adapter(source):
-        return load_classifier(AutoModelForSequenceClassification, source, labels, dtype)
+        return load_classifier(
+            AutoModelForSequenceClassification, source, labels, dtype, problem_type
+        )
     model = _load_with_adapter(AdapterFolder(source), dtype)
     if labels is not None:
-        check_head(model, labels, source)
+        check_head(model, labels, source, problem_type)
     return model.eval()
 
 
@@ -69,6 +75,7 @@ def load_classifier(
     source: str | Path,
     labels: Sequence[str] | None,
     dtype: torch.dtype | None = torch.float32,
+    problem_type: str = SINGLE_LABEL,
 ) -> PreTrainedModel:
     """Load a fine-tuned classifier by a class of transformers and check it, as `load_model` does.
 
@@ -77,6 +84,7 @@ def load_classifier(
         source: Folder of a saved model, or its name on the hub.
         labels: Label names that the output units must have, in this order; unchecked if None.
         dtype: Type of the weights in memory; None keeps the type in which they were saved.
+        problem_type: Problem type that a model with `labels` must have.
 
     Raises:
         InputError: See `load_model`.
@@ -91,7 +99,7 @@ def load_classifier(
         )
     check_layers(model, report, source)
     if labels is not None:
-        check_head(model, labels, source)
+        check_head(model, labels, source, problem_type)
     return model.eval()
 
 
@@ -136,7 +144,9 @@ def _list_random(report: Mapping[str, Collection[Any]]) -> frozenset[str]:
     return frozenset({*report["missing_keys"], *mismatched})
 
 
-def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
+def load_base(
+    source: str | Path, labels: Sequence[str], problem_type: str | None = None
+) -> PreTrainedModel:
     """Load a model to fine-tune, in single precision, with a head of one unit for each label.
 
     The head is randomly initialised, even if the source has one for other labels. So is a pooler
@@ -145,6 +155,8 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
     Args:
         source: Folder of a saved model, or its name on the hub.
         labels: Label names of the output units.
+        problem_type: Problem type that is written into the configuration; None for one class a
+            row.
 
     Returns:
         The model, with the names of its random weights as `random_names`.
@@ -163,7 +175,7 @@ def load_base(source: str | Path, labels: Sequence[str]) -> PreTrainedModel:
         num_labels=len(labels),
         id2label=dict(enumerate(labels)),
         label2id={label: unit for unit, label in enumerate(labels)},
-        problem_type=None,  # the base was trained on another task
+        problem_type=problem_type,  # the base was trained on another task
         ignore_mismatched_sizes=True,  # a head of other labels is initialised again
     )
     check_base(model, report, source)

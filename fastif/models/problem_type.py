@@ -3,7 +3,17 @@
 from typing import Any
 
 from fastif.errors import InputError
-from fastif.losses import BinaryCrossEntropy, CrossEntropy, Loss, SmoothHinge, SquaredError
+from fastif.losses import (
+    BinaryCrossEntropy,
+    BinaryFocalLoss,
+    CrossEntropy,
+    FocalLoss,
+    Huber,
+    Loss,
+    SampleWeighted,
+    SmoothHinge,
+    SquaredError,
+)
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = (
     "single_label_classification",
@@ -11,9 +21,9 @@ SINGLE_LABEL, MULTI_LABEL, REGRESSION = (
     "regression",
 )
 LOSSES = {
-    SINGLE_LABEL: (CrossEntropy, SmoothHinge),
-    MULTI_LABEL: (BinaryCrossEntropy,),
-    REGRESSION: (SquaredError,),
+    SINGLE_LABEL: (CrossEntropy, SmoothHinge, FocalLoss),
+    MULTI_LABEL: (BinaryCrossEntropy, BinaryFocalLoss),
+    REGRESSION: (SquaredError, Huber),
 }
 """Losses of the library by `problem_type`, the usual one first."""
 
@@ -40,14 +50,15 @@ def select_loss(model: Any, loss: Loss | None) -> Loss:
     if loss is None:
         return suitable[0]()
     known = tuple(kind for kinds in LOSSES.values() for kind in kinds)
-    if not isinstance(loss, known) or problem is None or isinstance(loss, suitable):
+    plain = loss.loss if isinstance(loss, SampleWeighted) else loss
+    if not isinstance(plain, known) or problem is None or isinstance(plain, suitable):
         return loss
-    if model.config.num_labels == 1 and isinstance(loss, BinaryCrossEntropy):
+    if model.config.num_labels == 1 and isinstance(plain, LOSSES[MULTI_LABEL]):
         return loss
     raise InputError(
         f"model {model.config._name_or_path or type(model).__name__}",
         f"the loss of its problem_type {problem!r}, {' or '.join(k.__name__ for k in suitable)}",
-        type(loss).__name__,
+        type(plain).__name__,
         "Use that loss, or a model that was trained with yours (correct problem_type in its "
         "configuration if it was).",
     )

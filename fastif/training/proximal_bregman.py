@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from fastif.data.examples import Examples, all_ids
+from fastif.errors import InputError
+from fastif.losses import CrossEntropy
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params
 from fastif.training.retrain import minimize_over_params
@@ -38,7 +40,17 @@ def proximal_bregman_response(
 
     Returns:
         Parameters at the minimum, by name.
+
+    Raises:
+        InputError: The loss is not the softmax cross-entropy.
     """
+    if not isinstance(objective.loss, CrossEntropy):
+        raise InputError(
+            "proximal_bregman_response",
+            "a classifier with CrossEntropy, whose Bregman divergence is computed",
+            type(objective.loss).__name__,
+            "Compare with retraining for other losses.",
+        )
     batch, trained = examples.take(all_ids(examples)), objective.params
     removed = examples.take(torch.tensor([row]))
     with torch.no_grad():

@@ -120,9 +120,11 @@ def train(study: Path = DEFAULT_STUDY) -> None:
         # The plain function: a single step does not need Prefect.
         trained = train_model.fn(str(study.resolve()))
         state = "exists already" if trained.skipped else "trained"
+        accuracy = ""
+        if trained.accuracy is not None:
+            accuracy = f", accuracy on the training rows {trained.accuracy:.1%}"
         out.print(
-            f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}, "
-            f"accuracy on the training rows {trained.accuracy:.1%})",
+            f"Model {state}: {trained.folder} (training loss {trained.loss:.3f}{accuracy})",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -9,6 +9,7 @@ import typer
 from flows.cli.common import out, print_line, report_errors
 from flows.cli.next_step import name_main_command, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+from flows.cli.wrong_targets import apply_targets, has_cells
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
     from tasks.mislabels.corrected_table import CorrectedRows
@@ -53,7 +54,8 @@ def apply(
     """
     with report_errors():
         drops = {"--drop-duplicates": drop_duplicates, "--drop-leaks": drop_leaks}
-        _apply(study, to, [option for option, is_set in drops.items() if is_set], dry_run)
+        options = [option for option, is_set in drops.items() if is_set]
+        (apply_targets if has_cells(study) else _apply)(study, to, options, dry_run)
 
 
 def _apply(study: Path, to: Path | None, drops: list[str], dry_run: bool) -> None:

@@ -50,7 +50,7 @@ def flip(
         from tasks.flips.flip_request import make_flip_request
 
         # report errors before Prefect starts
-        make_flip_request(read_inputs(study), query_id, relabel, max_rows, confirm)
+        make_flip_request(read_inputs(study, "`fastif flip`"), query_id, relabel, max_rows, confirm)
         from flows.flip import flip as flow
         from tasks.flips.findings import render_flip_json
         from tasks.terminal.flips import render_flip

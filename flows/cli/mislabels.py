@@ -19,6 +19,7 @@ from flows.cli.common import (
 )
 from flows.cli.next_step import name_new_file, print_next
 from flows.cli.study_argument import DEFAULT_STUDY, takes_study
+from flows.cli.wrong_targets import export_targets, has_cells, import_targets, search_targets
 from tasks.study.command_lines import format_command
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def mislabels(
     are cached: a later detection encodes new texts only.
     """
     with report_errors():
+        if has_cells(study):
+            search_targets(study, shown, validate, dry_run)
+            return
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
         from tasks.mislabels.label_statement import read_label_statement
@@ -145,6 +149,9 @@ def export(
             what = "--budget or --random" if budget else "--order or --random"
             change = "Export two files: suspicious rows, and a random sample."
             raise InputError(what, "one of them", "both", change)
+        if has_cells(study):
+            export_targets(study, to, budget, random, order)
+            return
         loaded, store = open_study(study)
         exported = export_review(study, store, to, budget, random, order or "doubt")
         _print_export(exported, to, study, loaded.labels)
@@ -183,13 +190,16 @@ def import_(
 ) -> None:
     """Import annotations; the next detection uses them."""
     with report_errors():
+        if has_cells(study):
+            import_targets(study, verdicts)
+            return
         from tasks.data.inputs import read_inputs
         from tasks.mislabels.annotation_import import import_annotations
         from tasks.mislabels.label_statement import read_label_statement
         from tasks.mislabels.results import read_current_or_latest
 
         _, store = open_study(study)
-        inputs = read_inputs(study)
+        inputs = read_inputs(study, "`fastif review`")
         table = read_current_or_latest(store, inputs).table
         when = datetime.now(UTC).isoformat()
         imported = import_annotations(store, inputs.study, inputs.train, table, verdicts, when)
@@ -218,7 +228,7 @@ def conflicts(study: Path = DEFAULT_STUDY) -> None:
         from tasks.mislabels.review_export import list_conflicts
 
         loaded, store = open_study(study)
-        train = read_inputs(study).train
+        train = read_inputs(study, "`fastif review`").train
         merged = read_annotations(store, train, loaded.labels)
         digests = row_digests(train, loaded.labels)
         table = Table("id", "label", "reviewers")

@@ -264,7 +264,7 @@ def export(
             from tasks.data.inputs import read_inputs
             from tasks.mislabels.results import read_current_or_latest
 
-            inputs = read_inputs(study)
+            inputs = read_inputs(study, "the table of mislabels")
             result = read_current_or_latest(store, inputs)
             if result.table["text"].to_list() != inputs.train.texts:
                 words = "Note: the training table has changed since the search; old rows are given."

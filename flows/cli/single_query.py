@@ -37,11 +37,12 @@ def urgent(
         from flows.executor_config import parse_executor
         from tasks.audit.single_query import make_request
         from tasks.data.inputs import read_inputs
+        from tasks.study.target_kind import ALL_TARGETS
         from tasks.terminal.examples import render_explained_query
 
         executor = parse_executor(engine)
         make_request(
-            read_inputs(study), query_id, repeats, k
+            read_inputs(study, "`fastif urgent`", ALL_TARGETS), query_id, repeats, k
         )  # report errors before Prefect starts
         from flows.single_query import urgent as flow
 

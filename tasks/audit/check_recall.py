@@ -27,6 +27,7 @@ from tasks.run.selections import MIN_QUERIES
 from tasks.run.spec import RunRef
 from tasks.runtime.progress import progress_stage
 from tasks.runtime.retries import retry_if_transient
+from tasks.study.target_kind import ONE_CLASS
 
 SEED = 1_618_033_988
 """Random seed of the sample of queries."""
@@ -101,13 +102,15 @@ def sample_queries(
     if not len(positions):
         return CheckQueries(positions, positions.double(), {})
     table, names = context.plan.inputs.queries, context.study.labels
-    given = [table.given_labels[i] for i in positions.tolist()]
-    columns = {"label": [None if label is None else names[label] for label in given]}
+    chosen = table.take(positions.tolist())
+    # numbers and sets of labels are no strata
+    columns = {"label": chosen.name_targets(names)} if table.kind in ONE_CLASS else {}
     for group in list(table.groups.values())[:1]:
         columns["slice"] = [group[i] for i in positions.tolist()]
-    sampled = stratified_sample(list(columns.values()), count, seed)
+    strata = list(columns.values()) or [["all"] * len(positions)]
+    sampled = stratified_sample(strata, count, seed)
     groups = {name: [column[i] for i in sampled.tolist()] for name, column in columns.items()}
-    return CheckQueries(positions[sampled], raking_weights(list(columns.values()), sampled), groups)
+    return CheckQueries(positions[sampled], raking_weights(strata, sampled), groups)
 
 
 def run_full_scan(context: RunContext, ids: torch.Tensor) -> fastif.Attribution:

@@ -1,25 +1,35 @@
 """Frames of the tables `queries` and `train`: examples with predictions, losses and measures."""
 
-from collections.abc import Sequence
-
 import polars as pl
 import torch
 from torch import Tensor
 
-from fastif.losses import CrossEntropy
+from fastif.losses import BinaryCrossEntropy
 from storage import polars_schema
 from storage.example_schemas import queries_schema, train_schema
 from tasks.data.dataset import Table
+from tasks.data.target_text import format_target
 from tasks.models.query_targets import list_measures
+from tasks.models.target_outputs import (
+    has_margins,
+    has_ranks,
+    is_predicted,
+    make_plain_loss,
+    make_plain_targets,
+    predict_targets,
+    round_prediction,
+)
 from tasks.run.context import RunContext
+from tasks.study.study import Study
+from tasks.study.target_kind import MULTI_LABEL, ONE_CLASS
 
 
 def make_train_frame(context: RunContext, ids: Tensor, outputs: Tensor) -> pl.DataFrame:
     """Return rows of the table `train`."""
-    examples, table = context.train_examples, context.plan.inputs.train
-    given = examples.labels[ids].cpu().tolist()
-    columns = _make_columns(context, table, ids, outputs, given, examples.truncated)
-    columns |= {"loss": _compute_losses(outputs, given), "self_influence": None, "trained": None}
+    table = context.plan.inputs.train
+    columns = _make_columns(context, table, ids, outputs, context.train_examples.truncated)
+    weights = None if table.weights is None else [table.weights[i] for i in ids.tolist()]
+    columns |= {"self_influence": None, "trained": None, "weight": weights}
     schema = polars_schema(train_schema(list(table.groups)))
     return pl.DataFrame({"train": ids.numpy()} | columns).select(schema.names()).cast(schema)
 
@@ -35,14 +45,12 @@ def make_queries_frame(
         outputs: Outputs of the model.
         values: Function of the measure at each query's target; it rises as the measure gets worse.
     """
-    table, labels = context.plan.inputs.queries, context.query_examples
-    given = [table.given_labels[i] for i in ids.tolist()]
+    table = context.plan.inputs.queries
     all_measures = list_measures(context.study, table)
     measures = [all_measures[i] for i in ids.tolist()]
     factors = torch.tensor([measure.factor for measure in measures], device=values.device)
-    columns = _make_columns(context, table, ids, outputs, given, labels.truncated)
+    columns = _make_columns(context, table, ids, outputs, context.query_examples.truncated)
     columns |= {
-        "loss": _compute_losses(outputs, given),
         "measure": [measure.name for measure in measures],
         "measure_value": null_nonfinite(values * factors),
     }
@@ -56,49 +64,69 @@ def null_nonfinite(numbers: Tensor) -> pl.Series:
     return pl.select(pl.when(column.is_finite()).then(column)).to_series()
 
 
-def _compute_losses(outputs: Tensor, given: Sequence[int | None]) -> pl.Series:
-    """Return the loss at the given label; null without a label."""
-    targets = torch.tensor([label or 0 for label in given], device=outputs.device)
-    losses = null_nonfinite(CrossEntropy()(outputs, targets))
-    is_labelled = pl.Series([label is not None for label in given], dtype=pl.Boolean)
-    return pl.select(pl.when(is_labelled).then(losses)).to_series()
-
-
 def _make_columns(
-    context: RunContext,
-    table: Table,
-    ids: Tensor,
-    outputs: Tensor,
-    given: Sequence[int | None],
-    truncated: Tensor,
+    context: RunContext, table: Table, ids: Tensor, outputs: Tensor, truncated: Tensor
 ) -> dict[str, object]:
     """Return the columns that both tables have."""
-    rows, names = ids.tolist(), context.study.labels
-    predicted, finite = outputs.argmax(1).cpu(), torch.isfinite(outputs).all(1).cpu().tolist()
-    label_names = [None if label is None else names[label] for label in given]
-    predictions = [
-        names[label] if is_finite else None
-        for label, is_finite in zip(predicted.tolist(), finite, strict=True)
-    ]
-    targets = torch.tensor(
-        [
-            prediction if label is None else label
-            for label, prediction in zip(given, predicted.tolist(), strict=True)
-        ],
-        dtype=torch.long,
-    )
-    probability = outputs.softmax(1).cpu().gather(1, targets[:, None])[:, 0]
+    study, rows = context.study, ids.tolist()
+    columns = make_prediction_columns(study, table.take(rows), outputs)
     return {
         "id": [table.ids[i] for i in rows],
         "text": [table.texts[i] for i in rows],
         "text_pair": None if table.text_pairs is None else [table.text_pairs[i] for i in rows],
-        "label": label_names,
-        "prediction": predictions,
-        "probability": null_nonfinite(probability),
-        "correct": [
-            None if label is None else label == prediction
-            for label, prediction in zip(label_names, predictions, strict=True)
-        ],
+        **columns,
         "truncated": truncated[ids].numpy(),
         **{f"group_{name}": [group[i] for i in rows] for name, group in table.groups.items()},
     }
+
+
+def make_prediction_columns(study: Study, rows: Table, outputs: Tensor) -> dict[str, object]:
+    """Return label, prediction, loss, probability and correctness of rows.
+
+    The loss is null without a label. The probability is that of the label, of all labels of a row
+    together, or without a label of the prediction; numbers have none.
+
+    Args:
+        study: Study file.
+        rows: Rows of a table of the study.
+        outputs: Outputs of the model.
+    """
+    given, predicted = rows.given_labels, predict_targets(study, outputs)
+    focus = rows.focus or [None] * len(rows)
+    is_finite = pl.Series(torch.isfinite(outputs).all(1).cpu().tolist(), dtype=pl.Boolean)
+    is_labelled = pl.Series([label is not None for label in given], dtype=pl.Boolean)
+    targets = [p if label is None else label for label, p in zip(given, predicted, strict=True)]
+    numbers = make_plain_targets(study, targets, rows.focus).to(outputs.device)
+    losses = make_plain_loss(study)(outputs, numbers)
+    shown = [round_prediction(study, prediction) for prediction in predicted]
+    names = [
+        format_target(value, study.target, study.labels, label)
+        for value, label in zip(shown, focus, strict=True)
+    ]
+    return {
+        "label": rows.name_targets(study.labels),
+        "prediction": _null_where(pl.Series(names, dtype=pl.String), ~is_finite),
+        "loss": _null_where(null_nonfinite(losses), ~is_labelled),
+        "probability": null_nonfinite(_compute_probabilities(study, numbers, outputs, losses)),
+        "correct": pl.Series(
+            [is_predicted(study, *row) for row in zip(given, predicted, focus, strict=True)],
+            dtype=pl.Boolean,
+        )
+        & is_finite,
+    }
+
+
+def _compute_probabilities(
+    study: Study, targets: Tensor, outputs: Tensor, losses: Tensor
+) -> Tensor:
+    """Return the probability of each target; NaN for numbers, ranks and soft labels."""
+    if study.target == MULTI_LABEL:  # of all labels of a row together
+        return (-BinaryCrossEntropy(skip_missing=True)(outputs, targets)).exp()
+    if not has_margins(study):
+        is_ordinal = study.target in ONE_CLASS and not has_ranks(study)
+        return (-losses).exp() if is_ordinal else torch.full_like(losses, torch.nan)
+    return outputs.softmax(1).cpu().gather(1, targets.cpu()[:, None])[:, 0]
+
+
+def _null_where(column: pl.Series, mask: pl.Series) -> pl.Series:
+    return pl.select(pl.when(~mask).then(column)).to_series()

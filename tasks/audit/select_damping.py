@@ -14,7 +14,8 @@ from tasks.audit.select_estimator import select_by_retraining
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
-from tasks.models.query_targets import get_common_measure
+from tasks.models.query_targets import get_common_measure, make_measure_function
+from tasks.models.target_outputs import has_margins
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import damping_digest
 from tasks.run.choices import resolve_choices
@@ -82,7 +83,7 @@ def _retrain_on_halves(
 ) -> torch.Tensor:
     """Return margins of the queries under the retrained models, [halves, queries].
 
-    If the measure is the entropy, its opposite takes the place of the margin.
+    Where there is no margin, or the measure is the entropy, the measure takes its place.
     """
     study, labels = context.study, context.query_examples.labels[query_ids]
     base, table, device = (
@@ -114,5 +115,6 @@ def _retrain_on_halves(
 
 def _compute_goodness(study: Study, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return a number of each query that falls as its measure becomes worse, [queries]."""
-    measure = get_common_measure(study)
-    return -measure.function(logits, labels) if measure is ENTROPY else margins(logits, labels)
+    if get_common_measure(study) is ENTROPY or not has_margins(study) or labels.dim() > 1:
+        return -make_measure_function(study)(logits, labels)
+    return margins(logits, labels)

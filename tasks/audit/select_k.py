@@ -13,6 +13,7 @@ from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import index_digests, k_digest
 from tasks.run.artifacts import read_search_method
+from tasks.run.assemble import get_class_ids
 from tasks.run.context import RunContext
 from tasks.run.reuse import get_reuse, make_lost_choice_error
 from tasks.run.selections import K
@@ -56,7 +57,7 @@ def _prepare_search(
     context: RunContext, method: IndexSection, ids: torch.Tensor
 ) -> tuple[IndexSearch, torch.Tensor]:
     """Return the search of the method, and its query vectors."""
-    searcher, labels = context.searcher, context.train_examples.labels.cpu()
+    searcher, labels = context.searcher, get_class_ids(context)
     (digest,) = index_digests(searcher)
     any_k = method.model_copy(update={"k": 1})
     search = read_search_method(context.store, digest, any_k, searcher.objective, labels)

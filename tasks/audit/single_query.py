@@ -5,7 +5,7 @@ splitting by shard is more efficient. Repeats are stored as artifacts, so that a
 a query, or a lost worker, costs only the missing ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +20,11 @@ import fastif
 from fastif import InputError
 from fastif.curvature import DampedOperator
 from fastif.gradients.per_example import compute_measure_gradients
-from fastif.losses.query_measure import LOSS
 from fastif.solvers import Factor, Solution, Solver
 from fastif.solvers.build import build_solver
 from fastif.solvers.solver import RepeatedSolver
 from storage import StoreError, compute_fingerprint
+from tasks.audit.example_frames import make_prediction_columns
 from tasks.audit.frames import make_scores_frame
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
@@ -162,9 +162,10 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
         outputs, losses = fastif.predict(
             context.objective, get_query_examples(context), ids=request.ids
         )
-        return _make_explanation(
-            context, request, attribution, int(outputs[0].argmax()), float(losses[0])
-        )
+        rows = context.plan.inputs.queries.take([request.query])
+        columns = make_prediction_columns(context.study, rows, outputs)
+        predicted = {name: columns[name][0] for name in ("prediction", "loss", "correct")}  # type: ignore[index]
+        return _make_explanation(context, request, attribution, predicted, float(losses[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,16 +230,14 @@ def _make_explanation(
     context: RunContext,
     request: QueryRequest,
     attribution: fastif.Attribution,
-    predicted: int,
+    predicted: Mapping[str, object],
     value: float,
 ) -> ExplainedQuery:
     inputs, labels = context.plan.inputs, context.study.labels
     row = _make_example_row(inputs.queries, request.query, labels)
     measure = list_measures(context.study, inputs.queries)[request.query]
     query = row | {
-        "prediction": labels[predicted],
-        "loss": value if measure is LOSS else None,
-        "correct": None if row["label"] is None else row["label"] == labels[predicted],
+        **predicted,
         "measure": measure.name,
         "measure_value": measure.factor * value,
         "reason": attribution.certificate.reasons[0],
@@ -279,10 +278,10 @@ def _is_trained_on(context: RunContext, train: int) -> bool | None:
 
 def _make_example_row(table: Table, position: int, labels: Sequence[str]) -> Row:
     pair = None if table.text_pairs is None else table.text_pairs[position]
-    label = table.given_labels[position]
+    (label,) = table.take([position]).name_targets(labels)
     return {
         "id": table.ids[position],
         "text": table.texts[position],
         "text_pair": pair,
-        "label": None if label is None else labels[label],
+        "label": label,
     }

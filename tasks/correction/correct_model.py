@@ -36,6 +36,7 @@ from tasks.study.command_lines import format_command
 from tasks.study.errors import Problem, StudyError
 from tasks.study.sections import QuerySource, TableSource
 from tasks.study.study import Study
+from tasks.study.supported_targets import check_plain_classes
 
 RECORD = "fastif-correction.json"
 HELD_OUT_SHARE = 0.5
@@ -159,6 +160,7 @@ def _open_tables(request: CorrectionRequest) -> tuple[RunContext, Table, Table |
     plan = plan_run(request.study)
     check_outside(plan.store_path, request.out)
     study = plan.inputs.study
+    check_plain_classes(study, "`fastif correct`")
     check_labelled_queries(study, plan.inputs.queries)
     anchors = _read_option_table(study, study.queries, request.anchors, "--anchors")
     if (count := count_distinct_rows(anchors)) < MIN_ANCHORS:

@@ -12,6 +12,8 @@ from tasks.runtime.file_cache import FileCache
 from tasks.study.joined_errors import call_all
 from tasks.study.sections import TableSource
 from tasks.study.study import Study, load_study
+from tasks.study.supported_targets import check_target
+from tasks.study.target_kind import CLASS, ONE_CLASS
 
 _studies: FileCache[Study] = FileCache(16)
 _tables: FileCache[Table] = FileCache(4)
@@ -41,6 +43,7 @@ def read_table_once(
     folder: Path,
     role: str,
     joins: bool | None = None,
+    kind: str = CLASS,
 ) -> Table:
     """Read a table, cached in this process until the file changes.
 
@@ -51,10 +54,12 @@ def read_table_once(
         StudyError: see `read_table`.
     """
     if source.table is None or source.image is not None:
-        table = read_table(source, labels, folder, role, joins)
+        table = read_table(source, labels, folder, role, joins, kind)
     else:
-        key, path = (source, tuple(labels), folder, role, joins), folder / source.table
-        table = _tables.read(path, key, lambda: read_table(source, labels, folder, role, joins))
+        key, path = (source, tuple(labels), folder, role, joins, kind), folder / source.table
+        table = _tables.read(
+            path, key, lambda: read_table(source, labels, folder, role, joins, kind)
+        )
     announce_notes(table.notes)
     return table
 
@@ -74,7 +79,10 @@ def read_tables(study: Study) -> Inputs:
             # Their columns are read as those of the training rows, however few queries there are.
             source, train_rows = study.queries, tables[0].measurements if tables else None
             joins = train_rows.joined if train_rows is not None else None
-        tables.append(read_table_once(source, study.labels, study.folder, role, joins))
+        table = read_table_once(source, study.labels, study.folder, role, joins, study.target)
+        if role == "queries" and study.queries.by_label:
+            table = table.expand_by_label(study.labels)
+        tables.append(table)
 
     roles = ["train", *(["queries"] if study.has_queries else [])]
     call_all(study.path, *(partial(read_role, role) for role in roles))
@@ -84,10 +92,17 @@ def read_tables(study: Study) -> Inputs:
     return Inputs(study, train, queries)
 
 
-def read_inputs(path: Path) -> Inputs:
+def read_inputs(path: Path, what: str = "this command", kinds: Sequence[str] = ONE_CLASS) -> Inputs:
     """Read a study file and its tables.
+
+    Args:
+        path: Study file.
+        what: Name of the command or option, for the refusal of other kinds of targets.
+        kinds: Kinds of targets that it supports.
 
     Raises:
         StudyError: all problems of the study file, else those of both tables.
     """
-    return read_tables(read_study(path))
+    study = read_study(path)
+    check_target(study, kinds, what)
+    return read_tables(study)

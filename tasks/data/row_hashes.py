@@ -5,14 +5,16 @@ import json
 from collections.abc import Sequence
 
 from storage import Store
+from storage.example_schemas import fill_weight
 from tasks.data.dataset import Table
+from tasks.study.target_kind import ONE_CLASS
 
 EXTRA_LEGACY_LABELS = 16
 """Number of further label positions to try, since earlier tables may have had more labels."""
 
 
 def row_digests(table: Table, labels: Sequence[str]) -> list[bytes]:
-    """Digest of text(s) and label name of each row.
+    """Digest of text(s), label name and weight of each row.
 
     The name is hashed instead of the position, which changes with the list of labels.
 
@@ -20,8 +22,9 @@ def row_digests(table: Table, labels: Sequence[str]) -> list[bytes]:
         table: Rows of the study.
         labels: Label names of the study.
     """
-    names = (None if label is None else labels[label] for label in table.given_labels)
-    return [row_digest(*row) for row in zip(content_digests(table), names, strict=True)]
+    weights = table.weights or [None] * len(table)
+    rows = zip(content_digests(table), table.name_targets(labels), weights, strict=True)
+    return [row_digest(*row) for row in rows]
 
 
 def content_digests(table: Table) -> list[bytes]:
@@ -39,8 +42,12 @@ def read_row_digests(store: Store, run: str, table: str) -> list[bytes]:
         table: Name of the table, `queries` or `train`.
     """
     key = "query" if table == "queries" else "train"
-    rows = store.scan(table, run).sort(key).select("text", "text_pair", "label").collect()
-    return [row_digest(content_digest(a, b), label) for a, b, label in rows.iter_rows()]
+    rows = fill_weight(store.scan(table, run)).sort(key)
+    columns = rows.select("text", "text_pair", "label", "weight").collect()
+    return [
+        row_digest(content_digest(text, pair), label, weight)
+        for text, pair, label, weight in columns.iter_rows()
+    ]
 
 
 def content_digest(text: str, pair: str | None) -> bytes:
@@ -48,9 +55,13 @@ def content_digest(text: str, pair: str | None) -> bytes:
     return _short_sha256(json.dumps([text, pair]).encode())
 
 
-def row_digest(content: bytes, label: str | None) -> bytes:
-    """SHA-256 of content digest and label name, truncated to 16 bytes; no name without a label."""
-    return _short_sha256(content + (label or "").encode())
+def row_digest(content: bytes, label: str | None, weight: float | None = None) -> bytes:
+    """SHA-256 of content digest, label name and weight, truncated to 16 bytes.
+
+    A row without a label has no name, and a row of equal weights no weight.
+    """
+    words = (label or "") + ("" if weight is None else f"\n{weight!r}")
+    return _short_sha256(content + words.encode())
 
 
 def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes, str], bytes]:
@@ -75,7 +86,8 @@ def map_legacy_digests(table: Table, labels: Sequence[str]) -> dict[tuple[bytes,
 def legacy_row_digests(table: Table) -> list[bytes]:
     """Row digests of earlier versions, which hash the position of the label."""
     pairs = table.text_pairs or [None] * len(table)
-    return [_legacy_digest(*row) for row in zip(table.texts, pairs, table.labels, strict=True)]
+    labels = table.labels if table.kind in ONE_CLASS else [-1] * len(table)  # no earlier version
+    return [_legacy_digest(*row) for row in zip(table.texts, pairs, labels, strict=True)]
 
 
 def _legacy_digest(text: str, pair: str | None, place: int) -> bytes:

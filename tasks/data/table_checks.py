@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tasks.data.dataset import Table
 from tasks.data.tabular import Measurements
 from tasks.study.errors import Problem, StudyError, format_value
+from tasks.study.target_kind import NUMBER, ONE_CLASS
 
 if TYPE_CHECKING:  # a run-time import would load torch for every reader of a table
     from tasks.study.study import Study
@@ -46,10 +47,14 @@ def _check_measure(study: "Study", queries: Table) -> Iterator[Problem]:
         expected, got = "a label in every row, to trust", f"rows of {queries.place} without one"
         change = "remove the key, or the rows without labels"
         yield Problem("[queries] trusted", expected, got, change)
-    if study.queries.measure == "loss" and not queries.is_labelled:
+    is_number = study.target == NUMBER or study.loss.kind in ("squared", "huber")
+    needs_label = study.queries.measure == "loss" or is_number
+    if needs_label and not queries.is_labelled:
         unlabelled = sum(label is None for label in queries.given_labels)
         got = f"{unlabelled:,} of {len(queries):,} rows of {queries.place} without one"
         change = 'remove the key, or set "log-probability", which needs no labels'
+        if is_number:
+            change = "add the numbers, or leave these rows out"
         expected = "a label in every row, which the loss needs"
         yield Problem("[queries] measure", expected, got, change)
 
@@ -81,8 +86,19 @@ def _compare_measurements(
 
 def check_label_variety(labels: Sequence[str], train: Table) -> list[Problem]:
     """Return a problem if all training rows have the same label."""
+    if train.kind not in ONE_CLASS:
+        return _check_target_variety(train)
     if len(set(train.labels)) > 1:
         return []
     got = f"{format_value(labels[train.labels[0]])} in all {len(train)} rows"
     change = "use a table with rows of all labels, such as that of the model's training"
     return [Problem("[train] label", "2 or more different labels", got, change)]
+
+
+def _check_target_variety(train: Table) -> list[Problem]:
+    """Return a problem if all training rows have the same target, of which nothing is learnt."""
+    if len(set(train.targets)) > 1:
+        return []
+    got = f"one target in all {len(train)} rows"
+    change = "use a table with rows of different targets, such as that of the model's training"
+    return [Problem("[train] label", "2 or more different targets", got, change)]

@@ -9,6 +9,7 @@ from tasks.run.spec import RunPlan
 from tasks.study.errors import suggest
 from tasks.study.spelling import normalize_nfc
 from tasks.study.study import check_has_audit
+from tasks.study.supported_targets import check_plain_classes
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def make_flip_request(
     """
     study = inputs.study
     check_has_audit(study)
+    check_plain_classes(study, "`fastif flip`")
     if study.models:
         raise InputError(
             "fastif flip",

@@ -72,16 +72,17 @@ def import_annotations(
     samples = read_samples(store)
     index = RowIndex(table, study.labels, has_ids)
     accepted, refused, notes = _match_records(review, index, samples)
-    accepted, disagreements = _resolve_reviewers(accepted, study.labels)
+    accepted, disagreements = resolve_reviewers(accepted, study.labels)
     refused = [*review.refused, *refused, *disagreements]
     if not accepted:
-        raise StudyError(path, _make_nothing_kept_problems(refused))
+        raise StudyError(path, make_nothing_kept_problems(refused))
     frame = make_annotations_frame(accepted, index, mislabels, samples)
     write_annotations(store, frame, study.labels, path.name, when)
     return ImportResult(len(frame), tuple(refused), (*review.notes, *notes))
 
 
-def _make_nothing_kept_problems(refused: Sequence[Problem]) -> list[Problem]:
+def make_nothing_kept_problems(refused: Sequence[Problem]) -> list[Problem]:
+    """Return the problems of a file without a valid annotation."""
     if refused:
         num_more = len(refused) - MAX_SHOWN
         last = [Problem("file", "valid rows", f"{num_more} more refused rows", "as above")]
@@ -207,7 +208,7 @@ def _make_unknown_label_problem(record: ReviewRecord, labels: Sequence[str]) -> 
     )
 
 
-def _resolve_reviewers(
+def resolve_reviewers(
     accepted: Sequence[ImportedAnnotation], labels: Sequence[str]
 ) -> tuple[list[ImportedAnnotation], list[Problem]]:
     """Keep the newest annotation of each reviewer on a row; without times, those that agree."""

@@ -16,6 +16,7 @@ from tasks.data.row_hashes import content_digests, map_legacy_digests, row_diges
 from tasks.mislabels.merged_annotations import Annotation, Annotations, merge_annotations
 from tasks.mislabels.stored_samples import read_samples
 from tasks.run.sequence import find_next_number, read_numbered_records, sort_key
+from tasks.study.target_kind import CLASS
 
 KIND, RECORD = "verdicts", "import.json"
 NUMBER, WHEN = "import_number", "import_time"
@@ -25,7 +26,10 @@ RENAME_SHARE = 0.9
 
 
 def read_annotations(
-    store: Store | None, table: Table | None = None, labels: Sequence[str] = ()
+    store: Store | None,
+    table: Table | None = None,
+    labels: Sequence[str] = (),
+    target: str = CLASS,
 ) -> Annotations:
     """Read and merge all annotations of a store; a reviewer's last import on a row counts.
 
@@ -34,17 +38,19 @@ def read_annotations(
         table: Current training rows, by which annotations of earlier versions are located and
             renamed labels are detected; None leaves such annotations as they are.
         labels: Label names of the study.
+        target: Kind of the targets; ordered classes are classes here.
     """
-    imports = [] if store is None else read_numbered_records(store, KIND, RECORD)
+    records = [] if store is None else read_numbered_records(store, KIND, RECORD)
+    imports = [entry for entry in records if entry[1].get("target", CLASS) == target]
     if not imports:
-        return Annotations(samples=read_samples(store))
+        return Annotations(samples=read_samples(store, target))
     # Files of earlier versions lack the columns of random samples.
     frames = [
         _add_content_column(pl.read_parquet(folder / f"{KIND}.parquet"), record)
         for folder, record in imports
     ]
     frame = pl.concat(frames, how="diagonal")
-    samples = read_samples(store)
+    samples = read_samples(store, target)
     new_names = {}
     if table is not None:
         frame = _fill_legacy_contents(frame, table, labels)
@@ -61,7 +67,12 @@ def read_annotations(
 
 
 def write_annotations(
-    store: Store, frame: pl.DataFrame, labels: Sequence[str], file: str, when: str
+    store: Store,
+    frame: pl.DataFrame,
+    labels: Sequence[str],
+    file: str,
+    when: str,
+    target: str = CLASS,
 ) -> None:
     """Write annotations as one import.
 
@@ -71,10 +82,12 @@ def write_annotations(
         labels: Label names of the study.
         file: Name of the review file.
         when: ISO time of the import, for display; imports are ordered by number.
+        target: Kind of the targets.
     """
     number = find_next_number(record for _, record in read_numbered_records(store, KIND, RECORD))
     record = {"number": number, "when": when, "file": file, "rows": len(frame)}
     record |= {"labels": list(labels)}  # row digests contain label names
+    record |= {} if target == CLASS else {"target": target}
 
     def write(folder: Path) -> None:
         write_table(folder, KIND, frame)

@@ -62,7 +62,7 @@ def correct_rows(study: Path, store: Store | None, duplicates: bool, leaks: bool
         InputError: there are no annotations and nothing else to drop, or no queries to compare
             with; or the rows that are left have a single label.
     """
-    inputs = read_inputs(study)
+    inputs = read_inputs(study, "`fastif review apply`")
     annotations = read_annotations(store, inputs.train, inputs.study.labels)
     if not (annotations.latest or duplicates or leaks):
         raise InputError(
@@ -129,7 +129,7 @@ def write_corrected(corrected: CorrectedRows, path: Path) -> TrainSource:
         raise InputError(original.place, "the same rows at each reading", "other rows", remedy)
     _check_image_paths(before, study, path)
     edits = _make_edits(original, corrected, names)
-    source = _make_source(study.train, original, path)
+    source = make_source(study.train, original, path)
     log = make_change_log(correction.changes, inputs.train.ids, original.numbers)
 
     def write(folder: Path) -> None:
@@ -177,7 +177,7 @@ def _make_edits(
     return RowEdits(corrected.inputs.study.train.label, new_cells, correction.dropped)
 
 
-def _make_source(train: TrainSource, original: OriginalTable, path: Path) -> TrainSource:
+def make_source(train: TrainSource, original: OriginalTable, path: Path) -> TrainSource:
     """The section `[train]` for a corrected table: without the keys of another form."""
     has_same_form = keeps_text(original, get_format(path)[0])
     removed = {} if has_same_form else dict.fromkeys(FORM_KEYS)

@@ -23,6 +23,7 @@ from tasks.mislabels.cross_fitting_plan import plan_cross_fitting
 from tasks.models.finetune import make_objective, make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder, find_classifier_folder
+from tasks.models.target_outputs import make_targets
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
@@ -156,7 +157,7 @@ def tokenize_rows(
         check_length(model, length)
     else:  # without a section [model] the length is a default
         length = min(length, find_max_length(model) or length)
-    columns = table.texts, table.text_pairs, table.labels
+    columns = table.texts, table.text_pairs, make_targets(study, table)
     tokenizer, batch_tokens = fastif.load_tokenizer(folder, model), study.run.batch_tokens
     return fastif.encode(tokenizer, *columns, length, device, batch_tokens)
 

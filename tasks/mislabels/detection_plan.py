@@ -23,6 +23,8 @@ from tasks.models.training_dynamics import compute_dynamics_digest
 from tasks.run.spec import open_existing_store
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study
+from tasks.study.supported_targets import check_target
+from tasks.study.target_kind import ONE_CLASS
 
 DETECTOR_VERSION = 15
 """Version of the detector; a change of its results raises it."""
@@ -122,16 +124,17 @@ def read_detection_plan(path: Path) -> DetectionPlan:
         StudyError, InputError: The study, a table or the encoder is invalid.
     """
     study = read_study(path)
-    inputs, found_encoder = call_all(
-        study.path, lambda: read_tables(study), lambda: _find_encoder(study)
+    check_target(study, ONE_CLASS, "`fastif mislabels`")
+    inputs, encoder_choice = call_all(
+        study.path, lambda: read_tables(study), lambda: find_encoder(study)
     )
-    encoder, encoder_saw_labels = found_encoder
+    encoder, encoder_saw_labels = encoder_choice
     columns = read_classifier_columns(study, inputs.train)
     annotations = read_annotations(find_store(inputs), inputs.train, inputs.study.labels)
     return DetectionPlan(inputs, encoder, encoder_saw_labels, annotations, columns)
 
 
-def _find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
+def find_encoder(study: Study) -> tuple[TextEncoder | ImageEncoder | None, bool]:
     """Encoder of a study, and whether it may have been trained on the labels."""
     if study.train.image is not None:
         if study.mislabels.encoder is None and study.model.factory is not None:

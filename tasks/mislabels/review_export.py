@@ -81,7 +81,7 @@ def export_review(
             annotated; no row is doubtful; or a gain is requested where the ranking is chance.
         StoreError: The store has no detection of the current training rows.
     """
-    inputs = read_inputs(study)
+    inputs = read_inputs(study, "`fastif review export`")
     result = read_current_result(store, inputs)
     check_new_file(path)
     check_outside(store.layout.root, path)

@@ -34,15 +34,15 @@ def sample_rows(unreviewed: pl.DataFrame, count: int) -> RandomReview:
     sample. Equal rows are one, and are sampled as often as all of them.
 
     Args:
-        unreviewed: Unreviewed rows of a mislabel table with their digest `row`.
+        unreviewed: Unreviewed rows of a mislabel table with their digest `row`, and with `content`
+            if that is not the digest of the texts.
         count: Sample size; all rows if there are fewer.
     """
     import torch  # slow, and not needed to read annotations
 
     from fastif.mislabels.sampling_sizes import stratify_by_error
 
-    texts = unreviewed.select("text", "text_pair").iter_rows()
-    contents = pl.Series("content", [content_digest(*pair) for pair in texts], pl.Binary)
+    contents = _read_contents(unreviewed)
     doubt = pl.col("doubt").cast(pl.Float64).fill_null(UNKNOWN_ERROR)
     distinct = (
         unreviewed.with_columns(contents, doubt)
@@ -62,6 +62,13 @@ def sample_rows(unreviewed: pl.DataFrame, count: int) -> RandomReview:
     rows = ordered.with_columns(chance=chance).head(count).drop("wait")
     columns = ("content", "label", *DESIGN, *list_group_columns(population))
     return RandomReview(population.select(columns), rows)
+
+
+def _read_contents(rows: pl.DataFrame) -> pl.Series:
+    if "content" in rows.columns:
+        return rows["content"]
+    texts = rows.select("text", "text_pair").iter_rows()
+    return pl.Series("content", [content_digest(*pair) for pair in texts], pl.Binary)
 
 
 def _compute_waiting_times(population: pl.DataFrame) -> pl.Series:

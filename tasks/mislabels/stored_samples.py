@@ -14,6 +14,7 @@ from storage import Store
 from tasks.data.row_hashes import row_digest
 from tasks.mislabels.group_counts import list_group_columns
 from tasks.run.sequence import find_next_number, read_numbered_records
+from tasks.study.target_kind import CLASS
 
 KIND, RECORD = "draws", "draw.json"
 POPULATION, SELECTED = "population.parquet", "selected.parquet"
@@ -77,13 +78,16 @@ class StoredSample:
         return StoredSample(population, tuple(selected))
 
 
-def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame) -> None:
+def write_sample(
+    store: Store, population: pl.DataFrame, selected: pl.DataFrame, target: str = CLASS
+) -> None:
     """Record a random audit sample; an identical one is recorded once.
 
     Args:
         store: Store of the study.
         population: Rows that were sampled from: the columns of `StoredSample.population`.
         selected: Sampled rows of it in the order of the draws, with the `chance` of each draw.
+        target: Kind of the targets.
     """
     columns = ["content", "label", *DESIGN, *list_group_columns(population)]
     population_rows = population.select(columns)
@@ -97,6 +101,7 @@ def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame)
         "when": datetime.now(UTC).isoformat(),
         "population": len(population_rows),
         "selected": len(selected_rows),
+        **({} if target == CLASS else {"target": target}),
     }
 
     def write(folder: Path) -> None:
@@ -107,15 +112,21 @@ def write_sample(store: Store, population: pl.DataFrame, selected: pl.DataFrame)
     store.write_artifact(KIND, hashlib.sha256(text.encode()).hexdigest(), write)
 
 
-def read_samples(store: Store | None) -> list[StoredSample]:
+def read_samples(store: Store | None, target: str = CLASS) -> list[StoredSample]:
     """Read all random audit samples of a store, the oldest first.
 
     Samples of earlier versions are simple random samples: their rows have equal sizes.
+
+    Args:
+        store: Store of the study; None if there is none yet.
+        target: Kind of the targets.
     """
     if store is None:
         return []
     samples = []
-    for folder, _ in read_numbered_records(store, KIND, RECORD):
+    for folder, record in read_numbered_records(store, KIND, RECORD):
+        if record.get("target", CLASS) != target:
+            continue
         population = pl.read_parquet(folder / POPULATION)
         selected = pl.read_parquet(folder / SELECTED).select("content", "label", "doubt").rows()
         if "size" not in population.columns:

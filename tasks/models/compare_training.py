@@ -7,6 +7,7 @@ from typing import Any
 from fastif import Examples
 from tasks.data.dataset import Table
 from tasks.models.locate import compute_model_digest, find_base_folder
+from tasks.models.target_outputs import compute_class_weights
 from tasks.models.training_record import (
     collect_training_options,
 )
@@ -66,7 +67,7 @@ def compare_loss(
     for name, value in study.loss.example_settings.items():
         yield from _compare_values(f"[loss] {name}", known["loss"].get(name), value, LOSS)
     if study.loss.class_weights == "balanced" == known["loss"].get("class_weights"):
-        weights = study.loss.build(table.labels, len(study.labels)).class_weights
+        weights = compute_class_weights(study, table)
         numbers = None if weights is None else [float(weight) for weight in weights]
         name = '[loss] class_weights = "balanced", computed from the rows,'
         yield from _compare_values(name, known["class_weights"], numbers, LOSS)

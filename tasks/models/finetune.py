@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from torch import Tensor
 from transformers import PreTrainedModel
 
 import fastif
@@ -30,6 +29,15 @@ from tasks.models.image_model import encode_images
 from tasks.models.locate import compute_model_digest, find_base_folder
 from tasks.models.lora import adapt_base
 from tasks.models.step_record import StepRecorder, plan_record
+from tasks.models.target_outputs import (
+    compute_accuracy,
+    get_new_problem_type,
+    has_margins,
+    make_head_names,
+    make_query_loss,
+    make_targets,
+    make_training_loss,
+)
 from tasks.models.trained_folder import (
     check_replaceable,
     checkpoint_name,
@@ -47,6 +55,7 @@ from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
+from tasks.study.target_kind import CLASS
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class TrainingResult:
         folder: Folder of the checkpoint.
         skipped: Whether the checkpoint existed already.
         loss: Mean cross-entropy in nats, also if another loss was minimized.
-        accuracy: Share of correct predictions, 0 to 1.
+        accuracy: Share of correct predictions, 0 to 1; None for numbers.
         note: Sentence on the checkpoints of the training, and the disk that they take; may be
             empty.
     """
@@ -65,7 +74,7 @@ class TrainingResult:
     folder: str
     skipped: bool
     loss: float
-    accuracy: float
+    accuracy: float | None
     note: str = ""
 
 
@@ -108,7 +117,7 @@ def _read_inputs(path: Path) -> tuple[Study, Table]:
             "uncomment [training] at the end of the template of `fastif init`, and set base",
         )
         raise StudyError(path, [problem])
-    table = read_table_once(study.train, study.labels, study.folder, "train")
+    table = read_table_once(study.train, study.labels, study.folder, "train", kind=study.target)
     if problems := check_label_variety(study.labels, table):
         raise StudyError(path, problems)
     return study, table
@@ -123,6 +132,7 @@ def _compute_fingerprint(study: Study, table: Table) -> str:
             "base": compute_model_digest(find_base_folder(study)),
             "train": table.digest,
             "labels": list(study.labels),
+            **({} if study.target == CLASS else {"target": study.target}),
             "max_length": study.model.max_length,
             "training": {
                 **study.training.weight_settings,
@@ -161,7 +171,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
     tokenizer, texts = encode_rows(study, base, objective, table)
     objective.verify_shortcuts(texts)
     rows = cache_hidden_states(objective, texts, study)
-    dynamics = TrainingDynamics(texts.labels)
+    dynamics = TrainingDynamics(torch.tensor(table.labels)) if has_margins(study) else None
     settings = collect_settings(study, table, compute_model_digest(base))
     record = {"fingerprint": training_fingerprint, "recipe": asdict(config), "study": settings}
     contents = make_content_table(study, table)
@@ -172,10 +182,11 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
             recorder = StepRecorder(objective, texts, config, temporary)
         saved_params = _fit(objective, rows, config, fractions, (dynamics, recorder))
         load_parameters(model, objective.params)
-        trained = _evaluate(objective, rows, texts.labels, folder, note)
+        trained = _evaluate(study, table, objective, rows, folder, note)
         outcome = {"loss": trained.loss, "accuracy": trained.accuracy}
         save_model(model, tokenizer, temporary, {**record, **outcome}, contents)
-        write_dynamics(temporary, table, study.labels, dynamics.margins)
+        if dynamics is not None:
+            write_dynamics(temporary, table, study.labels, dynamics.margins)
         for fraction, earlier_params in saved_params.items():
             load_parameters(model, earlier_params)
             save_model(model, tokenizer, temporary / checkpoint_name(fraction), record, contents)
@@ -187,7 +198,7 @@ def _fit(
     rows: fastif.Examples,
     config: fastif.TrainingConfig,
     checkpoints: Sequence[float],
-    callbacks: tuple[TrainingDynamics, StepRecorder | None],
+    callbacks: tuple[TrainingDynamics | None, StepRecorder | None],
 ) -> dict[float, Params]:
     """Train the objective in place and return the parameters at the intermediate checkpoints."""
     dynamics, recorder = callbacks
@@ -209,12 +220,17 @@ def _fit(
 
 
 def _evaluate(
-    objective: fastif.Objective, rows: fastif.Examples, labels: Tensor, folder: Path, note: str
+    study: Study,
+    table: Table,
+    objective: fastif.Objective,
+    rows: fastif.Examples,
+    folder: Path,
+    note: str,
 ) -> TrainingResult:
     with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
         outputs, losses = fastif.predict(objective, track(rows))
-    accuracy = (outputs.argmax(1).cpu() == labels).float().mean()
-    return TrainingResult(str(folder), False, float(losses.mean()), float(accuracy), note)
+    accuracy = compute_accuracy(study, table.targets, outputs)
+    return TrainingResult(str(folder), False, float(losses.mean()), accuracy, note)
 
 
 def encode_rows(
@@ -238,7 +254,8 @@ def encode_rows(
         return processor.processor, encode_images(study, table, processor, device)
     tokenizer, length = fastif.load_tokenizer(base, model), study.model.max_length
     check_length(model, length)
-    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, table.labels, length, device)
+    targets = make_targets(study, table)
+    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, targets, length, device)
     return tokenizer, texts
 
 
@@ -254,8 +271,8 @@ def make_objective(
     return kind(
         model,
         trainable if isinstance(trainable, str) else list(trainable),
-        study.loss.build(table.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # loss that is reported after training
+        make_training_loss(study, table),
+        make_query_loss(study),  # loss that is reported after training
     )
 
 
@@ -277,7 +294,7 @@ def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
     """Return the base model with a new head of one output a label, and perhaps an adapter."""
     torch.manual_seed(seed)
     load = load_image_base if study.model_kind == "image" else load_base
-    model = load(base, study.labels)
+    model = load(base, make_head_names(study), get_new_problem_type(study))
     if study.training is None or study.training.lora_rank is None:
         return model
     return adapt_base(model, base, study.training)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 
-import fastif
 from fastif import InputError
 from fastif.data.image_examples import ImageExamples, ImageProcessor
 from fastif.models.image_classifier import ImageObjective
@@ -12,6 +11,14 @@ from fastif.models.image_pretrained import load_image_classifier, load_image_pro
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.models.loaded_model import LoadedModel
+from tasks.models.target_outputs import (
+    check_output_count,
+    get_output_names,
+    get_problem_type,
+    make_query_loss,
+    make_targets,
+    make_training_loss,
+)
 from tasks.study.study import Study
 
 
@@ -22,14 +29,16 @@ def load_image_model(inputs: Inputs, folder: Path, device: torch.device) -> Load
         InputError: The model or its processor does not fit the study.
     """
     study = inputs.study
-    model = load_image_classifier(folder, study.labels)
+    names, problem_type = get_output_names(study), get_problem_type(study)
+    model = load_image_classifier(folder, names, problem_type=problem_type)
+    check_output_count(study, model.config.num_labels)
     processor = load_image_processor(folder, model)
     model.to(device)  # type: ignore[arg-type]
     objective = ImageObjective(
         model,
         study.parameters.selection,
-        study.loss.build(inputs.train.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # loss of queries, without weights or smoothing
+        make_training_loss(study, inputs.train),
+        make_query_loss(study),
         study.penalty,
     )
     return LoadedModel(objective, lambda table: encode_images(study, table, processor, device))
@@ -51,5 +60,5 @@ def encode_images(
             "one byte per pixel, which has no height and width",
             "Save the images as files, for instance by Pillow.",
         )
-    labels = torch.tensor(table.labels, dtype=torch.long)
+    labels = make_targets(study, table)
     return ImageExamples(images, labels, processor, device, study.run.batch_size)

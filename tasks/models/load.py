@@ -8,7 +8,7 @@ from tasks.data.inputs import Inputs
 from tasks.models.image_model import load_image_model
 from tasks.models.loaded_model import LoadedModel
 from tasks.models.own_model import load_own_model
-from tasks.models.query_targets import get_common_measure
+from tasks.models.query_targets import make_measure_function
 from tasks.models.text_model import load_text_model
 
 
@@ -33,5 +33,5 @@ def load_study_model(
     else:
         model = load_text_model(inputs, folder, device)
     model.objective.per_example_backward = inputs.study.run.one_by_one
-    model.objective.measure = get_common_measure(inputs.study).function
+    model.objective.measure = make_measure_function(inputs.study)
     return model

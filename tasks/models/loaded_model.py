@@ -50,14 +50,17 @@ class LoadedModel:
     def encode_tables(self, inputs: Inputs) -> EncodedTables:
         """Encode both tables, and test the model's optimisations on some of their rows.
 
-        Queries without labels have the first one, until `resolve_targets` of the run replaces it.
+        Queries without labels have that of the first training row, until `resolve_targets` of
+        the run replaces it.
 
         Raises:
             InputError: The tokenizer does not fit the model, or the model cannot read a row.
         """
         queries = inputs.queries
         if not queries.is_labelled:
-            queries = queries.with_labels([label or 0 for label in queries.given_labels])
+            first = inputs.train.targets[0]
+            labels = [first if label is None else label for label in queries.given_labels]
+            queries = queries.with_labels(labels)
         tables = EncodedTables(self.encode(inputs.train), self.encode(queries))
         self.objective.verify_shortcuts(tables.train, tables.queries)
         self.check(self.objective, tables.train)

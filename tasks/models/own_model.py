@@ -12,6 +12,8 @@ import fastif
 from fastif import InputError
 from fastif.data.collated_examples import Collate, CollatedExamples
 from fastif.data.torch_forms import as_loss
+from fastif.losses import Loss
+from fastif.losses.sample_weighted import SampleWeighted
 from fastif.models.binary_logit import BinaryLogitObjective
 from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
@@ -20,7 +22,10 @@ from tasks.data.row_values import read_rows
 from tasks.models.loaded_model import LoadedModel
 from tasks.models.model_function import ModelFunction, import_model_function
 from tasks.models.own_outputs import check_outputs
+from tasks.models.target_outputs import make_query_loss, make_targets, make_training_loss
+from tasks.study.errors import format_value
 from tasks.study.study import Study
+from tasks.study.target_kind import CLASS, MULTI_LABEL, ONE_CLASS
 
 _digests: dict[object, str] = {}
 CHUNK = 2**24
@@ -64,17 +69,19 @@ def load_own_model(
     """
     study = inputs.study
     function, model = call_factory(study, folder)
-    if digest is not None and _compute_digest(function, model) != digest:
+    if digest is not None and _compute_digest(study, function, model) != digest:
         raise make_weights_error(function)
     loss = _select_loss(study, inputs.train, model)
-    kind = BinaryLogitObjective if model.has_single_logit else fastif.ModuleObjective
+    is_binary = model.has_single_logit and study.target == CLASS
+    kind = BinaryLogitObjective if is_binary else fastif.ModuleObjective
     chosen = study.parameters.selection
     attributed = "all" if chosen == "all" else [chosen] if isinstance(chosen, str) else chosen
-    plain = fastif.CrossEntropy()  # loss of queries, without weights or smoothing
-    objective = kind(model.module.to(device), loss, attributed, plain, study.penalty)
+    query_loss = make_query_loss(study)
+    module, output = model.module.to(device), study.model.output
+    objective = kind(module, loss, attributed, query_loss, study.penalty, output)
 
     def encode_table(table: Table) -> CollatedExamples:
-        labels = torch.tensor(table.labels, dtype=torch.long)
+        labels = make_targets(study, table)
         rows = read_rows(study.train, table)  # the names that the collate function knows
         return CollatedExamples(rows, labels, model.collate, device, study.run.batch_size)
 
@@ -99,10 +106,11 @@ def compute_own_digest(study: Study, folder: Path) -> str:
         InputError: The function cannot be used.
     """
     function = _import_function(study)
-    key = (function.name, folder, function.compute_digest(), _list_files(folder))
+    code = function.compute_digest()
+    key = (function.name, folder, code, _list_files(folder), study.model.output)
     if key not in _digests:
         first, second = (
-            _compute_digest(function, _call_function(function, folder)) for _ in range(2)
+            _compute_digest(study, function, _call_function(function, folder)) for _ in range(2)
         )
         if first != second:
             raise make_weights_error(function)
@@ -188,13 +196,15 @@ def _as_cross_entropy(loss: object, where: str) -> fastif.CrossEntropy | None:
     )
 
 
-def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEntropy:
+def _select_loss(study: Study, train: Table, model: OwnModel) -> Loss:
     """Return the loss of training, which is stated in one place only.
 
     Raises:
         InputError: Function and study state different losses, or the labels do not fit one logit.
     """
-    stated = study.loss.build(train.labels, len(study.labels))
+    stated = make_training_loss(study, train)
+    if study.target not in ONE_CLASS:
+        return _refuse_other_loss(study, model, stated)
     if model.has_single_logit and len(study.labels) != 2:
         raise InputError(
             "labels",
@@ -204,19 +214,39 @@ def _select_loss(study: Study, train: Table, model: OwnModel) -> fastif.CrossEnt
         )
     if model.loss is None or model.loss == stated:
         return stated
-    if stated != fastif.CrossEntropy():
+    if stated not in (fastif.CrossEntropy(), SampleWeighted(fastif.CrossEntropy())):
         raise InputError(
             "[loss]",
             f"the loss that {study.model.factory} returns, {model.loss}, or no such section",
             f"{stated}",
             "State the loss in one place: return None, or remove [loss].",
         )
-    return model.loss
+    return model.loss if study.train.weight is None else SampleWeighted(model.loss)
 
 
-def _compute_digest(function: ModelFunction, model: OwnModel) -> str:
-    """Return the SHA-256 over code, architecture, loss and weights."""
+def _refuse_other_loss(study: Study, model: OwnModel, stated: Loss) -> Loss:
+    """Return the loss that the study states for targets other than classes.
+
+    Raises:
+        InputError: The function returns a loss too, other than nn.BCEWithLogitsLoss() for several
+            labels.
+    """
+    is_binary = model.has_single_logit and study.target == MULTI_LABEL
+    if model.loss is not None or (model.has_single_logit and not is_binary):
+        raise InputError(
+            f"model {study.model.factory}",
+            f"None as loss with target = {format_value(study.target)}, which [loss] states",
+            "a loss of classes",
+            "Return (module, None, collate).",
+        )
+    return stated
+
+
+def _compute_digest(study: Study, function: ModelFunction, model: OwnModel) -> str:
+    """Return the SHA-256 over code, architecture, loss, the chosen output and weights."""
     kind = f"{model.module!r}\n{model.loss}\n{model.has_single_logit}"
+    if study.model.output is not None:
+        kind += f"\n{study.model.output!r}"
     return compute_module_digest(function, kind, model.module)
 
 

@@ -7,7 +7,9 @@ from torch import Tensor
 import fastif
 from fastif import InputError
 from fastif.models.binary_logit import BinaryLogitObjective
+from tasks.models.target_outputs import check_output_count, has_thresholds
 from tasks.study.study import Study
+from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER
 
 ROWS = 64
 """Number of training rows whose outputs are examined."""
@@ -28,13 +30,25 @@ def check_outputs(study: Study, objective: fastif.Objective, examples: fastif.Ex
     batch = examples.take(torch.arange(min(ROWS, len(examples))))
     outputs = objective.outputs(objective.params, batch)
     where = f"model {study.model.factory}"
-    if outputs.shape[1] != len(study.labels):
+    if study.target == CLASS and outputs.shape[1] != len(study.labels):
         raise InputError(
             where,
             f"{len(study.labels)} outputs, one for each label of the study",
             f"{outputs.shape[1]}",
             "Correct `labels`, or return nn.BCEWithLogitsLoss() for a single logit and two labels.",
         )
+    check_output_count(study, outputs.shape[1])
+    if study.target == NUMBER:
+        return
+    if study.target == MULTI_LABEL or has_thresholds(study):
+        if bool(((outputs >= 0) & (outputs <= 1)).all()):
+            raise InputError(
+                where,
+                "logits, as nn.BCEWithLogitsLoss() takes them",
+                "outputs between 0 and 1 in every row: probabilities",
+                "Return the module without its sigmoid.",
+            )
+        return
     if isinstance(objective, BinaryLogitObjective):
         # A trained classifier with such logits would predict the second label for every row.
         if bool(((outputs[:, 1] >= 0) & (outputs[:, 1] <= 1)).all()):

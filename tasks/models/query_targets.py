@@ -2,25 +2,56 @@
 
 from collections.abc import Sequence
 
+from jaxtyping import Shaped
+from torch import Tensor
+
 import fastif
 from fastif.data.examples import LabeledExamples
-from fastif.losses.query_measure import LOG_PROBABILITY, LOSS, QUERY_MEASURES, QueryMeasure
+from fastif.losses.measure import Measure
+from fastif.losses.query_measure import (
+    HUBER_LOSS,
+    LOG_PROBABILITY,
+    LOSS,
+    QUERY_MEASURES,
+    SQUARED_ERROR,
+    QueryMeasure,
+)
 from tasks.data.dataset import Table
+from tasks.data.target_text import Target
+from tasks.models.target_outputs import (
+    get_loss_kind,
+    has_ranks,
+    make_plain_targets,
+    make_query_loss,
+    predict_targets,
+    unweight,
+    weight_rows,
+)
 from tasks.study.study import Study
+from tasks.study.target_kind import NUMBER
 
 
 def list_measures(study: Study, queries: Table) -> list[QueryMeasure]:
     """Return the measure of each query; "auto" is the loss where there is a label."""
-    name = study.queries.measure
-    if name != "auto":
-        return [QUERY_MEASURES[name]] * len(queries)
+    common = get_common_measure(study)
+    if study.target == NUMBER or has_ranks(study) or study.queries.measure != "auto":
+        return [common] * len(queries)
     return [LOG_PROBABILITY if label is None else LOSS for label in queries.given_labels]
 
 
 def get_common_measure(study: Study) -> QueryMeasure:
-    """Return a measure with the function of all queries: both of "auto" have one function."""
+    """Return a measure with the sign and unit of all queries; both of "auto" have one function."""
+    if study.target == NUMBER or has_ranks(study):
+        return HUBER_LOSS if get_loss_kind(study) == "huber" else SQUARED_ERROR
     name = study.queries.measure
     return LOSS if name == "auto" else QUERY_MEASURES[name]
+
+
+def make_measure_function(study: Study) -> Measure:
+    """Return the function of outputs and targets whose effects are explained for every query."""
+    measure = get_common_measure(study)
+    is_of_loss = measure in (LOSS, LOG_PROBABILITY, SQUARED_ERROR, HUBER_LOSS)
+    return make_query_loss(study) if is_of_loss else unweight(study, measure.function)
 
 
 def needs_predictions(study: Study, queries: Table) -> bool:
@@ -28,24 +59,29 @@ def needs_predictions(study: Study, queries: Table) -> bool:
     return any(not measure.needs_label for measure in list_measures(study, queries))
 
 
-def predict_labels(objective: fastif.Objective, queries: LabeledExamples) -> list[int]:
-    """Return the predicted label of each query; the labels of the examples have no part in it."""
+def predict_queries(
+    study: Study, objective: fastif.Objective, queries: LabeledExamples
+) -> list[Target]:
+    """Return the predicted target of each query; the labels of the examples have no part in it."""
     outputs, _ = fastif.predict(objective, queries)
-    return outputs.argmax(1).tolist()
+    return predict_targets(study, outputs)
 
 
-def choose_targets(study: Study, queries: Table, predicted: Sequence[int]) -> list[int]:
+def choose_targets(
+    study: Study, queries: Table, predicted: Sequence[Target]
+) -> Shaped[Tensor, "q *t"]:
     """Return the target of each query: the label where the measure needs one, else the prediction.
 
     Args:
         study: Study file, which names the measure.
         queries: Table of queries.
-        predicted: Predicted label of each query, by the first model.
+        predicted: Predicted target of each query, by the first model.
     """
     measures = list_measures(study, queries)
-    return [
+    targets = [
         label if measure.needs_label and label is not None else prediction
         for measure, label, prediction in zip(
             measures, queries.given_labels, predicted, strict=True
         )
     ]
+    return weight_rows(study, make_plain_targets(study, targets, queries.focus))

@@ -11,6 +11,14 @@ from fastif.models.max_positions import check_length
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.models.loaded_model import LoadedModel
+from tasks.models.target_outputs import (
+    check_output_count,
+    get_output_names,
+    get_problem_type,
+    make_query_loss,
+    make_targets,
+    make_training_loss,
+)
 
 
 def load_text_model(inputs: Inputs, folder: Path, device: torch.device) -> LoadedModel:
@@ -20,14 +28,16 @@ def load_text_model(inputs: Inputs, folder: Path, device: torch.device) -> Loade
         InputError: The model or its tokenizer does not fit the study.
     """
     study = inputs.study
-    model = fastif.load_model(folder, study.labels)
+    names, problem_type = get_output_names(study), get_problem_type(study)
+    model = fastif.load_model(folder, names, problem_type=problem_type)
+    check_output_count(study, model.config.num_labels)
     check_length(model, study.model.max_length)
     model.to(device)  # type: ignore[arg-type]
     objective = fastif.TransformerObjective(
         model,
         study.parameters.selection,
-        study.loss.build(inputs.train.labels, len(study.labels)),
-        fastif.CrossEntropy(),  # loss of queries, without weights or smoothing
+        make_training_loss(study, inputs.train),
+        make_query_loss(study),
         study.penalty,
     )
 
@@ -40,7 +50,7 @@ def load_text_model(inputs: Inputs, folder: Path, device: torch.device) -> Loade
             get_tokenizer(),
             table.texts,
             table.text_pairs,
-            table.labels,
+            make_targets(study, table),
             study.model.max_length,
             objective.like.device,
             study.run.batch_tokens,

@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 
 from tasks.data.dataset import Table
+from tasks.models.target_outputs import compute_class_weights
 from tasks.study.study import Study
+from tasks.study.target_kind import CLASS
 
 RECORD_FILE, TRAINING_ROWS_FILE = "fastif-training.json", "fastif-rows.parquet"
 FORMAT = 1
@@ -54,10 +56,11 @@ def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
         base: Digest of the base model.
     """
     assert study.training is not None
-    weights = study.loss.build(table.labels, len(study.labels)).class_weights
+    weights = compute_class_weights(study, table)
     return {
         "format": FORMAT,
         "labels": list(study.labels),
+        **({} if study.target == CLASS else {"target": study.target}),
         "max_length": study.model.max_length,
         "loss": study.loss.example_settings,
         "class_weights": None if weights is None else [float(weight) for weight in weights],
@@ -82,7 +85,7 @@ def make_content_table(study: Study, table: Table) -> pl.DataFrame:
     pairs = table.text_pairs or [None] * len(table)
     rows = zip(table.texts, pairs, strict=True)
     content = [hashlib.sha256(json.dumps(row).encode()).digest()[:16] for row in rows]
-    labels = [study.labels[label] for label in table.labels]
+    labels = table.name_targets(study.labels)
     return pl.DataFrame({"content": content, "label": labels}, schema=SCHEMA)
 
 

@@ -31,7 +31,7 @@ def render_html(
         ("results", str(summary.store)),
     ]
     evidence = [("parameters", f"{facts['parameters']:,} attributed"), *summary.evidence]
-    harmed = name_harmed_queries(summary.labelled_queries)
+    harmed = name_harmed_queries(summary.has_accuracy)
     head = ("summed effect", "queries", "id", "label", "text")
     sections = [
         f"<h4>Influence audit, run {_escape(summary.run)}</h4>",

@@ -21,7 +21,6 @@ from storage.ranking import RANKING_SCORE
 from tasks.notebook.html import render_html
 from tasks.notebook.plain import render_plain
 from tasks.report.build import ReportRequest, build_report
-from tasks.results.query_measure import count_labelled
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import find_position
 
@@ -105,10 +104,10 @@ class AuditResult:
         Args:
             k: Number of examples.
             wrong_only: Whether to sum over the wrongly predicted queries alone; over all queries if
-                none of them has a label.
+                none of them has a label, or the targets are numbers.
         """
         scores = self.store.scan("scores", self.run)
-        if wrong_only and count_labelled(self._queries) != 0:
+        if wrong_only and self._queries.select(pl.col("correct").count()).collect().item():
             scores = filter_slice(scores, self._queries, "correct", False)
         shown = join_examples(rank_harmful_rows(scores, k), self._train, COLUMNS)
         return _select(shown, "harmful_effect", "train_", "harmful_queries").collect()

@@ -8,6 +8,7 @@ from fastif.solvers import Solver
 from fastif.solvers.cost import SolverCost, SolverProblem
 from storage import Shard, Store, StoreError
 from tasks.data.dataset import Table
+from tasks.models.target_outputs import count_factor_columns
 from tasks.planning.model_size import ModelSize, measure_models
 from tasks.planning.sweep_size import SweepSize, measure_sweep
 from tasks.run.artifact_keys import factor_digest, index_digests
@@ -206,7 +207,7 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
     return SolverProblem(
         train=train,
         rows=min(curvature.sample_size or train, train),
-        rows_per_example=len(context.study.labels) - 1,
+        rows_per_example=count_factor_columns(context.study),
         parameters=context.objective.space.size,
         batch_size=context.study.run.batch_size,
         is_hessian=curvature.kind == "hessian",

@@ -66,7 +66,7 @@ def build_report(request: ReportRequest) -> BuiltReport:
         page = build_page(data, request.price_per_hour, study.report)
     else:
         _check_labels_alone(request)
-        labels = read_label_data(store, read_inputs(study.path))
+        labels = read_label_data(store, read_inputs(study.path, "the report of labels alone"))
         path = _find_path(request, study, store, labels.run, kind)
         page = build_labels_page(labels, study.report)
     report = make_built_report(page, str(path.resolve()))

@@ -81,7 +81,7 @@ def find_causes(data: RunData, duplicates: Duplicates, rows: Sequence[Row]) -> I
     rows = rows[:COMMON]
     if len(rows) < COMMON:
         return
-    for column in dict.fromkeys(("label", data.source_column)):
+    for column in dict.fromkeys((data.label_column, data.source_column)):
         value, count = Counter(row[column] for row in rows).most_common(1)[0]
         base = float((data.train[column] == value).mean() or 0.0) if value is not None else 1.0
         if (

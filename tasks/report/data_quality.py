@@ -83,7 +83,8 @@ def _find_outliers(data: ReportRows, space: TfidfSpace) -> list[Row]:
 
 
 def _count_labels(data: ReportRows) -> list[Row]:
-    counts = data.train["label"].value_counts().sort("count", "label")
+    labels = data.train[data.label_column].alias("label")
+    counts = labels.value_counts().sort("count", "label")
     uniform_share = 1 / max(1, len(counts))
     return [
         {

@@ -48,7 +48,7 @@ def list_harm_shares(data: RunData) -> list[HarmShare]:
     harmful = harmful.join(data.queries.select("query", slice=data.slice_column), on="query")
     shares = [
         share
-        for column in dict.fromkeys(("label", data.source_column))
+        for column in dict.fromkeys((data.label_column, data.source_column))
         for share in _sum_by_group(data, harmful, column)
         if share.share > share.base
     ]

@@ -9,6 +9,7 @@ from tasks.report.run_data import RunData
 from tasks.report.slices import SourceSliceEffects
 from tasks.results.compare_runs import describe_entered
 from tasks.results.group_names import format_group_value
+from tasks.results.query_measure import describe_errors
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.results.suspicious_groups import describe_excesses
 
@@ -36,6 +37,8 @@ def make_headline(
 
 def _describe_accuracy(data: RunData, slices: SourceSliceEffects) -> str:
     labelled, total = int(data.queries["correct"].count()), len(data.queries)
+    if not labelled and data.queries["label"].count():
+        return describe_errors(data.queries)
     if not labelled:
         return f"None of {total:,} queries has a label: their predicted labels are explained."
     share = float(data.queries["correct"].mean() or 0.0)  # type: ignore[arg-type]

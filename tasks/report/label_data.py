@@ -130,13 +130,12 @@ def _identify(result: MislabelResult) -> tuple[int, str]:
 
 def _make_frame(table: Table, labels: tuple[str, ...], key: str) -> pl.DataFrame:
     """Return a table of a study with the columns of a stored one."""
-    names = [None if i is None else labels[i] for i in table.given_labels]
     columns = {
         key: pl.Series(range(len(table)), dtype=pl.UInt32),
         "id": pl.Series(table.ids, dtype=pl.String),
         "text": pl.Series(table.texts, dtype=pl.String),
         "text_pair": pl.Series(table.text_pairs or [None] * len(table), dtype=pl.String),
-        "label": pl.Series(names, dtype=pl.String),
+        "label": pl.Series(table.name_targets(labels), dtype=pl.String),
     }
     groups = {f"{PREFIX}{name}": pl.Series(v, dtype=pl.String) for name, v in table.groups.items()}
     return pl.DataFrame(columns | groups)

@@ -53,6 +53,7 @@ from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.palette import format_css_variables
 from tasks.results.query_measure import format_measure
 from tasks.study.report_section import ReportLimits
+from tasks.study.target_kind import ONE_CLASS
 
 MAX_CHANGED = 100
 SCRIPTS = (
@@ -257,11 +258,9 @@ def _join_scripts() -> str:
 
 def _escape_value(value: object) -> object:
     """Escape unprintable characters in every text of the template, so that the page is valid."""
-    return (
-        escape_unprintable(value)
-        if isinstance(value, str) and not isinstance(value, Markup)
-        else value
-    )
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return escape_unprintable(value)
 
 
 def _format_effect(value: float | None) -> str:
@@ -282,8 +281,10 @@ def _format_column(column: str) -> str:
 
 def _count_predictions(data: RunData, cases: list[QueryCase]) -> LabelMatrix:
     """Count the pairs of true and predicted label of the queries with labels."""
+    if data.target not in ONE_CLASS:  # pairs of numbers or label sets are nearly unique
+        return make_label_matrix([], [])
     listed = [(case.query["label"], case.query["prediction"]) for case in cases]
-    pairs = data.queries.filter(pl.col("label").is_not_null()).select("label", "prediction")
+    pairs = data.queries.drop_nulls("label").select("label", "prediction")
     return make_label_matrix(pairs.rows(), [pair for pair in listed if pair[0] is not None])
 
 
@@ -291,10 +292,9 @@ def _list_changed(data: RunData) -> list[Row]:
     """Rows that entered or left the most harmful ones; a removed row has no position `train`."""
     if data.difference is None or data.difference.rows is None:
         return []
-    rows = data.difference.rows.with_columns(
-        entered=pl.col("change").is_in(ENTERED),
-        strong=pl.col("change").is_in([ENTERED_DOUBLED, LEFT_HALVED]),
-    )
+    change = pl.col("change")
+    is_strong = change.is_in([ENTERED_DOUBLED, LEFT_HALVED])
+    rows = data.difference.rows.with_columns(entered=change.is_in(ENTERED), strong=is_strong)
     positions = data.train.select("id", "train").unique("id", keep="none", maintain_order=True)
     first = rows.head(MAX_CHANGED).join(positions, on="id", how="left", maintain_order="left")
     return first.with_columns(train=pl.when(~pl.col("gone")).then("train")).to_dicts()

@@ -8,6 +8,7 @@ import polars as pl
 from tasks.mislabels.label_statement import LabelStatement, make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult
+from tasks.report.label_ranges import find_label_group
 
 
 class ReportRows:
@@ -78,6 +79,16 @@ class ReportRows:
         """Column that groups the training rows: the study's first group column, or label."""
         return _find_first_group(self.train)
 
+    @cached_property
+    def label_column(self) -> str:
+        """Column that groups the training rows by target: label, or its group."""
+        return find_label_group(self.train.columns)
+
+    @property
+    def unit(self) -> str:
+        """Unit of effects on the queries."""
+        return "nats"
+
     @property
     def has_pairs(self) -> bool:
         """Whether an example is a pair of texts."""
@@ -86,4 +97,6 @@ class ReportRows:
 
 def _find_first_group(rows: pl.DataFrame) -> str:
     groups = [name for name in rows.columns if name.startswith("group_")]
-    return groups[0] if groups else "label"
+    if groups:
+        return groups[0]
+    return find_label_group(rows.columns)

@@ -22,13 +22,16 @@ from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
+from tasks.report.label_ranges import add_label_ranges
 from tasks.report.report_rows import ReportRows
 from tasks.report.thumbnails import Thumbnails, make_thumbnails
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
+from tasks.results.run_target import read_target
 from tasks.results.summary import Summary, read_summary
 from tasks.run.lookup import check_undamaged
 from tasks.study.study import load_study
+from tasks.study.target_kind import ALL_TARGETS, CLASS, NUMBER, SOFT_LABEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,7 @@ class RunData(ReportRows):
         annotations: Annotations of the store.
         features: Stored embeddings of the training rows; None without them.
         images: Pixels of training rows and queries, of one size; empty for texts.
+        target: Kind of the targets.
         thumbnails: Thumbnails of images; None for other rows.
     """
 
@@ -63,6 +67,7 @@ class RunData(ReportRows):
     annotations: Annotations = field(default_factory=Annotations)
     features: EncoderFeatures | None = None
     images: tuple[Measurements, ...] = ()
+    target: str = CLASS
     thumbnails: Thumbnails | None = None
 
     @property
@@ -82,6 +87,14 @@ class RunData(ReportRows):
 
     def show_image(self, words: str) -> str:
         return self.thumbnails.make(words) if self.thumbnails is not None else ""
+
+    @property
+    def unit(self) -> str:
+        return self.summary.measures.rpartition(" in ")[2] or "nats"
+
+    @property
+    def determines_class(self) -> bool:
+        return self.target not in (NUMBER, SOFT_LABEL)
 
     @property
     def has_audit(self) -> bool:
@@ -125,6 +138,8 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
     tables = {name: store.scan(name, run).collect() for name in ("train", "scores")}
     tables["queries"] = fill_measure(store.scan("queries", run)).collect()
     tables["totals"] = store.scan("totals", run).collect()
+    kind = read_target(status.record)
+    tables["train"], tables["queries"] = add_label_ranges(tables["train"], tables["queries"], kind)
     earlier = against or find_comparable_run(store, run)
     run_difference = diff_runs(store, earlier, run) if earlier else None
     mislabel_results = read_matching_results(store, tables["train"])
@@ -139,6 +154,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         features=find_encoder_features(store, tables["train"]),
         images=images,
         thumbnails=thumbnails,
+        target=kind,
     )
 
 
@@ -152,7 +168,7 @@ def _read_images(
     """
     if not study.is_file() or load_study(study).train.image is None:
         return (), None
-    inputs = read_inputs(study)
+    inputs = read_inputs(study, "the report", ALL_TARGETS)
     tables = inputs.train, inputs.queries
     if [table.digest for table in tables] != [record.parts[name] for name in ("train", "queries")]:
         raise InputError(

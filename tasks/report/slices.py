@@ -35,6 +35,7 @@ class SourceSliceEffects:
         balance: Labels with their shares of all rows, of the most harmful and most helpful ones.
         is_complete: Whether all effects are summed, not only the kept ones.
         harm_shares: Labels and sources that harm a slice more than their share of the rows.
+        losses: Slices with number of queries and mean loss, the largest first.
     """
 
     slice_name: str
@@ -46,6 +47,7 @@ class SourceSliceEffects:
     balance: list[Row]
     is_complete: bool
     harm_shares: list[HarmShare]
+    losses: list[Row]
 
 
 def summarize_slices(data: RunData) -> SourceSliceEffects:
@@ -66,6 +68,7 @@ def summarize_slices(data: RunData) -> SourceSliceEffects:
         _compute_label_balance(data),
         is_complete,
         list_harm_shares(data),
+        _compute_losses(data),
     )
 
 
@@ -171,15 +174,24 @@ def _compute_accuracy(data: RunData) -> list[Row]:
     return rank_slices(data.queries, data.slice_column).head(2 * MAX_VALUES).to_dicts()
 
 
+def _compute_losses(data: RunData) -> list[Row]:
+    """Mean loss by slice of the queries with labels, for those that are neither right nor wrong."""
+    labelled = data.queries.drop_nulls("label").select("loss", slice=data.slice_column)
+    means = labelled.group_by("slice", maintain_order=True).agg(
+        queries=pl.len(), loss=pl.col("loss").mean()
+    )
+    return means.sort("loss", descending=True).head(2 * MAX_VALUES).to_dicts()
+
+
 def _compute_label_balance(data: RunData) -> list[Row]:
     """Label shares among the 10 most harmful and helpful rows of each wrongly predicted query.
 
     All queries count if none of them has a label.
     """
-    is_wrong = ~pl.col("correct") if data.queries["label"].count() else pl.lit(True)
+    is_wrong = ~pl.col("correct") if data.queries["correct"].count() else pl.lit(True)
     wrong = data.queries.filter(is_wrong).select("query")
     scores = data.scores.join(wrong, on="query", how="semi").sort("query", "rank")
-    labels = data.train.select("train", "label")
+    labels = data.train.select("train", label=data.label_column)
     low = scores.group_by("query").head(10).filter(RANKING < 0)
     high = scores.group_by("query").tail(10).filter(RANKING > 0)
     extremes = {"harmful": low, "helpful": high}
@@ -189,7 +201,7 @@ def _compute_label_balance(data: RunData) -> list[Row]:
         )
         for name, extreme in extremes.items()
     }
-    base = data.train["label"].value_counts(normalize=True).sort("label")
+    base = labels["label"].value_counts(normalize=True).sort("label")
     return [
         {"label": label, "all": share, **{n: s.get(label, 0.0) for n, s in shares.items()}}
         for label, share in base.iter_rows()

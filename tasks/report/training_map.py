@@ -121,13 +121,14 @@ def _encode_colours(
     data: RunData, rows: Int[np.ndarray, " m"]
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Encode the columns that colour the points, with their names, by key."""
-    colours = {"label": ("label", _encode_names(data.train["label"], rows))}
+    colours = {"label": ("label", _encode_names(data.train[data.label_column], rows))}
     strength = _read_strength(data)
     if strength is not None:
         name, values = strength
         colours["strength"] = (name, {"codes": encode_array(_quantize_strength(values[rows]))})
-    colours["effect"] = ("summed effect", _encode_effects(_sum_effects(data)[rows]))
-    if data.source_column != "label":
+    effects = _encode_effects(_sum_effects(data)[rows]) | {"unit": data.unit}
+    colours["effect"] = ("summed effect", effects)
+    if data.source_column != data.label_column:
         name = shorten_text(data.source_column.removeprefix("group_").replace("_", " "), 40)
         colours["source"] = (name, _encode_names(data.train[data.source_column], rows))
     return colours

@@ -18,7 +18,7 @@ from tasks.results.compare_runs import WORST
 from tasks.results.diagnostics import read_diagnostics
 from tasks.results.limits import Status, read_limit_tests
 from tasks.results.webhook import find_webhook_problem
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 from tasks.study.study import Study
 
 MAX_ATTEMPTS, TIMEOUT_SECONDS = 3, 10.0

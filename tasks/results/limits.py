@@ -135,7 +135,9 @@ def _check_accuracy(limit: float | None, queries: pl.DataFrame) -> LimitTest:
     key, name, total = "accuracy_below", "accuracy", len(queries)
     right, count = int(queries["correct"].sum()), int(queries["correct"].count())
     if not count:
+        has_labels = bool(queries["label"].count()) if "label" in queries.columns else False
         measured = f"none of {total:,} queries has a label"
+        measured = "not defined for numbers" if has_labels else measured
         return LimitTest(key, name, measured, _decide_unmeasured(limit), limit, None)
     low, high = wilson_interval(right, count)
     labelled = "" if count == total else f" with labels, {total:,} in all"

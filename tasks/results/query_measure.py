@@ -49,6 +49,12 @@ MEASURE_WORDS: Final[Mapping[str, MeasureWords]] = MappingProxyType(
             "the prediction would be more certain",
             "the prediction would be less certain",
         ),
+        "squared-error": MeasureWords(
+            "squared error", "squared units", "the error would fall", "the error would rise"
+        ),
+        "huber-loss": MeasureWords(
+            "Huber loss", "squared units", "the error would fall", "the error would rise"
+        ),
     }
 )
 """Words for each measure, by its name in the table `queries`."""
@@ -104,10 +110,14 @@ def format_prediction(query: Row) -> tuple[str, str]:
         ('pos', ' but predicted neg')
         >>> format_prediction({"label": None, "prediction": "neg", "correct": None})
         ('neg', ' predicted, without a label')
+        >>> format_prediction({"label": "2.5", "prediction": "3.1", "correct": None})
+        ('2.5', ', predicted 3.1')
     """
     prediction = f"{query['prediction'] or 'nothing'}"
     if query["label"] is None:
         return prediction, " predicted, without a label"
+    if query["correct"] is None:
+        return f"{query['label']}", f", predicted {prediction}"
     follows = ", predicted correctly" if query["correct"] else f" but predicted {prediction}"
     return f"{query['label']}", follows
 
@@ -126,14 +136,35 @@ def format_accuracy(facts: Row, labelled: int | None) -> str:
         '50.0% of the 4 queries with labels (20 in all)'
         >>> format_accuracy({"accuracy": None, "query_rows": 20}, 0)
         'unknown: none of the 20 queries has a label'
+        >>> format_accuracy({"accuracy": None, "query_rows": 20}, None)
+        'not defined: the targets of the 20 queries are numbers'
     """
     count = parse_count(facts["query_rows"])
+    if facts["accuracy"] is None and labelled != 0:
+        return f"not defined: the targets of the {count} queries are numbers"
     if facts["accuracy"] is None:
         return f"unknown: none of the {count} queries has a label"
     share = f"{float(str(facts['accuracy'])):.1%}"
     if labelled is None or labelled == count:
         return f"{share} of {count} queries"
     return f"{share} of the {labelled} queries with labels ({count} in all)"
+
+
+def describe_errors(queries: pl.DataFrame) -> str:
+    """Describe the errors of queries whose targets are numbers, as a sentence.
+
+    Args:
+        queries: Table `queries` of the run.
+
+    Examples:
+        >>> columns = {"label": ["1.0", "2.0"], "measure": ["squared-error"] * 2}
+        >>> describe_errors(pl.DataFrame({**columns, "loss": [4.0, 0.0]}))
+        'The mean squared error of 2 queries is 2, its root 1.41.'
+    """
+    name = find_words(str(queries["measure"][0])).name
+    loss = float(str(queries["loss"].mean() or 0.0))
+    root = f", its root {loss**0.5:.3g}" if name == "squared error" else ""
+    return f"The mean {name} of {queries['label'].count():,} queries is {loss:.3g}{root}."
 
 
 def describe_measures(queries: pl.LazyFrame) -> str:
@@ -172,14 +203,14 @@ def count_labelled(queries: pl.LazyFrame) -> int | None:
     return None if count == total else int(count)
 
 
-def name_harmed_queries(labelled: int | None) -> str:
+def name_harmed_queries(has_accuracy: bool) -> str:
     """Name the queries over which the harm of training rows is summed in a summary.
 
     Args:
-        labelled: Number of queries with labels; None for all.
+        has_accuracy: Whether predictions are right or wrong: queries have labels, and no numbers.
 
     Examples:
-        >>> name_harmed_queries(None), name_harmed_queries(0)
+        >>> name_harmed_queries(True), name_harmed_queries(False)
         ('wrongly predicted queries', 'queries')
     """
-    return "queries" if labelled == 0 else "wrongly predicted queries"
+    return "wrongly predicted queries" if has_accuracy else "queries"

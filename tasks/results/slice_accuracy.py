@@ -95,3 +95,14 @@ def wilson_interval(
     middle = (share + z * z / (2 * queries)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / queries + z * z / (4 * queries**2))
     return 0.0 if right == 0 else middle - half, 1.0 if right == queries else middle + half
+
+
+def rank_first_group(queries: pl.DataFrame, count: int) -> list[dict[str, object]]:
+    """Return the accuracy by the first group column, if there is one; see `rank_slices`.
+
+    Args:
+        queries: Table `queries` of a run.
+        count: Largest number of slices.
+    """
+    groups = [name for name in queries.columns if name.startswith("group_")]
+    return rank_slices(queries, groups[0]).head(count).to_dicts() if groups else []

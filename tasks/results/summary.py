@@ -18,7 +18,7 @@ from storage import (
     join_examples,
     rank_harmful_rows,
 )
-from tasks.models.label_order import LabelReordering, find_better_label_order
+from tasks.models.label_order import LabelReordering
 from tasks.models.provenance import describe_provenance, parse_provenance
 from tasks.planning.actuals import ForecastVsActual, parse_forecast_vs_actual
 from tasks.results.choices import (
@@ -46,13 +46,21 @@ from tasks.results.evidence import Row
 from tasks.results.explained_query import TRAIN_COLUMNS, ExplainedQuery, explain_query
 from tasks.results.leaks import count_leaked_queries, warn_leaks
 from tasks.results.missed_candidates import describe_recall, warn_low_recall
-from tasks.results.query_measure import count_labelled, describe_measures, format_accuracy
-from tasks.results.slice_accuracy import rank_slices
+from tasks.results.query_measure import (
+    count_labelled,
+    describe_errors,
+    describe_measures,
+    format_accuracy,
+)
+from tasks.results.run_target import read_target
+from tasks.results.slice_accuracy import rank_first_group
+from tasks.results.stored_label_order import find_other_order
 from tasks.run.agreement import AgreementRecord
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.method_choice import MethodSelection, describe_method_selection
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.selections import AGREEMENT, BUDGET, DAMPING, ESTIMATOR, METHOD, ROWS, K
+from tasks.study.target_kind import NUMBER
 
 WORST, EACH, SLICES = 5, 3, 8
 
@@ -69,6 +77,7 @@ class Summary:
         leaked_queries: Number of queries that are training rows, verbatim.
         labelled_queries: Number of queries with labels; None for all.
         measures: Measures of the queries in words, with their unit.
+        errors: Sentence on the errors of queries whose targets are numbers; empty for others.
     """
 
     run: str
@@ -85,10 +94,18 @@ class Summary:
     leaked_queries: int = 0
     labelled_queries: int | None = None
     measures: str = ""
+    errors: str = ""
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether predictions are right or wrong: queries have labels, and no numbers."""
+        return self.facts.get("accuracy") is not None
 
     @property
     def accuracy(self) -> str:
         """Accuracy in words, with the number of queries."""
+        if self.errors and not self.has_accuracy:
+            return self.errors
         return format_accuracy(self.facts, self.labelled_queries)
 
     @property
@@ -240,48 +257,30 @@ def read_summary(store: Store, run: str, study: Path) -> Summary:
         study,
         store.layout.root,
         facts[0] if facts else {},
-        _rank_first_group(queries.collect()),
+        rank_first_group(queries.collect(), SLICES),
         read_diagnostics(solves),
         [explain_query(store, run, query, EACH) for query in worst],
         _read_most_harmful(store, run),
         find_quarantined(solves, queries).collect().to_dicts(),
         nonfinite.select("id").collect()["id"].to_list(),
-        _find_other_order(store.scan("train", run)),
+        find_other_order(store, run),
         count_leaked_queries(queries, store.scan("train", run)),
         count_labelled(queries),
         describe_measures(queries),
+        describe_errors(queries.collect()) if read_target(store.read_record(run)) == NUMBER else "",
     )
-
-
-def _find_other_order(train: pl.LazyFrame) -> LabelReordering | None:
-    """Find an order of the labels that fits the predictions on the training rows better."""
-    rows = train.select("label", "prediction").drop_nulls().collect()
-    labels = sorted({*rows["label"].to_list(), *rows["prediction"].to_list()})
-    position = {label: i for i, label in enumerate(labels)}
-    given, predicted = (
-        [position[label] for label in rows[name].to_list()] for name in rows.columns
-    )
-    return find_better_label_order(given, predicted, labels)
 
 
 def _read_most_harmful(store: Store, run: str) -> list[Row]:
     """Training examples with the largest harm, summed over the wrongly predicted queries.
 
-    It is summed over all queries if none of them has a label.
+    It is summed over all queries if none of them has a label, or the targets are numbers.
     """
     scores, queries = store.scan("scores", run), store.scan("queries", run)
-    if count_labelled(queries) != 0:
+    if queries.select(pl.col("correct").count()).collect().item():
         scores = filter_slice(scores, queries, "correct", False)
     rows = join_examples(rank_harmful_rows(scores, EACH), store.scan("train", run), TRAIN_COLUMNS)
     return rows.collect().to_dicts()
-
-
-def _rank_first_group(queries: pl.DataFrame) -> list[Row]:
-    """Accuracy by the first group column, if there is one; see `rank_slices`."""
-    groups = [name for name in queries.columns if name.startswith("group_")]
-    if not groups:
-        return []
-    return rank_slices(queries, groups[0]).head(SLICES).to_dicts()
 
 
 def describe_reuse(facts: Row) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import os
 from urllib.parse import urlsplit
 
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 
 
 def find_webhook_problem(notify: Notify) -> str:

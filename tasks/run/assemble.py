@@ -1,5 +1,9 @@
 """Assembly of the attributor of a run from its context and the artifacts in the store."""
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 import fastif
 from fastif.attribution.member import Member
 from fastif.candidates import Search
@@ -11,6 +15,7 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_train_examples
 from tasks.run.unrolled import make_unrolled_attributor, open_training_record
+from tasks.study.target_kind import ONE_CLASS
 
 
 def make_attributor(context: RunContext) -> Member | fastif.Ensemble:
@@ -62,11 +67,19 @@ def make_member_attributor(
     )
 
 
+def get_class_ids(context: RunContext) -> Int[Tensor, " n"]:
+    """Return the class of each training row, for quotas; a single one for other targets."""
+    train = context.plan.inputs.train
+    if train.kind not in ONE_CLASS:
+        return torch.zeros(len(train), dtype=torch.long)
+    return torch.tensor(train.labels, dtype=torch.long)
+
+
 def make_search(context: RunContext) -> Search:
     """Return the candidate search of the run with its indexes from the store, cached."""
 
     def make() -> Search:
-        labels, candidates = context.train_examples.labels.cpu(), context.candidates
+        labels, candidates = get_class_ids(context), context.candidates
         searcher = context.searcher
         indices = index_digests(searcher) if candidates.methods else ()
         return read_search(context.store, indices, candidates, searcher.objective, labels)

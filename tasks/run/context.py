@@ -17,6 +17,7 @@ from fastif.numerics.precision import SINGLE, Precision
 from fastif.solvers import Solver, Spectral
 from fastif.solvers.build import build_solver
 from storage import Store
+from tasks.data.target_text import Target
 from tasks.run.selections import apply_k_selection
 from tasks.run.spec import RunPlan, open_existing_store
 from tasks.study.any_candidates import AnyCandidates
@@ -62,7 +63,7 @@ class RunContext:
             selected.
         precision_selection: Selected precision of scores; None if the study sets it, before it is
             selected, or if it is left at single precision without a trial.
-        predicted: Predicted label of each query; None if every target is a given label.
+        predicted: Predicted target of each query; None if every target is a given label.
         memo: Cache of computed values; another plan starts with an empty one.
     """
 
@@ -79,7 +80,7 @@ class RunContext:
     row_norms: Tensor | None = None
     k_selection: KSelection | None = None
     precision_selection: PrecisionSelection | None = None
-    predicted: tuple[int, ...] | None = None
+    predicted: tuple[Target, ...] | None = None
     memo: Memo = field(default_factory=Memo)
 
     @property

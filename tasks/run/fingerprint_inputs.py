@@ -9,6 +9,7 @@ from tasks.models.locate import compute_model_digest, find_base_folder, find_mod
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.any_solver import AnySolver
 from tasks.study.study import Study
+from tasks.study.target_kind import CLASS
 
 
 def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
@@ -22,6 +23,7 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         "train": inputs.train.digest,
         "queries": inputs.queries.digest,
         "labels": list(study.labels),
+        **({} if study.target == CLASS else {"target": study.target}),
         "max_length": study.model.max_length,
         "attributed": study.parameters.model_dump(mode="json")["attributed"],
         **study.loss_settings,

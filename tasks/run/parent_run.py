@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from storage import RunRecord, RunStatus, Store, StoreError
 from tasks.data.dataset import Table
 from tasks.data.row_hashes import read_row_digests, row_digests
-from tasks.study.sections import Carry
+from tasks.study.night_sections import Carry
 from tasks.study.study import Study
 
 CARRIED = "carried"

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fastif.attribution.certificate import Certificate
+from tasks.models.target_outputs import is_predicted, predict_targets
 from tasks.run.context import RunContext
 from tasks.study.study import Study
 
@@ -39,12 +40,15 @@ def has_totals(study: Study) -> bool:
 
 
 def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) -> Slices:
-    """Group queries by correctness, null without a label, and by the study's first group column."""
+    """Group queries by correctness and by the study's first group column.
+
+    The correctness is null for queries without a label, and for numbers.
+    """
     table = context.plan.inputs.queries
-    rows = zip(
-        outputs.argmax(1).tolist(), (table.given_labels[i] for i in ids.tolist()), strict=True
-    )
-    correct = [None if label is None else predicted == label for predicted, label in rows]
+    chosen = table.take(ids.tolist())
+    focus = chosen.focus or [None] * len(chosen)
+    rows = zip(chosen.given_labels, predict_targets(context.study, outputs), focus, strict=True)
+    correct = [is_predicted(context.study, *row) for row in rows]
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]
     columns = {"correct": correct, "group": group_names}

@@ -8,11 +8,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from fastif.data.replace_labels import replace_labels
 from storage import Store, compute_fingerprint
-from tasks.models.query_targets import choose_targets, needs_predictions, predict_labels
+from tasks.data.target_text import Target
+from tasks.models.query_targets import choose_targets, needs_predictions, predict_queries
 from tasks.run.context import RunContext
 from tasks.run.spec import RunPlan, find_existing_store
 
@@ -23,16 +22,20 @@ def predictions_digest(plan: RunPlan) -> str:
     """Return the cache key of the predicted labels: the first model and the queries."""
     parts = plan.record.parts
     names = ("mathematics", "model", "queries", "labels", "max_length")
-    return compute_fingerprint({"predictions": {name: parts[name] for name in names}})
+    known = {name: parts[name] for name in names} | {k: parts[k] for k in ("target",) if k in parts}
+    return compute_fingerprint({"predictions": known})
 
 
-def read_predictions(store: Store, plan: RunPlan) -> list[int] | None:
+def read_predictions(store: Store, plan: RunPlan) -> list[Target] | None:
     """Read the predicted labels of the queries; None if they are not stored."""
     artifact = store.find_artifact(KIND, predictions_digest(plan))
-    return None if artifact is None else json.loads((artifact / FILE).read_text("utf-8"))
+    if artifact is None:
+        return None
+    stored = json.loads((artifact / FILE).read_text("utf-8"))
+    return [tuple(row) if isinstance(row, list) else row for row in stored]
 
 
-def write_predictions(store: Store, plan: RunPlan, predicted: list[int]) -> None:
+def write_predictions(store: Store, plan: RunPlan, predicted: list[Target]) -> None:
     """Write the predicted labels of the queries; an intact artifact is kept."""
 
     def write(folder: Path) -> None:
@@ -52,7 +55,6 @@ def resolve_targets(context: RunContext) -> RunContext:
     store = find_existing_store(study)
     predicted = None if store is None else read_predictions(store, context.plan)
     if predicted is None:
-        predicted = predict_labels(context.objective, context.query_examples)
-    targets = torch.tensor(choose_targets(study, queries, predicted), dtype=torch.long)
-    examples = replace_labels(context.query_examples, targets)
+        predicted = predict_queries(study, context.objective, context.query_examples)
+    examples = replace_labels(context.query_examples, choose_targets(study, queries, predicted))
     return replace(context, query_examples=examples, predicted=tuple(predicted))

@@ -27,6 +27,7 @@ from tasks.service.memory_forecast import check_memory, forecast_memory
 from tasks.service.query_rows import QueryRows
 from tasks.service.trust import SearchCheck, read_trust
 from tasks.study.study import Study
+from tasks.study.supported_targets import check_plain_classes
 
 TRIED_ROWS = 64
 """Number of rows of each table on which the model is tried at the start."""
@@ -51,6 +52,7 @@ def open_engine(path: Path, announce: Callable[[str], None] = lambda _: None) ->
     """
     plan = plan_run(path)
     study = plan.inputs.study
+    check_plain_classes(study, "`fastif serve`")
     _check_content(study, path)
     store = find_existing_store(study)
     record = None if store is None else find_run(store, plan)

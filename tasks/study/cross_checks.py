@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tasks.study.any_candidates import AnyCandidates
 from tasks.study.any_solver import AnySolver
 from tasks.study.cross_fitting_check import check_cross_fitting
 from tasks.study.errors import Problem, format_value, join_some
@@ -23,22 +22,16 @@ from tasks.study.sections import (
     Mislabels,
     ModelSource,
     Parameters,
-    QuerySource,
     Run,
-    TrainSource,
 )
+from tasks.study.target_check import TargetSections, check_target_sections
 from tasks.study.training_section import Training
 
 TOLERANCE = 1e-9
 
 
-class StudySections(Protocol):
+class StudySections(TargetSections, Protocol):
     """The sections of a study that are checked against each other; `tasks.study.study` has all."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Label names."""
-        ...
 
     @property
     def models(self) -> Sequence[str]:
@@ -53,16 +46,6 @@ class StudySections(Protocol):
     @property
     def parameters(self) -> Parameters:
         """Attributed parameters."""
-        ...
-
-    @property
-    def train(self) -> TrainSource:
-        """Table of training rows."""
-        ...
-
-    @property
-    def queries(self) -> QuerySource:
-        """Table of queries."""
         ...
 
     @property
@@ -86,11 +69,6 @@ class StudySections(Protocol):
         ...
 
     @property
-    def candidates(self) -> AnyCandidates:
-        """Method that selects candidates."""
-        ...
-
-    @property
     def run(self) -> Run:
         """Sizes and devices of a run."""
         ...
@@ -111,11 +89,6 @@ class StudySections(Protocol):
         ...
 
     @property
-    def has_audit(self) -> bool:
-        """Whether the study has the sections that an audit needs."""
-        ...
-
-    @property
     def fixed_damping(self) -> float | None:
         """Effective damping λ; None where it is not chosen yet."""
         ...
@@ -123,6 +96,7 @@ class StudySections(Protocol):
 
 def find_contradictions(study: StudySections) -> Iterator[Problem]:
     """Yield a problem for each contradiction between sections."""
+    yield from check_target_sections(study)
     yield from _check_solver(study)
     yield from _check_candidates(study)
     yield from _check_loss(study)
@@ -163,8 +137,7 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     """Check tables of features or images; features support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
-    if is_own:
-        yield from check_own_model(study.model, study.parameters, study.training)
+    yield from check_own_model(study.model, study.parameters, study.training, is_own)
     if study.train.text:
         return
     yield from _check_query_columns(study, key)
@@ -230,7 +203,7 @@ def _check_solver(study: StudySections) -> Iterator[Problem]:
 
 def _check_candidates(study: StudySections) -> Iterator[Problem]:
     for where, method in study.candidates.methods_in_file:
-        max_quota = 1 / len(study.labels)
+        max_quota = 1 / max(1, len(study.labels))
         if method.quota is not None and method.quota > max_quota + TOLERANCE:
             yield Problem(
                 f"{where} quota",
@@ -265,13 +238,8 @@ def _check_sketch_scores(study: StudySections) -> Iterator[Problem]:
 
 def _check_loss(study: StudySections) -> Iterator[Problem]:
     loss, training = study.loss, study.training
-    if isinstance(loss.class_weights, tuple) and len(loss.class_weights) != len(study.labels):
-        yield Problem(
-            "[loss] class_weights",
-            f"{len(study.labels)} numbers, one for each label",
-            format_value(list(loss.class_weights)),
-            "give one number per label, in the order of labels",
-        )
+    yield from loss.find_contradictions(study.target)
+    yield from loss.find_wrong_counts(len(study.labels))
     if loss.weight_decay_kind == "coupled" and loss.weight_decay is None and training is None:
         yield Problem(
             "[loss] weight_decay",

@@ -16,9 +16,22 @@ def attribute_whole_module(values: dict[str, Any]) -> None:
 
 
 def check_own_model(
-    model: ModelSource, parameters: Parameters, training: Training | None
+    model: ModelSource, parameters: Parameters, training: Training | None, is_own: bool
 ) -> Iterator[Problem]:
-    """Yield a problem for each key that has no meaning for a module of one's own."""
+    """Yield a problem for each key that has no meaning for a module of one's own, or only for it.
+
+    Args:
+        model: Section `[model]`.
+        parameters: Section `[parameters]`.
+        training: Section `[training]`; None if there is none.
+        is_own: Whether a function makes the model, and an audit reads it.
+    """
+    if not is_own:
+        if model.output is not None:
+            change = "remove it; a classifier of texts or images has one output"
+            got = format_value(model.output)
+            yield Problem("[model] output", "no such key without [model] factory", got, change)
+        return
     if isinstance(parameters.attributed, str) and parameters.attributed != "all":
         yield Problem(
             "[parameters] attributed",

@@ -3,10 +3,9 @@
 The docstring of a field is shown in the error message when the field is missing.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.study.device_names import AUTO, DeviceNames
 from tasks.study.durations import Duration, parse_duration
@@ -36,6 +35,8 @@ class ModelSource(Section):
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """function of an installed package, "package.module:function", that makes the model from the
     folder path: it returns module, loss and collate function"""
+    output: Name | Annotated[int, Field(ge=0)] | None = None
+    """explained output of a module of `factory` with several: its name, or its position from 0"""
 
 
 _KEYS_OF = {
@@ -72,6 +73,8 @@ class TableSource(Section):
     """instead of text: the column of images, as bytes or paths of files, or one byte per pixel"""
     label: NormalizedName | None = None
     """the column with the label"""
+    labels: Names = ()
+    """instead of label: one column for each label, in the order of the study's labels"""
     id: NormalizedName | None = None
     """the column with a unique id; the row number, counted from 1, if omitted"""
     groups: Names = ()
@@ -82,6 +85,18 @@ class TableSource(Section):
         """Columns with the content of a row: text, features or image."""
         return (*self.text, *self.features, *((self.image,) if self.image else ()))
 
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """Columns with the target of a row: label or labels; none for unlabelled queries."""
+        return self.labels or ((self.label,) if self.label else ())
+
+    @model_validator(mode="after")
+    def _check_label_keys(self) -> Self:
+        if self.label and self.labels:
+            expected, got = "one of the keys label, labels", "both"
+            raise make_validation_error(Problem("labels", expected, got, "remove one of them"))
+        return self
+
     @model_validator(mode="after")
     def _check_content(self) -> Self:
         given = [key for key in ("text", "features", "image") if getattr(self, key)]
@@ -90,10 +105,11 @@ class TableSource(Section):
             change = 'add text = "your-column"' if not given else f"keep {given[0]} alone"
             got = " and ".join(given) or "nothing"
             raise make_validation_error(Problem("text", expected, got, change))
-        if self.label is not None and self.label in self.content_columns:
-            expected, got = f"a column that is not in {given[0]}", format_value(self.label)
-            change = "use the column with the labels"
-            raise make_validation_error(Problem("label", expected, got, change))
+        for name in self.target_columns:
+            if name in self.content_columns:
+                expected, got = f"a column that is not in {given[0]}", format_value(name)
+                key, change = "labels" if self.labels else "label", "use the column with the labels"
+                raise make_validation_error(Problem(key, expected, got, change))
         return self
 
     @model_validator(mode="after")
@@ -117,8 +133,17 @@ class TrainSource(TableSource):
     """`[train]`: the training rows, all of them with labels."""
 
     # Sections are frozen, so a narrower type is safe.
-    label: NormalizedName  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
-    """the column with the label"""
+    label: NormalizedName = ""  # pyright: ignore[reportGeneralTypeIssues, reportIncompatibleVariableOverride]
+    """the column with the label; empty if `labels` has one column for each"""
+    weight: NormalizedName | None = None
+    """the column with the weight of each row in the training loss; 1 for all if omitted"""
+
+    @model_validator(mode="after")
+    def _check_target_columns(self) -> Self:
+        if not self.target_columns:
+            expected, change = "the column with the label", "add label = ..."
+            raise make_validation_error(Problem("label", expected, "nothing", change))
+        return self
 
 
 class QuerySource(TableSource):
@@ -129,6 +154,8 @@ class QuerySource(TableSource):
     measure: Literal["auto", "loss", "log-probability", "margin", "entropy"] = "auto"
     """what is explained of each prediction; "auto": the loss at its label, or without a label the
     log probability of the predicted label"""
+    by_label: bool = False
+    """whether each label of a row is explained on its own, with several labels a row"""
     trusted: bool = False
     """whether the labels are trusted: `fastif mislabels` then learns from these rows too"""
 
@@ -251,40 +278,3 @@ class StoreSection(Section):
 
     path: Name
     """a folder for the results, created if it does not exist, or s3://bucket/prefix"""
-
-
-class Carry(Section):
-    """`[carry]`: incremental runs, which continue the last run. Without it every run is a full run.
-
-    Scores of queries that the parent run has are reused, together with its curvature and choices,
-    as long as the model and all settings are the same.
-    """
-
-    least: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """least share of the root run's training rows that must remain; below it, a full run"""
-
-
-def _check_variable_name(name: str) -> str:
-    """Check the name of an environment variable; the message never quotes the value."""
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
-        change = (
-            'keep the address in a variable, and write its name: webhook_env = "FASTIF_WEBHOOK"'
-        )
-        got = f"{len(name)} characters that are not such a name"
-        raise make_validation_error(Problem("", "the name of an environment variable", got, change))
-    return name
-
-
-class Notify(Section):
-    """`[notify]`: alerts by webhook, on every failure and when a limit is exceeded."""
-
-    webhook_env: Annotated[Name, AfterValidator(_check_variable_name)] | None = None
-    """name of the environment variable with the webhook's address, which is a secret"""
-    recall_below: Annotated[float, Field(gt=0, le=1)] | None = None
-    """alert if the candidates' recall of the top 10 or top 100 is lower"""
-    residual_above: Annotated[float, Field(gt=0)] | None = None
-    """alert if the residual of any query is larger"""
-    harmful_above: Annotated[float, Field(gt=0, le=1)] | None = None
-    """alert if the share of scored training rows with a negative summed effect is larger"""
-    new_suspects_above: Annotated[int, Field(ge=0)] | None = None
-    """alert if more training rows entered the 100 most harmful since the last comparable run"""

@@ -24,22 +24,22 @@ from tasks.study.loss import TrainingLoss, order_class_weights
 from tasks.study.magnitudes import drop_unrepresentable
 from tasks.study.nearby_studies import suggest_study
 from tasks.study.new_study import write_new_file
+from tasks.study.night_sections import Carry, Notify
 from tasks.study.own_model_check import attribute_whole_module
 from tasks.study.path_kinds import describe_path
 from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
-    Carry,
     CertificateSection,
     Curvature,
     Mislabels,
     ModelSource,
-    Notify,
     Parameters,
     QuerySource,
     Run,
     StoreSection,
     TrainSource,
 )
+from tasks.study.target_kind import TargetKind, name_number_outputs
 from tasks.study.training_section import Training
 from tasks.study.validation_errors import list_problems, make_validation_error
 
@@ -59,8 +59,10 @@ class Study(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     """a short name of lower-case characters, digits and hyphens; the store belongs to it"""
-    labels: Annotated[Names, Field(min_length=2)]
+    labels: Names
     """the label names in the order of the model's outputs"""
+    target: TargetKind = "class"
+    """what a row is labelled with; one class a row if omitted"""
     models: DistinctNames = ()
     """further seeds or checkpoints of the same training: scores are means over them and [model]"""
     model: ModelSource
@@ -175,7 +177,7 @@ def load_study(path: Path) -> Study:
         StudyError: all problems of the file, each with place, expected, got and remedy.
     """
     values, problems = drop_unrepresentable(_read_toml(path))
-    problems += order_class_weights(values)
+    problems += [*order_class_weights(values), *name_number_outputs(values)]
     absent = _fill_absent_sections(values)
     attribute_whole_module(values)
     # In strict JSON mode lists are accepted as tuples and 1 as a float, but "1" is not a number.

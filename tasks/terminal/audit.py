@@ -78,14 +78,14 @@ def _further_queries_panel(summary: Summary) -> Iterator[RenderableType]:
 def _most_harmful_panel(summary: Summary) -> RenderableType:
     table = make_two_column_table()
     for row in summary.most_harmful:
-        queries = name_harmed_queries(summary.labelled_queries)
+        queries = name_harmed_queries(summary.has_accuracy)
         count = f"{row['train_label']}, harms {row['harmful_queries']} {queries}"
         effect = Text(f"{row['harmful_effect']:+.4f}", style=TERMINAL_HARMFUL)
         table.add_row(
             effect, format_example(count, f"{row['train_id']}", format_text(row, "train_"))
         )
     rows = table if summary.most_harmful else Text("none", style="dim")
-    queries = name_harmed_queries(summary.labelled_queries)
+    queries = name_harmed_queries(summary.has_accuracy)
     unit = summary.measures.rpartition(" in ")[2] or "nats"
     title = f"most harmful to {queries}: summed effects, {unit}"
     return Panel(rows, title=title, title_align="left")

@@ -15,6 +15,8 @@ from fastif.models.trial import try_table
 from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
 from tasks.models.label_order import find_better_label_order
+from tasks.models.output_order import find_better_output_order
+from tasks.models.target_outputs import is_predicted, make_plain_targets, predict_targets
 from tasks.planning.open_run import load_run
 from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
@@ -24,9 +26,11 @@ from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import format_error
 from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
-from tasks.study.errors import StudyError
-from tasks.study.sections import Notify
+from tasks.study.errors import StudyError, join_some
+from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
+from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL
+from tasks.terminal.stated_loss import check_stated_loss
 
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
@@ -74,6 +78,7 @@ def run_checks(study: Path | None) -> Iterator[Check]:
         for note in context.objective.notes:
             yield Check("model", True, note)
         yield _run_check("order of labels", lambda context=context: _check_label_order(context))
+        yield _run_check("stated loss", lambda context=context: check_stated_loss(context))
         yield _run_check("wrong labels", lambda context=context: _describe_encoder(context.study))
         yield _run_check("webhook", lambda context=context: _check_webhook(context.study.notify))
         yield _run_check("training record", lambda context=context: _check_training_record(context))
@@ -222,14 +227,18 @@ def _check_gradients(context: RunContext) -> str:
 
 def _check_label_order(context: RunContext) -> str:
     """Compare predictions and labels of a few training rows under every order of the labels."""
-    rows = torch.randperm(len(context.train_examples), generator=torch.Generator().manual_seed(0))
-    given, predicted = [], []
-    with torch.no_grad():
-        for _, batch in context.train_examples.batches(rows[:LABEL_ORDER_ROWS]):
-            outputs = context.objective.outputs(context.objective.params, batch)
-            given.extend(batch["labels"].tolist())
-            predicted.extend(outputs.argmax(1).tolist())
-    other = find_better_label_order(given, predicted, context.study.labels)
+    study, every = context.study, context.plan.inputs.train.targets
+    count = len(context.train_examples)
+    rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:LABEL_ORDER_ROWS]
+    outputs, losses = fastif.predict(context.objective, context.train_examples, ids=rows)
+    given, predicted = [every[i] for i in rows.tolist()], predict_targets(study, outputs)
+    other: object = None
+    if study.target == CLASS:
+        other = find_better_label_order(given, predicted, study.labels)  # type: ignore[arg-type]
+    elif study.target in (MULTI_LABEL, SOFT_LABEL):
+        targets = make_plain_targets(study, given).to(outputs.device)
+        order = find_better_output_order(outputs, targets, study.labels)
+        other = order and f"outputs that fit the order {join_some(order)} better"
     if other is not None:
         raise InputError(
             "labels",
@@ -237,8 +246,11 @@ def _check_label_order(context: RunContext) -> str:
             str(other),
             "Reorder `labels` of the study like the outputs of the model.",
         )
-    right = sum(label == prediction for label, prediction in zip(given, predicted, strict=True))
-    return f"{right} of {len(given)} training rows are predicted correctly"
+    pairs = zip(given, predicted, strict=True)
+    correct = [is_predicted(study, label, prediction) for label, prediction in pairs]
+    if None in correct:
+        return f"mean loss of {len(given)} training rows: {float(losses.mean()):.3g}"
+    return f"{sum(map(bool, correct))} of {len(given)} training rows are predicted correctly"
 
 
 def _check_double_backward(context: RunContext) -> str:

@@ -43,6 +43,8 @@ MODULES = {
     "second-night": "nightly.second",
     "speed": "report",
     "structure": "structure",
+    "targets": "targets.report",
+    "wrong-targets": "wrong_targets.report",
 }
 OTHER_RESULTS = {"families"}
 """Results with a page outside docs/results."""

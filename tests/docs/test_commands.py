@@ -16,7 +16,15 @@ GENERATED = {"docs/reference/cli.md", "docs/development/modules.md"}
 """Pages written from help and docstrings, with placeholders in their commands."""
 SHELL = {"export", "source", ".", "docker", "git", "prefect"}
 """Commands of the shell and of other programs, which are not checked."""
-OTHER_OPTIONS = {"--protocol", "--resources", "--port", "--scale", "--data", "--development"}
+OTHER_OPTIONS = {
+    "--protocol",
+    "--resources",
+    "--port",
+    "--scale",
+    "--data",
+    "--development",
+    "--emotions",
+}
 """Options of other programs, and of benchmarks, that sentences name."""
 COMMANDS = typer.main.get_command(app)
 UsageError = typer.BadParameter.__base__

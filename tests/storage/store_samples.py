@@ -80,9 +80,20 @@ def train():
     rows = []
     for row in range(TRAIN):
         answer = ("no", "no", 0.5, 0.6, True, False)
-        effect = None if row % 2 else -0.25
+        effect, weight = None if row % 2 else -0.25, 1.5 if row % 2 else None
         rows.append(
-            (row, f"t{row}", f"text {row}", f"pair {row}", *answer, effect, None, "suite", None)
+            (
+                row,
+                f"t{row}",
+                f"text {row}",
+                f"pair {row}",
+                *answer,
+                effect,
+                None,
+                weight,
+                "suite",
+                None,
+            )
         )
     return frame(train_schema(GROUPS), rows)
 

@@ -98,7 +98,7 @@ const drawLegend = (legend, data, key, groups) => {
     ramp.className = "ramp";
     const stops = key === "effect" ? ["harmful", "weak", "helpful"] : ["weak", "strong"];
     ramp.style.background = `linear-gradient(to right, ${stops.map(name => `var(--${name})`).join(", ")})`;
-    const words = key === "effect" ? [`harmful, -${end} nats or less`, `helpful, +${end} nats or more`] : ["0", "1"];
+    const words = key === "effect" ? [`harmful, -${end} ${data.effect.unit} or less`, `helpful, +${end} ${data.effect.unit} or more`] : ["0", "1"];
     legend.replaceChildren(makeEntry(words[0], " ", ramp, " ", words[1]));
     return;
   }
@@ -153,7 +153,7 @@ const makeTip = (tip, data) => {
     const strength = data.strength && readStrength(data.strength, i);
     const named = column => column && (column.names[column.codes[i]] ?? "(another value)");
     return [
-      data.ids[i], named(data.label), named(data.source), `${formatEffect(readEffect(data.effect, i))}\u00a0nats`,
+      data.ids[i], named(data.label), named(data.source), `${formatEffect(readEffect(data.effect, i))}\u00a0${data.effect.unit}`,
       data.strength && (strength === null ? "strength not known" : `strength ${strength.toFixed(2)}`),
     ].filter(Boolean).flatMap(text => {
       const part = document.createElement("bdi");

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import tiny
 
-from fastif.losses.query_measure import QUERY_MEASURES
+from fastif.losses.query_measure import HUBER_LOSS, QUERY_MEASURES, SQUARED_ERROR
 from storage.example_schemas import fill_measure
 from tasks.audit.in_process import audit_in_process
 from tasks.notebook.result import AuditResult
@@ -172,7 +172,8 @@ def test_a_notebook_sums_harm_over_all_queries_if_none_has_a_label(world, unlabe
 
 def test_each_measure_has_words_with_its_unit():
     assert {name: words.unit for name, words in MEASURE_WORDS.items()} == {
-        name: measure.unit for name, measure in QUERY_MEASURES.items()
+        measure.name: measure.unit
+        for measure in (*QUERY_MEASURES.values(), SQUARED_ERROR, HUBER_LOSS)
     }
 
 

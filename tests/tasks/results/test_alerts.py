@@ -15,7 +15,7 @@ from tasks.results.alerts import (
 )
 from tasks.results.webhook import find_webhook_problem
 from tasks.study.errors import StudyError
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 from tasks.study.study import load_study
 from tasks.terminal.doctor import run_checks
 

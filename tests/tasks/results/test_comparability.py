@@ -8,7 +8,7 @@ from tasks.report.run_data import read_run_data
 from tasks.results.alerts import find_breaches
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import diff_runs
-from tasks.study.sections import Notify
+from tasks.study.night_sections import Notify
 
 TRAIN, QUERIES = [Row(f"t{i}", f"text {i}") for i in range(3)], [Row("q", "query")]
 

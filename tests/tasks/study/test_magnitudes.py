@@ -68,7 +68,8 @@ def records() -> list[tuple[str, str, type]]:
         types.sort(key=lambda record: record.__name__)  # the same in every process
         for record in types:
             if issubclass(record, BaseModel):
-                kind = record.model_fields["kind"].default if "kind" in record.model_fields else ""
+                fields = record.model_fields
+                kind = fields["kind"].default or "" if "kind" in fields else ""
             elif dataclasses.is_dataclass(record):
                 kind = next(f.default for f in dataclasses.fields(record) if f.name == "kind")
             else:

@@ -8,11 +8,11 @@ from fastif.solvers import ConjugateGradient, Lissa
 from tasks.study.candidates import FullScanSection, UnionSection
 from tasks.study.index_sections import KnnSection, SketchSection
 from tasks.study.loss import TrainingLoss
+from tasks.study.night_sections import Notify
 from tasks.study.report_section import ReportLimits
 from tasks.study.sections import (
     Curvature,
     ModelSource,
-    Notify,
     Parameters,
     Run,
     TableSource,

@@ -1,0 +1,1 @@
+"""Influence for targets beyond one class a row, against retraining."""

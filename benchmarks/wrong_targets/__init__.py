@@ -1,0 +1,1 @@
+"""Detection of injected errors among numbers and among several labels a row."""

@@ -1,0 +1,94 @@
+"""Checks of the kind of target against the labels and columns of a study."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from tasks.study.any_candidates import AnyCandidates
+from tasks.study.errors import Problem, format_value
+from tasks.study.sections import QuerySource, TrainSource
+from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
+
+WRONG_TARGET_KINDS = (MULTI_LABEL, NUMBER)
+"""Kinds, besides classes, whose wrong targets are searched for without a model."""
+MULTIPLE_COLUMNS = (SOFT_LABEL, MULTI_LABEL, NUMBER)
+"""Kinds whose target may be one column for each label."""
+
+
+@runtime_checkable
+class TargetSections(Protocol):
+    """The parts of a study that its kind of target is checked against."""
+
+    @property
+    def target(self) -> str:
+        """Kind of the target of a row."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Label names."""
+        ...
+
+    @property
+    def train(self) -> TrainSource:
+        """Table of training rows."""
+        ...
+
+    @property
+    def queries(self) -> QuerySource:
+        """Table of queries."""
+        ...
+
+    @property
+    def candidates(self) -> AnyCandidates:
+        """Method that selects candidates."""
+        ...
+
+    @property
+    def has_audit(self) -> bool:
+        """Whether the study has the sections that an audit needs."""
+        ...
+
+
+def check_target_sections(study: TargetSections) -> Iterator[Problem]:
+    """Yield a problem for each contradiction between the kind of target and the study's keys."""
+    yield from _check_label_count(study)
+    for role, source in (("train", study.train), ("queries", study.queries)):
+        yield from _check_columns(study, role, source.labels)
+    if study.queries.by_label and study.target != MULTI_LABEL:
+        expected, got = 'target = "multi-label"', format_value(study.target)
+        yield Problem("[queries] by_label", expected, got, "remove the key")
+    if study.target in ONE_CLASS:
+        return
+    if not study.has_audit and study.target not in WRONG_TARGET_KINDS:
+        got, change = format_value(study.target), "add [model], [curvature] and [candidates]"
+        yield Problem("target", 'an audit, or target = "class"', got, change)
+    for where, method in study.candidates.methods_in_file:
+        if method.quota is not None:
+            expected = f"no such key with target = {format_value(study.target)}"
+            yield Problem(f"{where} quota", expected, f"{method.quota:g}", "remove the key")
+    if study.queries.measure in ("margin", "entropy"):
+        expected = f'"auto" or "loss" with target = {format_value(study.target)}'
+        got, change = format_value(study.queries.measure), "remove the key"
+        yield Problem("[queries] measure", expected, got, change)
+
+
+def _check_label_count(study: TargetSections) -> Iterator[Problem]:
+    least = 1 if study.target in (MULTI_LABEL, NUMBER) else 2
+    if len(study.labels) < least:
+        got = format_value(list(study.labels))
+        yield Problem("labels", f"{least} or more entries", got, "add the missing ones")
+
+
+def _check_columns(study: TargetSections, role: str, columns: Sequence[str]) -> Iterator[Problem]:
+    """Yield a problem of `labels` of a table: with one class a row, or of another number."""
+    if not columns:
+        return
+    if study.target not in MULTIPLE_COLUMNS:
+        expected = f"label, one column, with target = {format_value(study.target)}"
+        if study.target == CLASS:
+            expected = 'label, one column; or target = "multi-label", "soft-label" or "number"'
+        change = "correct the key, or state target"
+        yield Problem(f"[{role}] labels", expected, format_value(list(columns)), change)
+    elif len(columns) != len(study.labels):
+        expected = f"{len(study.labels)} columns, one for each label of the study, in its order"
+        yield Problem(f"[{role}] labels", expected, str(len(columns)), "correct labels")
