@@ -113,7 +113,8 @@ class GaussNewton(FactoredOperator):
     def _rows_per_example(self) -> int:
         batch = self.examples.take(self._ids[:1])
         outputs = self.objective.outputs(self.objective.params, batch)
-        return self.objective.loss.sqrt_hessian(outputs, batch["labels"]).shape[-1]
+        blocks = self.objective.loss.sqrt_hessian_blocks(outputs, batch["labels"])
+        return blocks.shape[1] * blocks.shape[3]
 
     @property
     def nonfinite_ids(self) -> Int[Tensor, " d"]:

@@ -115,9 +115,8 @@ def _compute_column_norms(curvature: GaussNewton) -> tuple[Int[Tensor, " n"], Fl
     ids, objective, squared_norms = curvature.ids.sort().values, curvature.objective, None
     for positions, batch in curvature.examples.batches(ids, FORWARD_FACTOR * curvature.batch_size):
         outputs = objective.outputs(objective.params, batch)
-        squares = (
-            objective.loss.sqrt_hessian(outputs, batch["labels"]).double().square().sum(1).cpu()
-        )
+        blocks = objective.loss.sqrt_hessian_blocks(outputs, batch["labels"])
+        squares = blocks.double().square().sum(2).flatten(1).cpu()
         squared_norms = (
             squares.new_empty(len(ids), squares.shape[1])
             if squared_norms is None

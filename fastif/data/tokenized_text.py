@@ -62,7 +62,8 @@ class TextExamples(LabeledExamples):
         self.tokens, self.segments, self.labels = tokens, segments, labels
         self._truncated, self.padding, self.device = truncated, padding, device
         self.lookahead = Lookahead(device)
-        self._batch_tokens, self.side, self.batch_size = batch_tokens, side, batch_size
+        self._batch_tokens, self.batch_size = batch_tokens, batch_size
+        self.side: Side = side
         self._equal_lengths = False
         self._lengths = torch.tensor([len(row) for row in tokens])
 

@@ -18,6 +18,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from fastif.data.examples import COLUMN_WEIGHTS, Batch
 from fastif.errors import InputError
+from fastif.losses.sqrt_hessian import iterate_columns
 from fastif.models.objective import Objective
 from fastif.models.parameters import Params, detach_params, make_leaf_params
 from fastif.numerics.arithmetic import upcast_half
@@ -152,10 +153,9 @@ def compute_cotangents(
     """
     detached, targets = upcast_half(outputs.detach()), batch["labels"]
     if gradient_of == "roots":
-        factor = objective.loss.sqrt_hessian(detached, targets)
-        if COLUMN_WEIGHTS in batch:
-            factor = factor @ batch[COLUMN_WEIGHTS].to(factor.dtype)[:, :, None]
-        yield from factor.to(outputs.dtype).unbind(-1)
+        blocks = objective.loss.sqrt_hessian_blocks(detached, targets)
+        for column in iterate_columns(blocks, batch.get(COLUMN_WEIGHTS)):
+            yield column.to(outputs.dtype)
         return
     function = objective.loss if gradient_of == "losses" else objective.query_measure
     with torch.enable_grad():

@@ -13,6 +13,7 @@ from fastif.losses.ordinal_cross_entropy import OrdinalCrossEntropy
 from fastif.losses.sample_weighted import SampleWeighted, weight_targets
 from fastif.losses.smooth_hinge import SmoothHinge
 from fastif.losses.squared_error import SquaredError
+from fastif.losses.token_cross_entropy import TokenCrossEntropy
 
 __all__ = [
     "BinaryCrossEntropy",
@@ -28,6 +29,7 @@ __all__ = [
     "SampleWeighted",
     "SmoothHinge",
     "SquaredError",
+    "TokenCrossEntropy",
     "balanced_weights",
     "weight_targets",
 ]

@@ -36,6 +36,16 @@ class Loss(Measure):
         `sqrt_hessian`). Their number may depend on the number of outputs, never on an example.
         """
 
+    def sqrt_hessian_blocks(
+        self, outputs: Float[Tensor, "b c"], targets: Shaped[Tensor, "b *t"]
+    ) -> Float[Tensor, "b k m r"]:
+        """Diagonal blocks of S [b c k·r], one for each k outputs with a loss of their own.
+
+        One block by default. A loss that is a sum over groups of m = c / k consecutive outputs,
+        such as the words of a sentence, has k of them; S itself would be mostly zero.
+        """
+        return self.sqrt_hessian(outputs, targets)[:, None]
+
 
 def check_reduction(reduction: str) -> None:
     """Refuse an unknown reduction.

@@ -1,5 +1,7 @@
 """Coefficients of a loss gradient in the columns of its Hessian's square root."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -31,7 +33,16 @@ def gradient_in_sqrt_hessian(
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(leaf, targets).sum(), leaf)
-    factor, gradient = loss.sqrt_hessian(outputs.detach(), targets).double(), gradient.double()
+    blocks = loss.sqrt_hessian_blocks(outputs.detach(), targets).double()
+    coefficients = _solve_blocks(blocks.flatten(0, 1), gradient.double().view(-1, blocks.shape[2]))
+    coefficients = coefficients.view(len(outputs), -1)
+    return coefficients.masked_fill(coefficients.isnan().any(1, keepdim=True), torch.nan)
+
+
+def _solve_blocks(
+    factor: Float[Tensor, "b c r"], gradient: Float[Tensor, "b c"]
+) -> Float[Tensor, "b r"]:
+    """Return the least-squares coefficients of each gradient; NaN where it is outside the span."""
     column_norms = factor.norm(dim=1, keepdim=True)
     scaled = torch.where(column_norms > 0, factor / column_norms, 0.0)
     finite = torch.isfinite(scaled).all((1, 2)) & torch.isfinite(gradient).all(1)
@@ -42,3 +53,25 @@ def gradient_in_sqrt_hessian(
     outside = ((factor @ coefficients[:, :, None])[:, :, 0] - gradient).norm(dim=1)
     in_span = finite & (outside <= SPAN_TOLERANCE * gradient.norm(dim=1))
     return coefficients.masked_fill(~in_span[:, None], torch.nan)
+
+
+def iterate_columns(
+    blocks: Float[Tensor, "b k m r"], weights: Float[Tensor, "b c"] | None = None
+) -> Iterator[Float[Tensor, "b n"]]:
+    """Iterate over the columns of a block-diagonal S, or return S z for weights z of its columns.
+
+    Only one column is in memory, which is zero outside of its block.
+    """
+    count, num_blocks, size, rank = blocks.shape
+    if weights is not None:
+        by_block = weights.to(blocks.dtype).view(count, num_blocks, rank, 1)
+        yield (blocks @ by_block).reshape(count, -1)
+        return
+    for place in range(num_blocks):
+        for column in blocks[:, place].unbind(-1):
+            if num_blocks == 1:
+                yield column
+                continue
+            padded = column.new_zeros(count, num_blocks, size)
+            padded[:, place] = column
+            yield padded.flatten(1)

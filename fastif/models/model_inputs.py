@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from fastif.data.examples import Batch
 
-OBJECTIVE_KEYS = frozenset({"labels", "hidden", "mix"})
+OBJECTIVE_KEYS = frozenset({"labels", "hidden", "mix", "slots"})
 """Keys of a batch that are for the objective and not for the model."""
 SEGMENTS = "token_type_ids"
 

@@ -166,10 +166,9 @@ class TransformerObjective(Objective):
 
     def embed(self, batch: Batch) -> Float[Tensor, "b d"]:
         def capture_input(group: Batch) -> Tensor:
-            def call() -> Tensor:
-                return self._forward(self._cut, self.params, group)
-
-            return capture_head_input(self.module, call, self.name)
+            return capture_head_input(
+                self.module, lambda: self._forward(self._cut, self.params, group), self.name
+            )
 
         return run_by_length(self.padding, self._prepare(batch), capture_input)
 
@@ -235,18 +234,19 @@ class TransformerObjective(Objective):
     def _add_hidden(self, cut: TruncatedModel | None, batch: Batch) -> Batch:
         if cut is None:
             return batch
-        hidden = compute_hidden_states(cut, self.full_model, self.padding, batch)
-        return {**batch, "hidden": hidden}
+        return {**batch, "hidden": compute_hidden_states(cut, self.full_model, self.padding, batch)}
 
     def _forward(
         self, cut: TruncatedModel | None, params: Params, batch: Batch
     ) -> Float[Tensor, "b c"]:
         """Run rows that share a forward pass, with the padding that they have."""
-        module = cut.module if cut else self.full_model
+        output = self._run_module(cut, params, batch)
+        return extract_logits(output, len(batch["input_ids"]), self.name)
+
+    def _run_module(self, cut: TruncatedModel | None, params: Params, batch: Batch) -> object:
         inputs = select_model_inputs(self.full_model, batch)
         with cut.inject_hidden(batch["hidden"]) if cut else nullcontext():
-            output = functional_call(module, dict(params), (), inputs)
-        return extract_logits(output, len(batch["input_ids"]), self.name)
+            return functional_call(cut.module if cut else self.full_model, dict(params), (), inputs)
 
     def _run_each_row(self, batch: Batch) -> Float[Tensor, "b c"]:
         """Return the full model's outputs for each row alone, without padding."""

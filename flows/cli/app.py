@@ -38,6 +38,9 @@ from flows.cli import (
     single_query as single_query_commands,
 )
 from flows.cli import (
+    spans as spans_commands,
+)
+from flows.cli import (
     store as store_commands,
 )
 from flows.cli import (
@@ -73,6 +76,7 @@ app = typer.Typer(
 app.add_typer(correct_commands.app)
 app.add_typer(mislabels_commands.app)
 app.add_typer(annotators_commands.app)
+app.add_typer(spans_commands.app)
 app.add_typer(report_commands.app)
 app.add_typer(reproduce_commands.app)
 app.add_typer(runs_commands.app)

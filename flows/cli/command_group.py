@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 PANELS = {
     "The first day": ("init", "audit", "mislabels", "report"),
     "Results": ("runs", "top", "show", "diff", "bisect", "export", "urgent", "flip"),
-    "Labels and models": ("review", "train", "correct"),
+    "Labels and models": ("review", "spans", "train", "correct"),
     "Installation and store": ("doctor", "verify", "gc"),
     "Nightly runs": ("up", "down"),
     "Research": ("reproduce",),

@@ -141,6 +141,19 @@ def _resolve_folder(study: Study, name: str, where: str, remedy: str = "") -> Pa
     return _check_folder(folder, f"{correction}{hint}{remedy}")
 
 
+def find_named_folder(name: str, where: str) -> Path:
+    """Return the folder of a model that no study names: a path, package:... or hub:owner/name.
+
+    Raises:
+        InputError: The folder, package or hub name cannot be found.
+    """
+    if name.startswith("package:"):
+        return _find_package_folder(name, where)
+    if name.startswith(HUB):
+        return fetch_hub_model(name.removeprefix(HUB), where)
+    return _check_folder(Path(name), f"Correct {where}.")
+
+
 def _check_folder(folder: Path, remedy: str) -> Path:
     """Return the folder if it exists.
 

@@ -157,8 +157,12 @@ class TrainingLoss(Section):
         """Find settings that do not belong to the target or to the kind of the loss.
 
         Args:
-            target: Kind of the study's targets, a key of `KINDS_OF_TARGET`.
+            target: Kind of the study's targets; tags of words are refused.
         """
+        if target == "tags":
+            remedy = "use `fastif spans find TABLE`, or TokenObjective of the library"
+            yield Problem("target", "a target with one label a row", '"tags"', remedy)
+            return
         kinds = KINDS_OF_TARGET[target]
         kind = self.kind or kinds[0]
         if kind not in kinds:

@@ -11,7 +11,7 @@ from flows.cli.app import app
 from flows.cli.common import out
 from flows.cli.next_step import print_next
 
-WITHOUT_STUDY = {"annotators", "init", "down", "reproduce"}
+WITHOUT_STUDY = {"annotators", "spans", "init", "down", "reproduce"}
 
 
 def list_commands() -> dict[str, list[str]]:
@@ -21,7 +21,7 @@ def list_commands() -> dict[str, list[str]]:
     def walk(command, path):
         for name, inner in getattr(command, "commands", {}).items():
             walk(inner, [*path, name])
-        if path and not hasattr(command, "commands") and path[-1] not in WITHOUT_STUDY:
+        if path and not hasattr(command, "commands") and not {path[0], path[-1]} & WITHOUT_STUDY:
             needed = [p for p in command.params if p.required]
             arguments = [p.name for p in needed if p.param_type_name == "argument"]
             options = [word for p in needed for word in (p.opts[0], "x") if p.name not in arguments]

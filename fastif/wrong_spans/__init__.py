@@ -1,0 +1,1 @@
+"""Search for wrong spans of tagged sentences: missed, spurious, of another type or other words."""
