@@ -61,22 +61,22 @@ def _measure_numbers(subject: Subject, kind: str) -> dict:
     given = inject_numbers(subject.right, kind, SEED)
     is_wrong = given != subject.right
     start = time.perf_counter()
-    found = OutlierDetector()(NumberData(subject.features, torch.from_numpy(given)))
+    outliers = OutlierDetector()(NumberData(subject.features, torch.from_numpy(given)))
     seconds = time.perf_counter() - start
     x = subject.features.numpy().astype(np.float64)
     ridge = cross_val_predict(RidgeCV(alphas=np.logspace(-4, 3, 8)), x, given, cv=5)
     scores = {
-        "score": found.score.numpy(),
-        "strength": found.strength.numpy(),
-        "residual": (torch.from_numpy(given) - found.predicted).abs().numpy(),
+        "score": outliers.score.numpy(),
+        "strength": outliers.strength.numpy(),
+        "residual": (torch.from_numpy(given) - outliers.predicted).abs().numpy(),
         "ridge residual": np.abs(given - ridge),
-        "self-influence": found.self_influence.numpy(),
+        "self-influence": outliers.self_influence.numpy(),
     }
     if find_spec("cleanlab"):
         scores |= _score_numbers_by_cleanlab(x, given, ridge)
-    inside = (found.low.numpy() <= subject.right) & (subject.right <= found.high.numpy())
+    inside = (outliers.low.numpy() <= subject.right) & (subject.right <= outliers.high.numpy())
     entry = _describe(subject, kind, is_wrong, scores)
-    counts = {"expected": float(found.score.sum()), "inside": float(inside.mean())}
+    counts = {"expected": float(outliers.score.sum()), "inside": float(inside.mean())}
     print(entry, counts, f"{seconds:.1f} s", flush=True)
     return entry | counts | {"seconds": seconds}
 

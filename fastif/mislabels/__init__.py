@@ -17,10 +17,14 @@ from fastif.mislabels.feature_views import FeatureViews
 from fastif.mislabels.features import make_tabular_features
 from fastif.mislabels.injected_flips import inject_flips, measure_flip_recall
 from fastif.mislabels.label_posterior import LabelPosterior
-from fastif.mislabels.label_set_errors import LabelSetData, LabelSetDetector, LabelSetErrors
+from fastif.mislabels.label_set_errors import LabelSetData as LabelSetData
+from fastif.mislabels.label_set_errors import LabelSetDetector as LabelSetDetector
+from fastif.mislabels.label_set_errors import LabelSetErrors as LabelSetErrors
 from fastif.mislabels.labeled_data import NO_LABEL_FITS, NOT_REVIEWED, LabeledData, TrustedData
 from fastif.mislabels.linear_head import LinearHead, fit_linear_head
-from fastif.mislabels.outlying_targets import NumberData, OutlierDetector, OutlyingTargets
+from fastif.mislabels.outlying_targets import NumberData as NumberData
+from fastif.mislabels.outlying_targets import OutlierDetector as OutlierDetector
+from fastif.mislabels.outlying_targets import OutlyingTargets as OutlyingTargets
 from fastif.mislabels.random_audit import CountEstimate, RandomAudit
 from fastif.mislabels.sampling_sizes import stratify_by_error
 from fastif.mislabels.tfidf import char_trigrams, tf_idf
@@ -33,15 +37,9 @@ __all__ = [
     "CountEstimate",
     "FeatureViews",
     "LabelPosterior",
-    "LabelSetData",
-    "LabelSetDetector",
-    "LabelSetErrors",
     "LabeledData",
     "LinearHead",
     "MislabelDetector",
-    "NumberData",
-    "OutlierDetector",
-    "OutlyingTargets",
     "RandomAudit",
     "TrustedData",
     "calibrate_logits",

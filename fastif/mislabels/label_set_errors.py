@@ -163,9 +163,8 @@ class LabelSetDetector:
                 advance(1)
         audit = _make_audit(rows, prior_error)
         if audit is not None:
-            probability = (
-                audit.recalibrate().view(probability.shape).where(~prior_error.isnan(), torch.nan)
-            )
+            recalibrated = audit.recalibrate().view(probability.shape)
+            probability = recalibrated.where(~prior_error.isnan(), torch.nan)
         probability = _set_reviewed(rows, probability)
         labels = (*range(rows.given.shape[1]), None)
         counts_by_label = audit and tuple(audit.estimate_errors(label) for label in labels)

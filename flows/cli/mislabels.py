@@ -59,8 +59,7 @@ def mislabels(
     """
     with report_errors():
         if has_cells(study):
-            search_targets(study, shown, validate, dry_run)
-            return
+            return search_targets(study, shown, validate, dry_run)
         from tasks.mislabels.detect import detect_mislabels
         from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
         from tasks.mislabels.label_statement import read_label_statement

@@ -245,10 +245,11 @@ def _make_table(
     key = (
         pl.col("reviewed").is_not_null(),
         ~pl.col("informed"),
-        pl.col("score").fill_null(-1) * -1,
-        pl.col("strength").cast(pl.Float64).fill_null(0) * -1,
+        pl.col("score").fill_null(-1),
+        pl.col("strength").cast(pl.Float64).fill_null(0),
     )
-    ranks = frame.with_row_index("place").sort(*key, "place")["place"]
+    falls = [False, False, True, True, False]
+    ranks = frame.with_row_index("place").sort(*key, "place", descending=falls)["place"]
     rank = np.empty(len(frame), dtype=np.uint32)
     rank[ranks.to_numpy()] = np.arange(len(frame), dtype=np.uint32)
     frame = frame.with_columns(rank=pl.Series(rank))
