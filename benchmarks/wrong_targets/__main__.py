@@ -30,6 +30,7 @@ from benchmarks.wrong_targets.subjects import (
 from fastif.mislabels import LabelSetData, NumberData, OutlierDetector
 from fastif.mislabels.knn import find_neighbours
 from fastif.mislabels.label_set_errors import DETECTOR, MIN_GROUPS, count_distinct, pool_labels
+from fastif.mislabels.rare_labels import pool_rare_labels
 
 WORK = Path("benchmarks/.work/wrong_targets")
 NUMBER_KINDS, LABEL_KINDS = ("swapped", "shifted", "unit"), ("forgotten", "added", "exchanged")
@@ -106,6 +107,10 @@ def _measure_labels(subject: Subject, kind: str) -> dict:
     for j in searched:
         posterior = DETECTOR(rows.select_label(j), None, neighbour_ids)
         probability[:, j], loss[:, j] = posterior.probability, posterior.label_scores["loss"]
+    is_searched = torch.zeros(given.shape[1], dtype=torch.bool)
+    is_searched[searched] = True
+    pooled = pool_rare_labels(probability.where(is_searched, torch.nan), loss, rows.given)
+    probability = pooled.nan_to_num(0.0)
     seconds = time.perf_counter() - start
     cells = {"probability": probability.flatten().numpy(), "loss": loss.flatten().numpy()}
     by_row = {"probability": pool_labels(probability).numpy(), "loss": loss.max(1).values.numpy()}

@@ -15,6 +15,7 @@ from fastif.mislabels.group_folds import assign_group_folds
 from fastif.mislabels.knn import find_neighbours
 from fastif.mislabels.labeled_data import NOT_REVIEWED, LabeledData
 from fastif.mislabels.random_audit import CountEstimate, RandomAudit
+from fastif.mislabels.rare_labels import pool_rare_labels
 
 MIN_GROUPS = 5
 """Least number of distinct rows with a label, and without it, for a search: one for each fold."""
@@ -109,7 +110,8 @@ class LabelSetDetector:
     A cell is an error where a row has label j wrongly, or lacks it wrongly. Each label is a problem
     of two classes with a noise transition matrix of its own, so that labels that annotators forget
     have another error rate than labels that they add. Features, folds and neighbours are those of
-    all labels. Labels with fewer than five distinct rows with it, or without it, are not searched.
+    all labels. Labels with fewer than five distinct rows with it, or without it, are not searched,
+    and rare ones have the error rates of the frequent ones, see `pool_rare_labels`.
 
     Attributes:
         detector: Detector of a label.
@@ -147,7 +149,7 @@ class LabelSetDetector:
         if neighbour_ids is None:
             neighbour_ids = find_neighbours(rows.features, self.detector.neighbours)
         probability = torch.full(rows.given.shape, torch.nan)
-        prior_error = probability.clone()
+        prior_error, loss = probability.clone(), probability.clone()
         rare: dict[int, tuple[int, int]] = {}
         uninformed = []
         for label in range(rows.given.shape[1]):
@@ -158,9 +160,13 @@ class LabelSetDetector:
                 posterior = self.detector(rows.select_label(label), None, neighbour_ids)
                 probability[:, label] = posterior.probability.float()
                 prior_error[:, label] = posterior.prior_error.float()
+                loss[:, label] = posterior.label_scores["loss"].float()
                 uninformed += [] if posterior.informed else [label]
             if advance is not None:
                 advance(1)
+        probability, prior_error = (
+            pool_rare_labels(each, loss, rows.given) for each in (probability, prior_error)
+        )
         audit = _make_audit(rows, prior_error)
         if audit is not None:
             recalibrated = audit.recalibrate().view(probability.shape)

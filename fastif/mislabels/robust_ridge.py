@@ -120,7 +120,8 @@ def compute_quantiles(values: Float[Tensor, " n"], shares: tuple[float, ...]) ->
         low = int(place)
         high = min(low + 1, len(ordered) - 1)
         part = place - low
-        quantiles.append(float(ordered[low] * (1 - part) + ordered[high] * part))
+        step = part * (ordered[high] - ordered[low])  # exactly 0 between equal values
+        quantiles.append(float(ordered[low] + step))
     return quantiles
 
 

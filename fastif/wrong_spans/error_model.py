@@ -105,7 +105,7 @@ def estimate_probabilities(
         Probability of an error of each doubt, and the estimated rate.
 
     Examples:
-        >>> ratios = torch.tensor([5.0] + [-5.0] * 9, dtype=torch.float64)
+        >>> ratios = torch.tensor([9.0] + [-9.0] * 9, dtype=torch.float64)
         >>> round(estimate_probabilities(ratios)[1], 2)
         0.1
     """

@@ -14,6 +14,7 @@ from tasks.results.group_names import format_group_value
 from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
+from tasks.study.target_kind import ONE_CLASS
 
 MAX_ACTIONS = 5
 FIRST_ROWS = 25
@@ -75,10 +76,10 @@ def list_actions(
 
     actions = [
         *_list_leaks(duplicates, command),
-        *_list_contradictions(duplicates, command),
+        *(_list_contradictions(duplicates, command) if data.determines_class else ()),
         *_list_empty_rows(quality),
         *_list_quarantined(data),
-        *_list_labels(flagged, command),
+        *(_list_labels(flagged, command) if data.target in ONE_CLASS else ()),
         *_list_fallen_slices(data.difference),
         *_list_doubts(checks),
     ]

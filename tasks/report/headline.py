@@ -12,6 +12,7 @@ from tasks.results.group_names import format_group_value
 from tasks.results.query_measure import describe_errors
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.results.suspicious_groups import describe_excesses
+from tasks.study.target_kind import ONE_CLASS
 
 FIRST_FLAGGED = 50
 """Number of flagged labels among which the new ones are counted."""
@@ -111,7 +112,8 @@ def _describe_data(data: RunData, flagged: FlaggedLabels | None) -> str:
             f"{len(rows):,} of {len(data.train):,} training rows harm at least one query"
         )
     sentence = "; ".join([*clauses, *_describe_excess(flagged)])
-    return f"{data.labels.sentence} {sentence[0].upper()}{sentence[1:]}."
+    checked = [data.labels.sentence] if data.target in ONE_CLASS else []
+    return " ".join([*checked, f"{sentence[0].upper()}{sentence[1:]}."])
 
 
 def _describe_reliability(checks: Sequence[ReliabilityCheck]) -> str:

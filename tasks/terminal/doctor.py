@@ -134,6 +134,8 @@ def _describe_plain(study: Study) -> str:
 
 def _describe_encoder(study: Study) -> str:
     """Describe what embeds the rows in a search for wrong labels."""
+    if study.target == SOFT_LABEL:
+        return "soft labels are not searched"
     if study.model.factory is not None and study.mislabels.encoder is None:
         if study.train.text:
             return "no search of texts without [mislabels] encoder: [model] factory makes none"

@@ -55,7 +55,7 @@ def _predict(ensemble: TreeEnsemble, path: Path, rows: np.ndarray) -> np.ndarray
         return _predict_xgboost(path, rows, len(ensemble.rounds))
     if ensemble.categories:
         return None
-    import catboost
+    import catboost  # pyright: ignore[reportMissingImports]
 
     model = catboost.CatBoost().load_model(str(path), format="json")
     return np.asarray(model.predict(rows, prediction_type="RawFormulaVal"))
