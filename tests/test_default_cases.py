@@ -14,7 +14,7 @@ MANY = {
     "tests/tasks/study/test_magnitudes.py": "each case is another key of a study",
     "tests/flows/cli/test_bad_input.py": "each case is another refusal",
     "tests/flows/service/test_app.py": "each case is another refusal, in milliseconds",
-    "tests/fastif/losses/test_losses_beyond_classes.py": "each case is another loss, in milliseconds",
+    "tests/fastif/losses/test_losses_beyond_classes.py": "each case is another loss",
     "tests/fastif/solvers/test_cost.py": "each case is another figure, without a solve",
 }
 """Beginnings of the tests with more, each with the reason."""

@@ -59,9 +59,9 @@ def build_pages(result: dict) -> list[ResultPage]:
                 "the labels: forgotten, added, or exchanged for another one.",
                 "Average precision of the injected errors; other errors of a table count as right, "
                 "so that it is a lower bound where annotations are noisy, as in GoEmotions. The "
-                "kernel and the tails of the mixture were chosen on the tables marked so. That rare "
-                "labels have the error rates of frequent ones was chosen after a first result on "
-                "the same rows of GoEmotions, where each had its own.",
+                "kernel and the tails of the mixture were chosen on the tables marked so.",
+                "That rare labels have the error rates of frequent ones was chosen after a first "
+                "result on the same rows of GoEmotions, where each had its own.",
                 "Expected: sum of the scores, next to the number of injected errors. It is no "
                 "count: a random sample with verdicts is needed for that.",
                 "cleanlab: `regression.learn.CleanLearning` with a ridge regression on the same "

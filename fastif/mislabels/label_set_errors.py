@@ -148,22 +148,8 @@ class LabelSetDetector:
         assign_group_folds(rows.group_ids, self.detector.folds, self.detector.seed)
         if neighbour_ids is None:
             neighbour_ids = find_neighbours(rows.features, self.detector.neighbours)
-        probability = torch.full(rows.given.shape, torch.nan)
-        prior_error, loss = probability.clone(), probability.clone()
-        rare: dict[int, tuple[int, int]] = {}
-        uninformed = []
-        for label in range(rows.given.shape[1]):
-            counts = count_distinct(rows, label)
-            if min(counts) < MIN_GROUPS:
-                rare[label] = counts
-            else:
-                posterior = self.detector(rows.select_label(label), None, neighbour_ids)
-                probability[:, label] = posterior.probability.float()
-                prior_error[:, label] = posterior.prior_error.float()
-                loss[:, label] = posterior.label_scores["loss"].float()
-                uninformed += [] if posterior.informed else [label]
-            if advance is not None:
-                advance(1)
+        tables, rare, uninformed = self._search_labels(rows, neighbour_ids, advance)
+        probability, prior_error, loss = tables
         probability, prior_error = (
             pool_rare_labels(each, loss, rows.given) for each in (probability, prior_error)
         )
@@ -174,15 +160,42 @@ class LabelSetDetector:
         probability = _set_reviewed(rows, probability)
         labels = (*range(rows.given.shape[1]), None)
         counts_by_label = audit and tuple(audit.estimate_errors(label) for label in labels)
+        pooled = pool_labels(probability)
         return LabelSetErrors(
-            probability,
-            prior_error,
-            pool_labels(probability),
-            neighbour_ids,
-            rare,
-            tuple(uninformed),
-            counts_by_label,
+            *(probability, prior_error, pooled, neighbour_ids),
+            *(rare, tuple(uninformed), counts_by_label),
         )
+
+    def _search_labels(
+        self,
+        rows: LabelSetData,
+        neighbour_ids: Int[Tensor, "n k"],
+        advance: Callable[[int], object] | None,
+    ) -> tuple[Float[Tensor, "3 n c"], dict[int, tuple[int, int]], list[int]]:
+        """Return probability, prior error and out-of-fold loss of each cell, and labels left out.
+
+        The last two are the counts of labels that were not searched, and labels that the features
+        do not predict.
+        """
+        tables = torch.full((3, *rows.given.shape), torch.nan)
+        rare: dict[int, tuple[int, int]] = {}
+        uninformed: list[int] = []
+        for label in range(rows.given.shape[1]):
+            counts = count_distinct(rows, label)
+            if min(counts) < MIN_GROUPS:
+                rare[label] = counts
+            else:
+                posterior = self.detector(rows.select_label(label), None, neighbour_ids)
+                columns = (
+                    posterior.probability,
+                    posterior.prior_error,
+                    posterior.label_scores["loss"],
+                )
+                tables[:, :, label] = torch.stack([column.float() for column in columns])
+                uninformed += [] if posterior.informed else [label]
+            if advance is not None:
+                advance(1)
+        return tables, rare, uninformed
 
 
 def count_distinct(rows: LabelSetData, label: int) -> tuple[int, int]:
