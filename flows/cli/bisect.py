@@ -76,10 +76,11 @@ def bisect(
         from tasks.bisection.bisect_runs import bisect_runs
         from tasks.bisection.conclusion import conclude, explain_no_retraining
         from tasks.run.run_names import resolve_run_name
+        from tasks.study.study import load_study
         from tasks.study.supported_targets import check_plain_classes
 
+        check_plain_classes(load_study(study), "`fastif bisect`")
         loaded, store = open_study(study)
-        check_plain_classes(loaded, "`fastif bisect`")
         before, after = (resolve_run_name(store, name) for name in (before, after))
         bisection = bisect_runs(store, before, after, part, by)
         reason = explain_no_retraining(bisection, loaded.training is not None, confirm)
