@@ -82,7 +82,8 @@ def _describe(result: dict) -> str:
         "does not.",
         "Loss and cleanlab's token scores rank a span by its worst word, and every word outside of "
         "all spans by itself. A missed span counts once, at the first place that overlaps it, and "
-        "an error at no place counts as never found. Self-confidence ranks as the loss does.",
+        "an error at no place counts as never found: the search lists no unlikely span, while the "
+        "others list every word. Self-confidence ranks as the loss does.",
         "The given annotations of the tables are taken as the truth, with the errors they have. "
         "No setting was selected on these tables for this page.",
         describe_machine(result),
