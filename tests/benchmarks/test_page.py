@@ -45,6 +45,7 @@ MODULES = {
     "structure": "structure",
     "targets": "targets.report",
     "wrong-targets": "wrong_targets.report",
+    "tokens": "tokens.report",
     "trees": "trees.report",
 }
 OTHER_RESULTS = {"families"}

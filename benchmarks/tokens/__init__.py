@@ -1,0 +1,1 @@
+"""Wrong spans of tagged sentences, with noise of five kinds."""
