@@ -11,6 +11,13 @@ METHODS = (
     "cleanlab, normalized margin",
 )
 PEERS = METHODS[2:]
+TRIED = (
+    "- Where the search falls behind: on CoNLL++ test with boundary noise (seed 0, given "
+    "probabilities) its probabilities sum to 0.1 errors, where 61 were injected. The rate of errors "
+    "of one kind alone is not estimated, so the probabilities are not calibrated there. Of the "
+    "first 200 places 55 are missed spans; among given spans alone the average precision is 0.540, "
+    "against 0.708 of the loss. Looked at once, by hand; nothing was changed after it."
+)
 
 
 def build_pages(result: dict) -> list[ResultPage]:
@@ -44,6 +51,7 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"Mean {figure} of {best}",
             [table(head, rows, 2), *_describe_retraining(result)],
             _describe(result),
+            TRIED,
         )
     ]
 
