@@ -13,8 +13,8 @@ METHODS = (
 PEERS = METHODS[2:]
 TRIED = (
     "- Where the search falls behind: on CoNLL++ test with boundary noise (seed 0, given "
-    "probabilities) its probabilities sum to 0.1 errors, where 61 were injected. The rate of errors "
-    "of one kind alone is not estimated, so the probabilities are not calibrated there. Of the "
+    "probabilities) its probabilities sum to 0.1 errors, where 61 were injected. The rate of "
+    "errors of one kind alone is not estimated, so they are not calibrated there. Of the "
     "first 200 places 55 are missed spans; among given spans alone the average precision is 0.540, "
     "against 0.708 of the loss. Looked at once, by hand; nothing was changed after it."
 )
