@@ -11,6 +11,13 @@ METHODS = (
     "cleanlab, normalized margin",
 )
 PEERS = METHODS[2:]
+TRIED = (
+    "- Where the search falls behind: on CoNLL++ test with boundary noise (seed 0, given "
+    "probabilities) its probabilities sum to 0.1 errors, where 61 were injected. The rate of "
+    "errors of one kind alone is not estimated, so they are not calibrated there. Of the "
+    "first 200 places 55 are missed spans; among given spans alone the average precision is 0.540, "
+    "against 0.708 of the loss. Inspected once, by hand; nothing was changed after it."
+)
 
 
 def build_pages(result: dict) -> list[ResultPage]:
@@ -42,29 +49,10 @@ def build_pages(result: dict) -> list[ResultPage]:
             f"three in {ahead} of {len(entries)} cases; it is behind in: "
             f"{'; '.join(losses) or 'none'}.",
             f"Mean {figure} of {best}",
-            [table(head, rows, 2), *_describe_retraining(result)],
+            [table(head, rows, 2)],
             _describe(result),
+            TRIED,
         )
-    ]
-
-
-def _describe_retraining(result: dict) -> list[str]:
-    """Return the LDS of effects of sentences, where it was measured."""
-    measured = result.get("retraining")
-    if measured is None:
-        return []
-    rows = [
-        [score["name"], f"{score['lds']:.3f}", f"{score['low']:.3f} to {score['high']:.3f}"]
-        for score in measured["scores"]
-    ]
-    return [
-        "Effects of sentences on the loss of others, against retraining on random halves (LDS):",
-        table(("method", "LDS", "95% interval"), rows),
-        f"A linear head of {measured['parameters']:,} parameters on frozen token states of MiniLM, "
-        f"by `TokenObjective`: {measured['rows']} sentences of CoNLL++ test of at most "
-        f"{measured['longest']} words and with a span, {measured['queries']} others as queries, "
-        f"{measured['halves']} halves, L2 penalty {measured['penalty']}; a class is the type of a "
-        "word. `python -m benchmarks.tokens.retrained_halves --data FOLDER`",
     ]
 
 
