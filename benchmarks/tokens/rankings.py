@@ -52,18 +52,18 @@ def compute_precision(places: Sequence[Place], given: TaggedWords, true: TaggedW
             elif difference.other is not None:
                 missed.setdefault(row, []).append(difference.other)
     count = len(wrong) + sum(map(len, missed.values()))
-    seen: set[tuple[int, Span]] = set()
+    counted: set[tuple[int, Span]] = set()
     read, total = 0, 0.0
     for row, span, place in places:
         errors = [(row, other) for other in missed.get(row, []) if other.overlaps(place)]
         errors = errors if span is None else [(row, span)] if (row, span) in wrong else []
-        fresh = [error for error in errors if error not in seen]
+        fresh = [error for error in errors if error not in counted]
         if errors and not fresh:
             continue
         read += 1
         if fresh:
-            seen.update(fresh[:1])
-            total += len(seen) / read
+            counted.update(fresh[:1])
+            total += len(counted) / read
     return total / count
 
 
