@@ -1,6 +1,6 @@
 """Do effects predict retraining where targets are not one class a row?
 
-`python -m benchmarks.targets --data shared/data --emotions GOEMOTIONS` reads Amazon reviews, and
+`python -m benchmarks.targets --data DATA --emotions GOEMOTIONS` reads Amazon reviews, and
 GoEmotions if its folder with train.tsv and labels.txt is given; ten minutes.
 """
 
