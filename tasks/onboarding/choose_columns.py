@@ -238,8 +238,6 @@ def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:
     columns = [f"{name} ({p.distinct} values)" for name, p in table.profiles.items()]
     got = f"none among the columns {join_some(columns, 20)}"
     needed = "; queries need their true labels" if table.role == "queries" else ""
-    change = (
-        f"name it: --label COLUMN{needed}; for lists of labels or numbers write `target` into a "
-    )
-    change += "study of `fastif init --template`, see docs/guides/targets.md"
+    change = f"name it: --label COLUMN{needed}; for lists of labels or numbers set `target` "
+    change += "in the file of `fastif init --template`, see docs/guides/targets.md"
     return Problem(f"[{table.role}] label", expected, got, change)
