@@ -61,6 +61,10 @@ def load_several(folder):
     return load(folder, 2, nn.BCEWithLogitsLoss())
 
 
+def load_several_sum(folder):
+    return load(folder, 2, nn.BCEWithLogitsLoss(reduction="sum"))
+
+
 def load_several_sigmoid(folder):
     network, loss, function = load_several(folder)
     network.head = nn.Sequential(network.head, nn.Sigmoid())

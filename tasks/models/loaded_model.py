@@ -7,8 +7,10 @@ import torch
 
 import fastif
 from fastif.data.examples import LabeledExamples
+from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
+from tasks.models.output_order import list_order_notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,4 +66,5 @@ class LoadedModel:
         tables = EncodedTables(self.encode(inputs.train), self.encode(queries))
         self.objective.verify_shortcuts(tables.train, tables.queries)
         self.check(self.objective, tables.train)
+        announce_notes(list_order_notes(inputs.study, self.objective, tables.train, inputs.train))
         return tables.match_padding(self.objective)

@@ -7,8 +7,15 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+import fastif
 from fastif.losses.binary_cross_entropy import BinaryCrossEntropy
+from tasks.data.dataset import Table
+from tasks.models.target_outputs import make_plain_targets
+from tasks.study.errors import join_some
+from tasks.study.study import Study
+from tasks.study.target_kind import MULTI_LABEL, SOFT_LABEL
 
+SAMPLED_ROWS = 128
 LEAST_GAIN = 0.1
 """Least share of the loss by which another order has to be better."""
 
@@ -43,3 +50,31 @@ def find_better_output_order(
     if best > (1 - LEAST_GAIN) * given:
         return None
     return [labels[int(place)] for place in assigned]
+
+
+def list_order_notes(
+    study: Study, objective: fastif.Objective, examples: fastif.Examples, table: Table
+) -> list[str]:
+    """Return a note if a sample of the training rows fits another order of the labels better.
+
+    Of classes the predictions of all rows are compared after the audit.
+
+    Args:
+        study: Study file.
+        objective: Model and loss.
+        examples: Training rows as inputs of the model.
+        table: Training rows.
+    """
+    if study.target not in (MULTI_LABEL, SOFT_LABEL):
+        return []
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randperm(len(table), generator=generator)[:SAMPLED_ROWS]
+    outputs, _ = fastif.predict(objective, examples, ids=ids)
+    targets = make_plain_targets(study, [table.targets[i] for i in ids.tolist()])
+    order = find_better_output_order(outputs, targets.to(outputs.device), study.labels)
+    if order is None:
+        return []
+    return [
+        f"labels: the outputs of the model fit the order {join_some(order)} better than that of "
+        "the study: correct labels if the model was trained in that order"
+    ]

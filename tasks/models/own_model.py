@@ -12,7 +12,7 @@ import fastif
 from fastif import InputError
 from fastif.data.collated_examples import Collate, CollatedExamples
 from fastif.data.torch_forms import as_loss
-from fastif.losses import Loss
+from fastif.losses import BinaryCrossEntropy, Loss
 from fastif.losses.sample_weighted import SampleWeighted
 from fastif.models.binary_logit import BinaryLogitObjective
 from tasks.data.announcements import announce_notes
@@ -43,6 +43,7 @@ class OwnModel:
             of the study.
         collate: Function from a list of rows, mappings from column to value, to its inputs.
         has_single_logit: Whether the module has one output for two labels.
+        reduction: Reduction of the binary loss that the function returned.
         features: Module from the same inputs to features for the search for wrong labels; None if
             the function returned three values.
     """
@@ -52,6 +53,7 @@ class OwnModel:
     collate: Collate
     has_single_logit: bool = False
     features: nn.Module | None = None
+    reduction: str = "mean"
 
 
 def load_own_model(
@@ -170,7 +172,7 @@ def _call_function(function: ModelFunction, folder: Path) -> OwnModel:
         remedy = "Return a module from the inputs of the first one to features, or three values."
         raise InputError(where, "a torch module as fourth value", type(features).__name__, remedy)
     if isinstance(loss, nn.BCEWithLogitsLoss) and loss.weight is None and loss.pos_weight is None:
-        return OwnModel(module.eval(), None, collate, True, features)
+        return OwnModel(module.eval(), None, collate, True, features, loss.reduction)
     return OwnModel(module.eval(), _as_cross_entropy(loss, where), collate, features=features)
 
 
@@ -240,6 +242,15 @@ def _refuse_other_loss(study: Study, model: OwnModel, stated: Loss) -> Loss:
             f"None as loss with target = {format_value(study.target)}, which [loss] states",
             "a loss of classes",
             "Return (module, None, collate).",
+        )
+    plain = stated.loss if isinstance(stated, SampleWeighted) else stated
+    returned = BinaryCrossEntropy(reduction=model.reduction)
+    if is_binary and plain != returned:
+        raise InputError(
+            "[loss]",
+            f"the loss that {study.model.factory} returns, {returned}",
+            f"{plain}",
+            "State the loss in one place: return None as loss, and set [loss].",
         )
     return stated
 

@@ -26,11 +26,12 @@ KINDS = {
         ["old", "rich"],
     ),
 }
+SUM = {"reduction": "sum"}
 
 
 def _make(folder, function, **changes):
     """The study of the package, whose tables have further columns."""
-    outputs, top, section, *_ = KINDS[function.removesuffix("_sigmoid")]
+    outputs, top, section, *_ = KINDS[function.removesuffix("_sigmoid").removesuffix("_sum")]
     study, *_ = own_package.make_study(
         folder, function, outputs, top=top, train=section, queries=section, **changes
     )
@@ -74,6 +75,35 @@ def test_effects_equal_those_of_dense_matrices(folder, function):
     expected = table(effects, scores)
     given = torch.tensor(scores["removal_effect"].to_list(), dtype=torch.float64)
     assert torch.allclose(given, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("names", [["old", "rich"], ["rich", "old"]])
+def test_an_exchanged_order_of_labels_is_told_before_the_audit(folder, names):
+    """A module whose outputs say exactly what the columns old and rich say, in this order."""
+    study = _make(folder, "load_several")
+    source = folder / "source" / own_package.NAME / "__init__.py"
+    rule = "return 20 * numbers[:, :2] - torch.tensor([18.2, 4.0])"
+    text = source.read_text()
+    line = next(line for line in text.splitlines() if "return self.head(torch.tanh" in line)
+    kept = f"{rule} + 0 * self.head(torch.tanh(self.body(torch.cat([numbers, self.job(job)], 1))))"
+    source.write_text(text.replace(line.strip(), kept))
+    words = study.read_text()
+    study.write_text(words.replace('["old", "rich"]', f'["{names[0]}", "{names[1]}"]'))
+    code, out, message = command_line.run("audit", study, "--dry-run")
+    assert code == 0, message
+    words = " ".join((out + message).split())
+    assert ("fit the order old, rich better" in words) == (names == ["rich", "old"])
+
+
+@pytest.mark.parametrize(
+    ("function", "loss"),
+    [("load_several_sum", {}), ("load_several", {"kind": "focal"}), ("load_several", SUM)],
+)
+def test_a_loss_that_is_stated_twice_has_to_be_one(folder, function, loss):
+    study = _make(folder, function, loss=loss)
+    code, out, message = command_line.run("audit", study, "--dry-run")
+    assert code == 2, out
+    assert "State the loss in one place" in " ".join(message.split())
 
 
 @pytest.mark.parametrize(
