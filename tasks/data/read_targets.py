@@ -18,6 +18,8 @@ SEPARATORS = ("|", ";", ",")
 """Separators of labels in a cell of text, in the order in which they are tried."""
 SUM_TOLERANCE = 1e-3
 """Largest deviation from 1 of the sum of a row's probabilities, which are rounded in tables."""
+COARSE_SHARE = 1e-3
+"""Step of single precision, as a share of the range of numbers, from which it is reported."""
 MAX_SHOWN = 5
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
@@ -70,9 +72,28 @@ def read_targets(
         return ReadTargets([], [_make_problem(opened, columns, error)])
     problems = [*_check_missing(opened, columns, rows, kind)] if required else []
     problems += _check_range(opened, columns, rows, kind)
+    notes += _describe_precision(columns, rows) if kind == NUMBER and not problems else []
     is_single = kind == NUMBER and len(labels) == 1
     values = [row if row is None or not is_single else row[0] for row in rows]
     return ReadTargets(values, problems, tuple(notes))
+
+
+def _describe_precision(
+    columns: Sequence[str], rows: Sequence[tuple[float, ...] | None]
+) -> list[str]:
+    """Return a note on numbers that single precision does not tell apart well."""
+    numbers = np.array([row for row in rows if row is not None])
+    if not len(numbers):
+        return []
+    step = np.abs(numbers).max(0) * np.finfo(np.float32).eps
+    spread = numbers.max(0) - numbers.min(0)
+    coarse = ((spread > 0) & (step > COARSE_SHARE * spread)).any()
+    if not coarse:
+        return []
+    return [
+        f"{join_some(columns)}: the numbers are large next to their differences, which single "
+        "precision rounds: subtract a constant from them and from the outputs of the model"
+    ]
 
 
 def read_weights(opened: RawTable, name: str) -> tuple[list[float] | None, list[Problem]]:

@@ -79,6 +79,13 @@ def test_numbers_of_every_type(tmp_path):
         assert [float(name) for name in table.name_targets(["y"])] == expected
 
 
+@pytest.mark.parametrize(("offset", "is_told"), [(0.0, False), (1.6e9, True)])
+def test_numbers_that_single_precision_rounds_are_told(tmp_path, offset, is_told):
+    frame = pl.DataFrame({"y": [offset + 1.0, offset + 2.0, offset + 90.0]})
+    table = _read(tmp_path, frame, "number", ["y"], label="y")
+    assert any("single precision rounds" in note for note in table.notes) == is_told
+
+
 def test_numbers_with_a_decimal_comma(tmp_path):
     (tmp_path / "rows.csv").write_text("text;y\none;1,5\ntwo;-2,25\n")
     source = TrainSource.model_validate({"table": "rows.csv", "text": "text", "label": "y"})
