@@ -28,8 +28,9 @@ from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
 from tasks.audit.in_process import PREPARATIONS
 from tasks.audit.prepare import describe_train
+from tasks.audit.tidy_store import tidy_store
 from tasks.models.provenance import list_differences
-from tasks.planning.forecast_timer import start_forecast_timer
+from tasks.planning.forecast_timer import ForecastTimer, start_forecast_timer
 from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.alerts import find_breaches, find_failed_limits, send_alert
@@ -102,12 +103,7 @@ def audit(
             with time_stage("shards"):
                 _attribute(executor, store, missing, ref, deadline)
         if missing or not store.is_committed(ref.run, FINISH):
-            with time_stage("recall"):
-                recalls = executor.call(check_recall, ref=ref)
-            outcome = forecast_timer.compare_with_actual(store, ref.run)
-            get_run_logger().info(f"{outcome}")
-            seconds = time.monotonic() - start
-            executor.call(finish_run, ref=ref, seconds=seconds, recalls=recalls, outcome=outcome)
+            _finish(executor, store, ref, forecast_timer, start)
             _notify_breaches(store, ref, plan.inputs.study)
     store.make_current(ref.run)
     summary = read_summary(store, ref.run, plan.inputs.study.path)
@@ -118,6 +114,19 @@ def audit(
         make_worst_queries_table(summary), key="influence-audit-worst", description=ref.run
     )
     return ref.run
+
+
+def _finish(
+    executor: Executor, store: Store, ref: RunRef, forecast_timer: ForecastTimer, start: float
+) -> None:
+    """Measure the recall, commit the run's row of the table `runs`, and merge its files."""
+    with time_stage("recall"):
+        recalls = executor.call(check_recall, ref=ref)
+    outcome = forecast_timer.compare_with_actual(store, ref.run)
+    get_run_logger().info(f"{outcome}")
+    seconds = time.monotonic() - start
+    executor.call(finish_run, ref=ref, seconds=seconds, recalls=recalls, outcome=outcome)
+    tidy_store(store, ref.run)
 
 
 def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -22,11 +24,16 @@ import pyarrow.parquet as pq
 from storage.atomic import write_bytes
 from storage.errors import StoreError
 from storage.frame_validation import check_range, validate_frame
+from storage.listing import list_sizes
 from storage.object_store import translate_s3_errors
 from storage.parquet import encode_parquet
 from storage.paths import Layout
 from storage.run_record import RunRecord
 from storage.sealed import seal, unseal
+from storage.uri import is_remote
+
+FINISH: Final = "finish"
+"""Key of the last commit of a run."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,7 @@ def read_commit(manifest: Path) -> Commit | None:
     try:
         with translate_s3_errors(manifest):
             text = manifest.read_bytes()
-        content = unseal(text)
-        files = [
-            FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in content["files"]
-        ]
-        fields = (content["key"], content["fingerprint"], tuple(files), content["committed"])
-        commit = Commit(*fields, tuple(content.get("covers", ())))
+        commit = parse_commit(unseal(text))
         return commit if manifest.name == f"{commit.key}.json" else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -134,6 +136,17 @@ def read_commit(manifest: Path) -> Commit | None:
         ) from error
 
 
+def parse_commit(content: Mapping[str, Any]) -> Commit:
+    """Return the commit of a manifest's content.
+
+    Raises:
+        KeyError, TypeError: The content is not that of a manifest.
+    """
+    files = [FileEntry(**{**file, "groups": tuple(file["groups"])}) for file in content["files"]]
+    fields = (content["key"], content["fingerprint"], tuple(files), content["committed"])
+    return Commit(*fields, tuple(content.get("covers", ())))
+
+
 def is_intact(layout: Layout, record: RunRecord, commit: Commit) -> bool:
     """Return whether a commit belongs to the run and all its files have the right size.
 
@@ -142,6 +155,37 @@ def is_intact(layout: Layout, record: RunRecord, commit: Commit) -> bool:
     return commit.fingerprint == record.fingerprint and all(
         read_file_size(layout.root / file.path) == file.bytes for file in commit.files
     )
+
+
+def make_file_check(layout: Layout, run: str | None = None) -> Callable[[FileEntry], bool]:
+    """Return a function that says whether a committed file is there with its size.
+
+    A bucket is listed once, on first use, since a request for each file would be slow.
+
+    Args:
+        layout: Paths of the store.
+        run: Name of the run whose files are checked; None for those of all runs.
+    """
+    if not is_remote(layout.root):
+        root = str(layout.root)
+        return lambda file: _read_local_size(f"{root}/{file.path}") == file.bytes
+    listed: dict[str, dict[str, int]] = {}
+
+    def has_file(file: FileEntry) -> bool:
+        folder = layout.tables if run is None else layout.table(file.table, run)
+        prefix = folder.relative_to(layout.root).as_posix()
+        if prefix not in listed:
+            listed[prefix] = list_sizes(folder)
+        return listed[prefix].get(file.path.removeprefix(f"{prefix}/")) == file.bytes
+
+    return has_file
+
+
+def _read_local_size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
 
 
 def find_commit_problems(layout: Layout, record: RunRecord, key: str) -> list[str]:

@@ -23,10 +23,16 @@ TOTALS_TABLE: Final = "totals"
 MAX_ROWS: Final = 20_000_000
 """Maximum number of rows of all tables together that are compacted, since the files are encoded in
 memory."""
+AUTOMATIC_ROWS: Final = 5_000_000
+"""Maximum number of rows that an audit compacts by itself at its end, in about a gigabyte."""
 
 
 def compact(
-    layout: Layout, record: RunRecord, keys: Sequence[str], tables: dict[str, pl.LazyFrame]
+    layout: Layout,
+    record: RunRecord,
+    keys: Sequence[str],
+    tables: dict[str, pl.LazyFrame],
+    max_rows: int = MAX_ROWS,
 ) -> Commit | None:
     """Commit the tables of a finished run as one file each.
 
@@ -35,9 +41,10 @@ def compact(
         record: Record of the finished run.
         keys: Keys of the shards that the compact commit replaces.
         tables: All rows of each table, in the order of the shards.
+        max_rows: Number of rows up to which the tables are encoded in memory.
 
     Returns:
-        The compact commit; None if the tables have more than `MAX_ROWS` rows.
+        The compact commit; None if the tables have more rows.
 
     Raises:
         StoreError: There are no shards, or the disk fails.
@@ -47,7 +54,7 @@ def compact(
         for name, frame in tables.items()
     }
     rows = sum(frame.select(pl.len()).collect().item() for frame in tables.values())
-    if rows > MAX_ROWS:
+    if rows > max_rows:
         return None
     if not keys:
         raise StoreError(

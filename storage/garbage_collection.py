@@ -18,10 +18,15 @@ from storage.local_artifacts import LISTING
 from storage.object_store import translate_s3_errors
 from storage.paths import Layout
 from storage.remote_artifacts import read_writer
+from storage.run_files import HasFile, RunFiles
 from storage.uri import is_remote
 
 GRACE_SECONDS: Final = 24 * 3600
 """Minimum age in seconds of an unlisted file before it is collected."""
+
+
+REPLACED: Final = "its run is compact"
+"""Reason to remove the files of a shard that a compact commit replaces."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,7 @@ def find_leftovers(
 
     Args:
         layout: Paths of the store.
-        committed: Paths that the commits of all runs list, without those that a compact commit
-            replaces.
+        committed: Paths that the commits of all runs list.
         runs: Names of the runs in the store.
         now: Current time in seconds since 1970.
     """
@@ -58,6 +62,28 @@ def find_leftovers(
         if reason and now - entry.modified > GRACE_SECONDS:
             removable.append(Leftover(name, entry.bytes, reason))
     return removable
+
+
+def find_replaced_files(
+    layout: Layout, runs: Iterable[RunFiles], has_file: HasFile, now: float
+) -> list[Leftover]:
+    """Return the shards' manifests and files that compact commits have replaced for a day.
+
+    The manifests come first: without them a reader ignores the files.
+
+    Args:
+        layout: Paths of the store.
+        runs: Content of the JSON files of the runs.
+        has_file: Function that returns whether a committed file is there.
+        now: Current time in seconds since 1970.
+    """
+    manifests, files = [], []
+    for run in runs:
+        for commit in run.list_replaced_commits(has_file, now - GRACE_SECONDS):
+            path = _relative_path(layout, layout.manifest(run.record.run, commit.key))
+            manifests.append(Leftover(path, 0, REPLACED))
+            files += [Leftover(file.path, file.bytes, REPLACED) for file in commit.files]
+    return manifests + files
 
 
 def find_unused_artifacts(
@@ -143,7 +169,7 @@ def _find_reason(
 ) -> str:
     if any(is_temp_path(Path(part)) for part in path.parts) or path.as_posix() in orphans:
         return "its writer was killed"
-    if path.parts[0] == "runs" and path.parts[1:2] and path.parts[1] not in runs:
+    if path.parts[0] == "runs" and path.parts[2:] and path.parts[1] not in runs:
         return "its run was deleted"
     if path.parts[0] == "tables":
         run = next((p.removeprefix("run=") for p in path.parts if p.startswith("run=")), "")

@@ -20,10 +20,13 @@ class Entry:
     Attributes:
         bytes: Size in bytes.
         modified: Time of the last change, in seconds since 1970.
+        version: Text that differs after a change: inode and nanoseconds of a file, ETag of an
+            object.
     """
 
     bytes: int
     modified: float
+    version: str
 
 
 def list_entries(folder: Path) -> dict[str, Entry]:
@@ -56,17 +59,31 @@ def list_names(folder: Path) -> list[str]:
 
 
 def _list_local(folder: Path) -> dict[str, Entry]:
-    entries = {}
-    for parent, _, names in os.walk(folder, onerror=_refuse_unreadable):
-        for path in (Path(parent) / name for name in names):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue  # another process has just renamed or removed it
-            if stat.S_ISREG(status.st_mode):
-                name = path.relative_to(folder).as_posix()
-                entries[name] = Entry(status.st_size, status.st_mtime)
+    entries: dict[str, Entry] = {}
+    pending = [("", str(folder))]
+    while pending:
+        prefix, parent = pending.pop()
+        try:
+            with os.scandir(parent) as children:
+                for child in children:
+                    if child.is_dir(follow_symlinks=False):
+                        pending.append((f"{prefix}{child.name}/", child.path))
+                    elif entry := _read_entry(child):
+                        entries[prefix + child.name] = entry
+        except OSError as error:
+            _refuse_unreadable(error)
     return entries
+
+
+def _read_entry(child: os.DirEntry[str]) -> Entry | None:
+    """Return the entry of a file; None for anything else, or if it has just been removed."""
+    try:
+        status = child.stat()
+    except FileNotFoundError:
+        return None  # another process has just renamed or removed it
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Entry(status.st_size, status.st_mtime, f"{status.st_ino} {status.st_mtime_ns}")
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -91,6 +108,8 @@ def _list_remote(folder: Path) -> dict[str, Entry]:
         objects = remote.fs.find(remote.path, detail=True)
     prefix_length = len(remote.path.rstrip("/")) + 1
     return {
-        name[prefix_length:]: Entry(int(info["size"]), info["LastModified"].timestamp())
+        name[prefix_length:]: Entry(
+            int(info["size"]), info["LastModified"].timestamp(), str(info["ETag"])
+        )
         for name, info in objects.items()
     }

@@ -7,7 +7,7 @@ one again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from storage.atomic import write_bytes
 from storage.errors import StoreError
@@ -38,19 +38,21 @@ def read_sequence(layout: Layout, run: str) -> int:
         ) from error
 
 
-def make_current(layout: Layout, run: str, runs: Iterable[str]) -> None:
-    """Give a run the next sequence number after all of `runs`.
+def make_current(layout: Layout, run: str, sequences: Mapping[str, int]) -> None:
+    """Give a run the next sequence number after those of all runs.
 
     Two processes at the same instant may get the same number; `RunStore.list_runs` then orders by
     time of creation and name.
 
+    Args:
+        layout: Paths of the store.
+        run: Name of the run.
+        sequences: Sequence number of each run.
+
     Raises:
         StoreError: The file `order.json` cannot be written.
     """
-    last = max((read_sequence(layout, name) for name in runs), default=0)
-    if last == 0 or read_sequence(layout, run) != last or _is_shared(layout, run, runs, last):
+    last = max(sequences.values(), default=0)
+    newest = [name for name, sequence in sequences.items() if sequence == last]
+    if last == 0 or newest != [run]:
         write_bytes(layout.order(run), seal({"sequence": last + 1}))
-
-
-def _is_shared(layout: Layout, run: str, runs: Iterable[str], last: int) -> bool:
-    return any(read_sequence(layout, name) == last for name in runs if name != run)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from storage.artifacts_store import ArtifactStore, count_bytes_below
-from storage.commits import Commit, is_intact, read_commit
+from storage.catalogue import Catalogue
+from storage.commits import FINISH as FINISH
+from storage.commits import Commit, is_intact, make_file_check, read_commit
 from storage.compaction import COMPACT
-from storage.errors import StoreError
 from storage.listing import list_sizes
-from storage.object_store import translate_s3_errors
 from storage.order import read_sequence
-from storage.paths import is_valid_name
-from storage.readable import (
-    find_compact_commit,
-)
+from storage.readable import find_compact_commit
+from storage.run_files import RunFiles, read_record
 from storage.run_record import RunRecord, RunStatus
 from storage.schemas import TABLES
 from storage.shards import Shard
-
-FINISH = "finish"
-"""Key of the last commit of a run."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +32,7 @@ class RunStore(ArtifactStore):
         Raises:
             StoreError: The run does not exist, or its record is damaged.
         """
-        path = self.layout.record(run)
-        try:
-            with translate_s3_errors(path):
-                text = path.read_text()
-            return RunRecord.from_json(text)
-        except FileNotFoundError:
-            names = self._list_names()
-            raise StoreError(
-                path,
-                expected=f"run {run!r} in this store",
-                got=f"the runs {', '.join(names)}" if names else "no runs",
-                remedy="Use one of these names, or start the run first.",
-            ) from None
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                path,
-                expected="the record of a run",
-                got=str(error),
-                remedy=f"Restore the file, or remove {path.parent} to delete the run.",
-            ) from error
+        return read_record(self.layout, run)
 
     def read_sequence(self, run: str) -> int:
         """Return the sequence number of a run, 0 or more; see `storage.order`.
@@ -76,18 +51,16 @@ class RunStore(ArtifactStore):
         Returns:
             Names of runs with a record, and names of runs with commits but without a record.
         """
-        folders = {PurePosixPath(name).parts[0] for name in list_sizes(self.layout.runs)}
-        runs = self._list_names()
-        return runs, sorted(filter(is_valid_name, folders - set(runs)))
+        catalogue = Catalogue.read(self.layout)
+        return catalogue.names, catalogue.names_without_record
 
     def list_runs(self) -> list[RunStatus]:
         """Return the status of every run, the current one first; see `storage.order`."""
-        statuses = [
-            (read_sequence(self.layout, name), self.read_status(name))
-            for name in self._list_names()
-        ]
-        statuses.sort(key=lambda pair: (pair[0], pair[1].record.created, pair[1].record.run))
-        return [status for _, status in reversed(statuses)]
+        catalogue = Catalogue.read(self.layout)
+        runs = [catalogue.read_run(name) for name in catalogue.names]
+        runs.sort(key=lambda run: (run.sequence, run.record.created, run.record.run), reverse=True)
+        has_file = make_file_check(self.layout)
+        return [run.make_status(has_file) for run in runs]
 
     def find_latest(self) -> RunStatus | None:
         """Return the status of the latest finished run, damaged since or not.
@@ -107,12 +80,8 @@ class RunStore(ArtifactStore):
         Raises:
             StoreError: The run does not exist, or its record is damaged.
         """
-        record = self.read_record(run)
-        planned = record.list_shards()
-        done = len(planned) - len(self.find_missing(run, planned))
-        with translate_s3_errors(self.layout.root):
-            closed = self.layout.manifest(run, FINISH).exists()
-        return RunStatus(record, done, len(planned), self.is_committed(run, FINISH), closed)
+        files = RunFiles.read(self.layout, run, self._list_keys(run))
+        return files.make_status(make_file_check(self.layout, run))
 
     def is_committed(self, run: str, key: str) -> bool:
         """Return whether a key of a run is committed and all its files are there.
@@ -150,11 +119,6 @@ class RunStore(ArtifactStore):
         folders = [self.layout.record(run).parent]
         folders += [self.layout.table(table, run) for table in TABLES]
         return sum(map(count_bytes_below, folders))
-
-    def _list_names(self) -> list[str]:
-        paths = (PurePosixPath(name) for name in list_sizes(self.layout.runs))
-        names = (path.parts[0] for path in paths if path.parts[1:] == ("run.json",))
-        return sorted(filter(is_valid_name, names))
 
     def _list_keys(self, run: str) -> list[str]:
         names = list_sizes(self.layout.manifest(run, FINISH).parent)

@@ -6,31 +6,31 @@ There is no separate table of states: a run resumes with the shards that `find_m
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from storage.atomic import create_bytes
-from storage.commits import Commit, FileEntry, write_commit
-from storage.compaction import COMPACT, compact
+from storage.catalogue import Catalogue
+from storage.commits import FINISH, Commit, FileEntry, write_commit
+from storage.compaction import COMPACT, MAX_ROWS, compact
 from storage.errors import StoreError
-from storage.garbage_collection import Leftover, find_leftovers, list_run_files, remove_files
 from storage.object_store import translate_s3_errors
 from storage.order import make_current
 from storage.ownership import check_ownership, claim_ownership
 from storage.paths import Layout
+from storage.prunable_store import PrunableStore
 from storage.readable import find_damaged_commits, list_readable_files, read_commits
 from storage.run_record import RunRecord
-from storage.run_store import FINISH, RunStore
 from storage.schemas import TABLES, polars_schema, table_schema
 from storage.uri import make_scan_options, parse_location
 
 
 @dataclass(frozen=True)
-class Store(RunStore):
+class Store(PrunableStore):
     """Results of one study below one folder or S3 prefix; safe for concurrent processes.
 
     Attributes:
@@ -108,7 +108,8 @@ class Store(RunStore):
         Raises:
             StoreError: The order of the runs cannot be written.
         """
-        make_current(self.layout, run, self._list_names())
+        catalogue = Catalogue.read(self.layout)
+        make_current(self.layout, run, {n: catalogue.read_sequence(n) for n in catalogue.names})
 
     def _check_same_record(self, record: RunRecord) -> None:
         first = self.read_record(record.run)
@@ -141,6 +142,8 @@ class Store(RunStore):
         commit = write_commit(self.layout, self.read_record(run), key, tables)
         if key == FINISH:
             self.make_current(run)
+            with suppress(StoreError):  # it saves time of later readers, and is never needed
+                Catalogue.read(self.layout).update()
         return commit
 
     def scan(self, table: str, run: str) -> pl.LazyFrame:
@@ -177,15 +180,16 @@ class Store(RunStore):
             glob=False,
         )
 
-    def compact(self, run: str) -> Commit | None:
+    def compact(self, run: str, max_rows: int = MAX_ROWS) -> Commit | None:
         """Merge the shards of a finished run into one file a table.
 
         Args:
             run: Name of the run.
+            max_rows: Number of rows up to which a run is compacted, in memory.
 
         Returns:
             The compact commit; None if the run has a single shard, is compact already, or is too
-            large (see `storage.compaction.MAX_ROWS`).
+            large.
 
         Raises:
             StoreError: The run is not finished, or the disk fails.
@@ -201,10 +205,10 @@ class Store(RunStore):
             )
         if len(shards) < 2 or self._find_commit(record, COMPACT):
             return None
-        first, *_ = read_commits(self.layout, record, self._list_keys(run))
-        names = {file.table for file in first.files}
+        commits = read_commits(self.layout, record, shards)
+        names = {file.table for commit in commits for file in commit.files}
         tables = {name: self.scan(name, run) for name in sorted(names & set(TABLES))}
-        return compact(self.layout, record, shards, tables)
+        return compact(self.layout, record, shards, tables, max_rows)
 
     def verify(self, run: str) -> list[str]:
         """Compare every committed byte of a run with its digests.
@@ -233,67 +237,6 @@ class Store(RunStore):
             StoreError: The run does not exist, or its record is damaged.
         """
         return dict(find_damaged_commits(self.layout, self.read_record(run), self._list_keys(run)))
-
-    def withdraw(self, run: str, keys: Collection[str]) -> None:
-        """Withdraw commits, so that the next audit recomputes them.
-
-        A run with a withdrawn commit is no longer finished.
-
-        Args:
-            run: Name of the run.
-            keys: Keys of the commits.
-
-        Raises:
-            StoreError: The run does not exist, or its record is damaged.
-        """
-        self.read_record(run)
-        manifests = [self.layout.manifest(run, key) for key in (FINISH, *keys)] if keys else []
-        remove_files(
-            self.layout, [Leftover(self._relative_path(path), 0, "damaged") for path in manifests]
-        )
-
-    def find_leftovers(self) -> list[Leftover]:
-        """Return files of interrupted writers and replaced files, which no reader needs.
-
-        Returns:
-            Files that can be removed, all older than a day
-            (`storage.garbage_collection.GRACE_SECONDS`).
-        """
-        runs = self._list_names()
-        records = map(self.read_record, runs)
-        commits_by_run = (
-            read_commits(self.layout, record, self._list_keys(record.run)) for record in records
-        )
-        committed = {
-            file.path for commits in commits_by_run for commit in commits for file in commit.files
-        }
-        return find_leftovers(self.layout, committed, runs, time.time())
-
-    def list_run_files(self, run: str) -> list[Leftover]:
-        """Return all files of a run; removing them deletes the run.
-
-        Args:
-            run: Name of the run.
-
-        Raises:
-            StoreError: The run does not exist, or its record is damaged.
-        """
-        self.read_record(run)
-        return list_run_files(self.layout, run)
-
-    def remove(self, files: Iterable[Leftover]) -> None:
-        """Remove files found by `find_leftovers`, `find_unused_artifacts` or `list_run_files`.
-
-        Args:
-            files: Files, removed in this order.
-
-        Raises:
-            StoreError: The bucket does not respond.
-        """
-        remove_files(self.layout, files)
-
-    def _relative_path(self, path: Path) -> str:
-        return "/".join(path.parts[len(self.layout.root.parts) :])
 
     def _list_table_files(self, table: str, run: str) -> list[FileEntry]:
         return list_readable_files(self.layout, self.read_record(run), self._list_keys(run), table)

@@ -130,6 +130,14 @@ class FactoredOperator(LinearOperator):
                 tile.accumulate(total, tile.dot(vectors))
         return total.div_(self.count)
 
+    def to_dense(self, chunk: int = 64) -> Float[Tensor, "p p"]:
+        """Return G as a dense p x p matrix, with each factor row computed once; for small p."""
+        total = self.like.new_zeros(self.size, self.size)
+        for batch_index in range(self.num_batches):
+            for tile in self.merge_factor_rows(batch_index):
+                tile.accumulate(total, tile.gradients.T)
+        return total.div_(self.count)
+
     def compute_factor_coefficients(self, train: Examples) -> "FactorCoefficients | None":
         """Express the loss gradients of training examples as combinations of factor rows.
 
@@ -251,6 +259,12 @@ class DampedOperator(LinearOperator):
 
     def apply(self, vectors: Float[Tensor, "q p"]) -> Float[Tensor, "q p"]:
         return self.operator.apply(vectors).add_(vectors, alpha=self.damping)
+
+    def to_dense(self, chunk: int = 64) -> Float[Tensor, "p p"]:
+        """Return A + λI as a dense p x p matrix."""
+        matrix = self.operator.to_dense(chunk).clone()
+        matrix.diagonal().add_(self.damping)
+        return matrix
 
     def sample(self, generator: torch.Generator, size: int) -> LinearOperator:
         return DampedOperator(self.operator.sample(generator, size), self.damping)

@@ -16,7 +16,7 @@ from fastif.solvers.solver import Factor, Solution, Solver, measure_residual, so
 MAX_SIZE = 10_000
 
 DENSE_COLUMNS = 64
-"""Columns of the dense matrix that one pass over the examples computes."""
+"""Columns of a dense Hessian that one pass over the examples computes."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Direct(DirectSettings, Solver):
             )
 
     def estimate_cost(self, problem: SolverProblem) -> SolverCost:
-        sweeps = -(-problem.parameters // DENSE_COLUMNS)
+        # the GGN is a product of factor rows, of which one pass has all
+        sweeps = -(-problem.parameters // DENSE_COLUMNS) if problem.is_hessian else 1
         return SolverCost(problem.rows, problem.rows * sweeps, vectors_per_query=2)
 
     def factor(self, operator: DampedOperator) -> Factor:

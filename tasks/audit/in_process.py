@@ -12,6 +12,7 @@ from tasks.audit.prepare import build_index, describe_train, factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.select_k import choose_candidates
 from tasks.audit.select_precision import choose_precision
+from tasks.audit.tidy_store import tidy_store
 from tasks.models.provenance import list_differences
 from tasks.planning.forecast_timer import start_forecast_timer
 from tasks.planning.open_run import settle_plan
@@ -63,6 +64,7 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
             recalls = check_recall.fn(ref)
         outcome = timer.compare_with_actual(store, ref.run)
         finish_run.fn(ref, time.monotonic() - start, recalls, outcome)
+        tidy_store(store, ref.run)
     store.make_current(ref.run)
     return store, ref.run
 

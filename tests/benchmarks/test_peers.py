@@ -190,6 +190,7 @@ def test_a_saved_workload_is_loaded_unchanged(texts, convex, tmp_path):
         assert [p.requires_grad for p in back.model.parameters()] == kept
 
 
+@pytest.mark.long
 def test_a_separate_process_gives_equal_scores(texts, tmp_path):
     peer = PEERS["captum TracInCPFast"]
     save_plain(texts[0], tmp_path)
@@ -204,6 +205,7 @@ def test_a_separate_process_gives_equal_scores(texts, tmp_path):
     torch.testing.assert_close(outcome.scores(), peer.scores(texts[0]))
 
 
+@pytest.mark.long
 def test_a_peer_that_fails_is_an_outcome(convex, texts, tmp_path):
     prepare_peer(PEERS["captum TracInCPFast"])
     save_plain(convex, tmp_path)

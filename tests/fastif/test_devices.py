@@ -191,6 +191,7 @@ def test_solves_in_place_run_on_the_device(here, there, solver, monkeypatch):
             assert torch.allclose(actual, wanted, rtol=0.02, atol=1e-5)
 
 
+@pytest.mark.default_cases("True")
 @pytest.mark.parametrize("relabel", [False, True])
 def test_a_flip_set_on_a_device_is_that_on_the_cpu(here, there, relabel):
     def find(world: World) -> fastif.FlipSet:

@@ -81,8 +81,10 @@ def test_shard_files_are_removed_after_compaction(either, no_grace_period):
     before = read_tables(either)
     either.compact(RUN)
     leftovers = either.find_leftovers()
-    assert len(leftovers) == 4 * len(SHARDS)
+    assert len(leftovers) == 5 * len(SHARDS), "a manifest and four tables a shard"
+    assert either.find_replaced_files() == leftovers
     either.remove(leftovers)
+    assert either.find_leftovers() == []
     for name, rows in read_tables(either).items():
         assert_frame_equal(rows, before[name])
     assert either.verify(RUN) == []

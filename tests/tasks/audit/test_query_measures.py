@@ -96,6 +96,7 @@ def test_half_the_labels_give_each_query_its_own_measure(world, labelled, unlabe
     assert "loss (8 queries)" in summary.measures
 
 
+@pytest.mark.default_cases("entropy")
 @pytest.mark.parametrize("measure", ["log-probability", "margin", "entropy"])
 def test_a_measure_of_the_prediction_does_not_depend_on_labels(world, unlabelled, measure):
     results = [

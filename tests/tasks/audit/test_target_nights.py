@@ -29,6 +29,7 @@ def _carried(result):
     return store.read_record(run).parts.get("carried")
 
 
+@pytest.mark.default_cases("multi-label", "weights")
 @pytest.mark.parametrize("name", ["multi-label", "number", "weights", "soft-label"])
 def test_a_changed_row_is_new_on_the_second_night(tmp_path, name):
     """An incremental night sees a changed target or weight as another row, an unchanged one not."""
@@ -62,6 +63,7 @@ def test_a_changed_row_is_new_on_the_second_night(tmp_path, name):
     ] or (name == "weights" and stored["weight"][0] == rows["weight"][0])
 
 
+@pytest.mark.default_cases("ordinal")
 @pytest.mark.parametrize("name", ["multi-label columns", "ordinal", "number"])
 def test_candidates_by_sketches_find_the_strongest_rows(tmp_path, name):
     folder, world = tmp_path / "made", WORLDS[name]

@@ -22,6 +22,12 @@ SETTINGS = {
 }
 
 
+MOST = ("multi-label columns", "number", "ordinal", "soft-label", "weights")
+"""Worlds of the default run; those left out differ from one of them in the loss alone."""
+
+pytestmark = pytest.mark.default_cases(*MOST)
+
+
 @pytest.fixture(scope="module", params=WORLDS)
 def audited(request, tmp_path_factory):
     """The study of a kind, with its store and run."""

@@ -89,6 +89,7 @@ def test_the_label_of_the_query_decides_nothing(trained, answers, tmp_path):
     assert answer.corrected_margin == pytest.approx(answers[False][0].corrected_margin, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_confirmation_trains_with_the_rows_and_with_random_ones(trained, answers, monkeypatch):
     monkeypatch.setattr("tasks.flips.confirm_flip.SEEDS", 1)
     labels = trained.inputs.study.labels

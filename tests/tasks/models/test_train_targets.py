@@ -24,6 +24,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.default_cases("multi-label columns", "number", "weights")
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_trained_model_fits_its_targets_and_is_audited(tmp_path, name):
     folder, world = tmp_path / "made", WORLDS[name]

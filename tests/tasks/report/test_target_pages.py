@@ -18,7 +18,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.default_cases("multi-label", "number", "soft-label")
+@pytest.mark.default_cases("multi-label", "number")
 @pytest.mark.parametrize("name", WORLDS)
 def test_reports_of_two_nights(tmp_path, name):
     folder, world = tmp_path / "made", WORLDS[name]

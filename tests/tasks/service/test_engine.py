@@ -181,6 +181,7 @@ def test_changed_queries_keep_the_sketches(sketched, tmp_path):
     assert open_engine(folder / "study.toml").trust.effects.queries == 5
 
 
+@pytest.mark.default_cases("auto")
 @pytest.mark.parametrize("measure", ["auto", "margin"])
 def test_a_run_of_queries_without_labels_is_compared_by_its_measure(made, tmp_path, measure):
     folder = tiny.copy(made, tmp_path / "unlabelled")
