@@ -126,7 +126,7 @@ def _finish(
     get_run_logger().info(f"{outcome}")
     seconds = time.monotonic() - start
     executor.call(finish_run, ref=ref, seconds=seconds, recalls=recalls, outcome=outcome)
-    tidy_store(store, ref.run)
+    tidy_store(ref)
 
 
 def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:

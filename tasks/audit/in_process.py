@@ -64,7 +64,7 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
             recalls = check_recall.fn(ref)
         outcome = timer.compare_with_actual(store, ref.run)
         finish_run.fn(ref, time.monotonic() - start, recalls, outcome)
-        tidy_store(store, ref.run)
+        tidy_store(ref)
     store.make_current(ref.run)
     return store, ref.run
 

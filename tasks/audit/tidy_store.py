@@ -1,22 +1,26 @@
-"""Compaction of a finished run, and removal of what earlier compactions have replaced."""
+"""Upkeep of the store at the end of an audit: merged files, and removal of replaced ones."""
 
-from storage import Store, StoreError
+from storage import StoreError
 from storage.compaction import AUTOMATIC_ROWS
+from tasks.planning.open_run import lease_run
+from tasks.run.sketch_upkeep import merge_sketches
+from tasks.run.spec import RunRef
 from tasks.runtime.progress import print_line
 
 
-def tidy_store(store: Store, run: str) -> None:
-    """Merge the shards of a finished run to one file a table, and remove replaced files.
+def tidy_store(ref: RunRef) -> None:
+    """Merge the shards of a finished run to one file a table, and small chunks of sketches.
 
-    The files of a shard stay for a day after they are replaced, since a reader may have listed
-    them. The results are complete without this, so a failure is reported and not raised.
+    What they replace stays for a day, since a reader may have listed it. The results are complete
+    without this, so a failure is reported and not raised.
 
     Args:
-        store: Store of the study.
-        run: Name of the finished run.
+        ref: Reference of the finished run.
     """
     try:
-        store.compact(run, AUTOMATIC_ROWS)
-        store.remove(store.find_replaced_files())
+        with lease_run(ref) as context:
+            context.store.compact(ref.run, AUTOMATIC_ROWS)
+            context.store.remove(context.store.find_replaced_files())
+            merge_sketches(context)
     except StoreError as error:
-        print_line(f"The files of run {run} were not merged: {error}")
+        print_line(f"The files of run {ref.run} were not merged: {error}")

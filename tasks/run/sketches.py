@@ -205,18 +205,26 @@ def _write_missing_sketches(
 def _locate_rows(
     store: Store, sketcher_ref: SketcherRef, rows: Sequence[bytes]
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return the chunk and position of every training row, and the names of the chunks."""
-    blocks = store.find_artifacts(sketcher_ref.train_kind)
+    """Return the chunk and position of every training row, and the names of these chunks.
+
+    Of several chunks with a row the largest is taken, such as one into which others were merged.
+    """
+    folders = store.find_artifacts(sketcher_ref.train_kind)
+    chunks = {name: pl.read_parquet(folder / ROWS_FILE) for name, folder in folders.items()}
+    names = sorted(chunks, key=lambda name: (-len(chunks[name]), name))
     stored = [
-        pl.read_parquet(folder / ROWS_FILE)
-        .with_row_index("place")
-        .with_columns(block=pl.lit(number, pl.UInt32))
-        for number, folder in enumerate(blocks.values())
+        chunks[name].with_row_index("place").with_columns(chunk=pl.lit(name)) for name in names
     ]
-    # Two concurrent runs may have sketched the same row in different chunks.
     first = pl.concat(stored).unique("row", keep="first", maintain_order=True)
     locations = make_digest_frame(rows).join(first, on="row", how="left", maintain_order="left")
-    return locations.select("block", "place"), list(blocks)
+    used = set(locations["chunk"].to_list())
+    blocks = [name for name in names if name in used]
+    numbers = pl.DataFrame(
+        {"chunk": blocks, "block": range(len(blocks))},
+        schema={"chunk": pl.String, "block": pl.UInt32},
+    )
+    placed = locations.join(numbers, on="chunk", how="left", maintain_order="left")
+    return placed.select("block", "place"), blocks
 
 
 def _make_sketch_index(
