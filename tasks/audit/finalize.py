@@ -84,7 +84,7 @@ def _make_run_row(
         "train_rows": record.train_rows,
         "query_rows": record.query_rows,
         "parameters": context.objective.space.size,
-        "damping": context.averaged_members[0].damping,
+        "damping": None if context.study.has_trees else context.averaged_members[0].damping,
         **_make_setting_columns(context, record.parts),
         **_make_answer_columns(context.store, run),
         "truncated_train": int(context.train_examples.truncated.sum()),
