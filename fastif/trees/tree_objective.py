@@ -47,13 +47,15 @@ class TreeObjective(Objective):
 
     Args:
         training: Training of the ensemble, see `trace_training`.
+        difference: Largest difference from the library's own scores; None if not compared.
 
     Attributes:
         training: Training of the ensemble.
+        difference: Largest difference from the library's own scores; None if not compared.
     """
 
-    def __init__(self, training: TreeTraining) -> None:
-        self.training = training
+    def __init__(self, training: TreeTraining, difference: float | None = None) -> None:
+        self.training, self.difference = training, difference
         is_number = isinstance(training.ensemble.loss, HalfSquaredError)
         self.loss = SquaredError() if is_number else CrossEntropy()
         values = [tree.values.flatten() for tree in training.ensemble.trees]

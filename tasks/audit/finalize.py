@@ -32,6 +32,7 @@ from tasks.run.selections import (
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.run.stored_agreement import read_agreement
+from tasks.run.tree_run import make_tree_record
 from tasks.runtime.versions import read_versions
 
 
@@ -100,7 +101,7 @@ def _make_run_row(
 def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict[str, object]:
     """Return digests, and sections of the study with the selected settings."""
     sections = {
-        "solver": parts["solver"],
+        "solver": parts["solver"] | make_tree_record(context),
         "curvature": parts["curvature"]
         | _make_damping_record(context)
         | _make_rows_record(context),

@@ -34,11 +34,11 @@ def load_tree_model(inputs: Inputs, file: Path) -> LoadedModel:
     def encode(table: Table) -> TreeRows:
         return TreeRows(make_matrix(opened.ensemble, study.train, table), _encode(study, table))
 
-    return LoadedModel(TreeObjective(opened.training), encode)
+    return LoadedModel(TreeObjective(opened.training, opened.difference), encode)
 
 
 def _encode(study: Study, table: Table) -> torch.Tensor:
-    """Return targets as measures of queries expect them; numbers in double precision."""
+    """Return targets as measures of queries expect them."""
     if study.target == CLASS:
         return make_targets(study, table)
     return weight_rows(study, make_tree_targets(table, "queries")[:, None], table.weights)

@@ -47,7 +47,7 @@ def _collect_tree_settings(study: Study) -> dict[str, object]:
     """Return the settings that results of boosted trees depend on; sections of others are empty."""
     settings = study.trees.model_dump(mode="json", exclude={"method"}, exclude_none=True)
     return {
-        "trees": {"settings": settings, "features": list(study.train.features)},
+        "trees": settings,
         "curvature": {},
         "solver": {"kind": study.trees.method},
         "candidates": study.candidates.model_dump(mode="json", exclude_none=True),

@@ -1,5 +1,7 @@
 """Boosted trees of a run: their scan of all training rows, and what is checked before it."""
 
+from math import isnan
+
 from fastif import InputError
 from fastif.trees.tree_objective import TreeObjective, TreeRows
 from fastif.trees.tree_scan import TreeScan
@@ -45,3 +47,26 @@ def check_tree_run(context: RunContext) -> None:
         row = context.plan.inputs.queries.ids[place]
         remedy = "Correct it, or leave the row out."
         raise InputError("[queries] table", invalid[0], f"another target in row {row}", remedy)
+
+
+def make_tree_record(context: RunContext) -> dict[str, object]:
+    """Return what was compared before the run, for its row of `runs`; empty for other models."""
+    objective = context.objective
+    if not isinstance(objective, TreeObjective):
+        return {}
+    training = objective.training
+    deviation = None if isnan(training.deviation) else training.deviation
+    compared = {"deviation": deviation, "difference": objective.difference}
+    return {"trees": {**compared, "notes": list(training.notes)}}
+
+
+def refuse_repeats(repeats: int | None) -> int:
+    """Return the one repeat of boosted trees, for which no system is solved.
+
+    Raises:
+        InputError: More repeats are asked for.
+    """
+    if repeats in (None, 1):
+        return 1
+    expected = "1 for boosted trees, whose effects are exact"
+    raise InputError("--repeats", expected, f"{repeats}", "Leave the option out.")
