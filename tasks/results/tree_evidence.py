@@ -14,7 +14,7 @@ UNCOMPARED = "not compared: each tree was fitted to a sample of the rows, which 
 
 @dataclass(frozen=True)
 class TreeEvidence:
-    """What was compared before the effects of a run were computed.
+    """Comparisons made before the effects of a run were computed.
 
     Attributes:
         deviation: Largest difference of a repeated leaf value, relative to the largest; None if

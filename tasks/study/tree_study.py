@@ -172,7 +172,7 @@ def refuse_trees(path: Any, is_trees: bool, what: str, change: str) -> None:
         path: Study file.
         is_trees: Whether its model are boosted trees.
         what: Name of the command, for the message.
-        change: What to do instead.
+        change: Remedy of the message.
 
     Raises:
         StudyError: The model are boosted trees.

@@ -29,7 +29,7 @@ class OpenedTrees:
 
     Attributes:
         ensemble: Ensemble as read.
-        training: Its training.
+        training: Training of the ensemble, repeated on the rows.
         rows: Features of the training rows as numbers.
         difference: Largest difference from the library's predictions; None if not compared.
     """

@@ -1,4 +1,4 @@
-"""Audits of boosted trees: scores against dense derivatives, whatever the shards and the order."""
+"""Audits of boosted trees: scores against dense derivatives, for any shards and order."""
 
 from dataclasses import replace
 
