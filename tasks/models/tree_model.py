@@ -13,7 +13,7 @@ from tasks.models.target_outputs import make_targets, weight_rows
 from tasks.study.study import Study
 from tasks.study.target_kind import CLASS
 from tasks.trees.feature_matrix import make_matrix
-from tasks.trees.open_trees import make_tree_targets, open_trees
+from tasks.trees.open_trees import combine_settings, make_tree_targets, open_trees
 
 
 def load_tree_model(inputs: Inputs, file: Path) -> LoadedModel:
@@ -27,8 +27,8 @@ def load_tree_model(inputs: Inputs, file: Path) -> LoadedModel:
         StudyError: Labels or target are not those of the model.
         InputError: The model is not supported, or does not follow from the training rows.
     """
-    study, stated = inputs.study, inputs.study.trees
-    settings = FitSettings(stated.learning_rate, stated.l2, stated.l1, stated.subsample)
+    study = inputs.study
+    settings = combine_settings(FitSettings(), study.trees)
     opened = open_trees(study, inputs.train, file, settings)
 
     def encode(table: Table) -> TreeRows:

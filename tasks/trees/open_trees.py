@@ -17,6 +17,7 @@ from tasks.data.table import Table
 from tasks.study.errors import Problem, StudyError, format_value, join_some
 from tasks.study.study import Study
 from tasks.study.target_kind import CLASS, NUMBER
+from tasks.study.tree_study import TreeSettings
 from tasks.trees.feature_matrix import make_matrix
 from tasks.trees.library_predictions import compare_predictions
 
@@ -63,6 +64,15 @@ def open_trees(study: Study, train: Table, model: Path, settings: FitSettings) -
     targets = make_tree_targets(train, "train")
     training = trace_training(ensemble, rows, targets, weights, settings)
     return OpenedTrees(ensemble, training, rows, difference)
+
+
+def combine_settings(settings: FitSettings, stated: TreeSettings) -> FitSettings:
+    """Return settings of training, with those of the study where one is not given."""
+    fields = ("learning_rate", "l2", "l1", "subsample")
+    given = {name: getattr(settings, name) for name in fields}
+    return FitSettings(
+        **{name: getattr(stated, name) if given[name] is None else given[name] for name in fields}
+    )
 
 
 def _check_labels(study: Study, ensemble: TreeEnsemble) -> None:

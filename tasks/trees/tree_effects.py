@@ -19,7 +19,7 @@ from tasks.study.study import Study
 from tasks.study.supported_targets import check_target
 from tasks.study.target_kind import CLASS, NUMBER
 from tasks.trees.feature_matrix import make_matrix
-from tasks.trees.open_trees import COMMAND, make_tree_targets, open_trees
+from tasks.trees.open_trees import COMMAND, combine_settings, make_tree_targets, open_trees
 from tasks.trees.row_table import make_row_table
 
 
@@ -46,8 +46,8 @@ class TreeEffects:
 
 def compute_tree_effects(
     study_path: Path,
-    model: Path,
-    method: str = "leaf-influence",
+    model: Path | None = None,
+    method: str | None = None,
     settings: FitSettings | None = None,
     keep: int = 20,
     with_rows: bool = False,
@@ -55,10 +55,10 @@ def compute_tree_effects(
     """Read the tables and the ensemble, repeat its training, and attribute all queries.
 
     Args:
-        study_path: Study file with features; its section `[model]` is not used.
-        model: File of LightGBM, XGBoost or CatBoost.
-        method: Method of `TreeAttributor`.
-        settings: Settings of training that are not in the file.
+        study_path: Study file with features; its section `[model]` is not needed.
+        model: File of LightGBM, XGBoost or CatBoost; that of the study if None.
+        method: Method of `TreeAttributor`; that of the study if None.
+        settings: Settings of training that are not in the file, before those of the study.
         keep: Number of rows kept at each end.
         with_rows: Whether values of training rows over all queries are computed.
 
@@ -69,10 +69,12 @@ def compute_tree_effects(
     study = read_study(study_path)
     _check_study(study)
     inputs = read_tables(study)
-    opened = open_trees(study, inputs.train, model, settings or FitSettings())
+    file = _find_model(study) if model is None else model
+    settings = combine_settings(settings or FitSettings(), study.trees)
+    opened = open_trees(study, inputs.train, file, settings)
     ensemble, training = opened.ensemble, opened.training
     queries = make_matrix(ensemble, study.train, inputs.queries)
-    attribute = TreeAttributor(training, method)
+    attribute = TreeAttributor(training, method or study.trees.method)
     targets = make_tree_targets(inputs.queries, "queries")
     influences = attribute(queries, targets, keep)
     frame = _make_effects(inputs, influences.ids.numpy(), influences.removal_effect.numpy())
@@ -84,6 +86,19 @@ def compute_tree_effects(
         training.deviation,
         opened.difference,
     )
+
+
+def _find_model(study: Study) -> Path:
+    """Return the file of the study's model.
+
+    Raises:
+        StudyError: The study has no trees as model.
+    """
+    if study.has_trees:
+        return study.resolve(study.model.path)
+    change = "give the file by --model, or set [model] path to it"
+    problem = Problem("[model] path", f"a file of boosted trees for {COMMAND}", "none", change)
+    raise StudyError(study.path, [problem])
 
 
 def _check_study(study: Study) -> None:

@@ -166,3 +166,24 @@ def test_rows_that_the_model_was_not_trained_on_are_refused(world, tmp_path, nam
     assert answer.exit_code == 2
     assert "leaf values that differ" in output
     assert "train the model again" in output
+
+
+def test_lists_of_numbers_are_refused(world, tmp_path):
+    for path in world.parent.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("train", "queries"):
+        rows = pl.read_parquet(tmp_path / f"{name}.parquet")
+        lists = rows.with_columns(income=pl.concat_list("income", "income"))
+        lists.write_parquet(tmp_path / f"{name}.parquet")
+    answer = CliRunner().invoke(app, ["audit", "--dry-run", str(tmp_path / world.name)])
+    output = " ".join(answer.output.split())
+    assert answer.exit_code == 2
+    assert "a column of its own" in output
+
+
+def test_fastif_trees_takes_the_model_of_the_study(world, tmp_path):
+    out = tmp_path / "effects.parquet"
+    answer = CliRunner().invoke(app, ["trees", "--out", str(out), "--keep", "200", str(world)])
+    assert answer.exit_code == 0, answer.output
+    assert len(pl.read_parquet(out)) == 8 * 120
