@@ -1,4 +1,4 @@
-"""The flow of an audit of boosted trees: its engines give the scores of one process."""
+"""The flow of an audit of boosted trees gives the scores of one process."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 from tree_worlds import make_audit_world
 
 from flows.audit import audit
-from flows.executor_config import LocalDaskConfig, ThreadsConfig
+from flows.executor_config import ThreadsConfig
 from flows.single_query import urgent
 from storage import Store
 from tasks.audit.in_process import audit_in_process
@@ -16,16 +16,11 @@ from tasks.run.spec import plan_run
 @pytest.mark.timeout(900)
 @pytest.mark.flow
 @pytest.mark.long
-def test_engines_give_the_scores_of_one_process(tmp_path, prefect, monkeypatch):
+def test_the_flow_gives_the_scores_of_one_process(tmp_path, prefect, monkeypatch):
     for name, value in prefect.items():
         monkeypatch.setenv(name, value)
-    pytest.importorskip("prefect_dask", reason="the extra dask")
     frames = []
-    for name, engine in (
-        ("alone", None),
-        ("threads", ThreadsConfig()),
-        ("dask", LocalDaskConfig(workers=1)),
-    ):
+    for name, engine in (("alone", None), ("threads", ThreadsConfig())):
         folder = tmp_path / name
         folder.mkdir()
         study = make_audit_world(folder)
