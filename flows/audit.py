@@ -26,7 +26,7 @@ from storage import Shard, Store
 from tasks.audit.attribute import attribute_shard
 from tasks.audit.check_recall import check_recall
 from tasks.audit.finalize import finish_run
-from tasks.audit.in_process import PREPARATIONS
+from tasks.audit.in_process import list_preparations
 from tasks.audit.prepare import describe_train
 from tasks.audit.tidy_store import tidy_store
 from tasks.models.provenance import list_differences
@@ -98,7 +98,7 @@ def audit(
         get_run_logger().warning(f"No alerts will be sent: {problem}.")
     shards = list_missing_shards(store, ref.run)
     with start_executor(engine, devices, count_useful_workers(engine, context, shards)) as executor:
-        missing = _prepare(executor, store, ref)
+        missing = _prepare(executor, store, ref, context.study)
         if missing:
             with time_stage("shards"):
                 _attribute(executor, store, missing, ref, deadline)
@@ -141,13 +141,13 @@ def _notify_breaches(store: Store, ref: RunRef, study: Study) -> None:
         send_alert(study.notify, study.name, ref.run, text, alerts)
 
 
-def _prepare(executor: Executor, store: Store, ref: RunRef) -> Sequence[Shard]:
+def _prepare(executor: Executor, store: Store, ref: RunRef, study: Study) -> Sequence[Shard]:
     """Run the tasks that all shards depend on; return the missing shards."""
     with time_stage("predictions"):
         executor.call(describe_train, ref=ref)
     missing = list_missing_shards(store, ref.run)
     if missing:
-        for name, prepare in PREPARATIONS:
+        for name, prepare in list_preparations(study):
             with time_stage(name):
                 executor.call(prepare, ref=ref)
     return missing

@@ -13,6 +13,7 @@ from tasks.audit.predict_queries import predict_queries
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
 from tasks.audit.single_query import attribute_query, make_request, solve_repeat
+from tasks.audit.tree_query import attribute_tree_query
 from tasks.planning.open_run import settle_plan
 from tasks.planning.start_run import start_run
 from tasks.results.explained_query import ExplainedQuery
@@ -39,6 +40,8 @@ def urgent(
 ) -> ExplainedQuery:
     """Explain one query now: the mean of several LiSSA repeats, each on its own worker.
 
+    Of boosted trees it is one scan of the training rows by the method of the study.
+
     The damping and the curvature's factor are prepared as in an audit of the study, and stored for
     it.
 
@@ -52,6 +55,10 @@ def urgent(
     plan = settle_plan(plan_run(Path(study), None))
     request = make_request(plan.inputs, query, repeats, k)
     context = start_run(plan)
+    if context.study.has_trees:
+        with start_executor(engine, resolve_devices(context.study.run.devices), 1) as executor:
+            executor.call(predict_queries, ref=plan.ref)
+            return executor.call(attribute_tree_query, request=request, ref=plan.ref)
     with start_executor(
         engine, resolve_devices(context.study.run.devices), request.repeats
     ) as executor:

@@ -23,9 +23,20 @@ RUNS: Final = make_schema(
         ),
         make_field("train_rows", pa.uint32(), "number of training examples, n of the convention"),
         make_field("query_rows", pa.uint32(), "number of queries"),
-        make_field("parameters", pa.uint64(), "number of attributed parameters"),
-        make_field("damping", pa.float64(), "effective lambda of (H + lambda I)"),
-        make_field("solver", pa.string(), "settings of the solver, JSON"),
+        make_field(
+            "parameters",
+            pa.uint64(),
+            "number of attributed parameters; of boosted trees the leaf values",
+        ),
+        make_field(
+            "damping",
+            pa.float64(),
+            "effective lambda of (H + lambda I); null for boosted trees, which have none",
+            nullable=True,
+        ),
+        make_field(
+            "solver", pa.string(), "settings of the solver, or the method of boosted trees, JSON"
+        ),
         make_field("curvature", pa.string(), "settings of the curvature, JSON"),
         make_field("candidates", pa.string(), "settings of the candidates, JSON"),
         make_field("model_digest", pa.string(), "sha256 of the model"),

@@ -98,10 +98,10 @@ def measure_answering(engine: str, study: Path, server: Server) -> dict:
     from prefect import flow
 
     from benchmarks.nightly.timing import timed_shard
-    from flows.audit import PREPARATIONS
     from flows.executor_config import LocalDaskConfig, ThreadsConfig
     from flows.executors import start_executor
     from flows.shard_scheduler import Deadline, ShardScheduler
+    from tasks.audit.in_process import PREPARATIONS
     from tasks.audit.prepare import describe_train
     from tasks.planning.start_run import start_run
     from tasks.run.spec import list_missing_shards, plan_run

@@ -13,7 +13,7 @@ from fastif.trees.training import TreeTraining
 def compute_boostin(
     training: TreeTraining,
     query_leaves: Int[Tensor, "t q"],
-    query_targets: Shaped[Tensor, " q"],
+    query_targets: Shaped[Tensor, "q *d"],
     measure: Measure,
 ) -> Float[Tensor, "q n"]:
     """BoostIn: TracIn for boosted trees (Brophy et al., 2023).

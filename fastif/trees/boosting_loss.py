@@ -194,7 +194,7 @@ def differentiate(
     measure: Measure,
     loss: BoostingLoss,
     scores: Float[Tensor, "q o"],
-    targets: Shaped[Tensor, " q"],
+    targets: Shaped[Tensor, "q *d"],
 ) -> Float[Tensor, "q o"]:
     """Return the derivative of a measure in the scores of each query."""
     with torch.enable_grad():

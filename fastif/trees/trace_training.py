@@ -118,8 +118,9 @@ def _make_deviation_error(deviation: float) -> InputError:
         _WHERE,
         "rows from which the leaf values of the model follow",
         f"leaf values that differ by up to {deviation:.2g} of the largest",
-        "Give the rows, labels and weights of training in full; a model fitted to a sample of rows "
-        "in each tree needs its subsample, and one of XGBoost with an L1 penalty its l1.",
+        "Give the rows, labels and weights of training in full, or train the model again on these; "
+        "a model fitted to a sample of rows in each "
+        "tree needs its subsample, and one of XGBoost with an L1 penalty its l1.",
     )
 
 

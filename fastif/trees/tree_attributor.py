@@ -54,7 +54,7 @@ class TreeAttributor:
             raise InputError("training rows", expected, f"{len(self.training):,}", remedy)
 
     def __call__(
-        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, " t"], keep: int = 20
+        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, "t *d"], keep: int = 20
     ) -> Influences:
         """Return the most harmful and most helpful training rows of each query.
 
@@ -74,7 +74,7 @@ class TreeAttributor:
         return Influences(torch.cat(ids), torch.cat(values))
 
     def compute_effects(
-        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, " t"]
+        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, "t *d"]
     ) -> Float[Tensor, "q n"]:
         """Return the removal effect of each training row on each query's measure.
 
@@ -85,7 +85,7 @@ class TreeAttributor:
         return torch.cat(parts) if parts else torch.zeros(0, len(self.training)).double()
 
     def iterate_effects(
-        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, " t"]
+        self, rows: Float[Tensor, "q f"], targets: Shaped[Tensor, "t *d"]
     ) -> Iterator[Float[Tensor, "b n"]]:
         """Yield the effects of some queries at a time, as `compute_effects` has them.
 
@@ -119,23 +119,23 @@ class TreeAttributor:
         return by_name[self.method]
 
     def _trace(
-        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, " q"], measure: Measure
+        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, "q *d"], measure: Measure
     ) -> Float[Tensor, "q n"]:
         return compute_boostin(self.training, leaves, targets, measure)
 
     def _differentiate(
-        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, " q"], measure: Measure
+        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, "q *d"], measure: Measure
     ) -> Float[Tensor, "q n"]:
         return compute_leaf_influence(self.training, leaves, self._slope(leaves, targets, measure))
 
     def _use_kernel(
-        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, " q"], measure: Measure
+        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, "q *d"], measure: Measure
     ) -> Float[Tensor, "q n"]:
         slopes = self._slope(leaves, targets, measure)
         return compute_kernel_influence(self.training, leaves, slopes, self.kernel_penalty)
 
     def _slope(
-        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, " q"], measure: Measure
+        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, "q *d"], measure: Measure
     ) -> Float[Tensor, "q o"]:
         """Return the derivative of the measure at the ensemble's own scores."""
         ensemble = self.training.ensemble
@@ -145,7 +145,7 @@ class TreeAttributor:
         return differentiate(measure, ensemble.loss, scores, targets)
 
     def _refit(
-        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, " q"], measure: Measure
+        self, leaves: Int[Tensor, "t q"], targets: Shaped[Tensor, "q *d"], measure: Measure
     ) -> Float[Tensor, "q n"]:
         """LeafRefit: the change of each query when the leaf values are fitted without a row."""
         loss, weights = self.training.ensemble.loss, self.training.weights
@@ -155,7 +155,8 @@ class TreeAttributor:
             changed[torch.arange(len(tile)), tile] = 0.0
             scores = refit_leaves(self.training, changed, leaves)
             flat = loss.to_logits(scores.flatten(0, 1))
-            return measure(flat, targets.repeat(len(tile))).view(len(tile), -1)
+            repeated = targets.repeat(len(tile), *[1] * (targets.dim() - 1))
+            return measure(flat, repeated).view(len(tile), -1)
 
         before = measure(
             loss.to_logits(refit_leaves(self.training, weights[None], leaves)[0]), targets

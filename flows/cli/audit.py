@@ -183,6 +183,8 @@ def print_forecast(plan: "RunPlan") -> None:
     _warn_of_webhook(plan)
     estimate = forecast_run(context, list_planned_shards(context.plan))
     out.print(render_forecast(estimate, context.plan, list_differences(get_provenance(context))))
+    if context.study.has_trees:
+        return  # which have no options
     table, lines = render_options(context)
     out.print(table)
     for line in lines:

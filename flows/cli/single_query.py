@@ -31,7 +31,8 @@ def urgent(
 ) -> None:
     """Explain a single query now: the mean of LiSSA repeats that run in parallel.
 
-    For a query of the table without scores from an audit. All training rows are scored.
+    For a query of the table without scores from an audit. All training rows are scored. Of boosted
+    trees it is one scan, without repeats.
     """
     with report_errors():
         from flows.executor_config import parse_executor

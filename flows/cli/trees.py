@@ -17,14 +17,15 @@ app = typer.Typer()
 @app.command()
 @takes_study
 def trees(
-    model: Annotated[
-        Path, typer.Option("--model", help="Model of LightGBM, XGBoost or CatBoost, see below.")
-    ],
     study: Path = DEFAULT_STUDY,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="File of the trees; that of the study by default."),
+    ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(help="leaf-influence, leaf-refit (exact, slower), boostin or kernel."),
-    ] = "leaf-influence",
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--out", "-o", help="New .parquet file of the effects.")
     ] = None,
@@ -45,10 +46,10 @@ def trees(
 ) -> None:
     """Effects of training rows on the predictions of boosted trees.
 
-    The study has features and one class or number a row; its section [model] is not needed. The
-    model is a file of its library: LightGBM save_model("model.txt"), XGBoost
+    The study has features and one class or number a row; with --model its section [model] is not
+    needed. The model is a file of its library: LightGBM save_model("model.txt"), XGBoost
     save_model("model.json") or .ubj, CatBoost save_model("model.json", format="json", pool=pool).
-    Nothing pickled is read.
+    Nothing pickled is read. Of a study with trees in [model], fastif audit stores all of this.
 
     --out writes the effects of each query, --rows the mean effect of each training row, and for
     classes its KNN-Shapley value with neighbours that share leaves.

@@ -20,6 +20,7 @@ from tasks.run.reuse import NEW_ROW as NEW
 from tasks.run.reuse import get_reuse, read_reused_frames
 from tasks.run.slices import has_totals, make_slices
 from tasks.run.spec import RunRef
+from tasks.run.tree_run import get_tree_queries, make_tree_scan
 from tasks.runtime.progress import progress_part
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.shard_error import name_failed_shard
@@ -89,8 +90,11 @@ def _attribute_queries(
         )
     slices = make_slices(context, ids, outputs) if has_totals(context.study) else None
     numbers = None if slices is None else slices.numbers
-    further = LeasedDevices(context, parts)
-    attribution = make_attributor(context)(get_query_examples(context), ids, numbers, further)
+    if context.study.has_trees:
+        attribution = make_tree_scan(context)(get_tree_queries(context), ids, numbers)
+    else:
+        further = LeasedDevices(context, parts)
+        attribution = make_attributor(context)(get_query_examples(context), ids, numbers, further)
     frames = make_shard_frames(context, ids, attribution, outputs, losses)
     if slices is not None and attribution.totals is not None:
         frames["totals"] = make_totals_frame(

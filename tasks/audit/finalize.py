@@ -32,6 +32,7 @@ from tasks.run.selections import (
 from tasks.run.sketches import read_sketcher_digest
 from tasks.run.spec import FINISH, RunRef, list_missing_shards
 from tasks.run.stored_agreement import read_agreement
+from tasks.run.tree_run import make_tree_record
 from tasks.runtime.versions import read_versions
 
 
@@ -84,7 +85,7 @@ def _make_run_row(
         "train_rows": record.train_rows,
         "query_rows": record.query_rows,
         "parameters": context.objective.space.size,
-        "damping": context.averaged_members[0].damping,
+        "damping": None if context.study.has_trees else context.averaged_members[0].damping,
         **_make_setting_columns(context, record.parts),
         **_make_answer_columns(context.store, run),
         "truncated_train": int(context.train_examples.truncated.sum()),
@@ -100,7 +101,7 @@ def _make_run_row(
 def _make_setting_columns(context: RunContext, parts: Mapping[str, Any]) -> dict[str, object]:
     """Return digests, and sections of the study with the selected settings."""
     sections = {
-        "solver": parts["solver"],
+        "solver": parts["solver"] | make_tree_record(context),
         "curvature": parts["curvature"]
         | _make_damping_record(context)
         | _make_rows_record(context),

@@ -26,6 +26,7 @@ def make_shard_frames(
     """Return the tables `scores`, `solves` and `queries` of a shard."""
     solver = "sketch" if context.has_sketch_scores else context.solver.kind
     solver = "unrolled differentiation" if context.is_unrolled else solver
+    solver = context.study.trees.method if context.study.has_trees else solver
     return {
         "scores": make_scores_frame(ids, attribution.influences),
         "solves": make_solves_frame(ids, attribution.certificate, solver),

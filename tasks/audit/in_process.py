@@ -1,6 +1,8 @@
 """Audit in this process: the steps of the flow one after the other, without a Prefect server."""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from storage import Store
 from tasks.audit.attribute import attribute_shard
@@ -23,6 +25,7 @@ from tasks.run.spec import FINISH, RunPlan, RunRef, find_finished_run, list_miss
 from tasks.runtime.devices import resolve_devices, split_threads
 from tasks.runtime.progress import print_line, progress_bar
 from tasks.runtime.stage_timer import time_stage
+from tasks.study.study import Study
 
 PREPARATIONS = (
     ("predictions", predict_queries),
@@ -34,6 +37,11 @@ PREPARATIONS = (
     ("recall", choose_candidates),
 )
 """Tasks before the first shard, in order, by the name of their stage in the forecast."""
+
+
+def list_preparations(study: Study) -> Sequence[tuple[str, Any]]:
+    """Return the tasks before the first shard; of boosted trees only the predictions."""
+    return PREPARATIONS[:1] if study.has_trees else PREPARATIONS
 
 
 def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
@@ -58,7 +66,7 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
     for line in (timer.forecast, *list_differences(get_provenance(context))):
         print_line(f"{line}")
     devices = resolve_devices(context.study.run.devices)
-    has_new = _compute_shards(store, ref, len(devices))
+    has_new = _compute_shards(store, ref, len(devices), list_preparations(context.study))
     if has_new or not store.is_committed(ref.run, FINISH):
         with time_stage("recall"):
             recalls = check_recall.fn(ref)
@@ -69,14 +77,16 @@ def audit_in_process(plan: RunPlan) -> tuple[Store, str]:
     return store, ref.run
 
 
-def _compute_shards(store: Store, ref: RunRef, device_count: int) -> bool:
+def _compute_shards(
+    store: Store, ref: RunRef, device_count: int, preparations: Sequence[tuple[str, Any]]
+) -> bool:
     """Compute the missing shards; return whether there were any."""
     with time_stage("predictions"):
         describe_train.fn(ref)
     missing = list_missing_shards(store, ref.run)
     if not missing:
         return False
-    for name, prepare in PREPARATIONS:
+    for name, prepare in preparations:
         with time_stage(name):
             prepare.fn(ref)
     with (

@@ -15,6 +15,7 @@ from tasks.run.assemble import make_member_attributor
 from tasks.run.context import RunContext
 from tasks.run.hidden_states import get_train_examples
 from tasks.run.spec import RunPlan
+from tasks.study.tree_study import refuse_trees
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ def compute_layer_effects(plan: RunPlan, explanation: ExplainedQuery) -> LayerEf
     The query is solved again, since the store does not hold solutions.
 
     Raises:
+        StudyError: The model are boosted trees.
         StoreError: The query is quarantined and has no scores.
     """
+    study = plan.inputs.study
+    change = "leave the option out: the leaf values of all rounds are fitted together"
+    refuse_trees(study.path, study.has_trees, "--layers", change)
     query, shown = explanation.query, [*explanation.harmful, *explanation.helpful]
     if query["reason"]:
         raise StoreError(

@@ -90,7 +90,7 @@ def factor_curvature(ref: RunRef) -> list[str]:
             get_reuse(context) or not context.candidates.checked_queries
         ):
             return []  # no solves, hence no factor
-        if context.is_unrolled:
+        if context.is_unrolled or context.study.has_trees:
             return []  # no system is solved
         for member in context.averaged_members:
             if (

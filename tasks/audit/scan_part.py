@@ -32,6 +32,8 @@ CHEAP_SOLVERS = ("direct", "spectral")
 def can_split(context: RunContext) -> bool:
     """Whether workers save time by a scan of a part of the training rows each."""
     is_full_scan = not context.study.candidates.methods and not context.has_sketch_scores
+    if context.study.has_trees:
+        return False  # rounds follow each other, so a part of the rows takes as long
     is_cheap = context.solver.kind in CHEAP_SOLVERS and not context.is_unrolled
     return is_full_scan and is_cheap and get_reuse(context) is None
 

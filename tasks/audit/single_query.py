@@ -40,6 +40,7 @@ from tasks.run.context import RunContext
 from tasks.run.curvature import make_operator
 from tasks.run.hidden_states import get_query_examples
 from tasks.run.spec import RunRef
+from tasks.run.tree_run import refuse_repeats
 from tasks.runtime.retries import retry_if_transient
 from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.spelling import normalize_nfc
@@ -82,7 +83,10 @@ def make_request(inputs: Inputs, name: str, repeats: int | None, k: int) -> Quer
         InputError: The query does not exist, or the study's solver is not LiSSA.
     """
     check_has_audit(inputs.study)
-    solver = require_repeated_solver(inputs.study)
+    if inputs.study.has_trees:
+        repeats = refuse_repeats(repeats)
+    else:
+        repeats = repeats or require_repeated_solver(inputs.study).repeats
     name = normalize_nfc(name)
     if name not in inputs.queries.ids:
         raise InputError(
@@ -91,7 +95,7 @@ def make_request(inputs: Inputs, name: str, repeats: int | None, k: int) -> Quer
             name,
             f"An example is {inputs.queries.ids[0]}.",
         )
-    return QueryRequest(inputs.queries.ids.index(name), repeats or solver.repeats, k)
+    return QueryRequest(inputs.queries.ids.index(name), repeats, k)
 
 
 def require_repeated_solver(study: Study) -> RepeatedSolver:
@@ -165,7 +169,7 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
         rows = context.plan.inputs.queries.take([request.query])
         columns = make_prediction_columns(context.study, rows, outputs)
         predicted = {name: columns[name][0] for name in ("prediction", "loss", "correct")}  # type: ignore[index]
-        return _make_explanation(context, request, attribution, predicted, float(losses[0]))
+        return make_explanation(context, request, attribution, predicted, float(losses[0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,13 +230,14 @@ def _compute_repeat_digest(context: RunContext, request: QueryRequest, index: in
     )
 
 
-def _make_explanation(
+def make_explanation(
     context: RunContext,
     request: QueryRequest,
     attribution: fastif.Attribution,
     predicted: Mapping[str, object],
     value: float,
 ) -> ExplainedQuery:
+    """Return the explanation of a query from its scores and its prediction."""
     inputs, labels = context.plan.inputs, context.study.labels
     row = _make_example_row(inputs.queries, request.query, labels)
     measure = list_measures(context.study, inputs.queries)[request.query]

@@ -73,8 +73,9 @@ def read_tables(study: Study) -> Inputs:
     tables: list[Table] = []
 
     def read_role(role: str) -> None:
-        # A collate function gets the columns by name.
-        source, joins = study.train, False if study.model.factory else None
+        # A collate function and trees get the columns by name.
+        by_name = study.model.factory is not None or study.has_trees
+        source, joins = study.train, False if by_name else None
         if role == "queries":
             # Their columns are read as those of the training rows, however few queries there are.
             source, train_rows = study.queries, tables[0].measurements if tables else None

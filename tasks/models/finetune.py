@@ -56,6 +56,7 @@ from tasks.runtime.versions import INFLUENCE_VERSION
 from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study, check_has_audit
 from tasks.study.target_kind import CLASS
+from tasks.study.tree_study import refuse_trees
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,13 @@ def train_model(path: str) -> TrainingResult:
 def _read_inputs(path: Path) -> tuple[Study, Table]:
     study = read_study(path)
     check_has_audit(study)
+    refuse_trees(
+        study.path, study.has_trees, "`fastif train`", "train the trees with their library"
+    )
     if study.training is None:
-        problem = Problem(
-            "[training]",
-            "a section with the training settings",
-            "none",
-            "uncomment [training] at the end of the template of `fastif init`, and set base",
-        )
-        raise StudyError(path, [problem])
+        change = "uncomment [training] at the end of the template of `fastif init`, and set base"
+        expected = "a section with the training settings"
+        raise StudyError(path, [Problem("[training]", expected, "none", change)])
     table = read_table_once(study.train, study.labels, study.folder, "train", kind=study.target)
     if problems := check_label_variety(study.labels, table):
         raise StudyError(path, problems)

@@ -1,4 +1,4 @@
-"""Loading of a study's model, by its kind: a classifier of texts or images, or one's own module."""
+"""Loading of a study's model, by its kind: of texts, images or trees, or one's own module."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from tasks.models.loaded_model import LoadedModel
 from tasks.models.own_model import load_own_model
 from tasks.models.query_targets import make_measure_function
 from tasks.models.text_model import load_text_model
+from tasks.models.tree_model import load_tree_model
 
 
 def load_study_model(
@@ -19,14 +20,16 @@ def load_study_model(
 
     Args:
         inputs: Study and tables.
-        folder: Folder of the model.
+        folder: Folder of the model, or the file of boosted trees.
         digest: Digest of the model with which the run was planned.
         device: Device of the model.
 
     Raises:
         InputError: The model does not fit the study.
     """
-    if inputs.study.model_kind == "own":
+    if inputs.study.has_trees:
+        model = load_tree_model(inputs, folder)
+    elif inputs.study.model_kind == "own":
         model = load_own_model(inputs, folder, digest, device)
     elif inputs.study.model_kind == "image":
         model = load_image_model(inputs, folder, device)

@@ -14,6 +14,7 @@ from storage.run_record import sha256_file
 from tasks.runtime.file_cache import FileCache
 from tasks.study.fields import HUB
 from tasks.study.study import Study
+from tasks.study.tree_study import SAVING
 
 _hashes: FileCache[str] = FileCache(1024)
 PLACE_SETTINGS = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
@@ -28,11 +29,15 @@ MODEL_FILES = (
 
 
 def find_model_folder(study: Study) -> Path:
-    """Return the folder of the study's trained model; a hub model is downloaded as safetensors.
+    """Return the folder of the study's trained model, or the file of boosted trees.
+
+    A hub model is downloaded as safetensors.
 
     Raises:
-        InputError: The folder does not exist, or the hub cannot be reached.
+        InputError: The folder or file does not exist, or the hub cannot be reached.
     """
+    if study.has_trees:
+        return _check_tree_file(study.resolve(study.model.path))
     if study.training is None:
         remedy = (
             " Without a trained model, fill in the section [training] at the end of the template, "
@@ -154,6 +159,19 @@ def find_named_folder(name: str, where: str) -> Path:
     return _check_folder(Path(name), f"Correct {where}.")
 
 
+def _check_tree_file(file: Path) -> Path:
+    """Return the file of boosted trees if it exists.
+
+    Raises:
+        InputError: It does not exist, or is a folder.
+    """
+    if file.is_file():
+        return file
+    got = "a folder" if file.is_dir() else "no such file"
+    remedy = f"Correct [model] path, which is relative to the study file; or {SAVING}."
+    raise InputError(f"model {file}", "a file of boosted trees", got, remedy)
+
+
 def _check_folder(folder: Path, remedy: str) -> Path:
     """Return the folder if it exists.
 
@@ -195,11 +213,14 @@ def fetch_hub_model(name: str, where: str) -> Path:
 def compute_model_digest(folder: Path) -> str:
     """Return the SHA-256 over the model's files: weights, configuration and tokenizer.
 
-    For an adapter the files of its base count too, but not where the base is.
+    That of boosted trees is of their file. For an adapter the files of its base count too, but not
+    where the base is.
 
     Raises:
         InputError: The base of an adapter cannot be found.
     """
+    if folder.is_file():
+        return hash_file(folder)
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     lines = [f"{path.name} {hash_file(path)}" for path in files]
     if is_adapter(folder):

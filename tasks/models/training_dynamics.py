@@ -44,7 +44,7 @@ def read_dynamics(study: Study, table: Table) -> list[float | None]:
 
 
 def _find_file(study: Study) -> Path | None:
-    if not study.has_audit:
+    if not study.has_audit or study.has_trees:
         return None
     try:
         path = find_model_folder(study) / DYNAMICS_FILE

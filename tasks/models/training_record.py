@@ -94,7 +94,7 @@ def read_record(folder: Path) -> TrainingRecord | None:
     path = folder / RECORD_FILE
     try:
         entries = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a file of boosted trees has no record
         return None
     except (OSError, ValueError) as error:
         return TrainingRecord(folder, {}, damage=f"{RECORD_FILE} cannot be read: {error}")

@@ -1,7 +1,7 @@
 """Forecast of an audit: the work of each stage, priced at measured rates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -14,8 +14,10 @@ from tasks.planning.agreement_cost import estimate_agreement_seconds
 from tasks.planning.calibration import Rates, get_rates
 from tasks.planning.cost_model import DAMPING_STAGE, estimate_sweep_work, estimate_work
 from tasks.planning.disk import estimate_disk_usage
+from tasks.planning.forecast_record import AGREEMENT_STAGE, Forecast
 from tasks.planning.memory import estimate_peak_memory
 from tasks.planning.score_precision import describe_unused_precision
+from tasks.planning.tree_forecast import forecast_trees
 from tasks.planning.workload import Workload, make_workload
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.context import RunContext
@@ -24,67 +26,11 @@ from tasks.run.method_choice import describe_method_selection
 from tasks.run.spec import RunPlan
 from tasks.study.durations import format_duration, parse_duration
 
-AGREEMENT_STAGE = "agreement"
-"""Stage that measures the agreement of a sampled curvature."""
-SHARD_STAGES = ("solve", "certificate", "score")
-"""Stages that run for every shard."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Forecast of the remaining time, memory and disk of an audit.
-
-    Attributes:
-        shards: Number of shards to compute.
-        queries: Number of queries in them.
-        pairs: Number of scores to write.
-        stages: Seconds of each stage, in order.
-        memory: Peak memory of the process, in bytes.
-        disk: Bytes to be added to the store.
-        guessed_k: Assumed number of candidates while k is not selected; None otherwise.
-        notes: Unusual properties of the models (weights, padding, truncation).
-        excess: Warning that the time is above the study's budget; empty if it is not.
-    """
-
-    shards: int
-    queries: int
-    pairs: int
-    stages: dict[str, float]
-    memory: int
-    disk: int
-    guessed_k: int | None = None
-    notes: tuple[str, ...] = ()
-    excess: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """Total seconds of all stages."""
-        return sum(self.stages.values())
-
-    @property
-    def seconds_without_agreement(self) -> float:
-        """Seconds of all stages but the measurement of the agreement, which fits itself in."""
-        return self.seconds - self.stages.get(AGREEMENT_STAGE, 0.0)
-
-    @property
-    def comparable_stages(self) -> dict[str, float]:
-        """Seconds of the stages as they are measured: those of shards are added up."""
-        shard_seconds = sum(self.stages[name] for name in SHARD_STAGES)
-        others = {name: time for name, time in self.stages.items() if name not in SHARD_STAGES}
-        return others | {"shards": shard_seconds}
-
-    def __str__(self) -> str:
-        """Return one line for a log."""
-        line = (
-            f"forecast: about {format_duration(self.seconds)}, "
-            f"{self.memory / 2**30:.1f} GB of memory, {self.disk / 1e6:.1f} MB on disk"
-        )
-        excess = [self.excess] if self.excess else []
-        return "; ".join([line, *excess, *(f"model: {note}" for note in self.notes)])
-
 
 def forecast_run(context: RunContext, shards: Sequence[Shard]) -> Forecast:
     """Forecast the computation of these shards and of the artifacts they need."""
+    if context.study.has_trees:
+        return forecast_trees(context, shards)
     notes = [note for member in context.members for note in member.objective.notes]
     notes += describe_checkpoints(context.study)
     notes += describe_unused_precision(context)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from storage import Store
 from tasks.planning.actuals import ForecastVsActual
-from tasks.planning.forecast import Forecast, forecast_run
+from tasks.planning.forecast import forecast_run
+from tasks.planning.forecast_record import Forecast
 from tasks.run.context import RunContext
 from tasks.run.spec import list_planned_shards
 from tasks.runtime.stage_timer import STAGE_TIMER

@@ -32,6 +32,7 @@ from tasks.run.members import check_compatible
 from tasks.run.rows_selection import RowsSelection
 from tasks.run.spec import RunPlan, RunRef, plan_run, replan
 from tasks.run.stored_predictions import resolve_targets
+from tasks.run.tree_run import check_tree_run
 from tasks.run.unrolled import check_training_record
 from tasks.runtime.devices import DEVICE_LEASES, Device, resolve_devices
 from tasks.study.estimator_section import EstimatorSection
@@ -182,6 +183,9 @@ def validate_run(plan: RunPlan) -> RunContext:
 
 
 def _check_run(context: RunContext) -> None:
+    if context.study.has_trees:
+        check_tree_run(context)
+        return
     for member in context.members:
         try_table(member.objective, context.train_examples, "[train] table")
         try_table(
@@ -240,7 +244,8 @@ def load_run(
             "query_examples": first.query_examples,
         }
         others.append(replace(other, **shared_examples))  # one copy of the tokens
-    return resolve_auto_settings(resolve_choices(replace(first, others=tuple(others))))
+    context = resolve_choices(replace(first, others=tuple(others)))
+    return context if plan.inputs.study.has_trees else resolve_auto_settings(context)
 
 
 def _load_model(

@@ -20,6 +20,7 @@ from tasks.report.undecided_checks import explain_curvature, explain_flips, expl
 from tasks.results.candidate_recall import is_full_scan
 from tasks.results.diagnostics import MAX_LEAKED_SHARE
 from tasks.results.evidence import EVIDENCE, EvidenceRow
+from tasks.results.tree_evidence import read_tree_evidence
 from tasks.run.agreement import MIN_AGREEMENT
 
 MIN_RECALL, MIN_FLIP_RECALL = 0.95, 0.5
@@ -77,6 +78,7 @@ def check_reliability(
     return [
         *_check_recall(data),
         *_check_curvature(data),
+        *check_trees(data.summary.facts),
         *check_solves(data.summary.diagnostics),
         *_check_mislabels_and_quarantine(data),
         *leaks,
@@ -176,6 +178,18 @@ def check_solves(
                 check.meaning,
                 check.passed(diagnostics) if check.passed else None,
             )
+
+
+def check_trees(facts: Row) -> Iterator[ReliabilityCheck]:
+    """Check that leaf values follow from the training rows; nothing for other models."""
+    evidence = read_tree_evidence(facts)
+    if evidence is not None:
+        meaning = (
+            "Leaf values of the file, against those that the training rows give. Effects are of "
+            "fitting all leaf values again; that other rows may give other splits is not seen."
+        )
+        passed = None if evidence.deviation is None else True
+        yield ReliabilityCheck("leaf values repeated", evidence.repeated, meaning, passed)
 
 
 def _check_mislabels_and_quarantine(data: RunData) -> Iterator[ReliabilityCheck]:

@@ -29,6 +29,7 @@ from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.run_target import read_target
 from tasks.results.summary import Summary, read_summary
+from tasks.results.tree_evidence import read_tree_evidence
 from tasks.run.lookup import check_undamaged
 from tasks.study.study import load_study
 from tasks.study.target_kind import ALL_TARGETS, CLASS, NUMBER, SOFT_LABEL
@@ -100,6 +101,11 @@ class RunData(ReportRows):
     def has_audit(self) -> bool:
         """Whether the report has effects: that of a run does."""
         return True
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether the model are boosted trees."""
+        return read_tree_evidence(self.summary.facts) is not None
 
     @property
     def has_ranking_scores(self) -> bool:

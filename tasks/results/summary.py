@@ -55,6 +55,7 @@ from tasks.results.query_measure import (
 from tasks.results.run_target import read_target
 from tasks.results.slice_accuracy import rank_first_group
 from tasks.results.stored_label_order import find_other_order
+from tasks.results.tree_evidence import describe_trees
 from tasks.run.agreement import AgreementRecord
 from tasks.run.budget_selection import BudgetSelection
 from tasks.run.method_choice import MethodSelection, describe_method_selection
@@ -201,7 +202,7 @@ class Summary:
             since = f"; measured in {root}, not measured again" if root else ""
             lines.append(("recall", describe_recall(self.recall) + since))
         if self.facts:
-            lines.extend(describe_reuse(self.facts))
+            lines.extend([*describe_trees(self.facts), *describe_reuse(self.facts)])
             provenance = self.facts.get("training"), self.facts["train_rows"]
             lines.extend(describe_provenance(*provenance))
         return lines

@@ -16,7 +16,7 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
     """Return all inputs of the results; sizes that change only speed and memory are left out."""
     study = inputs.study
     model, *others = compute_model_digests(study)
-    return {
+    common = {
         "mathematics": INFLUENCE_VERSION,
         "model": model,
         **({"models": others} if others else {}),
@@ -25,6 +25,11 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         "labels": list(study.labels),
         **({} if study.target == CLASS else {"target": study.target}),
         "max_length": study.model.max_length,
+    }
+    if study.has_trees:
+        return {**common, **_collect_tree_settings(study)}
+    return {
+        **common,
         "attributed": study.parameters.model_dump(mode="json")["attributed"],
         **study.loss_settings,
         "curvature": study.curvature.settings,
@@ -34,6 +39,19 @@ def collect_fingerprint_inputs(inputs: Inputs) -> dict[str, object]:
         **_collect_precision(study),
         **_collect_measure(study),
         "certificate": {"rows": min(study.certificate.rows, len(inputs.train))},
+        **_collect_group_inputs(study),
+    }
+
+
+def _collect_tree_settings(study: Study) -> dict[str, object]:
+    """Return the settings that results of boosted trees depend on; sections of others are empty."""
+    settings = study.trees.model_dump(mode="json", exclude={"method"}, exclude_none=True)
+    return {
+        "trees": settings,
+        "curvature": {},
+        "solver": {"kind": study.trees.method},
+        "candidates": study.candidates.model_dump(mode="json", exclude_none=True),
+        **_collect_measure(study),
         **_collect_group_inputs(study),
     }
 

@@ -177,6 +177,8 @@ def check_disk_space(context: RunContext) -> None:
 
 
 def _cache_hidden_states(context: RunContext, table: TableName) -> fastif.Examples:
+    if context.study.has_trees:
+        return _select_examples(context, table)
     with STAGE_TIMER.stage("hidden states"):
         file = open_hidden_file(context, table)
     return cache_hidden_states(

@@ -28,6 +28,7 @@ from tasks.run.run_names import check_new_run_name
 from tasks.run.selections import BUDGET, ROWS
 from tasks.study.joined_errors import call_all
 from tasks.study.study import Study, check_has_audit
+from tasks.study.tree_study import refuse_trees
 
 TRAIN, FINISH = "train", "finish"
 """Keys of the commits other than shards: the training table (first), the row of `runs` (last)."""
@@ -124,6 +125,8 @@ def plan_run(path: Path, run: str | None = None, budget: str | None = None) -> R
     if run is not None and read_begun_shard_size(study, run) is None:
         check_new_run_name(run)
     if budget is not None:
+        change = "leave the option out: trees have no setting to choose; --within stops an audit"
+        refuse_trees(study.path, study.has_trees, "--budget", change)
         limits = study.run.model_copy(update={"budget": budget})
         study = study.model_copy(update={"run": limits})
     study = resolve_estimator(study)

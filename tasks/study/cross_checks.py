@@ -26,6 +26,7 @@ from tasks.study.sections import (
 )
 from tasks.study.target_check import TargetSections, check_target_sections
 from tasks.study.training_section import Training
+from tasks.study.tree_study import check_tree_study
 
 TOLERANCE = 1e-9
 
@@ -56,6 +57,11 @@ class StudySections(TargetSections, Protocol):
     @property
     def curvature(self) -> Curvature:
         """Curvature that is inverted."""
+        ...
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether the model is a file of boosted trees."""
         ...
 
     @property
@@ -137,6 +143,11 @@ def _check_contents(study: StudySections) -> Iterator[Problem]:
     """Check tables of features or images; features support only the search for wrong labels."""
     key = "features" if study.train.features else "image"
     is_own = study.model.factory is not None and study.has_audit
+    if study.has_trees:
+        names, kind = len(study.labels), study.candidates.kind
+        yield from check_tree_study(study.target, names, kind, study.run.devices)
+        yield from _check_query_columns(study, "features")
+        return
     yield from check_own_model(study.model, study.parameters, study.training, is_own)
     if study.train.text:
         return

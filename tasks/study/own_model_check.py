@@ -57,7 +57,7 @@ def refuse_text_model(key: str) -> Problem:
         f"[train] {key}",
         "text or image: an audit supports classifiers of texts and images",
         key,
-        "give [model] a factory for a torch module of your own or a pipeline of scikit-learn; or "
-        "remove [model], [curvature] and [candidates]: the search for wrong labels and `fastif "
-        "trees` need none",
+        "give [model] the path of a file of boosted trees (.txt, .json, .ubj), or a factory for a "
+        "torch module of your own or a pipeline of scikit-learn; or remove [model], [curvature] "
+        "and [candidates]: the search for wrong labels needs none",
     )

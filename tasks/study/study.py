@@ -41,6 +41,7 @@ from tasks.study.sections import (
 )
 from tasks.study.target_kind import TargetKind, name_number_outputs
 from tasks.study.training_section import Training
+from tasks.study.tree_study import TreeSettings, fill_tree_sections, is_tree_file
 from tasks.study.validation_errors import list_problems, make_validation_error
 
 __all__ = ["AnyCandidates", "Study", "StudyError", "init_study", "load_study"]
@@ -81,6 +82,7 @@ class Study(Section):
     notify: Notify = Notify()
     report: ReportLimits = ReportLimits()
     training: Training | None = None
+    trees: TreeSettings = TreeSettings()
     mislabels: Mislabels = Mislabels()
 
     _path: Path = PrivateAttr(default=Path("study.toml"))
@@ -116,11 +118,18 @@ class Study(Section):
         return self.folder / path
 
     @property
-    def model_kind(self) -> Literal["text", "image", "own"]:
-        """Kind of the model: a classifier of texts or images, or made by `[model] factory`."""
+    def model_kind(self) -> Literal["text", "image", "own", "trees"]:
+        """Kind of the model: of texts or images, boosted trees, or made by `[model] factory`."""
         if self.model.factory is not None:
             return "own"
+        if self.train.features and is_tree_file(self.model.path):
+            return "trees"
         return "image" if self.train.image is not None else "text"
+
+    @property
+    def has_trees(self) -> bool:
+        """Whether the model is a file of boosted trees."""
+        return self.model_kind == "trees"
 
     @property
     def further_models(self) -> tuple[str, ...]:
@@ -178,6 +187,7 @@ def load_study(path: Path) -> Study:
     """
     values, problems = drop_unrepresentable(_read_toml(path))
     problems += [*order_class_weights(values), *name_number_outputs(values)]
+    problems += fill_tree_sections(values)
     absent = _fill_absent_sections(values)
     attribute_whole_module(values)
     # In strict JSON mode lists are accepted as tuples and 1 as a float, but "1" is not a number.
@@ -236,11 +246,8 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
     """Write the commented template to a file, or as study.toml into a folder.
 
     Args:
-        path: New file, or a folder.
+        path: New file, or a folder; returned is the file.
         template: File name of the template; `labels_template.toml` for a labels-only study.
-
-    Returns:
-        Path of the file that was written.
 
     Raises:
         StudyError: the file exists already, or it cannot be written.
@@ -254,9 +261,9 @@ def init_study(path: Path, template: str = "study_template.toml") -> Path:
 def _read_text(path: Path) -> str:
     """Read the text of a study file without the byte order mark that some editors write."""
     if not path.is_file():
-        got = describe_path(path)
         change = f"{suggest_study(path)}; `fastif init` writes a new one"
-        raise StudyError(path, [Problem("file", "a study file (TOML)", got, change)])
+        problem = Problem("file", "a study file (TOML)", describe_path(path), change)
+        raise StudyError(path, [problem])
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tasks.study.errors import Problem, StudyError, format_value, join_some
 from tasks.study.study import Study
 from tasks.study.target_kind import CLASS, MEANINGS
+from tasks.study.tree_study import refuse_trees
 
 
 def check_target(study: Study, supported: Sequence[str], what: str) -> None:
@@ -30,15 +31,16 @@ def check_target(study: Study, supported: Sequence[str], what: str) -> None:
 
 
 def check_plain_classes(study: Study, what: str) -> None:
-    """Refuse a study of other targets than one class a row, or with weights of rows.
+    """Refuse a study of other targets than one class a row, of trees, or with weights of rows.
 
     Args:
         study: Study file.
         what: Name of the command, for the message.
 
     Raises:
-        StudyError: The study has another kind of target, or names a column of weights.
+        StudyError: The study has another kind of target, boosted trees or a column of weights.
     """
+    refuse_trees(study.path, study.has_trees, what, "use `fastif audit`, `diff` and `report`")
     check_target(study, (CLASS,), what)
     if study.train.weight is not None:
         expected, got = f"no such key for {what}", format_value(study.train.weight)

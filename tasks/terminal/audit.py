@@ -14,6 +14,7 @@ from tasks.results.palette import TERMINAL_HARMFUL, TERMINAL_HELPFUL
 from tasks.results.query_measure import name_harmed_queries
 from tasks.results.summary import Summary
 from tasks.results.summary_markdown import format_truncated_counts, make_worst_queries_table
+from tasks.results.tree_evidence import read_tree_evidence
 from tasks.study.command_lines import format_command
 from tasks.terminal.examples import (
     format_example,
@@ -105,7 +106,8 @@ def _facts_panel(summary: Summary) -> RenderableType:
         table.add_row(Text(f"  {format_group_value(value)}"), share)
     table.add_row("training rows", f"{facts['train_rows']:,}")
     table.add_row("truncated", format_truncated_counts(facts))
-    table.add_row("parameters", f"{facts['parameters']:,} attributed")
+    kind = "attributed" if read_tree_evidence(facts) is None else "leaf values"
+    table.add_row("parameters", f"{facts['parameters']:,} {kind}")
     for name, text in summary.evidence:
         table.add_row(name, Text(text))
     table.add_row("time", f"{facts['seconds']:.0f} s")

@@ -31,6 +31,7 @@ from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
 from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL
 from tasks.terminal.stated_loss import check_stated_loss
+from tasks.terminal.tree_checks import TREE_CHECKS
 
 TOLERANCE = 1e-4
 PROBE_SIZE = 4
@@ -62,6 +63,9 @@ def run_checks(study: Path | None) -> Iterator[Check]:
     for note in notes:
         yield Check("table", True, note)
     for context in contexts:
+        if context.study.has_trees:
+            yield from _check_trees(context)
+            continue
         yield _run_check("trial on a few rows", lambda context=context: _check_trial(context))
         yield _run_check(
             "losses do not depend on the batch",
@@ -82,6 +86,16 @@ def run_checks(study: Path | None) -> Iterator[Check]:
         yield _run_check("wrong labels", lambda context=context: _describe_encoder(context.study))
         yield _run_check("webhook", lambda context=context: _check_webhook(context.study.notify))
         yield _run_check("training record", lambda context=context: _check_training_record(context))
+
+
+def _check_trees(context: RunContext) -> Iterator[Check]:
+    """Yield the checks of boosted trees, which have no gradients."""
+    checks = {**TREE_CHECKS, "order of labels": _check_label_order}
+    checks["webhook"] = lambda context: _check_webhook(context.study.notify)
+    for name, check in checks.items():
+        yield _run_check(name, lambda check=check: check(context))
+    for note in context.objective.notes:
+        yield Check("model", True, note)
 
 
 def _run_check(name: str, check: Callable[[], str]) -> Check:

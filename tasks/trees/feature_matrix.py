@@ -85,8 +85,11 @@ def _read_column(
     """Return a column as numbers, categories by the ensemble's numbers.
 
     Raises:
-        InputError: A category, but the model has no numbers of categories for the column.
+        InputError: Lists; or a category, but the model has no numbers of categories for the column.
     """
+    if isinstance(values, np.ndarray) or (len(values) and isinstance(values[0], np.ndarray)):
+        remedy = "Give each number of the list a column of its own."
+        raise InputError(f"column {name}", "a number or a category a row", "lists", remedy)
     is_text = any(isinstance(value, str) for value in values)
     if numbers is None:
         if is_text:

@@ -10,20 +10,17 @@ import torch
 from fastif import InputError
 from fastif.trees.boosting_loss import HalfSquaredError
 from fastif.trees.ensemble import TreeEnsemble
-from fastif.trees.read_ensemble import read_ensemble
-from fastif.trees.trace_training import FitSettings, trace_training
+from fastif.trees.trace_training import FitSettings
 from fastif.trees.tree_attributor import TreeAttributor
 from tasks.data.inputs import Inputs, read_study, read_tables
 from tasks.data.table import Table
-from tasks.study.errors import Problem, StudyError, format_value, join_some
+from tasks.study.errors import Problem, StudyError
 from tasks.study.study import Study
 from tasks.study.supported_targets import check_target
 from tasks.study.target_kind import CLASS, NUMBER
 from tasks.trees.feature_matrix import make_matrix
-from tasks.trees.library_predictions import compare_predictions
+from tasks.trees.open_trees import COMMAND, combine_settings, make_tree_targets, open_trees
 from tasks.trees.row_table import make_row_table
-
-COMMAND = "fastif trees"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +46,8 @@ class TreeEffects:
 
 def compute_tree_effects(
     study_path: Path,
-    model: Path,
-    method: str = "leaf-influence",
+    model: Path | None = None,
+    method: str | None = None,
     settings: FitSettings | None = None,
     keep: int = 20,
     with_rows: bool = False,
@@ -58,10 +55,10 @@ def compute_tree_effects(
     """Read the tables and the ensemble, repeat its training, and attribute all queries.
 
     Args:
-        study_path: Study file with features; its section `[model]` is not used.
-        model: File of LightGBM, XGBoost or CatBoost.
-        method: Method of `TreeAttributor`.
-        settings: Settings of training that are not in the file.
+        study_path: Study file with features; its section `[model]` is not needed.
+        model: File of LightGBM, XGBoost or CatBoost; that of the study if None.
+        method: Method of `TreeAttributor`; that of the study if None.
+        settings: Settings of training that are not in the file, before those of the study.
         keep: Number of rows kept at each end.
         with_rows: Whether values of training rows over all queries are computed.
 
@@ -71,23 +68,14 @@ def compute_tree_effects(
     """
     study = read_study(study_path)
     _check_study(study)
-    ensemble = read_ensemble(model)
     inputs = read_tables(study)
-    _check_labels(study, ensemble)
-    rows, queries = (
-        make_matrix(ensemble, study.train, table) for table in (inputs.train, inputs.queries)
-    )
-    difference = compare_predictions(ensemble, model, rows)
-    weights = inputs.train.weights
-    training = trace_training(
-        ensemble,
-        rows,
-        _make_targets(inputs.train, "train"),
-        None if weights is None else torch.tensor(weights, dtype=torch.double),
-        settings,
-    )
-    attribute = TreeAttributor(training, method)
-    targets = _make_targets(inputs.queries, "queries")
+    file = _find_model(study) if model is None else model
+    settings = combine_settings(settings or FitSettings(), study.trees)
+    opened = open_trees(study, inputs.train, file, settings)
+    ensemble, training = opened.ensemble, opened.training
+    queries = make_matrix(ensemble, study.train, inputs.queries)
+    attribute = TreeAttributor(training, method or study.trees.method)
+    targets = make_tree_targets(inputs.queries, "queries")
     influences = attribute(queries, targets, keep)
     frame = _make_effects(inputs, influences.ids.numpy(), influences.removal_effect.numpy())
     return TreeEffects(
@@ -96,8 +84,21 @@ def compute_tree_effects(
         make_row_table(attribute, queries, targets, inputs.train.ids) if with_rows else None,
         training.notes,
         training.deviation,
-        difference,
+        opened.difference,
     )
+
+
+def _find_model(study: Study) -> Path:
+    """Return the file of the study's model.
+
+    Raises:
+        StudyError: The study has no trees as model.
+    """
+    if study.has_trees:
+        return study.resolve(study.model.path)
+    change = "give the file by --model, or set [model] path to it"
+    problem = Problem("[model] path", f"a file of boosted trees for {COMMAND}", "none", change)
+    raise StudyError(study.path, [problem])
 
 
 def _check_study(study: Study) -> None:
@@ -119,44 +120,6 @@ def _check_study(study: Study) -> None:
         problems.append(Problem("[train] labels", "one number a row", "several", change))
     if problems:
         raise StudyError(study.path, problems)
-
-
-def _check_labels(study: Study, ensemble: TreeEnsemble) -> None:
-    """Refuse labels that are not those of the model, in its order where the file has their names.
-
-    Raises:
-        StudyError: Their number, order or kind differs.
-    """
-    is_number = isinstance(ensemble.loss, HalfSquaredError)
-    if is_number != (study.target == NUMBER):
-        expected = format_value(NUMBER if is_number else CLASS) + " as the model was trained"
-        problem = Problem("target", expected, format_value(study.target), "correct the key")
-        raise StudyError(study.path, [problem])
-    if is_number:
-        return
-    count = max(2, ensemble.loss.outputs)
-    names = ensemble.class_names
-    if names == tuple(map(str, range(count))):
-        names = ()  # positions, which say nothing of the order of names
-    if len(study.labels) != count or (names and tuple(study.labels) != names):
-        expected = join_some(list(names)) if names else f"{count} labels, in the model's order"
-        got, change = format_value(list(study.labels)), "correct the names or their order"
-        raise StudyError(study.path, [Problem("labels", expected, got, change)])
-
-
-def _make_targets(table: Table, role: str) -> torch.Tensor:
-    """Return class numbers or numbers of a table.
-
-    Raises:
-        InputError: A row has none.
-    """
-    targets = list(table.targets)
-    if any(target is None for target in targets):
-        remedy = f"Fill in the labels of {COMMAND}'s queries, or leave these rows out."
-        raise InputError(f"[{role}] label", "a target for each row", "rows without", remedy)
-    flat = [target[0] if isinstance(target, tuple) else target for target in targets]
-    dtype = torch.long if table.kind == CLASS else torch.double
-    return torch.tensor(flat, dtype=dtype)
 
 
 def _make_effects(inputs: Inputs, ids: np.ndarray, effects: np.ndarray) -> pl.DataFrame:

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tiny import write_study
+from tree_worlds import make_world
 from typer.testing import CliRunner
 
 from fastif.mislabels.knn_shapley import compute_knn_shapley
@@ -12,84 +12,6 @@ from fastif.trees.read_ensemble import read_ensemble
 from fastif.trees.trace_training import trace_training
 from fastif.trees.tree_attributor import TreeAttributor
 from flows.cli.app import app
-
-JOBS = ["clerk", "cook", "nurse", "smith", "baker", "judge"]
-
-
-def write_table(path, count, seed, target):
-    random = np.random.default_rng(seed)
-    numbers = random.normal(size=(count, 2))
-    jobs = random.integers(0, len(JOBS), count)
-    score = numbers[:, 0] + (jobs % 2) + 0.5 * random.normal(size=count)
-    numbers[::9, 0] = np.nan
-    frame = pl.DataFrame(
-        {
-            "id": [f"{path.stem}-{i}" for i in range(count)],
-            "age": pl.Series(numbers[:, 0]).fill_nan(None),
-            "income": numbers[:, 1],
-            "job": [JOBS[i] for i in jobs],
-            "label": score if target == "number" else np.where(score > 0.5, "yes", "no"),
-        }
-    )
-    frame.write_parquet(path)
-    return frame
-
-
-def make_world(folder, target="class", library="lightgbm", **settings):
-    """Write tables, a study without [model], and a model trained on them."""
-    train = write_table(folder / "train.parquet", 150, 0, target)
-    write_table(folder / "queries.parquet", 8, 1, target)
-    section = {"features": ["age", "income", "job"], "label": "label", "id": "id", "text": None}
-    study = write_study(
-        folder,
-        top={"labels": ["no", "yes"] if target == "class" else None, "target": target},
-        model=None,
-        train={"table": "train.parquet", **section},
-        queries={"table": "queries.parquet", **section, "groups": None},
-        parameters=None,
-        candidates=None,
-        curvature=None,
-        loss=None,
-    )
-    frame = train.select("age", "income", "job").to_pandas()
-    labels = train["label"].to_numpy()
-    labels = labels if target == "number" else (labels == "yes").astype(int)
-    return study, _train(library, frame, labels, target, folder, settings)
-
-
-def _train(library, frame, labels, target, folder, settings):
-    pytest.importorskip(library, reason="catboost is no part of the extra test: 97 MB")
-    import pandas as pd
-
-    if library == "catboost":
-        import catboost
-
-        loss = "RMSE" if target == "number" else "Logloss"
-        base = {"iterations": 10, "depth": 3, "one_hot_max_size": 20, "verbose": 0}
-        base |= {"allow_writing_files": False, "thread_count": 1, "boosting_type": "Plain"}
-        model = catboost.CatBoost({**base, "loss_function": loss, **settings})
-        pool = catboost.Pool(frame, labels, cat_features=["job"])
-        model.fit(pool)
-        model.save_model(str(folder / "model.json"), format="json", pool=pool)
-        return folder / "model.json"
-    frame = frame.assign(job=pd.Categorical(frame["job"]))
-    if library == "xgboost":
-        import xgboost
-
-        objective = "reg:squarederror" if target == "number" else "binary:logistic"
-        data = xgboost.DMatrix(frame, labels, enable_categorical=True)
-        xgboost.train({"objective": objective, "nthread": 1, **settings}, data, 10).save_model(
-            folder / "model.json"
-        )
-        return folder / "model.json"
-    import lightgbm
-
-    objective = "regression" if target == "number" else "binary"
-    base = {"objective": objective, "verbose": -1, "num_threads": 1, "min_data_per_group": 5}
-    lightgbm.train({**base, **settings}, lightgbm.Dataset(frame, labels), 10).save_model(
-        folder / "model.txt"
-    )
-    return folder / "model.txt"
 
 
 def run(*arguments):
