@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastif.mislabels.audit_sample import AuditedRows
 from fastif.mislabels.knn import find_neighbours
-from fastif.mislabels.label_set_errors import DETECTOR, LabelSetData, LabelSetDetector
+from fastif.mislabels.label_set_errors import NEIGHBOURS, LabelSetData, LabelSetDetector
 from fastif.mislabels.labeled_data import NOT_REVIEWED
 from fastif.mislabels.outlying_targets import NumberData, OutlierDetector
 from fastif.mislabels.random_audit import CountEstimate, RandomAudit
@@ -45,7 +45,6 @@ class SearchedRows:
         neighbour_ids: Positions of each row's nearest rows, [n, k].
         groups: Group of each row; near-duplicates share one.
         contents: Number of the content of each row; None where features do not decide the target.
-        terms: Term matrices of texts.
         given: Given targets, [n, c].
         known: Reviewed targets, NaN for the other cells, [n, c].
         audited: Random audit samples of the cells; None without one.
@@ -56,7 +55,6 @@ class SearchedRows:
     neighbour_ids: Tensor
     groups: Tensor
     contents: Tensor | None
-    terms: tuple
     given: Tensor
     known: Tensor
     audited: AuditedRows | None
@@ -104,7 +102,7 @@ def _read_rows(store: Store, plan: TargetPlan) -> SearchedRows:
     views = make_views(store, plan.detection, [table])
     features = views.concat_weighted(views.weight_options[0])
     with progress_bar("targets: nearest rows", len(features), "rows") as advance:
-        neighbour_ids = find_neighbours(features, DETECTOR.neighbours, advance)
+        neighbour_ids = find_neighbours(features, NEIGHBOURS, advance)
     known = [
         float(right) if is_known and right is not None else np.nan
         for is_known, right in (
@@ -118,7 +116,6 @@ def _read_rows(store: Store, plan: TargetPlan) -> SearchedRows:
         neighbour_ids,
         group_near_duplicates(table, neighbour_ids),
         number_contents(table),
-        views.terms,
         torch.from_numpy(cells["given"].to_numpy().reshape(-1, c).copy())[order],
         torch.tensor(known, dtype=torch.float64).view(-1, c)[order],
         _locate_sample(plan, order),
@@ -149,7 +146,6 @@ def _search_labels(plan: TargetPlan, rows: SearchedRows) -> tuple[dict[str, Tens
         rows.given.long(),
         rows.groups,
         known,
-        rows.terms,
         rows.contents,
         rows.audited,
     )
