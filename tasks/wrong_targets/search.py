@@ -23,12 +23,18 @@ from storage import Store, polars_schema
 from storage.parquet import write_table
 from storage.target_schemas import WRONG_TARGETS
 from tasks.data.near_duplicates import group_near_duplicates, number_contents
+from tasks.data.row_hashes import content_digests
 from tasks.mislabels.detect import make_views, sort_by_digest
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.run.spec import resolve_store_path
 from tasks.runtime.progress import progress_bar
 from tasks.study.target_kind import MULTI_LABEL
-from tasks.wrong_targets.stored_searches import FACTS, KIND, next_search_number
+from tasks.wrong_targets.stored_searches import (
+    FACTS,
+    KIND,
+    digest_contents,
+    next_search_number,
+)
 from tasks.wrong_targets.target_plan import TargetPlan, read_target_plan
 
 LABEL_GROUP = "label"
@@ -81,6 +87,7 @@ def search_wrong_targets(path: Path) -> str:
         "target": plan.study.target,
         "rows": len(plan.inputs.train),
         "names": list(plan.study.labels),
+        "contents": digest_contents(content_digests(plan.inputs.train)),
         "number": number,
         "created": datetime.now(UTC).isoformat(),
         "seconds": time.monotonic() - start,

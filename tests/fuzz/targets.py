@@ -1,4 +1,4 @@
-"""Kinds of targets of a study: drawn at random, written to columns, and as a store names them."""
+"""Kinds of targets of a study: their random choice, their columns, and their text in a store."""
 
 import json
 import random

@@ -112,7 +112,7 @@ class Member:
         return Read(torch.stack(outputs), torch.stack(jacobians), targets, cuts, second)
 
     def target(self, row: Row) -> Tensor:
-        """Weight of the row, 1 of a query, and its target, [1+t]; labels beside the focus NaN."""
+        """Weight of the row, 1 of a query, and its target, [1+t]; with a focus NaN for others."""
         case, focus = self.case, row.get("focus")
         numbers = to_numbers(case.target, case.labels, row["label"])
         if focus is not None:
