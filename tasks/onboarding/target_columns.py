@@ -88,9 +88,10 @@ def find_target_columns(
     if not columns:
         raise StudyError(table.path, [_explain_missing(table, kind)])
     doubt = "" if names else "the column was chosen by its contents"
-    if kind == NUMBER or (kind in (MULTI_LABEL, SOFT_LABEL) and len(columns) > 1):
+    first, *others = columns
+    if kind == NUMBER or (kind in (MULTI_LABEL, SOFT_LABEL) and others):
         return TargetColumns(kind, columns, tuple(columns), basis, doubt)
-    labels = _list_labels(table, kind, columns[0], order)
+    labels = _list_labels(table, kind, first, order)
     if not order and kind != NUMBER:
         words = "from the lowest to the highest" if kind == ORDINAL else "of the model's outputs"
         doubt = "; ".join(filter(None, [doubt, f"write the labels in the order {words}"]))

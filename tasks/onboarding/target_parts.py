@@ -21,10 +21,11 @@ def make_target_lines(targets: TargetColumns) -> Iterator[Line]:
 def make_column_line(targets: TargetColumns) -> Line:
     """Return the line with the target columns of a table."""
     doubt = targets.doubt if targets.kind == NUMBER else ""
-    if len(targets.columns) > 1:
+    first, *others = targets.columns
+    if others:
         comment = f"one column for each label, {targets.reason}"
         return Line("labels", list(targets.columns), comment, doubt=doubt)
-    return Line("label", targets.columns[0], f"the target, {targets.reason}", doubt=doubt)
+    return Line("label", first, f"the target, {targets.reason}", doubt=doubt)
 
 
 def make_length_line(model: ModelFolder) -> Line:
