@@ -35,7 +35,7 @@ class TargetColumns:
         columns: One column, or one for each label.
         labels: Label names; the columns of numbers for numbers.
         reason: Reason of the choice.
-        doubt: What has to be checked; empty if nothing.
+        doubt: Reason to check the choice; empty without one.
     """
 
     kind: str

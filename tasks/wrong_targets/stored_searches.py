@@ -69,8 +69,8 @@ def find_matching_search(
     Args:
         store: Store of the study.
         ids: Ids of the rows.
-        contents: Digests of their contents.
-        targets: Their targets as text, as a run stores them.
+        contents: Digests of the contents of the rows.
+        targets: Targets of the rows as text, as a run stores them.
         kind: Kind of the targets.
     """
     digest = digest_contents(contents)
