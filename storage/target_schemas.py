@@ -47,8 +47,7 @@ WRONG_TARGETS: Final = make_schema(
         make_field(
             "row_score",
             pa.float32(),
-            "several labels: probability that one or more labels of the row are wrong, if errors "
-            "of different labels are independent",
+            "several labels: probability that one or more labels of the row are wrong",
             nullable=True,
         ),
         make_field("informed", pa.bool_(), "whether the features predict this output at all"),

@@ -27,10 +27,7 @@ from benchmarks.wrong_targets.subjects import (
     make_label_subjects,
     make_number_subjects,
 )
-from fastif.mislabels import LabelSetData, NumberData, OutlierDetector
-from fastif.mislabels.knn import find_neighbours
-from fastif.mislabels.label_set_errors import DETECTOR, MIN_GROUPS, count_distinct, pool_labels
-from fastif.mislabels.rare_labels import pool_rare_labels
+from fastif.mislabels import LabelSetData, LabelSetDetector, NumberData, OutlierDetector
 
 WORK = Path("benchmarks/.work/wrong_targets")
 NUMBER_KINDS, LABEL_KINDS = ("swapped", "shifted", "unit"), ("forgotten", "added", "exchanged")
@@ -99,24 +96,22 @@ def _score_numbers_by_cleanlab(x: np.ndarray, given: np.ndarray, ridge: np.ndarr
 def _measure_labels(subject: Subject, kind: str) -> dict:
     given = inject_labels(subject.right, kind, SEED)
     is_wrong = given != subject.right
-    rows = LabelSetData(subject.features, torch.from_numpy(given), terms=subject.terms)
+    rows = LabelSetData(subject.features, torch.from_numpy(given))
     start = time.perf_counter()
-    neighbour_ids = find_neighbours(subject.features, DETECTOR.neighbours)
-    probability, loss = torch.zeros(given.shape), torch.zeros(given.shape)
-    searched = [j for j in range(given.shape[1]) if min(count_distinct(rows, j)) >= MIN_GROUPS]
-    for j in searched:
-        posterior = DETECTOR(rows.select_label(j), None, neighbour_ids)
-        probability[:, j], loss[:, j] = posterior.probability, posterior.label_scores["loss"]
-    is_searched = torch.zeros(given.shape[1], dtype=torch.bool)
-    is_searched[searched] = True
-    pooled = pool_rare_labels(probability.where(is_searched, torch.nan), loss, rows.given)
-    probability = pooled.nan_to_num(0.0)
+    detector = LabelSetDetector()
+    errors = detector(rows)
     seconds = time.perf_counter() - start
+    p, _, _ = detector.predict_labels(rows)
+    searched = (~p.isnan().any(0)).numpy()
+    probability = errors.probability.nan_to_num(0.0)
+    loss = -torch.where(rows.given == 1, p, 1 - p).log().nan_to_num(0.0)
     cells = {"probability": probability.flatten().numpy(), "loss": loss.flatten().numpy()}
-    by_row = {"probability": pool_labels(probability).numpy(), "loss": loss.max(1).values.numpy()}
+    by_row = {
+        "probability": errors.row_probability.numpy(),
+        "loss": loss.max(1).values.numpy(),
+    }
     if find_spec("cleanlab"):
-        on = torch.where(torch.from_numpy(given) == 1, (-loss).exp(), 1 - (-loss).exp())
-        by_row |= _score_labels_by_cleanlab(given[:, searched], on.numpy()[:, searched])
+        by_row |= _score_labels_by_cleanlab(given[:, searched], p.numpy()[:, searched])
     entry = _describe(subject, kind, is_wrong.flatten(), cells)
     entry["row_ap"] = _measure_ap(is_wrong.any(1), by_row)
     entry |= {"wrong_rows": int(is_wrong.any(1).sum()), "expected": float(probability.sum())}

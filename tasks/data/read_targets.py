@@ -21,6 +21,8 @@ SUM_TOLERANCE = 1e-3
 COARSE_SHARE = 1e-3
 """Step of single precision, as a share of the range of numbers, from which it is reported."""
 MAX_SHOWN = 5
+NO_LABELS, NO_TEXT = "[]", ""
+"""Cell of a row without labels, also among names that a separator separates."""
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -235,6 +237,7 @@ def _split_texts(
 ) -> tuple[list[list[str] | None], list[str]]:
     """Split texts to names: JSON lists, or the first separator by which all names are known."""
     known = {*labels}
+    cells = [NO_TEXT if cell == NO_LABELS else cell for cell in cells]
     if any(cell is not None and cell.startswith("[") for cell in cells):
         return [None if cell is None else _parse_list(cell) for cell in cells], []
     for separator in SEPARATORS:
@@ -252,7 +255,7 @@ def _split(cell: str, separator: str) -> list[str]:
 
 def _parse_list(cell: str) -> list[str]:
     try:
-        names = json.loads(cell)
+        names = json.loads(cell or NO_LABELS)
     except ValueError:
         return [cell]  # no label has this name, so the row is reported
     return names if isinstance(names, list) else [cell]

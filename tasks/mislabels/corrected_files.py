@@ -1,11 +1,15 @@
 """Files of a corrected training table: their names, and what they must not overwrite."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import polars as pl
+
 from fastif import InputError
+from storage.atomic import create_files
+from tasks.data.csv_escape import escape_formulas
 from tasks.data.file_content import split_suffix
 from tasks.data.table_writers import get_format, is_writable
 from tasks.run.existing_store import resolve_store_path
@@ -36,6 +40,31 @@ def name_corrected_table(study: Study) -> Path:
     stem = _MARK.sub("", stem)
     names = (path.with_name(f"{stem}-clean{'' if n == 1 else f'-{n}'}{suffix}") for n in count(1))
     return next(name for name in names if not (_exists(name) or _exists(name_log(name))))
+
+
+def create_corrected_files(
+    path: Path, log: pl.DataFrame, write_table: Callable[[Path], None]
+) -> None:
+    """Create a corrected table and its change log together: both of them, or none.
+
+    Args:
+        path: Path of the corrected table; the change log is next to it.
+        log: Change log.
+        write_table: Function that writes and checks the table as the file that it is given.
+
+    Raises:
+        InputError: One of the paths exists by now.
+        StoreError: The files cannot be written.
+    """
+
+    def write(folder: Path) -> None:
+        write_table(folder.absolute() / path.name)
+        escape_formulas(log).write_csv(folder / name_log(path).name)
+
+    existing = create_files(path.parent, [name_log(path).name, path.name], write)
+    if existing:
+        where, remedy = path.with_name(existing), "Choose another name: nothing is overwritten."
+        raise InputError(f"--out {where}", "a new file", "one that exists", remedy)
 
 
 def check_corrected_table(study: Study, path: Path) -> None:

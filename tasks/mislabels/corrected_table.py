@@ -9,9 +9,7 @@ import polars as pl
 
 from fastif import InputError
 from storage import Store
-from storage.atomic import create_files
 from storage.uri import is_remote
-from tasks.data.csv_escape import escape_formulas
 from tasks.data.inputs import Inputs, read_inputs
 from tasks.data.original_table import OriginalTable, read_original
 from tasks.data.read_content import LABEL, read_content
@@ -26,7 +24,7 @@ from tasks.mislabels.apply_annotations import (
     apply_annotations,
     make_change_log,
 )
-from tasks.mislabels.corrected_files import name_log
+from tasks.mislabels.corrected_files import create_corrected_files
 from tasks.run.existing_store import open_existing_store, resolve_store_path
 from tasks.study.errors import StudyError, format_value
 from tasks.study.sections import TrainSource
@@ -132,23 +130,17 @@ def write_corrected(corrected: CorrectedRows, path: Path) -> TrainSource:
     source = make_source(study.train, original, path)
     log = make_change_log(correction.changes, inputs.train.ids, original.numbers)
 
-    def write(folder: Path) -> None:
-        file = folder.absolute() / path.name
+    def write(file: Path) -> None:
         write_edited(original, edits, file)
         written = source.model_copy(update={"table": str(file)})
         try:
-            after = read_content(written, study.labels, folder)
+            after = read_content(written, study.labels, file.parent)
         except StudyError as error:
             problem = error.problems[0]
             raise _make_unequal_error(path, original, f"{problem.where}: {problem.got}") from None
         _check_equal(before, after, correction, path, original)
-        escape_formulas(log).write_csv(folder / name_log(path).name)
 
-    existing = create_files(path.parent, [name_log(path).name, path.name], write)
-    if existing:
-        remedy = "Choose another name: nothing is overwritten."
-        raise InputError(f"--out {path.with_name(existing)}", "a new file", "one that exists",
-                         remedy)  # fmt: skip
+    create_corrected_files(path, log, write)
     return source
 
 

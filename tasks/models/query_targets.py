@@ -28,7 +28,7 @@ from tasks.models.target_outputs import (
     weight_rows,
 )
 from tasks.study.study import Study
-from tasks.study.target_kind import NUMBER
+from tasks.study.target_kind import NUMBER, SOFT_LABEL
 
 
 def list_measures(study: Study, queries: Table) -> list[QueryMeasure]:
@@ -79,9 +79,20 @@ def choose_targets(
     """
     measures = list_measures(study, queries)
     targets = [
-        label if measure.needs_label and label is not None else prediction
+        label if measure.needs_label and label is not None else _choose_class(study, prediction)
         for measure, label, prediction in zip(
             measures, queries.given_labels, predicted, strict=True
         )
     ]
     return weight_rows(study, make_plain_targets(study, targets, queries.focus))
+
+
+def _choose_class(study: Study, prediction: Target) -> Target:
+    """Return the most probable class of predicted probabilities, with all of the probability.
+
+    At the predicted probabilities themselves the cross-entropy has no gradient.
+    """
+    if study.target != SOFT_LABEL or not isinstance(prediction, tuple):
+        return prediction
+    best = prediction.index(max(prediction))
+    return tuple(float(place == best) for place in range(len(prediction)))

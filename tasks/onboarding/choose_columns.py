@@ -9,6 +9,7 @@ from tasks.onboarding.model_trial import ModelTrial
 from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers, Question, Reason
 from tasks.onboarding.reading_trials import ReadingTrial, try_readings
+from tasks.onboarding.target_columns import list_proposals
 from tasks.onboarding.text_columns import TextReading, rank_texts
 from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
@@ -238,6 +239,8 @@ def _explain_missing_label(table: ProfiledTable, outputs: Outputs) -> Problem:
     columns = [f"{name} ({p.distinct} values)" for name, p in table.profiles.items()]
     got = f"none among the columns {join_some(columns, 20)}"
     needed = "; queries need their true labels" if table.role == "queries" else ""
-    change = f"name it: --label COLUMN{needed}; for lists of labels or numbers set `target` "
-    change += "in the file of `fastif init --template`, see docs/guides/targets.md"
+    change = f"name it: --label COLUMN{needed}; for other targets than one class a row: --target, "
+    change += "see docs/guides/targets.md"
+    if proposals := [*list_proposals(table)]:
+        change = "; ".join([*proposals, f"or name a column of classes: --label COLUMN{needed}"])
     return Problem(f"[{table.role}] label", expected, got, change)

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from tasks.data.tabular import MIN_DISTINCT_ROWS
 from tasks.onboarding.propose import Proposal
 from tasks.onboarding.roles import TableRoles
-from tasks.onboarding.study_text import quote_toml
+from tasks.onboarding.study_text import Line, quote_toml
+from tasks.onboarding.target_parts import make_length_line, make_loss_part
 from tasks.study.errors import format_value, join_some
 
 MIN_LABEL_ROWS = 3
@@ -19,6 +20,8 @@ def describe_proposal(proposal: Proposal) -> Iterator[tuple[str, str, str]]:
     if proposal.own is not None:
         yield "model", proposal.own.function, f"gets the folder {proposal.own.folder}"
     order = proposal.order
+    if proposal.train.targets is not None:
+        yield "target", proposal.train.targets.kind, "stated by --target"
     share = "" if order.accuracy is None else (
         f"; {100 * order.accuracy:.0f} % of {order.rows} sampled training rows are right"
     )  # fmt: skip
@@ -36,10 +39,12 @@ def list_warnings(proposal: Proposal) -> Iterator[str]:
         yield proposal.order.warning
     if proposal.order.doubt:
         yield f"labels: {proposal.order.doubt}."
-    yield from _warn_few(proposal.train)
+    if proposal.train.targets is None:
+        yield from _warn_few(proposal.train)
     tables = [roles for roles in (proposal.train, proposal.queries) if roles is not None]
     present = {value for roles in tables for value in roles.labels}
-    if absent := [label for label in proposal.order.labels if label not in present]:
+    is_class = proposal.train.targets is None
+    if absent := [label for label in proposal.order.labels if is_class and label not in present]:
         yield f"No row has the label {join_some(absent)}, which the model predicts."
     if proposal.queries is not None and _are_same(proposal.train, proposal.queries):
         yield (
@@ -61,7 +66,19 @@ def count_open(proposal: Proposal) -> int:
     reasons = [reason for roles in tables for reason in roles.content.reasons.values()]
     needs_encoder = not proposal.has_audit and not proposal.has_encoder
     doubts = [not proposal.order.is_certain, needs_encoder and bool(proposal.train.content.text)]
+    doubts += [bool(line.doubt) for line in _list_model_lines(proposal)]
     return sum(reason.is_open for reason in reasons) + sum(doubts)
+
+
+def _list_model_lines(proposal: Proposal) -> Iterator[Line]:
+    """Yield the lines on the model of a study whose kind of target is stated."""
+    targets, model = proposal.train.targets, proposal.model
+    if targets is None or model is None or not proposal.has_audit:
+        return
+    if proposal.train.content.text:
+        yield make_length_line(model)
+    for part in make_loss_part(model, targets):
+        yield from part.lines
 
 
 def _warn_few(train: TableRoles) -> Iterator[str]:
@@ -105,7 +122,9 @@ def _describe_roles(roles: TableRoles) -> Iterator[tuple[str, str, str]]:
         yield f"  {place} image", roles.image, ""
     else:
         yield f"  {place} features", join_some(roles.features), reasons.get("features", "")
-    if content.label:
+    if roles.targets:
+        yield f"  {place} target", join_some(roles.targets.columns), roles.targets.reason
+    elif content.label:
         yield f"  {place} label", content.label, reasons.get("label", "")
     else:
         yield f"  {place} label", "none", "the predicted labels are explained"

@@ -50,11 +50,12 @@ def is_model_folder(path: Path) -> bool:
     return own or bool(_list_checkpoints(path))
 
 
-def open_model(name: str) -> ModelFolder:
+def open_model(name: str, has_classes: bool = True) -> ModelFolder:
     """Find the checkpoint of a model and read its configuration; no weights are loaded.
 
     Args:
         name: Folder of a model or of a training with checkpoints, or `hub:owner/name`.
+        has_classes: Whether rows have one class each; models of other targets are refused then.
 
     Raises:
         InputError: The folder holds no classifier that can be audited.
@@ -65,7 +66,7 @@ def open_model(name: str) -> ModelFolder:
         folder, note = _find_checkpoint(Path(name))
         name = str(folder)
     config = _read_config(folder)
-    names = _read_names(config, folder)
+    names = _read_names(config, folder, has_classes)
     record = _read_json(folder / RECORD_FILE).get("study") or {}
     max_length = record.get("max_length") if isinstance(record, dict) else None
     recipe = _read_recipe(folder, config)
@@ -139,7 +140,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+def _read_names(
+    config: Mapping[str, Any], folder: Path, has_classes: bool = True
+) -> tuple[str, ...]:
     """Return the names of the outputs, LABEL_0, LABEL_1, ... if the configuration has none.
 
     Raises:
@@ -149,9 +152,9 @@ def _read_names(config: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     names = {str(unit): name for unit, name in names.items()}
     count = len(names) or int(config.get("num_labels") or config.get("num_classes") or 2)
     problem = config.get("problem_type")
-    if count < 2 or problem not in (None, "single_label_classification"):
+    if has_classes and (count < 2 or problem not in (None, "single_label_classification")):
         got = f"problem_type {problem!r}" if problem else "a single output unit (regression)"
-        remedy = "Audit it from Python with its own loss, see docs/guides/library.md."
+        remedy = "State the kind of target: --target, see docs/guides/targets.md."
         raise InputError(f"MODEL {folder}", "a classifier with one label for each row", got, remedy)
     units = config.get("label2id") or {}
     if not names and len(units) == count:

@@ -13,6 +13,7 @@ from tasks.onboarding.group_columns import find_groups, list_second_labels
 from tasks.onboarding.id_column import find_id
 from tasks.onboarding.profiled_table import ProfiledTable
 from tasks.onboarding.questions import Answers, Reason
+from tasks.onboarding.target_columns import TargetColumns
 from tasks.onboarding.wishes import Wishes
 from tasks.study.errors import Problem, StudyError, join_some
 
@@ -29,6 +30,7 @@ class TableRoles:
         id: Column with unique ids; None for row numbers.
         groups: Group columns.
         second_labels: Other columns with labels, which have no role.
+        targets: Target columns of a study whose kind of target is stated; None for classes.
     """
 
     table: ProfiledTable
@@ -38,6 +40,7 @@ class TableRoles:
     id: str | None = None
     groups: tuple[str, ...] = ()
     second_labels: tuple[str, ...] = ()
+    targets: TargetColumns | None = None
 
     @property
     def labels(self) -> dict[str, int]:

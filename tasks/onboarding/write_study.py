@@ -10,6 +10,12 @@ from tasks.onboarding.propose import ENCODER_PACKAGE, Proposal
 from tasks.onboarding.questions import Reason
 from tasks.onboarding.roles import TableRoles
 from tasks.onboarding.study_text import Line, Part, relate_path, render_study
+from tasks.onboarding.target_parts import (
+    make_column_line,
+    make_length_line,
+    make_loss_part,
+    make_target_lines,
+)
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.machine_memory import count_memory_bytes
 from tasks.study.errors import format_value
@@ -52,6 +58,8 @@ def render_proposal(proposal: Proposal, path: Path, name: str | None = None) -> 
     if proposal.queries is not None:
         parts.append(_make_queries(proposal.queries, path, proposal.has_audit))
     if proposal.has_audit:
+        targets = proposal.train.targets
+        parts += make_loss_part(proposal.model, targets) if targets else []
         parts += [*_make_method(proposal), *_make_run()]
     parts += _make_mislabels(proposal)
     parts.append(_make_store(path, name))
@@ -103,8 +111,11 @@ def _make_top(proposal: Proposal, name: str) -> Part:
         comment = f"in the order of the model's outputs, by {order.basis}"
     if order.accuracy is not None:
         comment += f"; {100 * order.accuracy:.0f} % of {order.rows} training rows are right"
+    first = Line("name", name, "names the store; change it to begin a separate one")
+    if proposal.train.targets is not None:
+        return Part("", "", [first, *make_target_lines(proposal.train.targets)])
     lines = [
-        Line("name", name, "names the store; change it to begin a separate one"),
+        first,
         Line("labels", order.labels, comment, order.alternatives, order.doubt),
     ]
     return Part("", "", lines)
@@ -123,6 +134,8 @@ def _make_model(proposal: Proposal, path: Path) -> Part:
     if length is not None:
         comment = f"{length}; use the length of training if it differs"
         lines.append(Line("max_length", length.tokens, comment))
+    elif proposal.train.targets is not None and proposal.train.content.text:
+        lines.append(make_length_line(model))
     return Part("model", "the trained classifier", lines)
 
 
@@ -151,7 +164,7 @@ def _make_table(roles: TableRoles, path: Path, purpose: str) -> Part:
         comment = "numbers and categories; remove those that are known only after the label"
         comment = "; ".join(filter(None, [comment, reason.text]))
         lines.append(Line("features", list(roles.features), comment, doubt=reason.doubt))
-    lines.append(_make_label(roles))
+    lines.append(make_column_line(roles.targets) if roles.targets else _make_label(roles))
     lines.append(_make_id(roles))
     if roles.groups:
         comment = "results are also shown by these columns; the first one slices the summary"

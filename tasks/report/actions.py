@@ -14,7 +14,8 @@ from tasks.results.group_names import format_group_value
 from tasks.results.paired_accuracy import compare_paired_accuracy
 from tasks.results.slice_accuracy import MIN_SLICE_SIZE
 from tasks.study.command_lines import format_command
-from tasks.study.target_kind import ONE_CLASS
+from tasks.study.target_kind import NUMBER, ONE_CLASS
+from tasks.wrong_targets.cells import WRONG_TARGET_KINDS
 
 MAX_ACTIONS = 5
 FIRST_ROWS = 25
@@ -80,6 +81,7 @@ def list_actions(
         *_list_empty_rows(quality),
         *_list_quarantined(data),
         *(_list_labels(flagged, command) if data.target in ONE_CLASS else ()),
+        *(_list_targets(data, command) if data.target in WRONG_TARGET_KINDS else ()),
         *_list_fallen_slices(data.difference),
         *_list_doubts(checks),
     ]
@@ -149,6 +151,21 @@ def _list_quarantined(data: RunData) -> Iterator[Action]:
     if quarantined:
         what = f"{_count(quarantined, 'query has', 'queries have')} no scores"
         yield Action(what, "their loss or solution is not finite", "trust")
+
+
+def _list_targets(data: RunData, command: Command) -> Iterator[Action]:
+    """List the review of doubtful labels or numbers, or the search for them."""
+    name = "number" if data.target == NUMBER else "label"
+    if data.doubtful is None:
+        why = f"training rows with wrong {name}s can be found without a review of all rows"
+        yield Action(
+            f"{name.capitalize()}s were not checked", why, "suspects", command("mislabels")
+        )
+    elif data.doubtful.rows:
+        count = _count(len(data.doubtful.rows), f"doubtful {name}", f"doubtful {name}s")
+        what = f"{count} to review, the most doubtful first"
+        why = "reviewed targets are evidence for the next search"
+        yield Action(what, why, "suspects", command("review", "export", "--out", "review.csv"))
 
 
 def _list_labels(flagged: FlaggedLabels | None, command: Command) -> Iterator[Action]:

@@ -21,6 +21,7 @@ from tasks.data.tabular import Measurements
 from tasks.mislabels.annotations import read_annotations
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult, read_matching_results
+from tasks.report.doubtful_targets import DoubtfulTargets, read_doubtful_targets
 from tasks.report.encoder_features import EncoderFeatures, find_encoder_features
 from tasks.report.label_ranges import add_label_ranges
 from tasks.report.report_rows import ReportRows
@@ -54,6 +55,7 @@ class RunData(ReportRows):
         images: Pixels of training rows and queries, of one size; empty for texts.
         target: Kind of the targets.
         thumbnails: Thumbnails of images; None for other rows.
+        doubtful: Doubtful targets of several labels a row, or of numbers; None without a search.
     """
 
     run: str
@@ -70,6 +72,7 @@ class RunData(ReportRows):
     images: tuple[Measurements, ...] = ()
     target: str = CLASS
     thumbnails: Thumbnails | None = None
+    doubtful: DoubtfulTargets | None = None
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -161,6 +164,7 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
         images=images,
         thumbnails=thumbnails,
         target=kind,
+        doubtful=read_doubtful_targets(store, tables["train"], kind),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from tasks.study.any_candidates import AnyCandidates
 from tasks.study.errors import Problem, format_value
+from tasks.study.loss import KINDS_OF_TARGET, TrainingLoss
 from tasks.study.sections import QuerySource, TrainSource
 from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
 
@@ -44,6 +45,11 @@ class TargetSections(Protocol):
         ...
 
     @property
+    def loss(self) -> TrainingLoss:
+        """Loss of training."""
+        ...
+
+    @property
     def has_audit(self) -> bool:
         """Whether the study has the sections that an audit needs."""
         ...
@@ -57,6 +63,7 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
     if study.queries.by_label and study.target != MULTI_LABEL:
         expected, got = 'target = "multi-label"', format_value(study.target)
         yield Problem("[queries] by_label", expected, got, "remove the key")
+    yield from _check_measure(study)
     if study.target in ONE_CLASS:
         return
     if not study.has_audit and study.target not in WRONG_TARGET_KINDS:
@@ -66,10 +73,22 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
         if method.quota is not None:
             expected = f"no such key with target = {format_value(study.target)}"
             yield Problem(f"{where} quota", expected, f"{method.quota:g}", "remove the key")
-    if study.queries.measure in ("margin", "entropy"):
-        expected = f'"auto" or "loss" with target = {format_value(study.target)}'
-        got, change = format_value(study.queries.measure), "remove the key"
-        yield Problem("[queries] measure", expected, got, change)
+
+
+def _check_measure(study: TargetSections) -> Iterator[Problem]:
+    """Yield a problem of a measure that the outputs of the model have not.
+
+    A margin and an entropy are of one output a class, a log probability of classes or labels.
+    """
+    measure = study.queries.measure
+    kind = study.loss.kind or KINDS_OF_TARGET.get(study.target, ("",))[0]
+    is_of_classes = study.target in ONE_CLASS and kind in ("cross-entropy", "focal")
+    is_of_numbers = kind in ("squared", "huber")
+    needs_classes = measure in ("margin", "entropy") and not is_of_classes
+    if needs_classes or (measure == "log-probability" and is_of_numbers):
+        what = f"target = {format_value(study.target)} and the loss {format_value(kind)}"
+        got, change = format_value(measure), "remove the key"
+        yield Problem("[queries] measure", f'"auto" or "loss" with {what}', got, change)
 
 
 def _check_label_count(study: TargetSections) -> Iterator[Problem]:

@@ -12,15 +12,13 @@ import numpy as np
 import polars as pl
 
 from fastif import InputError
-from storage.atomic import create_files
-from tasks.data.csv_escape import escape_formulas
 from tasks.data.dataset import read_table
 from tasks.data.original_table import read_original
-from tasks.data.read_targets import SEPARATORS
+from tasks.data.read_targets import NO_LABELS, SEPARATORS
 from tasks.data.row_edits import RowEdits
 from tasks.data.table import Table
 from tasks.data.table_writers import write_edited
-from tasks.mislabels.corrected_files import name_log
+from tasks.mislabels.corrected_files import create_corrected_files
 from tasks.mislabels.corrected_table import make_source
 from tasks.study.errors import StudyError, format_value
 from tasks.study.sections import TrainSource
@@ -120,17 +118,11 @@ def write_targets(corrected: CorrectedTargets, path: Path) -> TrainSource:
     numbers = [original.numbers[i] for i in corrected.changes["train"]]
     log = corrected.changes.drop("train", "output").insert_column(0, pl.Series("position", numbers))
 
-    def write(folder: Path) -> None:
-        file = folder.absolute() / path.name
+    def write(file: Path) -> None:
         _write_columns(corrected, columns, file)
         _check_equal(corrected, source.model_copy(update={"table": str(file)}), path)
-        escape_formulas(log).write_csv(folder / name_log(path).name)
 
-    existing = create_files(path.parent, [name_log(path).name, path.name], write)
-    if existing:
-        remedy = "Choose another name: nothing is overwritten."
-        where = f"--out {path.with_name(existing)}"
-        raise InputError(where, "a new file", "one that exists", remedy)
+    create_corrected_files(path, log, write)
     return source
 
 
@@ -216,7 +208,8 @@ def _compose_labels(row: tuple[float, ...], cells: pl.Series, names: Sequence[st
     if cells.dtype.is_nested():
         return chosen
     texts = cells.drop_nulls()
-    if texts.str.starts_with("[").any():
+    texts = texts.filter(texts.str.strip_chars() != NO_LABELS)
+    if texts.is_empty() or texts.str.starts_with("[").any():
         return json.dumps(chosen, ensure_ascii=False)
     known = {*names}
     for mark in SEPARATORS:

@@ -33,11 +33,10 @@ from tasks.study.study import Study
 from tasks.study.target_kind import MULTI_LABEL
 from tasks.wrong_targets.cells import format_value
 from tasks.wrong_targets.search import LABEL_GROUP
+from tasks.wrong_targets.search_notes import LEAST_SCORE
 from tasks.wrong_targets.stored_searches import TargetSearch, read_current_search
 from tasks.wrong_targets.target_plan import TargetPlan
 
-LEAST_SCORE = 0.01
-"""Least score of a target that is exported without a budget."""
 EVIDENCE = ("suggested", "low", "high", "score", "strength")
 """Columns of evidence, which a random audit sample does not have: reviewers would follow them."""
 

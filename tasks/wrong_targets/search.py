@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastif.mislabels.audit_sample import AuditedRows
 from fastif.mislabels.knn import find_neighbours
-from fastif.mislabels.label_set_errors import DETECTOR, LabelSetData, LabelSetDetector
+from fastif.mislabels.label_set_errors import NEIGHBOURS, LabelSetData, LabelSetDetector
 from fastif.mislabels.labeled_data import NOT_REVIEWED
 from fastif.mislabels.outlying_targets import NumberData, OutlierDetector
 from fastif.mislabels.random_audit import CountEstimate, RandomAudit
@@ -23,12 +23,18 @@ from storage import Store, polars_schema
 from storage.parquet import write_table
 from storage.target_schemas import WRONG_TARGETS
 from tasks.data.near_duplicates import group_near_duplicates, number_contents
+from tasks.data.row_hashes import content_digests
 from tasks.mislabels.detect import make_views, sort_by_digest
 from tasks.mislabels.random_sample import select_random_sample
 from tasks.run.spec import resolve_store_path
 from tasks.runtime.progress import progress_bar
 from tasks.study.target_kind import MULTI_LABEL
-from tasks.wrong_targets.stored_searches import FACTS, KIND, next_search_number
+from tasks.wrong_targets.stored_searches import (
+    FACTS,
+    KIND,
+    digest_contents,
+    next_search_number,
+)
 from tasks.wrong_targets.target_plan import TargetPlan, read_target_plan
 
 LABEL_GROUP = "label"
@@ -45,7 +51,6 @@ class SearchedRows:
         neighbour_ids: Positions of each row's nearest rows, [n, k].
         groups: Group of each row; near-duplicates share one.
         contents: Number of the content of each row; None where features do not decide the target.
-        terms: Term matrices of texts.
         given: Given targets, [n, c].
         known: Reviewed targets, NaN for the other cells, [n, c].
         audited: Random audit samples of the cells; None without one.
@@ -56,7 +61,6 @@ class SearchedRows:
     neighbour_ids: Tensor
     groups: Tensor
     contents: Tensor | None
-    terms: tuple
     given: Tensor
     known: Tensor
     audited: AuditedRows | None
@@ -83,6 +87,7 @@ def search_wrong_targets(path: Path) -> str:
         "target": plan.study.target,
         "rows": len(plan.inputs.train),
         "names": list(plan.study.labels),
+        "contents": digest_contents(content_digests(plan.inputs.train)),
         "number": number,
         "created": datetime.now(UTC).isoformat(),
         "seconds": time.monotonic() - start,
@@ -104,7 +109,7 @@ def _read_rows(store: Store, plan: TargetPlan) -> SearchedRows:
     views = make_views(store, plan.detection, [table])
     features = views.concat_weighted(views.weight_options[0])
     with progress_bar("targets: nearest rows", len(features), "rows") as advance:
-        neighbour_ids = find_neighbours(features, DETECTOR.neighbours, advance)
+        neighbour_ids = find_neighbours(features, NEIGHBOURS, advance)
     known = [
         float(right) if is_known and right is not None else np.nan
         for is_known, right in (
@@ -118,7 +123,6 @@ def _read_rows(store: Store, plan: TargetPlan) -> SearchedRows:
         neighbour_ids,
         group_near_duplicates(table, neighbour_ids),
         number_contents(table),
-        views.terms,
         torch.from_numpy(cells["given"].to_numpy().reshape(-1, c).copy())[order],
         torch.tensor(known, dtype=torch.float64).view(-1, c)[order],
         _locate_sample(plan, order),
@@ -149,7 +153,6 @@ def _search_labels(plan: TargetPlan, rows: SearchedRows) -> tuple[dict[str, Tens
         rows.given.long(),
         rows.groups,
         known,
-        rows.terms,
         rows.contents,
         rows.audited,
     )

@@ -4,6 +4,8 @@
 second run), reads the store's Parquet tables and compares every stored effect with a solve that
 plain autograd and dense matrices give. Nothing here but `command` imports a module of the project.
 
+Seeds from a million on have other targets than one class a row, other losses, or weights of rows.
+
 A case ends as one of:
 
     exact      every number within 1e-4 of the largest effect (sketches, EK-FAC: see `check`)

@@ -2,13 +2,16 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tests.fuzz.families import FAMILIES, LAYERS, POSITIONS, Side
 from tests.fuzz.measures import draw_measure
+from tests.fuzz.targets import Target, draw_target
 
 Ids = Literal["column", "row numbers", "reused"]
+OTHER_TARGETS = 1_000_000
+"""The first seed of studies whose target, loss or weights are not the usual ones."""
 HEAD = "^(classifier|score|logits_proj)"
 """Expression for the head of every family."""
 
@@ -18,7 +21,7 @@ class Night:
     """Changes between the first and the second run.
 
     Attributes:
-        gone, added, relabelled, edited: Numbers of training rows.
+        gone, added, relabelled, reweighted, edited: Numbers of training rows.
         front: Whether new rows come first.
         shuffled: Whether the table is in another order.
         new_queries: Number of replaced queries.
@@ -32,6 +35,7 @@ class Night:
     gone: int = 0
     added: int = 0
     relabelled: int = 0
+    reweighted: int = 0
     edited: int = 0
     front: bool = False
     shuffled: bool = False
@@ -63,6 +67,7 @@ class Case:
         subprocess: whether the command line is a separate process.
         measure: of `[queries]`.
         unlabelled: Share of the queries without a label; their table has no label column if 1.
+        target: What rows are labelled with, and the loss that belongs to it.
     """
 
     seed: int
@@ -95,6 +100,7 @@ class Case:
     subprocess: bool = False
     measure: str = "auto"
     unlabelled: float = 0.0
+    target: Target = field(default_factory=Target)
 
     @property
     def penalty(self) -> float:
@@ -115,7 +121,7 @@ class Case:
         plain = Case(self.seed, self.family)
         names = "dtype members side padding segments labels pairs empty max_length weights"
         names += " smoothing decay coupled hessian curvature_rows leverage night subprocess"
-        names += " measure unlabelled"
+        names += " measure unlabelled target"
         for name in names.split():
             value = getattr(self, name)
             if value != getattr(plain, name):
@@ -124,8 +130,8 @@ class Case:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, Night):
-        plain = Night()
+    if isinstance(value, Night | Target):
+        plain = type(value)()
         changes = {k: v for k, v in vars(value).items() if v != getattr(plain, k)}
         return _short(changes)
     if isinstance(value, Mapping):
@@ -139,6 +145,9 @@ def draw(seed: int) -> Case:
     family = chance.choice([*FAMILIES, "bert", "distilbert", "roberta", "llama", "gpt2", "xlnet"])
     keys = _model(chance, family) | _tables(chance) | _loss(chance)
     keys |= _curvature(chance, keys)
+    if seed >= OTHER_TARGETS:  # small, for the losses are what differs
+        keys["rows"] = min(keys["rows"], 13)
+        keys["attributed"] = "last:1" if keys["attributed"] == "all" else keys["attributed"]
     if keys["solver"]["kind"] == "direct" and keys["attributed"] == "all":
         keys["attributed"] = (HEAD,)  # a dense matrix of all parameters takes long
     nightly = chance.random() < 0.3
@@ -152,6 +161,12 @@ def draw(seed: int) -> Case:
     if keys["candidates"].get("rescore") is not False:
         keys["leverage"] = _leverage(random.Random(f"{seed} leverage"), keys["solver"])
     keys |= draw_measure(random.Random(f"{seed} measure"))
+    if seed >= OTHER_TARGETS:
+        other = random.Random(f"{seed} target")
+        keys |= draw_target(other, keys)
+        if keys["target"].weighted and nightly:
+            few = _most_gone(keys["rows"])
+            keys["night"] = replace(keys["night"], reweighted=other.randint(0, few))
     return Case(seed, family, subprocess=chance.random() < 0.1, **keys)
 
 

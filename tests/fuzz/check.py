@@ -10,8 +10,10 @@ import torch
 
 from tests.fuzz.case import Case
 from tests.fuzz.expected import Expected, compare_scores, find_nearest, has_leverage
+from tests.fuzz.losses import plain_loss, predict, sureness
 from tests.fuzz.stored import Stored
 from tests.fuzz.tables import Rows
+from tests.fuzz.targets import describe
 from tests.fuzz.truth import Truth
 
 EXACT = 1e-4
@@ -133,7 +135,8 @@ def _wrong_tables(
         named = not (case.night and case.night.ids == "row numbers")
         if named and frame["id"].to_list() != [row["id"] for row in rows]:
             yield f"ids of {name}"
-        if frame["label"].to_list() != [row["label"] for row in rows]:
+        texts = [describe(case.target, case.labels, r["label"], r.get("focus")) for r in rows]
+        if frame["label"].to_list() != texts:
             yield f"labels of {name}"
         if name == "queries":
             yield from _wrong_measures(truth, frame)
@@ -143,8 +146,10 @@ def _wrong_tables(
             frame_loss, losses_of = frame["loss"].gather(known), torch.tensor(known).long()
         else:
             frame_loss, losses_of = frame["loss"], torch.arange(len(rows))
-        logs = read.outputs.log_softmax(1)
-        losses = -logs.gather(1, read.targets[:, None])[losses_of, 0]
+        plain = plain_loss(truth.loss)
+        targets = torch.cat([torch.ones(len(rows), 1), read.targets[:, 1:]], 1)
+        pairs = zip(read.outputs, targets, strict=True)
+        losses = torch.stack([plain(*pair) for pair in pairs])[losses_of]
         given = torch.tensor(frame_loss.to_list(), dtype=torch.float64)
         gap = (given - losses).abs() / (1 + losses)
         if not bool((gap <= 1e-4).all()):
@@ -152,17 +157,46 @@ def _wrong_tables(
             yield f"loss of {name} {place}: {given[place]:.4g} is {losses[place]:.4g}"
         if frame["truncated"].to_list() != read.truncated:
             yield f"cuts of {name}"
-        sure = read.outputs.topk(2, 1).values.diff(dim=1).abs()[:, 0] > 1e-3
-        best = read.outputs.argmax(1).tolist()
-        for place in sure.nonzero()[:, 0].tolist():
-            if frame["prediction"][place] != case.labels[best[place]]:
-                yield f"prediction of {name} {place}"
-                break
+        yield from _wrong_predictions(case, rows, read.outputs, frame, name)
+
+
+def _wrong_predictions(
+    case: Case, rows: Rows, outputs: torch.Tensor, frame: pl.DataFrame, name: str
+) -> Iterator[str]:
+    """Predicted targets, and whether they are the given ones."""
+    target, labels = case.target, case.labels
+    for place, (row, values) in enumerate(zip(rows, outputs, strict=True)):
+        if sureness(target, values) <= 1e-3:
+            continue
+        predicted, focus, given = predict(target, labels, values), row.get("focus"), row["label"]
+        stored = frame["prediction"][place]
+        if _unlike(stored, describe(target, labels, predicted, focus)):
+            yield f"prediction of {name} {place}: {stored}"
+            return
+        is_right = given == predicted
+        if focus is not None and given is not None:
+            is_right = given[focus] == predicted[focus]
+        if target.kind == "soft-label" and given is not None:
+            is_right = given.index(max(given)) == predicted.index(max(predicted))
+        expected = None if given is None or target.kind == "number" else is_right
+        if "correct" in frame.columns and frame["correct"][place] != expected:
+            yield f"{name} {place} is correct: {frame['correct'][place]}"
+            return
+
+
+def _unlike(stored: str, expected: str | None) -> bool:
+    """Whether texts differ in more than the last digits of their numbers."""
+    if stored == expected:
+        return False
+    number = r"-?\d+\.?\d*(?:e-?\d+)?"
+    pairs = zip(re.findall(number, stored), re.findall(number, expected or ""), strict=False)
+    near = all(abs(float(a) - float(b)) <= 1e-3 * (1 + abs(float(b))) for a, b in pairs)
+    return not near or re.sub(number, "0", stored) != re.sub(number, "0", expected or "")
 
 
 def _wrong_measures(truth: Truth, frame: pl.DataFrame) -> Iterator[str]:
     """The name and the value of each query's measure."""
-    if frame["measure"].to_list() != [name for name, _ in truth.measured]:
+    if frame["measure"].to_list() != [measure.name for measure in truth.measured]:
         yield "measures of queries"
         return
     true = torch.tensor(truth.measure_values(), dtype=torch.float64)

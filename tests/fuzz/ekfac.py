@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from tests.fuzz.losses import RowLoss
 from tests.fuzz.tables import Rows
-from tests.fuzz.truth import Loss, Member
+from tests.fuzz.truth import Member
 
 MOST_DENSE = 1024
 
@@ -42,7 +43,7 @@ class Layer:
 
 
 def solutions(
-    member: Member, rows: Rows, loss: Loss, left: Tensor, damping: float, dense: bool = False
+    member: Member, rows: Rows, loss: RowLoss, left: Tensor, damping: float, dense: bool = False
 ) -> Tensor:
     """(EK-FAC + λI)⁻¹ of every row of `left`.
 
@@ -113,13 +114,13 @@ def _linear(member: Member, rows: Rows) -> dict[str, nn.Linear]:
     }
 
 
-def _root(loss: Loss, outputs: Tensor, target: Tensor) -> Tensor:
+def _root(loss: RowLoss, outputs: Tensor, target: Tensor) -> Tensor:
     """S with S Sᵀ = d²L/dz², by eigenvalues."""
-    values, vectors = torch.linalg.eigh(torch.func.hessian(loss)(outputs, target))
+    values, vectors = torch.linalg.eigh(loss.bend(outputs, target))
     return vectors * values.clamp_min(0).sqrt()
 
 
-def _roots(member: Member, rows: Rows, loss: Loss) -> Tensor:
+def _roots(member: Member, rows: Rows, loss: RowLoss) -> Tensor:
     """SᵀJ of every example, [n r p]."""
     read = member.read(rows)
     return torch.stack(
@@ -130,7 +131,7 @@ def _roots(member: Member, rows: Rows, loss: Loss) -> Tensor:
     )
 
 
-def _factors(member: Member, name: str, module: nn.Linear, rows: Rows, loss: Loss) -> Layer:
+def _factors(member: Member, name: str, module: nn.Linear, rows: Rows, loss: RowLoss) -> Layer:
     """Σ a aᵀ and Σ δ δᵀ of one layer."""
     attributed = set(_group_by_module(member)[name])
     width = module.in_features if f"{name}.weight" in attributed else 0
@@ -145,7 +146,7 @@ def _factors(member: Member, name: str, module: nn.Linear, rows: Rows, loss: Los
     for row in rows:
         layer.calls.clear()
         outputs = member.outputs(member.inputs(row)[0])
-        target = torch.tensor(member.case.labels.index(row["label"]))
+        target = member.target(row)
         calls = [(a.detach(), out) for a, out in layer.calls if out.requires_grad]
         columns = [
             torch.autograd.grad(

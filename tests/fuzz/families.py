@@ -1,5 +1,6 @@
 """Tiny classifiers of many families with random weights, and word-level tokenizers for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -200,16 +201,21 @@ def tokenizer(
 
 
 def classifier(
-    name: str, labels: tuple[str, ...], seed: int, padding: str | None
+    name: str,
+    outputs: Sequence[str],
+    seed: int,
+    padding: str | None,
+    problem: str | None = None,
 ) -> PreTrainedModel:
     """Random weights, large enough that every text has a distinct output."""
     family = FAMILIES[name]
     words = vocabulary(family)
     config = CONFIG_MAPPING[name](
         vocab_size=len(words) + SPARE,
-        id2label=dict(enumerate(labels)),
-        label2id={label: place for place, label in enumerate(labels)},
+        id2label=dict(enumerate(outputs)),
+        label2id={label: place for place, label in enumerate(outputs)},
         pad_token_id=words.index(padding) if padding else None,
+        problem_type=problem,
         **family.sizes,
     )
     with torch.random.fork_rng():

@@ -1,11 +1,20 @@
 """Measures of queries by their definitions, and the random choice of one."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from tests.fuzz.losses import RowLoss, plain_loss, predict
+from tests.fuzz.targets import to_numbers
+
+if TYPE_CHECKING:
+    from tests.fuzz.case import Case
+    from tests.fuzz.tables import Rows
+    from tests.fuzz.truth import Read
 
 
 def draw_measure(chance: random.Random) -> dict[str, Any]:
@@ -19,10 +28,6 @@ def draw_measure(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def _surprise(outputs: Tensor, target: Tensor) -> Tensor:
-    return torch.logsumexp(outputs, 0) - outputs @ _choose(outputs, target)
-
-
 def _lost_margin(outputs: Tensor, target: Tensor) -> Tensor:
     chosen = _choose(outputs, target)
     return (outputs - 1e9 * chosen).max() - outputs @ chosen
@@ -34,24 +39,45 @@ def _entropy(outputs: Tensor, target: Tensor) -> Tensor:
 
 
 def _choose(outputs: Tensor, target: Tensor) -> Tensor:
-    return (torch.arange(len(outputs)) == target).to(outputs)
+    return (torch.arange(len(outputs)) == target[1]).to(outputs)
 
 
-COSTS = {
-    "loss": _surprise,
-    "log-probability": _surprise,
-    "margin": _lost_margin,
-    "entropy": _entropy,
-}
-"""Functions of outputs and target that rise as a measure becomes worse."""
+COSTS = {"margin": _lost_margin, "entropy": _entropy}
+"""Functions of outputs and target that rise as a measure becomes worse; others are losses."""
 
 
-def measure_queries(
-    measure: str, labels: Sequence[str], rows: Sequence[Mapping[str, str | None]], outputs: Tensor
-) -> Iterator[tuple[str, int]]:
-    """Yield measure and target of each query: its label, or the label that the model predicts."""
-    for row, predicted in zip(rows, outputs.argmax(1).tolist(), strict=True):
-        label, name = row["label"], measure
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is explained of a query.
+
+    Attributes:
+        name: of the measure in the store.
+        cost: Function of outputs and target that rises as the measure becomes worse.
+        target: as a loss has it, with a weight of 1.
+        sign: that makes the measure of the cost.
+    """
+
+    name: str
+    cost: Callable[[Tensor, Tensor], Tensor]
+    target: Tensor
+    sign: int
+
+
+def measure_queries(case: "Case", loss: RowLoss, rows: "Rows", read: "Read") -> Iterator[Measured]:
+    """Yield what is explained of each query: at its label, or at the predicted one."""
+    plain, target = plain_loss(loss), case.target
+    for row, outputs, own in zip(rows, read.outputs, read.targets, strict=True):
+        name = case.measure
         if name == "auto":
-            name = "log-probability" if label is None else "loss"
-        yield name, predicted if name != "loss" or label is None else labels.index(label)
+            name = "log-probability" if row["label"] is None else "loss"
+        if target.kind == "number" or target.has_ranks:
+            name = "huber-loss" if target.loss_name == "huber" else "squared-error"
+        cost = COSTS.get(name, plain)
+        predicted = predict(target, case.labels, outputs)
+        if target.kind == "soft-label":  # shares explain themselves; their largest is the class
+            place = int(outputs.argmax())
+            predicted = tuple(float(i == place) for i in range(len(outputs)))
+        numbers = torch.tensor([1.0, *to_numbers(target, case.labels, predicted)]).to(own)
+        is_known = name in ("loss", "squared-error", "huber-loss")
+        chosen = own if is_known else numbers.where(~own.isnan(), own)
+        yield Measured(name, cost, chosen, -1 if name in ("log-probability", "margin") else 1)

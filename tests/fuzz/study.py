@@ -1,12 +1,17 @@
 """The study file of a case, and its models."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tests.fuzz.case import Case
+import torch
+from transformers import PreTrainedModel
+
+from tests.fuzz.case import HEAD, Case
 from tests.fuzz.families import FAMILIES, classifier, save, tokenizer
+from tests.fuzz.targets import target_keys
 
 
 def write_models(case: Case, folder: Path, night: int = 0) -> None:
@@ -14,8 +19,34 @@ def write_models(case: Case, folder: Path, night: int = 0) -> None:
     words = tokenizer(FAMILIES[case.family], case.side, case.padding, case.segments)
     for place, name in enumerate(model_names(case)):
         seed = 1000 * case.seed + 10 * night + place
-        model = classifier(case.family, case.labels, seed, case.padding)
+        names = _output_names(case)
+        model = classifier(case.family, names, seed, case.padding, _problem_type(case))
+        if case.target.ordinal == "cumulative":
+            _order_outputs(model, len(names))
         save(model, words, folder / name, case.dtype)
+
+
+def _output_names(case: Case) -> list[str]:
+    """Names of the model's outputs: of thresholds and ranks any."""
+    count = case.target.count_outputs(len(case.labels))
+    is_named = count == len(case.labels) and not case.target.has_ranks
+    return list(case.labels) if is_named else [f"out{place}" for place in range(count)]
+
+
+def _problem_type(case: Case) -> str | None:
+    if case.target.kind == "number" or case.target.has_ranks:
+        return "regression"
+    return "multi_label_classification" if case.target.kind == "multi-label" else None
+
+
+def _order_outputs(model: PreTrainedModel, count: int) -> None:
+    """Make the outputs fall from the first to the last, where the head has a bias."""
+    for name, tensor in model.named_parameters():
+        if re.search(HEAD, name) and tensor.shape[0] == count:
+            is_bias = tensor.dim() == 1
+            tensor.data = (
+                -torch.arange(float(count)) if is_bias else tensor.data[:1].repeat(count, 1)
+            )
 
 
 def model_names(case: Case) -> list[str]:
@@ -41,19 +72,31 @@ def second_run_case(case: Case) -> Case:
 def _sections(case: Case) -> dict[str, dict]:
     texts = ["a", "b"] if case.pairs else ["a"]
     ids = None if case.night and case.night.ids == "row numbers" else "id"
-    table = {"text": texts, "label": "label", "id": ids, "groups": ["source"]}
+    table = {"text": texts, "id": ids, "groups": ["source"]}
+    columns, target = target_keys(case.target, case.labels), case.target
     loss = {"class_weights": list(case.weights) if case.weights else None}
     loss |= {"label_smoothing": case.smoothing or None, "weight_decay": case.decay or None}
     if case.decay:
         loss["weight_decay_kind"] = "coupled" if case.coupled else "decoupled"
+    loss |= {"kind": target.loss, "ordinal_kind": target.ordinal, "huber_delta": target.delta}
+    loss |= {"focal_gamma": target.gamma, "reduction": target.reduction}
+    loss["pos_weight"] = list(target.positive) if target.positive else None
+    top = {
+        "name": "fuzz",
+        "labels": None if target.kind == "number" else list(case.labels),
+        "target": None if target.kind == "class" else target.kind,
+        "models": model_names(case)[1:] or None,
+    }
+    weight = {"weight": "weight" if target.weighted else None}
     sections = {
-        "": {"name": "fuzz", "labels": list(case.labels), "models": model_names(case)[1:] or None},
+        "": top,
         "model": {"path": "model", "max_length": case.max_length},
-        "train": {"table": f"train.{case.formats[0]}", **table},
+        "train": {"table": f"train.{case.formats[0]}", **table, **columns, **weight},
         "queries": {
             "table": f"queries.{case.formats[1]}",
             **table,
-            "label": None if case.unlabelled == 1 else "label",
+            **({} if case.unlabelled == 1 else columns),
+            "by_label": target.by_label or None,
             "measure": None if case.measure == "auto" else case.measure,
         },
         "parameters": {"attributed": case.attributed},

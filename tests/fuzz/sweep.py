@@ -19,7 +19,7 @@ from tests.fuzz.check import Finding, check
 from tests.fuzz.command import HANGS, Ended, Worker, run_alone
 from tests.fuzz.stored import Stored, read_stored, run_names
 from tests.fuzz.study import model_names, second_run_case, write_models, write_study
-from tests.fuzz.tables import Rows, first_tables, next_tables, write_tables
+from tests.fuzz.tables import Row, Rows, expand_by_label, first_tables, next_tables, write_tables
 from tests.fuzz.truth import Truth, UndefinedError
 
 
@@ -123,6 +123,7 @@ def _night(
         curved = before["train"]
     if actual.carried and not _may_carry(case, tables, before):
         return Finding("WRONG", 0.0, "reuses a run that has too few rows in common")
+    tables = {**tables, "queries": expand_by_label(case, tables["queries"])}
     try:
         truth = _truth(case, folder, actual, tables, curved)
     except UndefinedError as error:
@@ -150,8 +151,8 @@ def _may_carry(case: Case, tables: dict[str, Rows], before: dict[str, Rows] | No
     return case.by_sketches and common / _union(old, new) >= night.carry
 
 
-def _content(row: dict[str, str]) -> tuple[str, ...]:
-    return tuple(row[key] for key in ("a", "b", "label") if key in row)
+def _content(row: Row) -> tuple:
+    return tuple(row[key] for key in ("a", "b", "label", "weight") if key in row)
 
 
 def _union(old: list, new: list) -> int:

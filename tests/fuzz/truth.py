@@ -23,9 +23,11 @@ from transformers import (
 )
 
 from tests.fuzz.case import Case
-from tests.fuzz.measures import COSTS, measure_queries
+from tests.fuzz.losses import RowLoss, training_loss
+from tests.fuzz.measures import measure_queries
 from tests.fuzz.parameters import attributed_parameters
-from tests.fuzz.tables import Rows
+from tests.fuzz.tables import Row, Rows
+from tests.fuzz.targets import to_numbers
 
 DIRECT = 300
 """Parameters up to which a row is left out of the dense matrix itself, without an identity."""
@@ -42,6 +44,7 @@ class Read:
     Attributes:
         outputs: [n c].
         jacobian: d outputs / d attributed parameters, [n c p].
+        targets: Weight of each row, and the numbers of its target, [n 1+t].
         hessians: d² loss / d parameters², [n p p]; None where they are not needed.
         truncated: which rows were cut.
     """
@@ -52,27 +55,12 @@ class Read:
     truncated: list[bool]
     hessians: Tensor | None = None
 
-    def gradients(self, loss: "Loss") -> Tensor:
+    def gradients(self, loss: RowLoss) -> Tensor:
         """d loss / d parameters, [n p]."""
         pulls = torch.stack(
             [torch.func.grad(loss)(z, y) for z, y in zip(self.outputs, self.targets, strict=True)]
         )
         return torch.einsum("nc,ncp->np", pulls, self.jacobian)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """-Σ_c q_c log π_c with q_c = w_c ((1 - ε) [c = y] + ε / C)."""
-
-    weights: tuple[float, ...] | None = None
-    smoothing: float = 0.0
-
-    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
-        count = len(outputs)
-        weights = outputs.new_tensor(self.weights or [1.0] * count)
-        share = self.smoothing / count
-        spread = (torch.arange(count) == target).to(outputs) * (1 - self.smoothing) + share
-        return -(weights * spread * outputs.log_softmax(0)).sum()
 
 
 class Member:
@@ -94,7 +82,7 @@ class Member:
         self.parameters = [named[name] for name in self.names]
         self.size = sum(tensor.numel() for tensor in self.parameters)
 
-    def inputs(self, row: dict[str, str]) -> tuple[dict[str, Tensor], bool]:
+    def inputs(self, row: Row) -> tuple[dict[str, Tensor], bool]:
         """The row's tokens as the model wants them, and whether it was cut.
 
         A model that knows one token type, or none, is given none.
@@ -108,12 +96,10 @@ class Member:
             taken.discard("token_type_ids")
         return {k: v for k, v in given.items() if k in taken}, len(whole) > limit
 
-    def read(self, rows: Rows, loss: Loss | None = None) -> Read:
+    def read(self, rows: Rows, loss: RowLoss | None = None) -> Read:
         """Outputs and derivatives of every row; with a loss also its second derivatives."""
         outputs, jacobians, hessians, cuts = [], [], [], []
-        targets = torch.tensor(
-            [0 if row["label"] is None else self.case.labels.index(row["label"]) for row in rows]
-        )
+        targets = torch.stack([self.target(row) for row in rows])
         for row, target in zip(rows, targets, strict=True):
             given, cut = self.inputs(row)
             logits = self.outputs(given)
@@ -124,6 +110,14 @@ class Member:
                 hessians.append(self._hessian(loss(logits, target)))
         second = torch.stack(hessians) if loss is not None else None
         return Read(torch.stack(outputs), torch.stack(jacobians), targets, cuts, second)
+
+    def target(self, row: Row) -> Tensor:
+        """Weight of the row, 1 of a query, and its target, [1+t]; with a focus NaN for others."""
+        case, focus = self.case, row.get("focus")
+        numbers = to_numbers(case.target, case.labels, row["label"])
+        if focus is not None:
+            numbers = [y if i == focus else torch.nan for i, y in enumerate(numbers)]
+        return torch.tensor([row.get("weight", 1.0), *numbers], dtype=torch.float64)
 
     def outputs(self, given: dict[str, Tensor]) -> Tensor:
         """Of one example, [c].
@@ -172,7 +166,8 @@ class Truth:
         queries: Rows,
         parameters: int | None = None,
     ) -> None:
-        self.case, self.loss = case, Loss(case.weights, case.smoothing)
+        self.case = case
+        self.loss = training_loss(case.target, len(case.labels), case.weights, case.smoothing)
         self.members = [Member(folder, case, parameters) for folder in folders]
         twice = self.loss if case.hessian else None
         self.train = [member.read(train, twice) for member in self.members]
@@ -182,25 +177,23 @@ class Truth:
             self.curved = [member.read(curved, twice) for member in self.members]
         self.curved_rows = curved
         self.right = [read.gradients(self.loss) for read in self.train]
-        self.measured = list(
-            measure_queries(case.measure, case.labels, queries, self.queries[0].outputs)
-        )
+        self.measured = list(measure_queries(case, self.loss, queries, self.queries[0]))
         self.left = [self._gradients(read) for read in self.queries]
         self.damping = case.damping + case.penalty
 
     def _gradients(self, read: Read) -> Tensor:
         """d measure / d parameters of the queries, [q p]."""
         pulls = [
-            torch.func.grad(COSTS[name])(z, torch.tensor(target))
-            for z, (name, target) in zip(read.outputs, self.measured, strict=True)
+            torch.func.grad(measure.cost)(z, measure.target)
+            for z, measure in zip(read.outputs, self.measured, strict=True)
         ]
         return torch.einsum("nc,ncp->np", torch.stack(pulls), read.jacobian)
 
     def measure_values(self) -> list[float]:
         """Value of each query's measure by the first model, in its own direction."""
         return [
-            (1 if name in ("loss", "entropy") else -1) * float(COSTS[name](z, torch.tensor(target)))
-            for z, (name, target) in zip(self.queries[0].outputs, self.measured, strict=True)
+            measure.sign * float(measure.cost(z, measure.target))
+            for z, measure in zip(self.queries[0].outputs, self.measured, strict=True)
         ]
 
     def matrices(self, ids: Sequence[int] | None = None) -> list[Tensor]:
@@ -215,7 +208,7 @@ class Truth:
             matrix = read.jacobian.new_zeros(())
             for place in places:
                 jacobian, target = read.jacobian[place], read.targets[place]
-                bend = torch.func.hessian(self.loss)(read.outputs[place], target)
+                bend = self.loss.bend(read.outputs[place], target)
                 matrix = matrix + jacobian.T @ bend @ jacobian / len(places)
         return matrix + self.damping * torch.eye(len(matrix)).to(matrix)
 
@@ -266,11 +259,11 @@ def _without(
     factor: tuple[Tensor, Tensor],
     read: Read,
     place: int,
-    loss: Loss,
+    loss: RowLoss,
     gradient: Tensor,
 ) -> Tensor:
     """(A - RᵀR/n)⁻¹ g, RᵀR the row's own term: A⁻¹ g + A⁻¹ Rᵀ (nI - R A⁻¹ Rᵀ)⁻¹ R A⁻¹ g."""
-    bend = torch.func.hessian(loss)(read.outputs[place], read.targets[place])
+    bend = loss.bend(read.outputs[place], read.targets[place])
     values, vectors = torch.linalg.eigh(bend)
     rows = (vectors * values.clamp_min(0).sqrt()).T @ read.jacobian[place]
     count = len(read.outputs)

@@ -11,6 +11,9 @@ const nameKey = event => {
   return (isPlaced ? event.code.replace(/^(Digit|Key)/, "") : event.key).toLowerCase();
 };
 
+// A decision on one label of several is shown with the name of the label.
+const nameWord = (row, word) => row.name === undefined ? showText(word) : `${showText(row.name)}: ${showText(word)}`;
+
 // A button whose `choice` is a decision, or a function that returns the decision on this row.
 const makeChoice = (key, text, click, label) => {
   const button = makeButton("", click), mark = document.createElement("kbd"), name = document.createElement("bdi");
@@ -70,10 +73,10 @@ const equipReview = (view, kept, onMove) => {
     part("text").textContent = showText(row.text);
     part("pair").textContent = showText(row.text_pair);
     part("pair").parentElement.hidden = row.text_pair === "";
-    part("given").textContent = showText(row.label);
-    part("suggested").textContent = showText(row.suggested);
-    dialog.querySelector('[data-key="K"] bdi').textContent = `keep ${showText(row.label)}`;
-    dialog.querySelector('[data-key="S"] bdi').textContent = `suggested: ${showText(row.suggested)}`;
+    part("given").textContent = nameWord(row, row.label);
+    part("suggested").textContent = nameWord(row, row.suggested);
+    dialog.querySelector('[data-key="K"] bdi').textContent = `keep ${nameWord(row, row.label)}`;
+    dialog.querySelector('[data-key="S"] bdi').textContent = `suggested: ${nameWord(row, row.suggested)}`;
     drawScore();
     copyCell("near", "near");
     copyCell("harms", "harms");
@@ -108,6 +111,7 @@ const equipReview = (view, kept, onMove) => {
     p: () => move(-1), arrowleft: () => move(-1),
     j: () => move(1), arrowright: () => move(1),
   };
+  if (none === undefined) delete actions.n; // one label of several has no other value
   const choose = label => act(label, label === row.label ? "given label kept" : `changed to ${showText(label)}`);
   labels.slice(0, MAX_KEYS).forEach((label, place) => { actions[place + 1] = () => choose(label); });
 
@@ -115,7 +119,7 @@ const equipReview = (view, kept, onMove) => {
     part("verdicts").append(
       makeChoice("K", "keep", actions.k, () => row.label),
       makeChoice("S", "suggested", actions.s, () => row.suggested),
-      makeChoice("N", "no class fits", actions.n, none),
+      ...(none === undefined ? [] : [makeChoice("N", "no class fits", actions.n, none)]),
       makeChoice("U", "unsure", actions.u, null));
     part("classes").append(...labels.slice(0, MAX_KEYS).map(
       (label, place) => makeChoice(String(place + 1), showText(label), () => choose(label), label)));

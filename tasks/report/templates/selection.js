@@ -101,7 +101,8 @@ const equipSelection = (view, kept) => {
     box(row).addEventListener("change", event => kept.tick([id], event.target.checked));
   }
   every.addEventListener("change", () => kept.tick(shown().map(row => ids.get(row)), every.checked));
-  for (const format of FORMATS) {
+  const formats = table.dataset.none === undefined ? FORMATS.slice(0, 1) : FORMATS; // tasks are of one class
+  for (const format of formats) {
     view.more.before(makeButton(`Export ${format[0]}`, () => exportFile(chosen(), kept, table, format)));
   }
   view.more.before(makeButton("Clear selection", () => kept.tick([...ids.values()], false)));

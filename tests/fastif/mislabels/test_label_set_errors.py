@@ -6,10 +6,10 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from fastif import InputError
-from fastif.mislabels import LabelSetData, LabelSetDetector, MislabelDetector
+from fastif.mislabels import LabelSetData, LabelSetDetector
 from fastif.mislabels.audit_sample import AuditedRows, AuditSample
-from fastif.mislabels.knn import find_neighbours
-from fastif.mislabels.label_set_errors import DETECTOR, pool_labels
+from fastif.mislabels.cross_fitting import CrossFitter
+from fastif.mislabels.label_set_errors import pool_labels
 from fastif.mislabels.labeled_data import NOT_REVIEWED
 
 ROWS = 240
@@ -41,11 +41,18 @@ def test_forgotten_and_added_labels_come_first(searched):
     assert by_row > 0.9
 
 
-def test_each_label_has_the_posterior_of_its_own_two_classes(searched):
-    x, given, _, errors = searched
-    data = LabelSetData(x, given).select_label(1)
-    alone = DETECTOR(data, None, find_neighbours(x, DETECTOR.neighbours))
-    assert torch.equal(errors.probability[:, 1], alone.probability.float())
+def test_identical_rows_with_other_labels_are_evidence():
+    """Of three identical rows one lacks a label; alone, the features say nothing of it."""
+    x, given, _ = make_rows()
+    x[:3], given[:3] = x[0].clone(), given[0].clone()
+    given[:3, 1], given[2, 1] = 1, 0
+    contents = torch.arange(ROWS)
+    contents[:3] = 0
+    groups = contents.clone()
+    alone = LabelSetDetector()(LabelSetData(x, given, groups))
+    pooled = LabelSetDetector()(LabelSetData(x, given, groups, contents=contents))
+    assert float(pooled.probability[2, 1]) > float(alone.probability[2, 1])
+    assert float(pooled.probability[2, 1]) > float(pooled.probability[0, 1])
 
 
 def test_rows_are_pooled_as_independent_errors():
@@ -126,8 +133,8 @@ def test_unusable_labels_are_refused():
         LabelSetDetector()(LabelSetData(x, torch.ones(6, 2).long(), torch.zeros(6).long()))
 
 
-def test_the_detector_of_a_label_can_be_set(searched):
+def test_the_fit_of_a_label_can_be_set(searched):
     x, given, right, _ = searched
-    errors = LabelSetDetector(MislabelDetector(repeats=2, again=True))(LabelSetData(x, given))
+    errors = LabelSetDetector(CrossFitter(4, 2, 1e-2, 1))(LabelSetData(x, given))
     is_wrong = (given != right).flatten().numpy()
     assert average_precision_score(is_wrong, errors.probability.flatten()) > 0.9

@@ -119,3 +119,22 @@ def test_queries_without_labels_are_explained_at_their_predicted_labels(tmp_path
     rows.with_columns(label=pl.Series(predicted)).write_csv(folder / "predicted.csv")
     given = _audit(folder, world, "given", queries={"table": "predicted.csv"})
     assert _effects(unlabelled).equals(_effects(given))
+
+
+def test_soft_labels_are_explained_at_the_most_probable_class(tmp_path):
+    """At the predicted probabilities themselves every effect would be zero."""
+    folder, world = tmp_path / "made", WORLDS["soft-label"]
+    make_world(folder, world)
+    unlabelled = _audit(folder, world, "unlabelled", queries={"label": None})
+    queries = unlabelled[0].scan("queries", unlabelled[1]).sort("query").collect()
+    assert set(queries["measure"]) == {"log-probability"}
+    is_yes = [text.startswith("yes") for text in queries["prediction"]]
+    rows = pl.read_csv(folder / "queries.csv")
+    sure = rows.with_columns(yes=pl.Series(is_yes).cast(int)).with_columns(no=1 - pl.col("yes"))
+    sure.write_csv(folder / "sure.csv")
+    names = ["no", "yes"]
+    given = _audit(
+        folder, world, "given", queries={"label": None, "table": "sure.csv", "labels": names}
+    )
+    assert _effects(unlabelled).equals(_effects(given))
+    assert float(_effects(given)["removal_effect"].abs().max()) > 1e-6

@@ -54,6 +54,12 @@ def test_labels_of_a_text_are_separated_by_the_first_that_fits(tmp_path, separat
     assert any(f'separated by "{separator}"' in note for note in table.notes)
 
 
+def test_a_row_without_labels_may_stand_among_separated_names(tmp_path):
+    frame = pl.DataFrame({"y": ["a|d", "[]", "b, c"]})
+    table = _read(tmp_path, frame, "multi-label", label="y", suffix="csv")
+    assert list(table.targets) == EXPECTED
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -90,6 +96,13 @@ def test_numbers_with_a_decimal_comma(tmp_path):
     (tmp_path / "rows.csv").write_text("text;y\none;1,5\ntwo;-2,25\n")
     source = TrainSource.model_validate({"table": "rows.csv", "text": "text", "label": "y"})
     assert list(read_table(source, ["y"], tmp_path, "train", kind="number").targets) == [1.5, -2.25]
+
+
+def test_weights_with_a_decimal_comma(tmp_path):
+    (tmp_path / "rows.csv").write_text("text;y;w\none;a;1,5\ntwo;b;0,25\n")
+    keys = {"table": "rows.csv", "text": "text", "label": "y", "weight": "w"}
+    table = read_table(TrainSource.model_validate(keys), ["a", "b"], tmp_path, "train")
+    assert table.weights == [1.5, 0.25]
 
 
 def test_lists_of_numbers_and_probabilities(tmp_path):

@@ -39,7 +39,8 @@ def test_reports_of_two_nights(tmp_path, name):
     assert ("of 9 queries is" in texts["md"]) == is_number
     has_squared_units = is_number or "squared" in name
     assert ("squared units" in texts["html"]) == has_squared_units
-    assert ("Labels were not checked" in texts["html"]) == (target in ("class", "ordinal"))
+    is_unchecked = [f"{name} were not checked" in texts["html"] for name in ("Labels", "Numbers")]
+    assert is_unchecked == [target in ("class", "ordinal", "multi-label"), is_number]
     groups = {"number": "label range", "multi-label": "label set", "soft-label": "most probable"}
     if not world.study.get("queries", {}).get("groups", True):
         assert groups.get(target, "label") in texts["html"]

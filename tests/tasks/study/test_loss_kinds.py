@@ -110,3 +110,30 @@ def test_a_study_of_classes_refuses_other_losses(tmp_path):
     assert study.loss_settings["loss"] == {**TrainingLoss().example_settings, "kind": "focal"}
     with pytest.raises(StudyError, match="pos_weight"):
         load_study(write_changed(tmp_path, insert_loss("pos_weight = {pos = 2.5, other = 1}")))
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "measure", "is_refused"),
+    [
+        ("ordinal", "ordinal", "margin", True),
+        ("ordinal", "ordinal", "entropy", True),
+        ("ordinal", "ordinal", "log-probability", False),
+        ("ordinal", "squared", "log-probability", True),
+        ("ordinal", "huber", "margin", True),
+        ("ordinal", "focal", "margin", False),
+        ("multi-label", "binary", "entropy", True),
+        ("multi-label", "binary", "log-probability", False),
+        ("class", "focal", "entropy", False),
+    ],
+)
+def test_a_measure_that_the_outputs_have_not_is_refused(
+    tmp_path, target, kind, measure, is_refused
+):
+    top = ('name = "mood"\n', f'name = "mood"\ntarget = "{target}"\n')
+    queries = ('table = "queries.csv"\n', f'table = "queries.csv"\nmeasure = "{measure}"\n')
+    path = write_changed(tmp_path, top, queries, insert_loss(f'kind = "{kind}"'))
+    if not is_refused:
+        assert load_study(path).queries.measure == measure
+        return
+    with pytest.raises(StudyError, match=r"\[queries\] measure"):
+        load_study(path)
