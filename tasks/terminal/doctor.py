@@ -16,7 +16,8 @@ from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
 from tasks.models.label_order import find_better_label_order
 from tasks.models.output_order import find_better_output_order
-from tasks.models.target_outputs import is_predicted, make_plain_targets, predict_targets
+from tasks.models.row_predictions import predict_rows
+from tasks.models.target_outputs import is_predicted, make_plain_targets
 from tasks.planning.open_run import load_run
 from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
@@ -233,7 +234,8 @@ def _check_label_order(context: RunContext) -> str:
     count = len(context.train_examples)
     rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:LABEL_ORDER_ROWS]
     outputs, losses = fastif.predict(context.objective, context.train_examples, ids=rows)
-    given, predicted = [every[i] for i in rows.tolist()], predict_targets(study, outputs)
+    given = [every[i] for i in rows.tolist()]
+    predicted = predict_rows(study, outputs, context.train_examples, rows)
     other: object = None
     if study.target == CLASS:
         other = find_better_label_order(given, predicted, study.labels)  # type: ignore[arg-type]
