@@ -16,18 +16,19 @@ TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 PEOPLE, PLACES = ["anna", "bob", "carla"], ["paris", "rome", "new"]
 OTHERS = ["runs", "to", "home", "the", "sees", "annas"]
 PIECES = "[PAD] [UNK] [CLS] [SEP] ann ##a ##s bob car ##la paris rome new runs to home the sees"
-LAST = ("bert.encoder.layer.1.", "classifier.")
+HEAD, LAST = ("classifier.",), ("bert.encoder.layer.1.", "classifier.")
 MAX_LENGTH = 16
 STUDY: dict[str, Any] = {
     "top": {"target": "tags", "labels": TAGS},
     "model": {"max_length": MAX_LENGTH},
     "train": {"table": "train.parquet", "text": "tokens", "label": "tags"},
     "queries": {"table": "queries.parquet", "text": "tokens", "label": "tags"},
+    "parameters": {"attributed": ["^classifier"]},
     "candidates": {"kind": "full", "keep": 40, "totals": True},
     "solver": {"kind": "direct"},
     "certificate": {"rows": 30},
 }
-ROWS, QUERIES = 24, 5
+ROWS, QUERIES = 20, 4
 
 
 def make(folder: Path, rows: int = ROWS) -> None:
@@ -103,7 +104,7 @@ def _write_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder / "base")
     rows = read_rows(folder, "train")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(12):
+    for _ in range(30):
         optimizer.zero_grad()
         for row in rows:
             ids, places, tags = align(row["tokens"], row["tags"])
@@ -134,13 +135,19 @@ def align(
 class Truth:
     """Dense gradients and Gauss-Newton matrices in double precision, a sentence at a time."""
 
-    def __init__(self, folder: Path, subwords: str = "first", length: int = MAX_LENGTH) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        subwords: str = "first",
+        length: int = MAX_LENGTH,
+        attributed: tuple[str, ...] = HEAD,
+    ) -> None:
         model = BertForTokenClassification.from_pretrained(
             folder / "model", attn_implementation="eager"
         )
         self.model, self.subwords, self.length = model.double().eval(), subwords, length
         params = dict(self.model.named_parameters())
-        self.names = [name for name in params if name.startswith(LAST)]
+        self.names = [name for name in params if name.startswith(attributed)]
         self.shapes = [params[name].shape for name in self.names]
         self.row = torch.cat([params[name].detach().flatten() for name in self.names])
 
