@@ -157,7 +157,9 @@ class Truth:
         values = zip(self.names, parts, self.shapes, strict=True)
         params = {name: part.view(shape) for name, part, shape in values}
         ids, places, targets = align(words, tags, self.subwords, self.length)
-        return functional_call(self.model, params, (), {"input_ids": ids}).logits[0, places], targets
+        return functional_call(self.model, params, (), {"input_ids": ids}).logits[
+            0, places
+        ], targets
 
     def loss(self, row: Tensor, words, tags, smoothing: float = 0.0, weights=None) -> Tensor:
         """Sum of the cross-entropies of the words, a class at a time."""

@@ -50,3 +50,20 @@ def make_row_targets(
         ]
         return examples.arrange_labels(rows, ids)
     return make_plain_targets(study, targets, focus)
+
+
+def pair_tags(given: Sequence[Target], predicted: Sequence[Target]) -> tuple[list[int], list[int]]:
+    """Return given and predicted tag of each word that has both, over all sentences.
+
+    Examples:
+        >>> pair_tags([(0, 2, -100)], [(1, -100, -100)])
+        ([0], [1])
+    """
+    pairs = [
+        (int(tag), int(other))
+        for row, prediction in zip(given, predicted, strict=True)
+        if isinstance(row, tuple) and isinstance(prediction, tuple)
+        for tag, other in zip(row, prediction, strict=True)
+        if UNTAGGED not in (tag, other)
+    ]
+    return [tag for tag, _ in pairs], [other for _, other in pairs]

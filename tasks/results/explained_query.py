@@ -68,7 +68,7 @@ def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
         join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect()
         for select_rows in (find_most_harmful, find_most_helpful)
     ]
-    rows = [name_spans(frame, scheme).to_dicts() for frame in examples]
+    rows = [name_spans(frame, scheme, "train_").to_dicts() for frame in examples]
     return ExplainedQuery(row | solve, *rows)
 
 
@@ -80,4 +80,4 @@ def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list
     affected = find_affected_queries(store.scan("scores", run), train)
     queries = fill_measure(store.scan("queries", run))
     rows = join_queries(affected.head(k), queries, (*COLUMNS, "measure"))
-    return row, name_spans(rows.collect(), scheme).to_dicts()
+    return row, name_spans(rows.collect(), scheme, "query_").to_dicts()

@@ -58,16 +58,17 @@ def list_types(tags: str, scheme: Scheme | None) -> str:
     return ", ".join(sorted({name for name in names if name != NO_TAG})) or NO_SPAN
 
 
-def name_spans(rows: pl.DataFrame, scheme: Scheme | None) -> pl.DataFrame:
+def name_spans(rows: pl.DataFrame, scheme: Scheme | None, prefix: str = "") -> pl.DataFrame:
     """Replace the tags in `label` and `prediction` by their spans; none without a scheme.
 
     Args:
         rows: Table `queries` or `train` of a run, with the column `text`.
         scheme: Scheme of the tags.
+        prefix: Beginning of the names of the columns, such as `train_`.
     """
     if scheme is None:
         return rows
-    texts = rows["text"].to_list()
+    texts = rows[f"{prefix}text"].to_list()
     columns = [
         pl.Series(
             name,
@@ -77,7 +78,7 @@ def name_spans(rows: pl.DataFrame, scheme: Scheme | None) -> pl.DataFrame:
             ],
             dtype=pl.String,
         )
-        for name in ("label", "prediction")
+        for name in (f"{prefix}label", f"{prefix}prediction")
         if name in rows.columns
     ]
     return rows.with_columns(columns)

@@ -51,6 +51,7 @@ def _mask(row, words):
     return row | {"tags": [tag if w in words else None for w, tag in enumerate(row["tags"])]}
 
 
+@pytest.mark.default_cases("plain", "all sub-words", "smoothed")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_effects_equal_those_of_dense_matrices(made, audited, name):
     changes, loss, subwords = SETTINGS[name]
