@@ -9,8 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from transformers import BertConfig, BertForTokenClassification, BertModel
-from transformers.models.bert import BertTokenizerFast
+from transformers import BertConfig, BertForTokenClassification, BertModel, BertTokenizerFast
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 PEOPLE, PLACES = ["anna", "bob", "carla"], ["paris", "rome", "new"]
@@ -157,9 +156,8 @@ class Truth:
         values = zip(self.names, parts, self.shapes, strict=True)
         params = {name: part.view(shape) for name, part, shape in values}
         ids, places, targets = align(words, tags, self.subwords, self.length)
-        return functional_call(self.model, params, (), {"input_ids": ids}).logits[
-            0, places
-        ], targets
+        output = functional_call(self.model, params, (), {"input_ids": ids})
+        return output.logits[0, places], targets
 
     def loss(self, row: Tensor, words, tags, smoothing: float = 0.0, weights=None) -> Tensor:
         """Sum of the cross-entropies of the words, a class at a time."""
@@ -200,7 +198,7 @@ class Truth:
         def loss(z: Tensor) -> Tensor:
             return -(factors.double() * shares * (z - torch.logsumexp(z, 0))).sum()
 
-        return torch.autograd.functional.hessian(loss, logit)
+        return torch.func.hessian(loss)(logit)
 
     def effects(self, queries: list[dict], train: list[dict], damping: float, **loss) -> Tensor:
         """Removal effects, [q n]: 1/n Q (H + λ)⁻¹ Gᵀ."""

@@ -61,15 +61,12 @@ def read_table(
     if opened.frame.is_empty():
         problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
         raise StudyError(opened.place, [problem])
-    numeric = () if kind in (*ONE_CLASS, TAGS) else source.target_columns
-    opened = decide_decimal(opened, [*source.features, *numeric], role)
-    opened, problems = _join_words(source, opened, kind)
+    opened, problems = _decide_cells(source, opened, role, kind)
     # Targets other than classes are read apart, by their kind.
     plain = source if kind in ONE_CLASS else source.model_copy(update={"label": None})
     frame = cast_to_text(plain, opened, labels)
     # The second text of a pair may be empty.
-    if not problems:
-        problems = [each for name in source.text[:1] for each in find_text_problems(frame, name)]
+    problems = problems or [p for n in source.text[:1] for p in find_text_problems(frame, n)]
     if plain.label:
         problems += find_label_problems(frame, plain.label, labels, opened, role != "queries")
     targets = _read_targets(plain, source, opened, frame, kind, labels, role != "queries")
@@ -93,8 +90,12 @@ def read_table(
     )
 
 
-def _join_words(source: TableSource, opened: RawTable, kind: str) -> tuple[RawTable, list[Problem]]:
-    """Return the table with texts in place of the lists of words of tagged sentences."""
+def _decide_cells(
+    source: TableSource, opened: RawTable, role: str, kind: str
+) -> tuple[RawTable, list[Problem]]:
+    """Decide the decimal mark, and join the lists of words of tagged sentences to texts."""
+    numeric = () if kind in (*ONE_CLASS, TAGS) else source.target_columns
+    opened = decide_decimal(opened, [*source.features, *numeric], role)
     return join_word_lists(opened, source.text[0]) if kind == TAGS else (opened, [])
 
 

@@ -44,8 +44,10 @@ def join_word_lists(opened: RawTable, name: str) -> tuple[RawTable, list[Problem
 
     cells = opened.frame[name].to_list()
     texts, problems = _read_rows(opened, name, read)
-    column = pl.Series(name, texts, dtype=pl.String)
-    return dataclasses.replace(opened, frame=opened.frame.with_columns(column)), problems
+    frame = opened.frame.with_columns(pl.Series(name, texts, dtype=pl.String))
+    is_text = any(isinstance(cell, str) and not cell.lstrip().startswith("[") for cell in cells)
+    notes = (f"{name}: the words of a cell are separated by spaces",) if is_text else ()
+    return dataclasses.replace(opened, frame=frame, notes=(*opened.notes, *notes)), problems
 
 
 def read_tags(

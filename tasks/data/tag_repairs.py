@@ -22,7 +22,7 @@ class RepairedTargets:
     Attributes:
         rows: Positions of the tags of each sentence; None without.
         notes: Sentences on the scheme and the repairs.
-        problems: What is expected, what a repair needs, and the remedy.
+        problems: Expectation, place and remedy of repairs that need other tags than the labels.
     """
 
     rows: Sequence[Row | None]

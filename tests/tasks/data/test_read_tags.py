@@ -51,6 +51,8 @@ def test_every_format_gives_the_same_table(tmp_path):
         assert list(table.given_labels) == POSITIONS
         assert [split_words(text) for text in table.texts] == WORDS
         assert table.digest == tables[0].digest
+    notes = [any("separated by spaces" in note for note in table.notes) for table in tables]
+    assert notes == [False, False, False, True, False]
     assert _read(tmp_path, "rows.conll", groups=["document"]).groups == {"document": ["1"] * 3}
     marks = _read(tmp_path, "rows.conll", labels=("X", "Y"), label="cell2")
     assert list(marks.given_labels) == [(0, 0, 0), (0, 0), (0,)]
