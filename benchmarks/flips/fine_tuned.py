@@ -15,9 +15,10 @@ from benchmarks.flips.subject import RowEdit, Subject
 from fastif.data.relabeled_examples import RelabeledExamples
 from tasks.audit.prepare import factor_curvature
 from tasks.audit.select_damping import choose_damping
-from tasks.models.finetune import make_objective, make_training_config, train_model
+from tasks.models.finetune import make_training_config, train_model
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
+from tasks.models.untrained_model import make_objective
 from tasks.planning.open_run import open_run
 from tasks.planning.start_run import start_run
 from tasks.run.assemble import make_member_attributor

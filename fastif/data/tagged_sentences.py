@@ -1,13 +1,15 @@
 """Tokenized sentences with a label for each word, for token classification."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fastif.data.arrays import check_label_count
 from fastif.data.examples import BATCH_SIZE, Batch
+from fastif.data.lookahead import Lookahead
 from fastif.data.tokenized_text import Side, TextExamples
 from fastif.errors import InputError
 from fastif.losses.token_cross_entropy import IGNORED
@@ -69,10 +71,7 @@ class TaggedSentences(TextExamples):
         self.word_labels, self._segments_given = word_labels, segments
         self.unread_counts = torch.tensor(list(unread_counts))
         self.sentence_ids = torch.tensor(list(sentence_ids or range(len(tokens))))
-        self.word_places = [
-            [(token, word) for token, word in places if labels[word] != IGNORED]
-            for places, labels in zip(word_places, word_labels, strict=True)
-        ]
+        self.word_places = self._select_places(word_places, word_labels)
         self._check_labelled()
         super().__init__(
             tokens,
@@ -142,11 +141,74 @@ class TaggedSentences(TextExamples):
             self.sentence_ids[rows].tolist(),
         )
 
+    def with_word_labels(self, word_labels: Sequence[Sequence[int]]) -> "TaggedSentences":
+        """Return the same sentences with other labels of their words.
+
+        Args:
+            word_labels: Class number of each word of each sentence, -100 for one to ignore; a word
+                that has no label here is ignored.
+
+        Raises:
+            InputError: A sentence has no labelled word that is read.
+        """
+        other = copy.copy(self)
+        other.lookahead = Lookahead(self.device)
+        other.word_labels = word_labels
+        other.word_places = self._select_places(self.word_places, word_labels)
+        other._check_labelled()
+        other.labels = other._make_labels()
+        return other
+
+    def arrange_labels(
+        self, word_labels: Sequence[Sequence[int]], ids: Int[Tensor, " b"]
+    ) -> Int[Tensor, "b k"]:
+        """Return labels of the words of some sentences as targets of their outputs.
+
+        Args:
+            word_labels: Class number of each word of each sentence, -100 for one to ignore.
+            ids: Positions of the sentences.
+        """
+        rows = torch.full((len(ids), self.labels.shape[1]), IGNORED)
+        for row, (position, given) in enumerate(zip(ids.tolist(), word_labels, strict=True)):
+            places = self.word_places[position]
+            rows[row, : len(places)] = torch.tensor([given[word] for _, word in places])
+        return rows
+
+    def predict_words(
+        self, outputs: Float[Tensor, "b n"], ids: Int[Tensor, " b"]
+    ) -> list[tuple[int, ...]]:
+        """Return the most probable class of each labelled word, by its first labelled sub-word.
+
+        Args:
+            outputs: Outputs of a `TokenObjective` for these sentences.
+            ids: Positions of the sentences.
+
+        Returns:
+            Class numbers of all words of each sentence, -100 for those without a label here.
+        """
+        classes = outputs.view(len(outputs), self.labels.shape[1], -1).argmax(2).tolist()
+        predicted = []
+        for row, position in zip(classes, ids.tolist(), strict=True):
+            words = [IGNORED] * len(self.word_labels[position])
+            for slot, (_, word) in reversed([*enumerate(self.word_places[position])]):
+                words[word] = row[slot]
+            predicted.append(tuple(words))
+        return predicted
+
     def split_words(self) -> "TaggedSentences":
         """Return one example for each labelled word, sentence by sentence, in order."""
         return self.select_words(
             [(index, [word]) for index in range(len(self)) for word in self.list_words(index)]
         )
+
+    @staticmethod
+    def _select_places(
+        word_places: Sequence[WordPlaces], word_labels: Sequence[Sequence[int]]
+    ) -> list[WordPlaces]:
+        return [
+            [(token, word) for token, word in places if labels[word] != IGNORED]
+            for places, labels in zip(word_places, word_labels, strict=True)
+        ]
 
     def _check_labelled(self) -> None:
         empty = [place for place, row in enumerate(self.word_places) if not row]

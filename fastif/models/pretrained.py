@@ -145,7 +145,10 @@ def _list_random(report: Mapping[str, Collection[Any]]) -> frozenset[str]:
 
 
 def load_base(
-    source: str | Path, labels: Sequence[str], problem_type: str | None = None
+    source: str | Path,
+    labels: Sequence[str],
+    problem_type: str | None = None,
+    auto: type = AutoModelForSequenceClassification,
 ) -> PreTrainedModel:
     """Load a model to fine-tune, in single precision, with a head of one unit for each label.
 
@@ -157,6 +160,7 @@ def load_base(
         labels: Label names of the output units.
         problem_type: Problem type that is written into the configuration; None for one class a
             row.
+        auto: Class that loads the model, such as AutoModelForTokenClassification.
 
     Returns:
         The model, with the names of its random weights as `random_names`.
@@ -168,7 +172,7 @@ def load_base(
     if is_adapter(source):
         raise InputError(f"model {source}", "a base to train", "an adapter", MERGE)
     model, report = from_pretrained(
-        AutoModelForSequenceClassification,
+        auto,
         source,
         "model",
         torch.float32,

@@ -9,7 +9,7 @@ every objective and table, with the name of the module that is the cause.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -55,13 +55,12 @@ class _TrialRecord:
 
     Attributes:
         batch: Whether a batch was tried.
-        outputs: Number of outputs of a row.
-        tables: Tables that were tried.
+        outputs: Number of outputs of a row, by the tables that were tried; of tagged sentences it
+            differs between tables.
     """
 
     batch: bool = False
-    outputs: int = 0
-    tables: "WeakSet[Examples]" = field(default_factory=WeakSet)
+    outputs: "WeakKeyDictionary[Examples, int]" = field(default_factory=WeakKeyDictionary)
 
 
 _records: "WeakKeyDictionary[Objective, _TrialRecord]" = WeakKeyDictionary()
@@ -105,10 +104,10 @@ def try_table(
     examples, objective = as_examples(examples, where), get_full_objective(objective)
     check_autocast(objective)
     record = _records.setdefault(objective, _TrialRecord())
-    if examples in record.tables or not len(examples):
+    if examples in record.outputs or not len(examples):
         return examples
     table = _unwrap_examples(examples)
-    if table not in record.tables:
+    if table not in record.outputs:
         batch = _take_repeatable_rows(table, where)
         verify_shortcuts = getattr(objective, "verify_shortcuts", None)
         if verify_shortcuts is not None:
@@ -118,12 +117,11 @@ def try_table(
         with translate_model_errors(objective):
             check_table_invariance(objective, table)
         record.batch |= len(outputs) > 1
-        record.outputs = outputs.shape[1]
-        record.tables.add(table)
+        record.outputs[table] = outputs.shape[1]
     targets = find_targets(examples)
     if targets is not None:
-        check_targets(measure or objective.loss, targets, record.outputs, where)
-    record.tables.add(examples)
+        check_targets(measure or objective.loss, targets, record.outputs[table], where)
+    record.outputs[examples] = record.outputs[table]
     return examples
 
 

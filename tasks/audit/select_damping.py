@@ -11,11 +11,12 @@ from fastif.evaluation.spectral_damping import select_damping_by_spectrum
 from fastif.losses.query_measure import ENTROPY
 from fastif.numerics.correlation import margins
 from tasks.audit.select_estimator import select_by_retraining
-from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.finetune import make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
 from tasks.models.query_targets import get_common_measure, make_measure_function
 from tasks.models.target_outputs import has_margins
+from tasks.models.untrained_model import make_objective
 from tasks.planning.open_run import lease_run
 from tasks.run.artifact_keys import damping_digest
 from tasks.run.choices import resolve_choices

@@ -167,7 +167,9 @@ def attribute_query(digests: Sequence[str], request: QueryRequest, ref: RunRef) 
             context.objective, get_query_examples(context), ids=request.ids
         )
         rows = context.plan.inputs.queries.take([request.query])
-        columns = make_prediction_columns(context.study, rows, outputs)
+        columns = make_prediction_columns(
+            context.study, rows, outputs, context.query_examples, request.ids
+        )
         predicted = {name: columns[name][0] for name in ("prediction", "loss", "correct")}  # type: ignore[index]
         return make_explanation(context, request, attribution, predicted, float(losses[0]))
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import fastif
 from tasks.bisection.retraining_recipe import RetrainingRecipe
 from tasks.data.dataset import Table
-from tasks.models.finetune import encode_rows, make_objective, make_training_config
+from tasks.models.finetune import make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
+from tasks.models.untrained_model import encode_rows, make_objective
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar
 

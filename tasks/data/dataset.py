@@ -12,6 +12,7 @@ from tasks.data.columns import to_dotted
 from tasks.data.decimals import decide_decimal
 from tasks.data.file_scanners import ROW
 from tasks.data.raw_table import RawTable
+from tasks.data.read_tags import join_word_lists, read_tags
 from tasks.data.read_targets import ReadTargets, read_targets, read_weights
 from tasks.data.readers import read_source
 from tasks.data.table import Table as Table
@@ -26,7 +27,7 @@ from tasks.study.errors import (
     suggest,
 )
 from tasks.study.sections import TableSource, TrainSource
-from tasks.study.target_kind import CLASS, ONE_CLASS
+from tasks.study.target_kind import CLASS, ONE_CLASS, TAGS
 
 
 def read_table(
@@ -60,15 +61,12 @@ def read_table(
     if opened.frame.is_empty():
         problem = Problem(f"[{role}]", "1 or more rows", "an empty table", "fill it")
         raise StudyError(opened.place, [problem])
-    numeric = [*(() if kind in ONE_CLASS else source.target_columns)]
-    if isinstance(source, TrainSource) and source.weight is not None:
-        numeric.append(source.weight)
-    opened = decide_decimal(opened, [*source.features, *numeric], role)
+    opened, problems = _decide_cells(source, opened, role, kind)
     # Targets other than classes are read apart, by their kind.
     plain = source if kind in ONE_CLASS else source.model_copy(update={"label": None})
     frame = cast_to_text(plain, opened, labels)
     # The second text of a pair may be empty.
-    problems = [problem for name in source.text[:1] for problem in find_text_problems(frame, name)]
+    problems = problems or [p for n in source.text[:1] for p in find_text_problems(frame, n)]
     if plain.label:
         problems += find_label_problems(frame, plain.label, labels, opened, role != "queries")
     targets = _read_targets(plain, source, opened, frame, kind, labels, role != "queries")
@@ -90,6 +88,17 @@ def read_table(
         kind=kind,
         weights=weights,
     )
+
+
+def _decide_cells(
+    source: TableSource, opened: RawTable, role: str, kind: str
+) -> tuple[RawTable, list[Problem]]:
+    """Decide the decimal mark, and join the lists of words of tagged sentences to texts."""
+    numeric = [*(() if kind in (*ONE_CLASS, TAGS) else source.target_columns)]
+    if isinstance(source, TrainSource) and source.weight is not None:
+        numeric.append(source.weight)
+    opened = decide_decimal(opened, [*source.features, *numeric], role)
+    return join_word_lists(opened, source.text[0]) if kind == TAGS else (opened, [])
 
 
 def _read_content(
@@ -133,6 +142,9 @@ def _read_targets(
     """Return the target of each row: positions of classes in `labels`, or those of other kinds."""
     if not source.target_columns:
         return ReadTargets([None] * len(frame), [])
+    if kind == TAGS:
+        texts = frame[source.text[0]].to_list()
+        return read_tags(opened, str(source.label), texts, labels, is_required)
     if not plain.label:
         return read_targets(opened, source.target_columns, kind, labels, is_required)
     positions = {label: position for position, label in enumerate(labels)}

@@ -40,7 +40,8 @@ def read_dataset(source: TableSource, wanted: Sequence[str], folder: Path, role:
     available = list(dict.fromkeys([*map(normalize_nfc, rows.column_names), *nested]))
     frame = frame.with_row_index(ROW, 1)
     local = find_folder(source, folder)
-    return RawTable(place, available, frame, names, folder=local)
+    tag_names = list_tag_names(rows)
+    return RawTable(place, available, frame, names, folder=local, tag_names=tag_names)
 
 
 def find_folder(source: TableSource, folder: Path) -> Path | None:
@@ -93,6 +94,18 @@ def list_class_names(rows: "Dataset") -> dict[str, list[str]]:
     return {
         normalize_nfc(column): list(feature.names)
         for column, feature in rows.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+
+
+def list_tag_names(rows: "Dataset") -> dict[str, list[str]]:
+    """List the names of the classes of each column with lists of class labels."""
+    import datasets
+
+    lists = {name: getattr(each, "feature", None) for name, each in rows.features.items()}
+    return {
+        normalize_nfc(name): list(feature.names)
+        for name, feature in lists.items()
         if isinstance(feature, datasets.ClassLabel)
     }
 

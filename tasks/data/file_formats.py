@@ -8,6 +8,7 @@ from polars.exceptions import PanicException, PolarsError
 from pyarrow import ArrowException
 
 from tasks.data.broken_lines import find_broken_line
+from tasks.data.conll_table import scan_conll
 from tasks.data.file_content import (
     COMPRESSION_SUFFIXES,
     FileContent,
@@ -44,6 +45,9 @@ _TEXT_KEYS = ("separator", "decimal", "encoding")
 _CSV = FileFormat("a text table with a header line", scan_text_table, _TEXT_KEYS, is_typed=False)
 _JSON_LINES = FileFormat("JSON Lines, one object per line", scan_json_lines, ("encoding",))
 _ARROW = FileFormat("an Arrow file (Feather version 2 or a stream)", scan_arrow)
+_CONLL = FileFormat(
+    "a CoNLL file: a word a line, and blank lines between sentences", scan_conll, ("encoding",)
+)
 _WORKBOOK = FileFormat("a workbook with a header row", scan_workbook, ("sheet",))
 FORMATS = {
     ".parquet": FileFormat("a Parquet file", scan_parquet),
@@ -52,6 +56,7 @@ FORMATS = {
     ".tsv": _CSV,
     ".ndjson": _JSON_LINES,
     ".json": FileFormat("a JSON array of objects", scan_json, ("encoding",)),
+    **dict.fromkeys((".conll", ".bio", ".iob"), _CONLL),
     **dict.fromkeys((".arrow", ".feather", ".ipc"), _ARROW),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), _WORKBOOK),
 }

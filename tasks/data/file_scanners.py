@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.data.class_numbers import read_tag_names
 from tasks.data.file_content import FileContent
 from tasks.data.read_options import ReadOptions, Scan
 from tasks.data.text_content import read_text
@@ -30,7 +31,8 @@ def scan_parquet(content: FileContent, options: ReadOptions) -> Scan:
     columns = [footer.schema.column(i) for i in range(footer.num_columns)]
     uuids = [c.path for c in columns if c.logical_type.type == "UUID" and "." not in c.path]
     rows = pl.scan_parquet(content.source, glob=False, hive_partitioning=False)
-    return Scan(rows.with_columns(map(_format_uuid, uuids)).with_row_index(ROW, 1))
+    rows = rows.with_columns(map(_format_uuid, uuids)).with_row_index(ROW, 1)
+    return Scan(rows, tag_names=read_tag_names(footer.metadata))
 
 
 def _check_extent(footer: pq.FileMetaData, size: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table, read_table
+from tasks.data.span_queries import expand_by_span
 from tasks.data.table_checks import check_tables
 from tasks.runtime.file_cache import FileCache
 from tasks.study.joined_errors import call_all
@@ -83,6 +84,8 @@ def read_tables(study: Study) -> Inputs:
         table = read_table_once(source, study.labels, study.folder, role, joins, study.target)
         if role == "queries" and study.queries.by_label:
             table = table.expand_by_label(study.labels)
+        if role == "queries" and study.queries.by_span:
+            table = expand_by_span(table, study.labels)
         tables.append(table)
 
     roles = ["train", *(["queries"] if study.has_queries else [])]

@@ -16,6 +16,7 @@ class RawTable:
         available: Names of all columns of the source.
         frame: Wanted columns that exist, and ROW.
         class_names: Names of the classes, by column, for `datasets` columns with class labels.
+        tag_names: Names of the class numbers in lists, by column, as `datasets` stores them.
         is_typed: Whether cells have types, so that text is never read as a number.
         decimal: Decimal mark that the study sets for numbers in text; None to have it detected.
         separator: Separator of the cells of a text table; empty for other formats.
@@ -36,3 +37,4 @@ class RawTable:
     detected: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     folder: Path | None = None
+    tag_names: Mapping[str, list[str]] = field(default_factory=dict)

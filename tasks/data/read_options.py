@@ -47,12 +47,14 @@ class Scan:
         detected: Keys of the study that would set what was detected and is not the default.
         notes: Sentences on what was detected that no key sets.
         separator: Separator of the cells of a text table; empty for other formats.
+        tag_names: Names of the class numbers in lists, by column, as `datasets` stores them.
     """
 
     rows: pl.LazyFrame
     detected: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     separator: str = ""
+    tag_names: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def make_options(source: TableSource, wanted: tuple[str, ...]) -> ReadOptions:

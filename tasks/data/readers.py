@@ -90,6 +90,7 @@ def read_file(path: Path, options: ReadOptions, role: str, limit: int | None = N
         detected=scan.detected,
         notes=scan.notes,
         folder=path.parent,
+        tag_names=scan.tag_names,
     )
 
 

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from tasks.study.target_kind import MULTI_LABEL, SOFT_LABEL
+from tasks.study.target_kind import MULTI_LABEL, NO_TAG, SOFT_LABEL, TAGS
 
 Target: TypeAlias = int | float | tuple[float, ...]
-"""Target of a row: the position of a class, a number, or a number for each label."""
+"""Target of a row: the position of a class, a number, a number for each label, or the position of
+each word's tag."""
+UNTAGGED = -100
+"""Tag of a word without one, as in torch and transformers: such a word has no loss."""
 
 NO_LABEL = "(none)"
 """Text of a row of several labels that has none of them."""
@@ -30,6 +33,8 @@ def format_target(
         'yes 0.75, no 0.25'
         >>> format_target(2.5, "number", ["price"]), format_target(0, "class", ["no", "yes"])
         ('2.5', 'no')
+        >>> format_target((1, -100, 0), "tags", ["O", "B-PER"])
+        'B-PER _ O'
     """
     if value is None:
         return None
@@ -37,6 +42,8 @@ def format_target(
         return labels[value]
     if isinstance(value, float):
         return repr(value)
+    if kind == TAGS:
+        return " ".join(NO_TAG if tag == UNTAGGED else labels[int(tag)] for tag in value)
     if focus is not None:
         return labels[focus] if value[focus] else f"not {labels[focus]}"
     if kind == MULTI_LABEL:

@@ -23,9 +23,10 @@ from tasks.mislabels.detect import make_views
 from tasks.mislabels.detection_plan import DETECTOR, DetectionPlan, read_detection_plan
 from tasks.mislabels.informed_ranking import check_informed, select_informed
 from tasks.mislabels.results import MislabelResult
-from tasks.models.finetune import encode_rows, make_objective, make_training_config
+from tasks.models.finetune import make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import find_base_folder
+from tasks.models.untrained_model import encode_rows, make_objective
 from tasks.run.spec import resolve_store_path
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar

@@ -20,10 +20,11 @@ from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.mislabels.cross_fitting_plan import plan_cross_fitting
-from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.finetune import make_training_config
 from tasks.models.hidden_state_cache import cache_hidden_states
 from tasks.models.locate import compute_model_digest, find_base_folder, find_classifier_folder
 from tasks.models.target_outputs import make_targets
+from tasks.models.untrained_model import make_objective
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION

@@ -9,9 +9,10 @@ import fastif
 from tasks.data.dataset import Table
 from tasks.mislabels.cross_fitted_classifier import tokenize_rows
 from tasks.mislabels.cross_fitting_plan import plan_cross_fitting
-from tasks.models.finetune import make_objective, make_training_config
+from tasks.models.finetune import make_training_config
 from tasks.models.locate import find_base_folder
 from tasks.models.training_memory import estimate_fold_bytes
+from tasks.models.untrained_model import make_objective
 from tasks.runtime.devices import resolve_devices
 from tasks.study.study import Study
 

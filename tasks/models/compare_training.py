@@ -64,6 +64,8 @@ def compare_loss(
     known: Mapping[str, Any], study: Study, table: Table
 ) -> Iterator[TrainingDifference]:
     """Compare the settings of the loss and of the weight decay."""
+    subwords = known.get("subwords", "first")
+    yield from _compare_values("[model] subwords", subwords, study.model.subwords, LOSS)
     for name, value in study.loss.example_settings.items():
         yield from _compare_values(f"[loss] {name}", known["loss"].get(name), value, LOSS)
     if study.loss.class_weights == "balanced" == known["loss"].get("class_weights"):

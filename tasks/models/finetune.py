@@ -7,15 +7,10 @@ from pathlib import Path
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from transformers import PreTrainedModel
 
 import fastif
 from fastif.data.examples import LabeledExamples
-from fastif.models.image_classifier import ImageObjective
-from fastif.models.image_pretrained import load_image_base, load_image_processor
-from fastif.models.max_positions import check_length
 from fastif.models.parameters import Params
-from fastif.models.pretrained import load_base
 from fastif.training.fit import check_config
 from fastif.training.training_dynamics import TrainingDynamics
 from storage import compute_fingerprint
@@ -25,18 +20,12 @@ from tasks.data.inputs import read_study, read_table_once
 from tasks.data.table_checks import check_label_variety
 from tasks.models.checkpoints import list_checkpoints
 from tasks.models.hidden_state_cache import cache_hidden_states
-from tasks.models.image_model import encode_images
 from tasks.models.locate import compute_model_digest, find_base_folder
-from tasks.models.lora import adapt_base
+from tasks.models.row_predictions import predict_rows
 from tasks.models.step_record import StepRecorder, plan_record
 from tasks.models.target_outputs import (
     compute_accuracy,
-    get_new_problem_type,
     has_margins,
-    make_head_names,
-    make_query_loss,
-    make_targets,
-    make_training_loss,
 )
 from tasks.models.trained_folder import (
     check_replaceable,
@@ -50,6 +39,7 @@ from tasks.models.trained_folder import (
 )
 from tasks.models.training_dynamics import write_dynamics
 from tasks.models.training_record import collect_settings, make_content_table
+from tasks.models.untrained_model import encode_rows, make_objective
 from tasks.runtime.devices import resolve_devices
 from tasks.runtime.progress import progress_bar, progress_stage
 from tasks.runtime.versions import INFLUENCE_VERSION
@@ -182,7 +172,7 @@ def _train(study: Study, table: Table, folder: Path, training_fingerprint: str) 
             recorder = StepRecorder(objective, texts, config, temporary)
         saved_params = _fit(objective, rows, config, fractions, (dynamics, recorder))
         load_parameters(model, objective.params)
-        trained = _evaluate(study, table, objective, rows, folder, note)
+        trained = _evaluate(study, table, objective, (rows, texts), folder, note)
         outcome = {"loss": trained.loss, "accuracy": trained.accuracy}
         save_model(model, tokenizer, temporary, {**record, **outcome}, contents)
         if dynamics is not None:
@@ -223,57 +213,16 @@ def _evaluate(
     study: Study,
     table: Table,
     objective: fastif.Objective,
-    rows: fastif.Examples,
+    examples: tuple[fastif.Examples, LabeledExamples],
     folder: Path,
     note: str,
 ) -> TrainingResult:
+    rows, texts = examples
     with progress_stage("training rows: predictions", len(rows), is_distinct=True) as track:
         outputs, losses = fastif.predict(objective, track(rows))
-    accuracy = compute_accuracy(study, table.targets, outputs)
+    predicted = predict_rows(study, outputs, texts, fastif.all_ids(texts))
+    accuracy = compute_accuracy(study, table.targets, predicted)
     return TrainingResult(str(folder), False, float(losses.mean()), accuracy, note)
-
-
-def encode_rows(
-    study: Study, base: Path, objective: fastif.Objective, table: Table
-) -> tuple[object, LabeledExamples]:
-    """Return the tokenizer or image processor of the base, and the rows as inputs of the model.
-
-    Args:
-        study: Study with the kind of the model.
-        base: Folder of the base model.
-        objective: Untrained model.
-        table: Rows to encode, training rows or queries.
-
-    Raises:
-        InputError: The processor does not fit the model.
-    """
-    model, device = objective.full_model, objective.like.device
-    assert isinstance(model, PreTrainedModel)
-    if study.model_kind == "image":
-        processor = load_image_processor(base, model)
-        return processor.processor, encode_images(study, table, processor, device)
-    tokenizer, length = fastif.load_tokenizer(base, model), study.model.max_length
-    check_length(model, length)
-    targets = make_targets(study, table)
-    texts = fastif.encode(tokenizer, table.texts, table.text_pairs, targets, length, device)
-    return tokenizer, texts
-
-
-def make_objective(
-    study: Study, base: Path, table: Table, seed: int, device: torch.device
-) -> fastif.TransformerObjective | ImageObjective:
-    """Return the untrained model: the base with a new head, initialized from the seed."""
-    assert study.training is not None
-    trainable = study.training.trained
-    model = _make_classifier(base, study, seed)
-    model.to(device)  # type: ignore[arg-type]
-    kind = ImageObjective if study.model_kind == "image" else fastif.TransformerObjective
-    return kind(
-        model,
-        trainable if isinstance(trainable, str) else list(trainable),
-        make_training_loss(study, table),
-        make_query_loss(study),  # loss that is reported after training
-    )
 
 
 def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
@@ -288,13 +237,3 @@ def make_training_config(study: Study, seed: int) -> fastif.TrainingConfig:
         seed,
         study.loss.weight_decay_kind,
     )
-
-
-def _make_classifier(base: Path, study: Study, seed: int) -> PreTrainedModel:
-    """Return the base model with a new head of one output a label, and perhaps an adapter."""
-    torch.manual_seed(seed)
-    load = load_image_base if study.model_kind == "image" else load_base
-    model = load(base, make_head_names(study), get_new_problem_type(study))
-    if study.training is None or study.training.lora_rank is None:
-        return model
-    return adapt_base(model, base, study.training)

@@ -1,4 +1,4 @@
-"""Loading of a study's model, by its kind: of texts, images or trees, or one's own module."""
+"""Loading of a study's model, by its kind: of texts, words, images or trees, or one's own module."""
 
 from pathlib import Path
 
@@ -10,7 +10,9 @@ from tasks.models.loaded_model import LoadedModel
 from tasks.models.own_model import load_own_model
 from tasks.models.query_targets import make_measure_function
 from tasks.models.text_model import load_text_model
+from tasks.models.token_model import load_token_model
 from tasks.models.tree_model import load_tree_model
+from tasks.study.target_kind import TAGS
 
 
 def load_study_model(
@@ -33,6 +35,8 @@ def load_study_model(
         model = load_own_model(inputs, folder, digest, device)
     elif inputs.study.model_kind == "image":
         model = load_image_model(inputs, folder, device)
+    elif inputs.study.target == TAGS:
+        model = load_token_model(inputs, folder, device)
     else:
         model = load_text_model(inputs, folder, device)
     model.objective.per_example_backward = inputs.study.run.one_by_one

@@ -11,6 +11,7 @@ from tasks.data.announcements import announce_notes
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.models.output_order import list_order_notes
+from tasks.study.target_kind import TAGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class LoadedModel:
             InputError: The tokenizer does not fit the model, or the model cannot read a row.
         """
         queries = inputs.queries
-        if not queries.is_labelled:
+        if not queries.is_labelled and queries.kind != TAGS:  # tags are as many as words
             first = inputs.train.targets[0]
             labels = [first if label is None else label for label in queries.given_labels]
             queries = queries.with_labels(labels)

@@ -18,12 +18,11 @@ from fastif.losses.query_measure import (
 )
 from tasks.data.dataset import Table
 from tasks.data.target_text import Target
+from tasks.models.row_predictions import make_row_targets, predict_rows
 from tasks.models.target_outputs import (
     get_loss_kind,
     has_ranks,
-    make_plain_targets,
     make_query_loss,
-    predict_targets,
     unweight,
     weight_rows,
 )
@@ -64,11 +63,11 @@ def predict_queries(
 ) -> list[Target]:
     """Return the predicted target of each query; the labels of the examples have no part in it."""
     outputs, _ = fastif.predict(objective, queries)
-    return predict_targets(study, outputs)
+    return predict_rows(study, outputs, queries, fastif.all_ids(queries))
 
 
 def choose_targets(
-    study: Study, queries: Table, predicted: Sequence[Target]
+    study: Study, queries: Table, predicted: Sequence[Target], examples: LabeledExamples
 ) -> Shaped[Tensor, "q *t"]:
     """Return the target of each query: the label where the measure needs one, else the prediction.
 
@@ -76,6 +75,7 @@ def choose_targets(
         study: Study file, which names the measure.
         queries: Table of queries.
         predicted: Predicted target of each query, by the first model.
+        examples: Queries as inputs of the model.
     """
     measures = list_measures(study, queries)
     targets = [
@@ -84,7 +84,8 @@ def choose_targets(
             measures, queries.given_labels, predicted, strict=True
         )
     ]
-    return weight_rows(study, make_plain_targets(study, targets, queries.focus))
+    ids = fastif.all_ids(examples)
+    return weight_rows(study, make_row_targets(study, targets, queries.focus, examples, ids))
 
 
 def _choose_class(study: Study, prediction: Target) -> Target:

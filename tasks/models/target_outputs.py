@@ -12,14 +12,15 @@ from fastif.losses.cross_entropy import CrossEntropy
 from fastif.losses.loss import Loss
 from fastif.losses.measure import Measure
 from fastif.losses.sample_weighted import SampleWeighted, weight_targets
+from fastif.losses.token_cross_entropy import TokenCrossEntropy
 from fastif.losses.unweighted import Unweighted
 from fastif.models.problem_type import MULTI_LABEL as MULTI_LABEL_PROBLEM
 from fastif.models.problem_type import REGRESSION, SINGLE_LABEL
 from tasks.data.table import Table
-from tasks.data.target_text import Target
+from tasks.data.target_text import UNTAGGED, Target
 from tasks.study.loss import KINDS_OF_TARGET, TrainingLoss
 from tasks.study.study import Study
-from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, ORDINAL, SOFT_LABEL
+from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, ORDINAL, SOFT_LABEL, TAGS
 
 NUMERIC_LOSSES = ("squared", "huber")
 """Kinds of losses whose outputs are numbers."""
@@ -164,9 +165,10 @@ def compute_class_weights(study: Study, table: Table) -> Sequence[float] | None:
 def count_factor_columns(study: Study) -> int:
     """Return the number of columns of the factor of the loss Hessian, by which passes are counted.
 
-    The softmax of C classes has C - 1 of them, losses of independent outputs have one an output.
+    The softmax of C classes has C - 1 of them, and tags of words so many a word; losses of
+    independent outputs have one an output.
     """
-    is_softmax = has_margins(study) or study.target == SOFT_LABEL
+    is_softmax = has_margins(study) or study.target in (SOFT_LABEL, TAGS)
     return len(study.labels) - 1 if is_softmax else count_outputs(study)
 
 
@@ -179,6 +181,8 @@ def make_plain_loss(study: Study) -> Loss:
     """Return the loss of a row by its target alone, without a weight."""
     if has_margins(study) or study.target == SOFT_LABEL:
         return CrossEntropy()
+    if study.target == TAGS:
+        return TokenCrossEntropy()
     if study.target == MULTI_LABEL:
         reduction = study.loss.reduction or "mean"
         return BinaryCrossEntropy(None, reduction, skip_missing=study.queries.by_label)
@@ -220,10 +224,10 @@ def count_passed(study: Study, outputs: Float[Tensor, "b k"]) -> Int[Tensor, " b
 
 
 def compute_accuracy(
-    study: Study, targets: Sequence[Target], outputs: Float[Tensor, "n c"]
+    study: Study, targets: Sequence[Target], predicted: Sequence[Target]
 ) -> float | None:
     """Return the share of rows whose target is predicted; None for numbers."""
-    pairs = zip(targets, predict_targets(study, outputs), strict=True)
+    pairs = zip(targets, predicted, strict=True)
     correct = [is_predicted(study, target, prediction) for target, prediction in pairs]
     return None if None in correct else sum(map(bool, correct)) / len(correct)
 
@@ -242,13 +246,21 @@ def is_predicted(
 ) -> bool | None:
     """Whether the predicted target equals the given one; None without, or for numbers.
 
-    Of probabilities the most probable classes are compared, and of several labels with a focus
-    this label alone.
+    Of probabilities the most probable classes are compared, of several labels with a focus this
+    label alone, and of tags those of all words that have one and are read.
     """
     if given is None or study.target == NUMBER:
         return None
     if study.target == SOFT_LABEL and isinstance(given, tuple) and isinstance(prediction, tuple):
         return given.index(max(given)) == prediction.index(max(prediction))
+    if study.target == TAGS and isinstance(given, tuple) and isinstance(prediction, tuple):
+        return _are_predicted(given, prediction)
     if focus is not None and isinstance(given, tuple) and isinstance(prediction, tuple):
         return given[focus] == prediction[focus]
     return given == prediction
+
+
+def _are_predicted(given: Sequence[float], prediction: Sequence[float]) -> bool | None:
+    """Whether all given tags are predicted; None if no tag has a prediction."""
+    pairs = [pair for pair in zip(given, prediction, strict=True) if UNTAGGED not in pair]
+    return all(tag == other for tag, other in pairs) if pairs else None

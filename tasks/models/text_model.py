@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 import fastif
 from fastif.models.max_positions import check_length
+from fastif.models.token_pretrained import check_sequence_classifier
 from tasks.data.dataset import Table
 from tasks.data.inputs import Inputs
 from tasks.models.loaded_model import LoadedModel
@@ -28,6 +29,7 @@ def load_text_model(inputs: Inputs, folder: Path, device: torch.device) -> Loade
         InputError: The model or its tokenizer does not fit the study.
     """
     study = inputs.study
+    check_sequence_classifier(folder)
     names, problem_type = get_output_names(study), get_problem_type(study)
     model = fastif.load_model(folder, names, problem_type=problem_type)
     check_output_count(study, model.config.num_labels)

@@ -62,6 +62,7 @@ def collect_settings(study: Study, table: Table, base: str) -> dict[str, Any]:
         "labels": list(study.labels),
         **({} if study.target == CLASS else {"target": study.target}),
         "max_length": study.model.max_length,
+        **({} if study.model.subwords == "first" else {"subwords": study.model.subwords}),
         "loss": study.loss.example_settings,
         "class_weights": None if weights is None else [float(weight) for weight in weights],
         "weight_decay": study.weight_decay,

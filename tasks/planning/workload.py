@@ -23,6 +23,7 @@ from tasks.run.reuse import get_reuse
 from tasks.run.spec import TRAIN
 from tasks.study.candidate_section import CandidateSection, IndexSection
 from tasks.study.index_cost import IndexCost, IndexProblem, PendingIndex
+from tasks.study.target_kind import TAGS
 
 
 @dataclass(frozen=True)
@@ -207,11 +208,17 @@ def make_solver_problem(context: RunContext) -> SolverProblem:
     return SolverProblem(
         train=train,
         rows=min(curvature.sample_size or train, train),
-        rows_per_example=count_factor_columns(context.study),
+        rows_per_example=count_factor_columns(context.study) * _count_places(context),
         parameters=context.objective.space.size,
         batch_size=context.study.run.batch_size,
         is_hessian=curvature.kind == "hessian",
     )
+
+
+def _count_places(context: RunContext) -> int:
+    """Return the largest number of tagged sub-words of a training row; 1 for other targets."""
+    labels = context.train_examples.labels
+    return labels.shape[1] if context.study.target == TAGS else 1
 
 
 def count_factor_examples(context: RunContext) -> int:

@@ -7,12 +7,15 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
+from fastif.tokens import Scheme
+from tasks.results.span_text import list_types, name_spans
+from tasks.study.target_kind import MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL, TAGS
 
 GROUP_NAMES: Final = {
     NUMBER: "label range",
     MULTI_LABEL: "label set",
     SOFT_LABEL: "most probable label",
+    TAGS: "types of spans",
 }
 """Column of the group of a row's target, by the kind of target."""
 RANGES = 5
@@ -23,18 +26,26 @@ _FIRST_NAME = r"^(.*?) [0-9.e+-]+(?:, |$)"
 
 
 def add_label_ranges(
-    train: pl.DataFrame, queries: pl.DataFrame, kind: str
+    train: pl.DataFrame, queries: pl.DataFrame, kind: str, scheme: Scheme | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Add the range of each target to the tables of a run; those of classes are unchanged.
 
     Numbers are divided at quintiles of the training rows; soft labels are grouped by the most
-    probable class, and several labels a row by the sets that most training rows have.
+    probable class, and several labels a row by the sets that most training rows have; so are tags
+    of words, by the types of their spans, which replace the tags.
 
     Args:
         train: Table `train` of the run.
         queries: Table `queries` of the run.
         kind: Kind of the targets.
+        scheme: Scheme of tags of words; None without spans.
     """
+    if kind == TAGS:
+        train, queries = _name_types(train, scheme), _name_types(queries, scheme)
+        frequent = _find_frequent(train[GROUP_NAMES[TAGS]])
+        grouped = _group_others(pl.col(GROUP_NAMES[TAGS]), frequent)
+        pair = (name_spans(rows.with_columns(grouped), scheme) for rows in (train, queries))
+        return next(pair), next(pair)
     if kind in ONE_CLASS:
         return train, queries
     if kind == NUMBER:
@@ -45,12 +56,24 @@ def add_label_ranges(
         expression = column.str.extract(_FIRST_NAME)
     else:
         assert kind == MULTI_LABEL, kind
-        counts = train["label"].value_counts().sort("count", "label", descending=[True, False])
-        frequent = counts["label"].head(MAX_SETS)
-        named = pl.when(column.is_in(frequent.implode())).then(column)
-        expression = named.otherwise(pl.lit(OTHER_SETS))
+        expression = _group_others(column, _find_frequent(train["label"]))
     ranged = pl.when(column.is_not_null()).then(expression).alias(GROUP_NAMES[kind])
     return train.with_columns(ranged), queries.with_columns(ranged)
+
+
+def _find_frequent(column: pl.Series) -> pl.Series:
+    counts = column.value_counts().sort("count", column.name, descending=[True, False])
+    return counts[column.name].head(MAX_SETS)
+
+
+def _group_others(column: pl.Expr, frequent: pl.Series) -> pl.Expr:
+    named = pl.when(column.is_null() | column.is_in(frequent.implode())).then(column)
+    return named.otherwise(pl.lit(OTHER_SETS)).name.keep()
+
+
+def _name_types(rows: pl.DataFrame, scheme: Scheme | None) -> pl.DataFrame:
+    names = [None if tags is None else list_types(tags, scheme) for tags in rows["label"].to_list()]
+    return rows.with_columns(pl.Series(GROUP_NAMES[TAGS], names, dtype=pl.String))
 
 
 def find_label_group(columns: Sequence[str]) -> str:

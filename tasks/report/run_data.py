@@ -29,6 +29,7 @@ from tasks.report.thumbnails import Thumbnails, make_thumbnails
 from tasks.results.comparability import find_comparable_run
 from tasks.results.compare_runs import RunDifference, diff_runs
 from tasks.results.run_target import read_target
+from tasks.results.span_text import find_scheme_of_run
 from tasks.results.summary import Summary, read_summary
 from tasks.results.tree_evidence import read_tree_evidence
 from tasks.run.lookup import check_undamaged
@@ -148,10 +149,12 @@ def read_run_data(store: Store, run: str, study: Path, against: str | None = Non
     tables["queries"] = fill_measure(store.scan("queries", run)).collect()
     tables["totals"] = store.scan("totals", run).collect()
     kind = read_target(status.record)
-    tables["train"], tables["queries"] = add_label_ranges(tables["train"], tables["queries"], kind)
+    mislabel_results = read_matching_results(store, tables["train"])
+    scheme = find_scheme_of_run(status.record)
+    pair = add_label_ranges(tables["train"], tables["queries"], kind, scheme)
+    tables["train"], tables["queries"] = pair
     earlier = against or find_comparable_run(store, run)
     run_difference = diff_runs(store, earlier, run) if earlier else None
-    mislabel_results = read_matching_results(store, tables["train"])
     return RunData(
         run,
         read_summary(store, run, study),

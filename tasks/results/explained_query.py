@@ -15,6 +15,7 @@ from storage import (
 )
 from storage.example_schemas import fill_measure
 from tasks.results.evidence import Row
+from tasks.results.span_text import find_scheme_of_run, name_spans
 
 COLUMNS = ("id", "text", "text_pair", "label", "prediction")
 TRAIN_COLUMNS = (*COLUMNS, "trained")
@@ -60,19 +61,23 @@ def explain_query(store: Store, run: str, query: int, k: int) -> ExplainedQuery:
     """The k most harmful and the k most helpful training examples of one query."""
     scores, train = store.scan("scores", run), store.scan("train", run)
     queries = fill_measure(store.scan("queries", run))
-    row = queries.filter(pl.col("query") == query).collect().to_dicts()[0]
+    scheme = find_scheme_of_run(store.read_record(run))
+    row = name_spans(queries.filter(pl.col("query") == query).collect(), scheme).to_dicts()[0]
     solve = store.scan("solves", run).filter(pl.col("query") == query).collect().to_dicts()[0]
     examples = [
-        join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect().to_dicts()
+        join_examples(select_rows(scores, query, k), train, TRAIN_COLUMNS).collect()
         for select_rows in (find_most_harmful, find_most_helpful)
     ]
-    return ExplainedQuery(row | solve, *examples)
+    rows = [name_spans(frame, scheme, "train_").to_dicts() for frame in examples]
+    return ExplainedQuery(row | solve, *rows)
 
 
 def trace_example(store: Store, run: str, train: int, k: int) -> tuple[Row, list[Row]]:
     """Return a training example and the k queries that it affects most."""
-    row = store.scan("train", run).filter(pl.col("train") == train).collect().to_dicts()[0]
+    scheme = find_scheme_of_run(store.read_record(run))
+    example = store.scan("train", run).filter(pl.col("train") == train).collect()
+    row = name_spans(example, scheme).to_dicts()[0]
     affected = find_affected_queries(store.scan("scores", run), train)
     queries = fill_measure(store.scan("queries", run))
     rows = join_queries(affected.head(k), queries, (*COLUMNS, "measure"))
-    return row, rows.collect().to_dicts()
+    return row, name_spans(rows.collect(), scheme, "query_").to_dicts()

@@ -54,6 +54,7 @@ from tasks.results.query_measure import (
 )
 from tasks.results.run_target import read_target
 from tasks.results.slice_accuracy import rank_first_group
+from tasks.results.span_text import find_scheme_of_run, name_spans
 from tasks.results.stored_label_order import find_other_order
 from tasks.results.tree_evidence import describe_trees
 from tasks.run.agreement import AgreementRecord
@@ -281,7 +282,8 @@ def _read_most_harmful(store: Store, run: str) -> list[Row]:
     if queries.select(pl.col("correct").count()).collect().item():
         scores = filter_slice(scores, queries, "correct", False)
     rows = join_examples(rank_harmful_rows(scores, EACH), store.scan("train", run), TRAIN_COLUMNS)
-    return rows.collect().to_dicts()
+    scheme = find_scheme_of_run(store.read_record(run))
+    return name_spans(rows.collect(), scheme, "train_").to_dicts()
 
 
 def describe_reuse(facts: Row) -> Iterator[tuple[str, str]]:

@@ -147,4 +147,5 @@ def _common_inputs(context: RunContext) -> dict[str, object]:
     """Return the inputs of every artifact: the model and the training rows."""
     parts = context.plan.record.parts
     names = ("mathematics", "train", "labels", "max_length")
+    names += tuple(name for name in ("subwords",) if name in parts)
     return {"model": context.model_digest, **{name: parts[name] for name in names}}

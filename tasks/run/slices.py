@@ -8,7 +8,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from fastif.attribution.certificate import Certificate
-from tasks.models.target_outputs import is_predicted, predict_targets
+from tasks.models.row_predictions import predict_rows
+from tasks.models.target_outputs import is_predicted
 from tasks.run.context import RunContext
 from tasks.study.study import Study
 
@@ -47,7 +48,8 @@ def make_slices(context: RunContext, ids: Int[Tensor, " q"], outputs: Tensor) ->
     table = context.plan.inputs.queries
     chosen = table.take(ids.tolist())
     focus = chosen.focus or [None] * len(chosen)
-    rows = zip(chosen.given_labels, predict_targets(context.study, outputs), focus, strict=True)
+    predicted = predict_rows(context.study, outputs, context.query_examples, ids)
+    rows = zip(chosen.given_labels, predicted, focus, strict=True)
     correct = [is_predicted(context.study, *row) for row in rows]
     group = next(iter(table.groups.values()), None)
     group_names = [None if group is None else group[i] for i in ids.tolist()]

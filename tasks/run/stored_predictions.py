@@ -56,5 +56,6 @@ def resolve_targets(context: RunContext) -> RunContext:
     predicted = None if store is None else read_predictions(store, context.plan)
     if predicted is None:
         predicted = predict_queries(study, context.objective, context.query_examples)
-    examples = replace_labels(context.query_examples, choose_targets(study, queries, predicted))
+    targets = choose_targets(study, queries, predicted, context.query_examples)
+    examples = replace_labels(context.query_examples, targets)
     return replace(context, query_examples=examples, predicted=tuple(predicted))

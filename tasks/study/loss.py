@@ -23,6 +23,7 @@ KINDS_OF_TARGET: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "multi-label": ("binary", "focal"),
         "ordinal": ("cross-entropy", "focal", "ordinal", "squared", "huber"),
         "number": ("squared", "huber"),
+        "tags": ("cross-entropy",),
     }
 )
 """Kinds of losses by the study's `target`, the default first. A classifier of ordered classes with
@@ -157,12 +158,8 @@ class TrainingLoss(Section):
         """Find settings that do not belong to the target or to the kind of the loss.
 
         Args:
-            target: Kind of the study's targets; tags of words are refused.
+            target: Kind of the study's targets.
         """
-        if target == "tags":
-            remedy = "use `fastif spans find TABLE`, or TokenObjective of the library"
-            yield Problem("target", "a target with one label a row", '"tags"', remedy)
-            return
         kinds = KINDS_OF_TARGET[target]
         kind = self.kind or kinds[0]
         if kind not in kinds:
@@ -184,6 +181,9 @@ class TrainingLoss(Section):
         if self.pos_weight is not None and not all(self.pos_weight):
             expected, change = "numbers > 0", "correct the weight of 0"
             yield Problem("[loss] pos_weight", expected, format_value(self.pos_weight), change)
+        if target == "tags" and self.class_weights == "balanced":
+            expected, change = "numbers for tags of words", "write one number for each label"
+            yield Problem("[loss] class_weights", expected, '"balanced"', change)
         if kind == "focal" and target != "multi-label" and self.reduction is not None:
             expected, change = "several labels a row", "remove reduction"
             yield Problem("[loss] reduction", expected, f"the target {target!r}", change)
@@ -259,4 +259,5 @@ def _make_loss(stated: TrainingLoss, targets: Sequence[Any], outputs: int, targe
     weights = stated.compute_class_weights(targets, outputs)
     if kind == "focal":
         return losses.FocalLoss(gamma, weights)
-    return losses.CrossEntropy(stated.label_smoothing, weights)
+    word_loss = losses.CrossEntropy(stated.label_smoothing, weights)
+    return losses.TokenCrossEntropy(word_loss) if target == "tags" else word_loss

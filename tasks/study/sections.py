@@ -35,6 +35,8 @@ class ModelSource(Section):
     factory: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """function of an installed package, "package.module:function", that makes the model from the
     folder path: it returns module, loss and collate function"""
+    subwords: Literal["first", "all"] = "first"
+    """sub-words of a word that had its tag in the training of a token classifier"""
     output: Name | Annotated[int, Field(ge=0)] | None = None
     """explained output of a module of `factory` with several: its name, or its position from 0"""
 
@@ -156,6 +158,8 @@ class QuerySource(TableSource):
     log probability of the predicted label"""
     by_label: bool = False
     """whether each label of a row is explained on its own, with several labels a row"""
+    by_span: bool = False
+    """whether each span of a tagged sentence is explained on its own, and the other words"""
     trusted: bool = False
     """whether the labels are trusted: `fastif mislabels` then learns from these rows too"""
 

@@ -169,6 +169,7 @@ class Study(Section):
         """Settings of the loss that results depend on; empty for plain cross-entropy."""
         settings: dict[str, object] = {"penalty": self.penalty} if self.penalty else {}
         shape = self.loss.example_settings
+        settings |= {} if self.model.subwords == "first" else {"subwords": self.model.subwords}
         return settings | ({} if shape == TrainingLoss().example_settings else {"loss": shape})
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tasks.study.errors import Problem, StudyError, format_value, join_some
 from tasks.study.study import Study
-from tasks.study.target_kind import CLASS, MEANINGS
+from tasks.study.target_kind import CLASS, MEANINGS, TAGS
 from tasks.study.tree_study import refuse_trees
 
 
@@ -23,8 +23,9 @@ def check_target(study: Study, supported: Sequence[str], what: str) -> None:
         return
     kinds = join_some([format_value(kind) for kind in supported])
     got = f"{format_value(study.target)}: {MEANINGS[study.target]}"
+    spans = "`fastif spans find TABLE` for wrong spans, or " if study.target == TAGS else ""
     change = (
-        "use `fastif audit`, `fastif diff` and `fastif report`, which support every kind; "
+        f"use {spans}`fastif audit`, `fastif diff` and `fastif report`, which support every kind; "
         "docs/guides/targets.md lists what each command supports"
     )
     raise StudyError(study.path, [Problem("target", f"{kinds} for {what}", got, change)])

@@ -4,10 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from tasks.study.any_candidates import AnyCandidates
-from tasks.study.errors import Problem, format_value
+from tasks.study.errors import Problem, format_value, join_some
 from tasks.study.loss import KINDS_OF_TARGET, TrainingLoss
-from tasks.study.sections import QuerySource, TrainSource
-from tasks.study.target_kind import CLASS, MULTI_LABEL, NUMBER, ONE_CLASS, SOFT_LABEL
+from tasks.study.sections import ModelSource, QuerySource, TableSource, TrainSource
+from tasks.study.target_kind import (
+    CLASS,
+    MULTI_LABEL,
+    NO_TAG,
+    NUMBER,
+    ONE_CLASS,
+    SOFT_LABEL,
+    TAGS,
+)
+from tasks.study.training_section import Training
 
 WRONG_TARGET_KINDS = (MULTI_LABEL, NUMBER)
 """Kinds, besides classes, whose wrong targets are searched for without a model."""
@@ -27,6 +36,16 @@ class TargetSections(Protocol):
     @property
     def labels(self) -> Sequence[str]:
         """Label names."""
+        ...
+
+    @property
+    def model(self) -> ModelSource:
+        """Trained classifier."""
+        ...
+
+    @property
+    def training(self) -> Training | None:
+        """Training recipe of the model; None without one."""
         ...
 
     @property
@@ -64,10 +83,13 @@ def check_target_sections(study: TargetSections) -> Iterator[Problem]:
         expected, got = 'target = "multi-label"', format_value(study.target)
         yield Problem("[queries] by_label", expected, got, "remove the key")
     yield from _check_measure(study)
+    yield from _check_tags(study) if study.target == TAGS else _check_no_tags(study)
     if study.target in ONE_CLASS:
         return
     if not study.has_audit and study.target not in WRONG_TARGET_KINDS:
         got, change = format_value(study.target), "add [model], [curvature] and [candidates]"
+        if study.target == TAGS:
+            change += "; or search for wrong spans with `fastif spans find TABLE`"
         yield Problem("target", 'an audit, or target = "class"', got, change)
     for where, method in study.candidates.methods_in_file:
         if method.quota is not None:
@@ -111,3 +133,41 @@ def _check_columns(study: TargetSections, role: str, columns: Sequence[str]) -> 
     elif len(columns) != len(study.labels):
         expected = f"{len(study.labels)} columns, one for each label of the study, in its order"
         yield Problem(f"[{role}] labels", expected, str(len(columns)), "correct labels")
+
+
+def _check_no_tags(study: TargetSections) -> Iterator[Problem]:
+    """Yield a problem of each key that only tags have."""
+    expected, got = 'target = "tags"', format_value(study.target)
+    if study.queries.by_span:
+        yield Problem("[queries] by_span", expected, got, "remove the key")
+    if study.model.subwords != "first":
+        yield Problem("[model] subwords", expected, got, "remove the key")
+
+
+def _check_tags(study: TargetSections) -> Iterator[Problem]:
+    """Yield a problem of each key that tags of words do not have, and of names no tag may have."""
+    wrong = [name for name in study.labels if name == NO_TAG or len(name.split()) != 1]
+    if wrong:
+        expected = f"tags without spaces, and none that is {format_value(NO_TAG)}"
+        change = "rename these tags, here and in the model's config.json"
+        yield Problem("labels", expected, format_value(wrong[0]), change)
+    expected = f"no such key with target = {format_value(TAGS)}"
+    sources: dict[str, TableSource] = {"train": study.train, "queries": study.queries}
+    for role, source in sources.items():
+        if len(source.text) != 1:
+            got = join_some(source.content_columns)
+            change = f'write text = "tokens" under [{role}]'
+            yield Problem(f"[{role}] text", "one column with lists of words", got, change)
+    if study.train.weight is not None:
+        got, change = format_value(study.train.weight), "remove the key: words have equal weights"
+        yield Problem("[train] weight", expected, got, change)
+    if study.model.factory is not None:
+        got = format_value(study.model.factory)
+        change = "use the folder of a token classifier, as save_pretrained writes it"
+        yield Problem("[model] factory", expected, got, change)
+    if study.training is not None and study.training.lora_rank is not None:
+        got, change = str(study.training.lora_rank), "set trainable in its place"
+        yield Problem("[training] lora_rank", expected, got, change)
+    if study.queries.by_span and study.has_audit and not study.queries.label:
+        got, change = "no label under [queries]", "name the column with the tags, or remove by_span"
+        yield Problem("[queries] by_span", "tags, which have the spans", got, change)

@@ -16,6 +16,8 @@ CLASS, SOFT_LABEL, MULTI_LABEL, ORDINAL, NUMBER, TAGS = (
     "number",
     "tags",
 )
+NO_TAG: Final = "_"
+"""Text of the tag of a word without one, in the columns `label` and `prediction` of a store."""
 ONE_CLASS: Final = (CLASS, ORDINAL)
 """Kinds whose target is one of the label names."""
 
@@ -28,7 +30,7 @@ MEANINGS: Final = {
     MULTI_LABEL: "any number of labels a row",
     ORDINAL: "one class a row, in the order of `labels`",
     NUMBER: "numbers",
-    TAGS: "a tag of each token",
+    TAGS: "a tag of each word",
 }
 """Label of a row of each kind, in words."""
 

@@ -16,7 +16,8 @@ from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
 from tasks.models.label_order import find_better_label_order
 from tasks.models.output_order import find_better_output_order
-from tasks.models.target_outputs import is_predicted, make_plain_targets, predict_targets
+from tasks.models.row_predictions import pair_tags, predict_rows
+from tasks.models.target_outputs import is_predicted, make_plain_targets
 from tasks.planning.open_run import load_run
 from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
@@ -29,7 +30,7 @@ from tasks.study.device_names import AUTO
 from tasks.study.errors import StudyError, join_some
 from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
-from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL
+from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL, TAGS
 from tasks.terminal.stated_loss import check_stated_loss
 from tasks.terminal.tree_checks import TREE_CHECKS
 
@@ -150,6 +151,8 @@ def _describe_encoder(study: Study) -> str:
     """Describe what embeds the rows in a search for wrong labels."""
     if study.target == SOFT_LABEL:
         return "soft labels are not searched"
+    if study.target == TAGS:
+        return "wrong spans are searched by `fastif spans find`"
     if study.model.factory is not None and study.mislabels.encoder is None:
         if study.train.text:
             return "no search of texts without [mislabels] encoder: [model] factory makes none"
@@ -247,10 +250,13 @@ def _check_label_order(context: RunContext) -> str:
     count = len(context.train_examples)
     rows = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:LABEL_ORDER_ROWS]
     outputs, losses = fastif.predict(context.objective, context.train_examples, ids=rows)
-    given, predicted = [every[i] for i in rows.tolist()], predict_targets(study, outputs)
+    given = [every[i] for i in rows.tolist()]
+    predicted = predict_rows(study, outputs, context.train_examples, rows)
     other: object = None
     if study.target == CLASS:
         other = find_better_label_order(given, predicted, study.labels)  # type: ignore[arg-type]
+    elif study.target == TAGS:
+        other = find_better_label_order(*pair_tags(given, predicted), study.labels)
     elif study.target in (MULTI_LABEL, SOFT_LABEL):
         targets = make_plain_targets(study, given).to(outputs.device)
         order = find_better_output_order(outputs, targets, study.labels)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from fastif.tokens import Scheme
+from tasks.data.conll import read_conll
 from tasks.study.errors import Problem, StudyError
-from tasks.tokens.conll import read_conll
 from tasks.tokens.tagged_records import RecordColumns, read_json_lines, read_parquet
 from tasks.tokens.tagged_table import TaggedTable, make_tagged_table
 

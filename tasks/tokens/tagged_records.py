@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.data.conll import decode_file
+from tasks.data.tagged_sentence import TaggedSentence, raise_problems
 from tasks.study.errors import Problem, StudyError, format_value, join_some, suggest
-from tasks.tokens.conll import decode_file
-from tasks.tokens.tagged_table import TaggedSentence, raise_problems
 
 
 @dataclass(frozen=True)
