@@ -1,4 +1,4 @@
-"""Loading of a study's model, by its kind: of texts, words, images or trees, or one's own module."""
+"""Loading of a study's model by its kind: of texts, words, images or trees, or one's own."""
 
 from pathlib import Path
 
