@@ -6,13 +6,14 @@ benchmarks/results/tokens.json with its page. cleanlab must be importable.
 
 import argparse
 import random
+from collections import Counter
 from pathlib import Path
 
 import torch
 
 from benchmarks.machine import describe
 from benchmarks.page import publish, read_result
-from benchmarks.tokens.noise import NOISES, RATE, make_noisy
+from benchmarks.tokens.noise import CORRECTIONS, NOISES, RATE, make_noisy
 from benchmarks.tokens.rankings import (
     compute_precision,
     count_errors,
@@ -30,8 +31,10 @@ from fastif.wrong_spans.word_head import WordData, cross_fit_words
 from tasks.tokens.read_tagged import read_tagged_table
 from tasks.tokens.tagged_table import TaggedTable
 
-TABLES = {"CoNLL++ test": "conllpp_test.txt", "WNUT 17 training": "wnut17train.conll"}
-SENTENCES = 500
+CORRECTED, ORIGINAL = "conllpp_test.txt", "eng.testb"
+TABLES = {"CoNLL++ test": CORRECTED, "WNUT 17 training": "wnut17train.conll"}
+SENTENCES, CORRECTED_SENTENCES = 500, 1000
+ORDER = (*NOISES, CORRECTIONS)
 WORD_SCORES = {
     "loss": score_by_loss,
     "cleanlab, self-confidence": score_by_peer("self_confidence"),
@@ -49,16 +52,16 @@ def main() -> None:
     result = {"entries": [], **read_result(NAME)}
     entries = [entry for entry in result["entries"] if entry["seed"] != options.seed]
     for title, name in TABLES.items():
-        entries += _measure(title, read_tagged_table(options.data / name), options.seed)
-        entries.sort(
-            key=lambda entry: (entry["title"], NOISES.index(entry["noise"]), entry["seed"])
-        )
-        result |= {"sentences": SENTENCES, "rate": RATE, "entries": entries}
-        result["machine"] = describe()
-        publish(NAME, result, build_pages(result))
+        entries += measure(title, read_tagged_table(options.data / name), options.seed)
+    if (options.data / ORIGINAL).is_file():
+        entries.append(measure_corrections(options.data, options.seed))
+    entries.sort(key=lambda entry: (entry["title"], ORDER.index(entry["noise"]), entry["seed"]))
+    result |= {"sentences": SENTENCES, "rate": RATE, "entries": entries}
+    result |= {"corrected_sentences": CORRECTED_SENTENCES, "machine": describe()}
+    publish(NAME, result, build_pages(result))
 
 
-def _measure(title: str, table: TaggedTable, seed: int) -> list[dict]:
+def measure(title: str, table: TaggedTable, seed: int) -> list[dict]:
     """Measure all kinds of noise in random sentences of a table."""
     rows = random.Random(seed).sample(range(len(table)), 2 * SENTENCES)
     spans = table.spans
@@ -67,28 +70,60 @@ def _measure(title: str, table: TaggedTable, seed: int) -> list[dict]:
     entries = []
     for noise in NOISES:
         given = make_noisy(words, noise, source, seed + 100)
-        entry = {"title": title, "seed": seed, "noise": noise}
-        entry |= {"given": sum(map(len, given.spans)), "errors": count_errors(given, words)}
-        entries.append(entry | {"precision": _compare(given, words, seed)})
+        entries.append(
+            {"title": title, "seed": seed, "noise": noise, **_compare(given, words, seed)}
+        )
         print(entries[-1], flush=True)
     return entries
 
 
-def _compare(given: TaggedWords, true: TaggedWords, seed: int) -> dict[str, float]:
-    """Return the average precision of all methods on the same out-of-fold probabilities."""
+def measure_corrections(folder: Path, seed: int) -> dict:
+    """Measure the corrections of CoNLL++ in random sentences that both versions have."""
+    tables = [read_tagged_table(folder / name) for name in (ORIGINAL, CORRECTED)]
+    pairs = _pair_sentences(*tables)
+    chosen = random.Random(seed).sample(pairs, CORRECTED_SENTENCES)
+    given, true = (
+        _select(table, table.spans, [pair[side] for pair in chosen])
+        for side, table in enumerate(tables)
+    )
+    entry = {"title": "CoNLL test, original", "seed": seed, "noise": CORRECTIONS}
+    entry |= _compare(given, given.with_spans(true.spans), seed)
+    print(entry, flush=True)
+    return entry
+
+
+def _pair_sentences(first: TaggedTable, second: TaggedTable) -> list[tuple[int, int]]:
+    """Pair the sentences with equal words; the nth time of each with the nth."""
+    left, right = _number_sentences(first), _number_sentences(second)
+    return sorted((row, right[key]) for key, row in left.items() if key in right)
+
+
+def _number_sentences(table: TaggedTable) -> dict[tuple[tuple[str, ...], int], int]:
+    """Return the row of every sentence, by its words and the number of equal ones before."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    rows = {}
+    for row, sentence in enumerate(table.sentences):
+        words = tuple(sentence.words)
+        rows[words, counts[words]] = row
+        counts[words] += 1
+    return rows
+
+
+def _compare(given: TaggedWords, true: TaggedWords, seed: int) -> dict:
+    """Compare the average precision of all methods on the same out-of-fold probabilities."""
     data = WordData(make_word_features(given.sentences), None, given.word_groups)
     logits = cross_fit_words(data, given.tags, given.classes, FOLDS, seed)
     log_probabilities = logits.double().log_softmax(1)
-    places = {
-        # Its first heads are those above: the folds and the fit are the same.
-        "fastif": rank_doubts(SpanSearch(seed=seed)(given)),
-        "fastif, given probabilities": rank_doubts(
-            SpanSearch(None, log_probabilities, seed)(given)
-        ),
-    }
+    doubts = SpanSearch(None, log_probabilities, seed)(given)
+    places = {"fastif": rank_doubts(doubts)}
     for name, score in WORD_SCORES.items():
         places[name] = rank_by_words(given, score(given, log_probabilities.exp()))
-    return {name: compute_precision(row, given, true) for name, row in places.items()}
+    return {
+        "given": sum(map(len, given.spans)),
+        "errors": count_errors(given, true),
+        "expected": sum(doubt.probability for doubt in doubts),
+        "precision": {name: compute_precision(row, given, true) for name, row in places.items()},
+    }
 
 
 def _select(table: TaggedTable, spans: list[list[Span]], rows: list[int]) -> TaggedWords:

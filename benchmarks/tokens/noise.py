@@ -10,6 +10,8 @@ from fastif.wrong_spans.tagged_words import TaggedWords
 INJECTED = ("missed", "spurious", "type", "boundary")
 AUTOMATIC = "automatic"
 NOISES = (*INJECTED, AUTOMATIC)
+CORRECTIONS = "corrections"
+"""Errors that annotators found later: the original tags against the corrected ones."""
 RATE = 0.08
 """Share of the spans with an injected error."""
 

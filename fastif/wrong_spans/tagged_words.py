@@ -38,6 +38,11 @@ class TaggedWords:
         return max((len(span) for spans in self.spans for span in spans), default=1)
 
     @cached_property
+    def share(self) -> float:
+        """Number of given spans for each word."""
+        return sum(map(len, self.spans)) / max(self.starts[-1], 1)
+
+    @cached_property
     def starts(self) -> list[int]:
         """Position of the first word of each sentence among all words, and the number of words."""
         return [0, *torch.tensor([len(words) for words in self.sentences]).cumsum(0).tolist()]

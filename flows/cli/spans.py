@@ -96,8 +96,7 @@ def find(
 
         for path in filter(None, (to, page, studio)):
             check_new_file(path)  # before the work
-        columns = _make_columns(words, tags, id_, document, names)
-        tagged = _read(table, columns, scheme)
+        tagged, _ = _read(table, scheme, words, tags, id_, document, names)
         make_tagged_words(tagged)
         folder = None if encoder is None else find_encoder(encoder)
         doubts = search_spans(tagged, folder, probabilities, seed)
@@ -130,8 +129,7 @@ def apply_(
     with report_errors():
         from tasks.tokens.apply_verdicts import apply_review, write_corrected
 
-        columns = _make_columns(words, tags, id_, document, names)
-        tagged = _read(table, columns, scheme)
+        tagged, columns = _read(table, scheme, words, tags, id_, document, names)
         applied = apply_review(tagged, review)
         write_corrected(tagged, applied, columns, to)
         print_line(
@@ -162,30 +160,32 @@ def export(
         from tasks.tokens.encode_table import encode_table
 
         check_new_file(to)
-        tagged = _read(table, _make_columns(words, tags, id_, document, names), scheme)
+        tagged, _ = _read(table, scheme, words, tags, id_, document, names)
         to.write_text(
             format_conll(encode_table(tagged, _check_scheme(to_scheme))), "utf-8", newline="\n"
         )
         out.print(f"Sentences written: {len(tagged)}.", highlight=False)
 
 
-def _make_columns(
-    words: str, tags: str, id_: str | None, document: str | None, names: str | None
-) -> "RecordColumns":
+def _read(
+    table: Path,
+    scheme: str | None,
+    words: str,
+    tags: str,
+    id_: str | None,
+    document: str | None,
+    names: str | None,
+) -> "tuple[TaggedTable, RecordColumns]":
+    """Read a table and its columns, and print what was detected and repaired."""
+    from tasks.tokens.read_tagged import read_tagged_table
     from tasks.tokens.tagged_records import RecordColumns
 
     listed = None if names is None else [name.strip() for name in names.split(",")]
-    return RecordColumns(words, tags, id_, document, listed)
-
-
-def _read(table: Path, columns: "RecordColumns", scheme: str | None) -> "TaggedTable":
-    """Read a table, and print what was detected and repaired."""
-    from tasks.tokens.read_tagged import read_tagged_table
-
+    columns = RecordColumns(words, tags, id_, document, listed)
     tagged = read_tagged_table(table, columns, _check_scheme(scheme))
     for note in tagged.notes:
         print_line(f"Note: {note}.")
-    return tagged
+    return tagged, columns
 
 
 def _check_scheme(name: str | None) -> "Scheme | None":

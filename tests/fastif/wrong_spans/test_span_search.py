@@ -8,7 +8,7 @@ from synthetic_entities import make_sentences
 
 from fastif import InputError
 from fastif.tokens import Span, compare_spans
-from fastif.wrong_spans.error_model import estimate_probabilities, fit_error_model
+from fastif.wrong_spans.error_model import fit_error_model
 from fastif.wrong_spans.injected_errors import KINDS, inject_errors
 from fastif.wrong_spans.span_search import SpanSearch
 from fastif.wrong_spans.surface_index import OUTSIDE, SurfaceIndex
@@ -101,16 +101,15 @@ def test_the_order_of_sentences_changes_nothing():
 
 
 def test_probabilities_of_the_user_replace_the_heads():
-    """With the truth as probabilities every injected error is found, and little else."""
+    """With the truth as probabilities nearly all injected errors come first."""
     words = make_words()
     injected = inject_errors(words, 0.04, seed=11)
     truth = torch.full((len(words.tags), words.classes), 0.01, dtype=torch.float64)
     truth.scatter_(1, words.tags[:, None], 1 - 0.01 * (words.classes - 1))
     doubts = SpanSearch(log_probabilities=truth.log())(injected)
     errors = {(row, d.given or d.other) for row, d in list_errors(words, injected)}
-    likely = {(doubt.sentence, doubt.place) for doubt in doubts if doubt.probability > 0.5}
-    assert len(likely & errors) >= 0.95 * len(errors)
-    assert len(likely - errors) <= 0.05 * len(errors)
+    first = {(doubt.sentence, doubt.place) for doubt in doubts[: len(errors)]}
+    assert len(first & errors) >= 0.95 * len(errors)
 
 
 def test_injected_errors_are_of_their_kind():
@@ -148,19 +147,63 @@ def test_features_of_words_use_no_tags():
     assert norms == pytest.approx(1)
 
 
-def test_the_rate_is_that_of_the_evidence():
-    generator = torch.Generator().manual_seed(0)
-    wrong = torch.rand(4000, generator=generator) < 0.08
-    evidence = torch.randn(4000, 1, generator=generator, dtype=torch.float64) + 2 * wrong[:, None]
-    injected = torch.rand(4000, generator=generator) < 0.3
-    trial = torch.randn(4000, 1, generator=generator, dtype=torch.float64) + 2 * injected[:, None]
-    model = fit_error_model(trial, injected, 1)
-    probabilities, rate = estimate_probabilities(model.compute_log_ratio(evidence))
-    assert rate == pytest.approx(0.08, abs=0.02)
-    high = probabilities > 0.5
-    assert float(wrong[high].float().mean()) == pytest.approx(
-        float(probabilities[high].mean()), abs=0.1
+def draw_annotations(count, rates, generator):
+    """Kinds of annotations, and evidence of which each feature is larger by 3 with one kind."""
+    kinds = torch.multinomial(
+        torch.tensor([1 - sum(rates), *rates]), count, True, generator=generator
     )
+    evidence = torch.randn(count, 2, generator=generator, dtype=torch.float64)
+    evidence[kinds == 1, 0] += 3
+    evidence[kinds == 2, 1] += 3
+    return kinds, evidence
+
+
+def test_rates_are_those_of_each_kind_where_one_is_alone():
+    """The rates are told apart from those of the injected errors, which are 0.1 of each kind."""
+    generator = torch.Generator().manual_seed(0)
+    before, evidence = draw_annotations(6000, [0.08, 0.0], generator)
+    injected, shifted = draw_annotations(6000, [0.1, 0.1], generator)
+    evidence = torch.where((injected > 0)[:, None], shifted, evidence)
+    model = fit_error_model(evidence, injected, torch.eye(2, dtype=torch.bool), 200.0)
+    assert float(model.rates[0]) == pytest.approx(0.08, abs=0.02)
+    assert float(model.rates[1]) < 0.01
+    probabilities = model.compute_probabilities(evidence)[injected == 0]
+    wrong = before[injected == 0] == 1
+    assert float(probabilities.sum()) == pytest.approx(float(wrong.sum()), rel=0.25)
+    high = probabilities[:, 0] > 0.5
+    assert float(wrong[high].double().mean()) == pytest.approx(
+        float(probabilities[high, 0].mean()), abs=0.15
+    )
+
+
+def test_an_impossible_kind_has_no_probability():
+    generator = torch.Generator().manual_seed(1)
+    kinds, evidence = draw_annotations(500, [0.1, 0.1], generator)
+    model = fit_error_model(evidence, kinds, torch.eye(2, dtype=torch.bool), 200.0)
+    possible = torch.tensor([[True, False]]).expand(500, 2)
+    values = model.compute_probabilities(evidence, possible)
+    assert not values[:, 1].any()
+    # The rest is a Bernoulli of the odds that it had before.
+    both = model.compute_probabilities(evidence)
+    torch.testing.assert_close(values[:, 0], both[:, 0] / (1 - both[:, 1]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_sum_of_probabilities_is_the_number_of_errors_of_one_kind(kind):
+    words = make_words()
+    injected = inject_errors(words, 0.08, seed=21, kinds=[kind])
+    errors = list_errors(words, injected)
+    doubts = SpanSearch()(injected)
+    own = sum(doubt.probability for doubt in doubts if doubt.kind == kind)
+    total = sum(doubt.probability for doubt in doubts)
+    # Here all missed spans are told from all other words alike, so that the prior sets their rate.
+    assert own >= (0.2 if kind == "missed" else 0.5) * len(errors)
+    assert own >= 0.9 * total
+    assert total <= 1.3 * len(errors)
+    places = {(row, d.given or d.other) for row, d in errors}
+    first = {(doubt.sentence, doubt.place) for doubt in doubts[: len(errors)]}
+    assert len(first & places) >= 0.7 * len(errors)
 
 
 def test_one_group_is_refused():

@@ -26,11 +26,11 @@ TEXT = (
     "go B-ORG\nhome O\n"
 )
 DOUBTS = [
-    SpanDoubt(0, "boundary", Span(0, 1, "PER"), Span(0, 2, "PER"), (), 0.9),
-    SpanDoubt(1, "missed", None, Span(0, 1, "LOC"), (), 0.8),
-    SpanDoubt(2, "type", Span(0, 1, "PER"), Span(0, 1, "ORG"), (), 0.7),
-    SpanDoubt(3, "spurious", Span(0, 1, "ORG"), None, (), 0.6),
-    SpanDoubt(2, "spurious", Span(2, 3, "LOC"), None, (), 0.2),
+    SpanDoubt(0, "boundary", Span(0, 1, "PER"), Span(0, 2, "PER"), 0.9),
+    SpanDoubt(1, "missed", None, Span(0, 1, "LOC"), 0.8),
+    SpanDoubt(2, "type", Span(0, 1, "PER"), Span(0, 1, "ORG"), 0.7),
+    SpanDoubt(3, "spurious", Span(0, 1, "ORG"), None, 0.6),
+    SpanDoubt(2, "spurious", Span(2, 3, "LOC"), None, 0.2),
 ]
 RIGHT = ["B-PER I-PER O", "B-LOC O B-LOC", "B-ORG O B-LOC", "O O"]
 
