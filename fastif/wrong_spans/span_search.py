@@ -74,7 +74,7 @@ class SpanSearch:
         num_given = sum(map(len, words.spans))
         for kinds in (GIVEN_KINDS, MISSED_KINDS):
             own = [row for row in rows if row.kinds == kinds]
-            examples = [
+            examples: list[tuple[tuple[float, ...], DifferenceKind | None]] = [
                 (row.features, _find_injected(row, words, after))
                 for after, trial in zip(injected, trials, strict=True)
                 for row in trial

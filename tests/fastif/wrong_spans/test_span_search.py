@@ -159,7 +159,7 @@ def draw_annotations(count, rates, generator):
 
 
 def test_rates_are_those_of_each_kind_where_one_is_alone():
-    """The rates are told apart from those of the injected errors, which are 0.1 of each kind."""
+    """The rates are distinguished from those of the injected errors, 0.1 of each kind."""
     generator = torch.Generator().manual_seed(0)
     before, evidence = draw_annotations(6000, [0.08, 0.0], generator)
     injected, shifted = draw_annotations(6000, [0.1, 0.1], generator)
@@ -197,7 +197,7 @@ def test_the_sum_of_probabilities_is_the_number_of_errors_of_one_kind(kind):
     doubts = SpanSearch()(injected)
     own = sum(doubt.probability for doubt in doubts if doubt.kind == kind)
     total = sum(doubt.probability for doubt in doubts)
-    # Here all missed spans are told from all other words alike, so that the prior sets their rate.
+    # All missed spans differ from all other words in the same way, so the prior sets their rate.
     assert own >= (0.2 if kind == "missed" else 0.5) * len(errors)
     assert own >= 0.9 * total
     assert total <= 1.3 * len(errors)
