@@ -22,6 +22,6 @@ def attribute_tree_query(request: QueryRequest, ref: RunRef) -> ExplainedQuery:
         with torch.no_grad():
             outputs, values = fastif.predict(context.objective, queries, ids=ids)
         rows = context.plan.inputs.queries.take([request.query])
-        columns = make_prediction_columns(context.study, rows, outputs)
+        columns = make_prediction_columns(context.study, rows, outputs, queries, ids)
         predicted = {name: columns[name][0] for name in ("prediction", "loss", "correct")}  # type: ignore[index]
         return make_explanation(context, request, attribution, predicted, float(values[0]))
