@@ -38,6 +38,7 @@ class LabelStatement:
         sampled: Number of annotated rows of random audit samples.
         is_pending: Whether annotations of a random audit sample were imported after the detection.
         blocks: Precision of the reviewed rows by `BLOCK_ROWS`, in the order of the review.
+        search: Words of the command that searches; empty for targets that no command searches.
     """
 
     is_searched: bool
@@ -45,6 +46,7 @@ class LabelStatement:
     sampled: int
     is_pending: bool
     blocks: tuple[ReviewedBlock, ...]
+    search: tuple[str, ...] = ("mislabels",)
 
     @property
     def sentence(self) -> str:
@@ -127,7 +129,7 @@ class LabelStatement:
         if self.count is not None and not self.is_pending:
             return ()
         if not self.is_searched or self.is_pending:
-            return ("mislabels",)
+            return self.search
         return ("review", "export", "--random", "100", "--out", "random.csv")
 
     @property

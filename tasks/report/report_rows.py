@@ -1,5 +1,6 @@
 """Rows of a report: training rows and queries, and searches for wrong labels among them."""
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +10,10 @@ from tasks.mislabels.label_statement import LabelStatement, make_label_statement
 from tasks.mislabels.merged_annotations import Annotations
 from tasks.mislabels.results import MislabelResult
 from tasks.report.label_ranges import find_label_group
+from tasks.study.target_kind import CLASS, SOFT_LABEL, TAGS
+
+SEARCHES = {TAGS: ("spans", "find"), SOFT_LABEL: ()}
+"""Words of the command that searches for wrong targets where `fastif mislabels` does not."""
 
 
 class ReportRows:
@@ -21,8 +26,10 @@ class ReportRows:
         scores: Removal effects that were kept; empty without an audit.
         mislabel_results: Searches for wrong labels among these training rows, newest first.
         annotations: Annotations of the store.
+        target: Kind of the targets.
     """
 
+    target: str = CLASS
     run: str
     queries: pl.DataFrame
     train: pl.DataFrame
@@ -39,7 +46,8 @@ class ReportRows:
     def labels(self) -> LabelStatement:
         """Statement on the number of wrong labels."""
         facts = self.mislabels.facts if self.mislabels else None
-        return make_label_statement(facts, self.annotations)
+        statement = make_label_statement(facts, self.annotations)
+        return replace(statement, search=SEARCHES.get(self.target, statement.search))
 
     @property
     def has_texts(self) -> bool:

@@ -200,7 +200,8 @@ def test_training_rows_keep_partly_missing_tags(made, tmp_path):
 @pytest.mark.long
 def test_an_urgent_query_has_the_effects_of_dense_matrices(made):
     repeats = 24
-    lissa = {"kind": "lissa", "repeats": repeats, "batch": tag_world.ROWS, "depth": 20, "scale": 40.0}
+    lissa = {"kind": "lissa", "repeats": repeats, "batch": tag_world.ROWS, "depth": 20}
+    lissa |= {"scale": 40.0}
     changes = {"solver": lissa, "curvature": {"damping": 20.0}}
     study = tag_world.write_study(made, "urgent.toml", store={"path": "urgent"}, **changes)
     plan = plan_run(study)

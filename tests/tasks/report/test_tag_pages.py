@@ -31,3 +31,5 @@ def test_report_shows_spans_and_groups_by_their_types(tmp_path):
     assert "1 relabelled, 2 removed" in html
     assert "fastif spans find" in html
     assert "fastif mislabels" not in html.partition("Suspicious labels")[2].partition("<section")[0]
+    assert "not searched" in html
+    assert "fastif mislabels" not in html, "no place names a command that refuses these targets"
