@@ -37,7 +37,8 @@ class TreeEvidence:
 
 def read_tree_evidence(facts: Row | Mapping[str, object]) -> TreeEvidence | None:
     """Read the evidence from a row of the table `runs`; None for other models."""
-    record = json.loads(str(facts["solver"])).get("trees") if facts else None
+    settings = facts["solver"] if facts else None  # empty in stores of early versions
+    record = json.loads(str(settings)).get("trees") if settings else None
     if record is None:
         return None
     return TreeEvidence(record["deviation"], record["difference"], tuple(record["notes"]))
