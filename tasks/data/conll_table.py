@@ -15,7 +15,7 @@ TOKENS, LAST, DOCUMENT = "tokens", "tags", "document"
 def scan_conll(content: FileContent, options: ReadOptions) -> Scan:
     """Scan a CoNLL file: the columns `tokens`, `tags` and `document`, and the cells between them.
 
-    The second cells of the lines are the column `cell2`, and so on.
+    The second cells of the lines are the column "cell2", and so on.
 
     Raises:
         StudyError: A line has another number of cells than most, or an empty word or tag.

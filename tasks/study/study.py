@@ -51,8 +51,7 @@ AUDIT_SECTIONS = {
     "curvature": {"damping": 1.0},
     "candidates": {"kind": "full"},
 }
-"""Sections that only an audit needs, with placeholders. A study without any of them supports only
-the search for wrong labels, which does not read the placeholders."""
+"""Sections that only an audit needs, with placeholders that a search for wrong labels ignores."""
 
 
 class Study(Section):

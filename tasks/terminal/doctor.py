@@ -14,10 +14,8 @@ from fastif.candidates.faiss_gpu import describe_faiss
 from fastif.models.trial import try_table
 from tasks.data.announcements import collect_notes
 from tasks.mislabels.detection_plan import read_detection_plan, warn_encoder
-from tasks.models.label_order import find_better_label_order
-from tasks.models.output_order import find_better_output_order
-from tasks.models.row_predictions import pair_tags, predict_rows
-from tasks.models.target_outputs import is_predicted, make_plain_targets
+from tasks.models.row_predictions import predict_rows
+from tasks.models.target_outputs import is_predicted
 from tasks.planning.open_run import load_run
 from tasks.results.webhook import find_webhook_problem
 from tasks.run.assemble import get_provenance
@@ -27,10 +25,11 @@ from tasks.runtime.devices import resolve_devices
 from tasks.runtime.foreign_errors import format_error
 from tasks.runtime.versions import read_versions
 from tasks.study.device_names import AUTO
-from tasks.study.errors import StudyError, join_some
+from tasks.study.errors import StudyError
 from tasks.study.night_sections import Notify
 from tasks.study.study import Study, load_study
-from tasks.study.target_kind import CLASS, MULTI_LABEL, SOFT_LABEL, TAGS
+from tasks.study.target_kind import SOFT_LABEL, TAGS
+from tasks.terminal.output_orders import find_better_order
 from tasks.terminal.stated_loss import check_stated_loss
 from tasks.terminal.tree_checks import TREE_CHECKS
 
@@ -252,15 +251,7 @@ def _check_label_order(context: RunContext) -> str:
     outputs, losses = fastif.predict(context.objective, context.train_examples, ids=rows)
     given = [every[i] for i in rows.tolist()]
     predicted = predict_rows(study, outputs, context.train_examples, rows)
-    other: object = None
-    if study.target == CLASS:
-        other = find_better_label_order(given, predicted, study.labels)  # type: ignore[arg-type]
-    elif study.target == TAGS:
-        other = find_better_label_order(*pair_tags(given, predicted), study.labels)
-    elif study.target in (MULTI_LABEL, SOFT_LABEL):
-        targets = make_plain_targets(study, given).to(outputs.device)
-        order = find_better_output_order(outputs, targets, study.labels)
-        other = order and f"outputs that fit the order {join_some(order)} better"
+    other = find_better_order(study, given, predicted, outputs)
     if other is not None:
         raise InputError(
             "labels",

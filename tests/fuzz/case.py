@@ -3,47 +3,17 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from tests.fuzz.families import FAMILIES, LAYERS, POSITIONS, Side
 from tests.fuzz.measures import draw_measure
+from tests.fuzz.night import Night
 from tests.fuzz.targets import Target, draw_target
 
-Ids = Literal["column", "row numbers", "reused"]
 OTHER_TARGETS = 1_000_000
 """The first seed of studies whose target, loss or weights are not the usual ones."""
 HEAD = "^(classifier|score|logits_proj)"
 """Expression for the head of every family."""
-
-
-@dataclass(frozen=True)
-class Night:
-    """Changes between the first and the second run.
-
-    Attributes:
-        gone, added, relabelled, reweighted, edited: Numbers of training rows.
-        front: Whether new rows come first.
-        shuffled: Whether the table is in another order.
-        new_queries: Number of replaced queries.
-        model: Whether the weights differ.
-        damping: New damping; None keeps it.
-        ids: Naming of rows: a column of the same ids, by their row number, or ids of rows that
-            are gone given to the new ones.
-        carry: Least share of the training rows for `[carry]`; None without the section.
-    """
-
-    gone: int = 0
-    added: int = 0
-    relabelled: int = 0
-    reweighted: int = 0
-    edited: int = 0
-    front: bool = False
-    shuffled: bool = False
-    new_queries: int = 0
-    model: bool = False
-    damping: float | None = None
-    ids: Ids = "column"
-    carry: float | None = None
 
 
 @dataclass(frozen=True)

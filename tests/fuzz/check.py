@@ -14,6 +14,7 @@ from tests.fuzz.losses import plain_loss, predict, sureness
 from tests.fuzz.stored import Stored
 from tests.fuzz.tables import Rows
 from tests.fuzz.targets import describe
+from tests.fuzz.totals import find_wrong_totals
 from tests.fuzz.truth import Truth
 
 EXACT = 1e-4
@@ -64,7 +65,7 @@ def check(
     problems = [
         *_wrong_tables(case, truth, actual, tables),
         *_wrong_choice(case, actual, expected, largest, error <= EXACT),
-        *(_wrong_totals(case, actual, expected, largest) if error <= EXACT else ()),
+        *(find_wrong_totals(case, actual, expected, largest, EXACT) if error <= EXACT else ()),
         *_wrong_claims(case, truth, actual, expected, output),
     ]
     agreement = _measured_agreement(case, actual)
@@ -249,29 +250,6 @@ def _wrong_top_bottom(
         ends = torch.cat([true[:keep], true[-keep:]])
         if len(values) != 2 * keep or float((values - ends).abs().max()) > 0.05 * largest:
             yield f"query {query} does not hold the ends of its effects"
-            return
-
-
-def _wrong_totals(case: Case, actual: Stored, expected: Expected, largest: float) -> Iterator[str]:
-    """Sums over the queries of a slice."""
-    has_totals = case.candidates["kind"] == "full" and case.candidates.get("totals", True)
-    if not has_totals:
-        return
-    if actual.totals.is_empty():
-        yield "no totals"
-        return
-    if not actual.solves["reason"].is_null().all():
-        return  # queries without scores are in no sum
-    sound = actual.queries.select("query", "correct", group="group_source")
-    keys = ("train", "correct", "group")  # of each shard its own sums
-    sums = actual.totals.group_by(*keys).agg(pl.col("removal_effect").sum()).sort(*keys)
-    for row in sums.iter_rows(named=True):
-        is_correct = pl.col("correct").eq_missing(row["correct"])
-        match = is_correct & pl.col("group").eq_missing(row["group"])
-        places = sound.filter(match)["query"].to_list()
-        true = float(expected.mean[places, row["train"]].sum())
-        if abs(true - row["removal_effect"]) > EXACT * largest * max(1, len(places)):
-            yield f"total of row {row['train']}: {row['removal_effect']:.4g} is {true:.4g}"
             return
 
 

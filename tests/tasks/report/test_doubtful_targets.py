@@ -28,8 +28,8 @@ def _make(folder, name):
     study = tiny.write_study(folder, **{**SETTINGS, **world.study})
     store, run = audit_in_process(plan_run(study))
     digest = search_wrong_targets(study)
-    found = store.find_artifact("wrong-targets", digest)
-    return study, pl.read_parquet(found / "wrong_targets.parquet"), store, run
+    folder = store.find_artifact("wrong-targets", digest)
+    return study, pl.read_parquet(folder / "wrong_targets.parquet"), store, run
 
 
 def _write_clear_rows(folder, name):
