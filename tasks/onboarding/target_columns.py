@@ -172,7 +172,7 @@ def find_numbers(table: ProfiledTable) -> list[str]:
         for name, profile in table.profiles.items()
         if profile.kind == "number" and profile.distinct > 2
     }
-    ranked = sorted(scores, key=lambda name: -scores[name])
+    ranked = sorted(scores, key=lambda name: scores[name], reverse=True)  # keeps the order of ties
     return [name for name in ranked if scores[name] > 0]
 
 
