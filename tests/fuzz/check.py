@@ -10,7 +10,7 @@ import torch
 
 from tests.fuzz.case import Case
 from tests.fuzz.expected import Expected, compare_scores, find_nearest, has_leverage
-from tests.fuzz.losses import plain_loss, predict, sureness
+from tests.fuzz.losses import plain_loss, predict, confidence
 from tests.fuzz.stored import Stored
 from tests.fuzz.tables import Rows
 from tests.fuzz.targets import describe
@@ -167,7 +167,7 @@ def _wrong_predictions(
     """Predicted targets, and whether they are the given ones."""
     target, labels = case.target, case.labels
     for place, (row, values) in enumerate(zip(rows, outputs, strict=True)):
-        if sureness(target, values) <= 1e-3:
+        if confidence(target, values) <= 1e-3:
             continue
         predicted, focus, given = predict(target, labels, values), row.get("focus"), row["label"]
         stored = frame["prediction"][place]

@@ -151,7 +151,7 @@ def predict(target: Target, labels: Sequence[str], outputs: Tensor) -> str | tup
     return tuple(shares.tolist())
 
 
-def sureness(target: Target, outputs: Tensor) -> float:
+def confidence(target: Target, outputs: Tensor) -> float:
     """Distance of the outputs from another prediction; of numbers, none is near."""
     if target.has_ranks:
         return float((outputs - outputs.floor() - 0.5).abs()[0])
