@@ -10,7 +10,7 @@ import torch
 
 from tests.fuzz.case import Case
 from tests.fuzz.expected import Expected, compare_scores, find_nearest, has_leverage
-from tests.fuzz.losses import plain_loss, predict, confidence
+from tests.fuzz.losses import confidence, plain_loss, predict
 from tests.fuzz.stored import Stored
 from tests.fuzz.tables import Rows
 from tests.fuzz.targets import describe
