@@ -22,5 +22,5 @@ def tidy_store(ref: RunRef) -> None:
             context.store.compact(ref.run, AUTOMATIC_ROWS)
             context.store.remove(context.store.find_replaced_files())
             merge_sketches(context)
-    except StoreError as error:
+    except (StoreError, OSError) as error:  # also a file that another process has removed
         print_line(f"The files of run {ref.run} were not merged: {error}")

@@ -60,3 +60,20 @@ def test_a_run_above_the_limit_keeps_its_shards(audit, rows):
     plan = plan_run(audit / "study.toml")
     store = find_finished_run(plan)
     assert (store.compact(plan.record.run, rows) is None) == (rows == 0)
+
+
+def test_a_file_that_cannot_be_removed_is_reported(world, capsys, monkeypatch):
+    plan = plan_run(world / "study.toml")
+    store, run = tiny.run_directly(world / "study.toml")
+    (entry, *_) = store._list_table_files("scores", run)
+    store.compact(run)
+    path = store.layout.root / entry.path
+    path.unlink()
+    path.mkdir()  # a folder is not removed like a file
+    before = _read_tables(store, run)
+    monkeypatch.setattr(garbage_collection, "GRACE_SECONDS", -60)
+    tidy_store(plan.ref)
+    output = capsys.readouterr()
+    assert f"The files of run {run} were not merged" in output.out + output.err
+    for name, rows in _read_tables(store, run).items():
+        assert_frame_equal(rows, before[name])
