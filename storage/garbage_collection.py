@@ -67,7 +67,7 @@ def find_leftovers(
 def find_replaced_files(
     layout: Layout, runs: Iterable[RunFiles], has_file: HasFile, now: float
 ) -> list[Leftover]:
-    """Return the shards' manifests and files that compact commits have replaced for a day.
+    """Return the shards' manifests and files that compact commits replace, a day after the run.
 
     The manifests come first: without them a reader ignores the files.
 

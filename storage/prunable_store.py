@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage import garbage_collection as sweep
 from storage.catalogue import Catalogue
 from storage.commits import FINISH, make_file_check
+from storage.compaction import COMPACT
 from storage.garbage_collection import (
     Leftover,
     find_leftovers,
@@ -58,7 +60,7 @@ class PrunableStore(RunStore):
         return replaced + find_leftovers(self.layout, committed, catalogue.names, now)
 
     def find_replaced_files(self) -> list[Leftover]:
-        """Return files of shards that compact commits have replaced for a day or longer.
+        """Return files of shards that compact commits replace, of runs finished a day ago.
 
         Returns:
             Files that can be removed, without a listing of the whole store.
@@ -66,6 +68,23 @@ class PrunableStore(RunStore):
         catalogue, has_file = Catalogue.read(self.layout), make_file_check(self.layout)
         runs = (catalogue.read_run(run) for run in catalogue.names)
         return find_replaced_files(self.layout, runs, has_file, time.time())
+
+    def find_scattered_runs(self, max_rows: int) -> list[str]:
+        """Return the names of runs that were finished a day ago or before and are not compact.
+
+        Args:
+            max_rows: Number of rows of all tables together up to which a run is listed.
+        """
+        catalogue, latest = Catalogue.read(self.layout), time.time() - sweep.GRACE_SECONDS
+        runs = (catalogue.read_run(run) for run in catalogue.names)
+        return [
+            run.record.run
+            for run in runs
+            if COMPACT not in run.commits
+            and len(run.record.list_shards()) > 1
+            and run.is_finished_before(latest)
+            and run.count_rows() <= max_rows
+        ]
 
     def list_run_files(self, run: str) -> list[Leftover]:
         """Return all files of a run; removing them deletes the run.

@@ -126,17 +126,26 @@ class RunFiles:
         }
 
     def list_replaced_commits(self, has_file: HasFile, before: float) -> list[Commit]:
-        """Return the commits that an intact compact commit has replaced for long enough.
+        """Return the commits that an intact compact commit has replaced.
 
         Args:
             has_file: Function that returns whether a committed file is there.
-            before: Time in seconds since 1970 before which the compact commit has to be made, since
-                a reader may have listed the files of the others until then.
+            before: Time in seconds since 1970 before which the run has to be finished: another
+                process may be at work on a younger one.
         """
         covered = self._find_covered(has_file)
-        if not covered or parse_time(self.commits[COMPACT].committed) > before:
+        if not covered or not self.is_finished_before(before):
             return []
         return [commit for key, commit in self.commits.items() if key in covered]
+
+    def is_finished_before(self, time: float) -> bool:
+        """Return whether the run was finished before a time in seconds since 1970."""
+        finish = self.commits.get(FINISH)
+        return finish is not None and parse_time(finish.committed) <= time
+
+    def count_rows(self) -> int:
+        """Return the number of rows of all tables together."""
+        return sum(file.rows for commit in self.commits.values() for file in commit.files)
 
     def make_status(self, has_file: HasFile) -> RunStatus:
         """Return the state of the run's commits.

@@ -9,18 +9,19 @@ from tasks.runtime.progress import print_line
 
 
 def tidy_store(ref: RunRef) -> None:
-    """Merge the shards of a finished run to one file a table, and small chunks of sketches.
+    """Merge the shards of runs finished a day ago to one file a table, and chunks of sketches.
 
-    What they replace stays for a day, since a reader may have listed it. The results are complete
-    without this, so a failure is reported and not raised.
+    The shards go at once: programs that read all files of a folder would count their rows twice.
+    The results are complete without this, so a failure is reported and not raised.
 
     Args:
         ref: Reference of the finished run.
     """
     try:
         with lease_run(ref) as context:
-            context.store.compact(ref.run, AUTOMATIC_ROWS)
+            for run in context.store.find_scattered_runs(AUTOMATIC_ROWS):
+                context.store.compact(run, AUTOMATIC_ROWS)
             context.store.remove(context.store.find_replaced_files())
             merge_sketches(context)
     except (StoreError, OSError) as error:  # also a file that another process has removed
-        print_line(f"The files of run {ref.run} were not merged: {error}")
+        print_line(f"The files of earlier runs were not merged: {error}")
